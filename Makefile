@@ -1,0 +1,100 @@
+# Everything a person or a build machine runs. `make help` lists it.
+
+# The first Python that is new enough; `make setup PYTHON=/path/to/python` takes another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& { echo "$$p"; break; }; done)
+BIN := .venv/bin
+STAMP := .venv/.stamp
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV ?= $(if $(wildcard $(BIN)/uv),$(BIN)/uv,uv)
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header
+# What to run and how, e.g. make demo ARGS=--no-tty, make bench BENCH=pipeline ARGS=--json
+ARGS ?=
+BENCH ?= $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long checks lint types fmt schemas kafka \
+	lock bench clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## Make .venv with everything in it, once
+
+$(STAMP): requirements.txt pyproject.toml
+	@if [ ! -x $(BIN)/python ]; then \
+		if [ -z "$(PYTHON)" ]; then \
+			echo "driftsentry needs Python 3.11 or later; none of python3, python3.13," \
+				"python3.12, python3.11 on the path is one. Name it:" \
+				"make setup PYTHON=/path/to/python" >&2; exit 1; \
+		fi; \
+		if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+			echo "driftsentry needs Python 3.11 or later; $(PYTHON) is" \
+				"`"$(PYTHON)" --version 2>&1`" >&2; exit 1; \
+		fi; \
+		if ! "$(PYTHON)" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+			v=`"$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])'`; \
+			echo "$(PYTHON) cannot make virtual environments. Debian and Ubuntu keep" \
+				"that part in a package of its own: apt-get install python$$v-venv" >&2; \
+			exit 1; \
+		fi; \
+		echo "making .venv with $(PYTHON)"; \
+		"$(PYTHON)" -m venv .venv || { rm -rf .venv; exit 1; }; \
+	fi
+	@echo "installing what requirements.txt names: about 100 MB, a minute or two"
+	@$(PIP) --require-hashes --only-binary :all: -r requirements.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: setup ## The whole system on this machine, with real drift (ARGS=--no-tty)
+	@$(BIN)/driftsentry demo $(ARGS)
+
+# One after the other, so that the summary of the tests stands last.
+test: setup ## Every check and every test but the long ones
+	@$(BIN)/python -m tests.kit.install
+	@$(MAKE) --no-print-directory checks
+	$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+test-long: setup kafka ## The long tests alone
+	$(BIN)/python -m pytest -m long $(ARGS)
+
+kafka: setup ## Java, Maven and Kafka's jars for the tests
+	@$(BIN)/python -m tests.kit.install
+
+checks: setup ## Lint, format, types, imports, schemas
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m schemas.export --check
+
+lint: setup ## Lint and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: setup ## mypy --strict
+	$(BIN)/mypy
+
+fmt: setup ## Format, and repair what can be repaired
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+schemas: setup ## Write the JSON Schemas anew from the models
+	$(BIN)/python -m schemas.export
+
+lock: ## Resolve the dependencies anew (needs uv)
+	$(LOCK) pyproject.toml --extra demo --group dev --output-file requirements.txt
+	$(LOCK) pyproject.toml --constraint requirements.txt --output-file requirements-runtime.txt
+	echo hatchling | $(LOCK) - --constraint requirements.txt \
+		--output-file requirements-build.txt
+
+bench: setup ## The benchmarks, or one of them (BENCH=pipeline)
+	@for b in $(BENCH); do echo "== $$b"; $(BIN)/python -m benchmarks.$$b $(ARGS) || exit 1; done
+
+clean: ## Remove everything that can be made again, .venv too
+	rm -rf .venv var build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		.import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
