@@ -1,0 +1,1 @@
+"""Benchmarks: each prints one table, and with `--json` one JSON object as its last line."""

@@ -1,0 +1,117 @@
+"""What goes out: the data of an alert and of a dead letter, as their consumers read it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Severity = Literal["low", "medium", "high", "critical"]
+
+
+class AlertData(BaseModel):
+    """The `data` of a record on the alerts topic: one revision of one alert.
+
+    It holds means over at least 20 events or nothing: no value of a single event, no minimum, no
+    maximum. (`alert_id`, `revision`) names the record; `seq` has no gaps within a `lineage`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        title="Alert",
+        json_schema_extra={
+            "examples": [
+                {
+                    "alert_id": "5b1c0c7c1e0f4c9f8f6e0d8f2f1f3a77",
+                    "revision": 1,
+                    "seq": 17,
+                    "kind": "drift",
+                    "deployment": "driftsentry",
+                    "lineage": "a3d1f0c2b4e5968778695a4b3c2d1e0f",
+                    "model_id": "employment-ma",
+                    "model_version": "1",
+                    "shard": None,
+                    "signal": "feature:RELP",
+                    "detectors": ["adwin"],
+                    "severity": "medium",
+                    "effect": -0.31,
+                    "before": 2.61,
+                    "after": 1.03,
+                    "change_offset": 137950,
+                    "trigger_offset": 138511,
+                    "trigger_row": 0,
+                    "opened_offset": 138511,
+                    "partition": 2,
+                    "event_time_ms": 1795405378000,
+                    "message": "feature RELP of employment-ma 1 fell from 2.61 to 1.03.",
+                }
+            ]
+        },
+    )
+
+    alert_id: str = Field(description="Names the alert; the same in every run over the same log.")
+    revision: int = Field(description="1 for the first record of an alert, 2 for its first update.")
+    seq: int = Field(description="Gapless number per lineage on this topic, from 1.")
+    kind: Literal["drift", "bound"] = Field(
+        description="`drift`: a signal moved. `bound`: a limit was reached, not all is watched."
+    )
+    deployment: str
+    lineage: str = Field(description="The unbroken fold that this alert comes from.")
+    model_id: str
+    model_version: str
+    shard: int | None = Field(description="The shard that was seen, where the model is sharded.")
+    signal: str = Field(
+        description="`feature:X`, `missing:X`, `score`, `prediction`, `class:V` or `bound:NAME`."
+    )
+    detectors: list[str] = Field(description="What has fired so far, in order of first firing.")
+    severity: Severity
+    effect: float | None = Field(
+        description="How far the mean moved, in reference standard deviations; signed."
+    )
+    before: float | None = Field(description="Mean before the change, in the signal's units.")
+    after: float | None = Field(
+        description="Mean since the change; null where it rests on fewer than 20 events."
+    )
+    change_offset: int = Field(description="About where the change began.")
+    trigger_offset: int = Field(description="The record at which the detector fired.")
+    trigger_row: int = Field(description="The event within that record; 0 for JSON.")
+    opened_offset: int = Field(description="The trigger of the alert's first record.")
+    partition: int = Field(description="Input partition of these offsets.")
+    event_time_ms: int = Field(description="`ts` of the triggering event, epoch milliseconds.")
+    message: str = Field(description="The alert as a sentence.")
+
+
+class DeadLetterData(BaseModel):
+    """The `data` of a record on the dead-letter topic: what was refused, where, and why."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        title="Dead letter",
+        json_schema_extra={
+            "examples": [
+                {
+                    "seq": 3,
+                    "lineage": "a3d1f0c2b4e5968778695a4b3c2d1e0f",
+                    "reason": "not_json",
+                    "detail": "the value is not JSON; send one JSON object per record",
+                    "topic": "driftsentry.events",
+                    "partition": 2,
+                    "offset": 4711,
+                    "length": 18,
+                    "digest": "b2d5c4c6c8f6a6f1f3f5d9d1e0a1b2c3",
+                    "excerpt": None,
+                }
+            ]
+        },
+    )
+
+    seq: int = Field(description="Gapless number per lineage on this topic, from 1.")
+    lineage: str
+    reason: str = Field(description="A reason code; docs/events.md lists them.")
+    detail: str = Field(description="The field and the remedy.")
+    topic: str
+    partition: int
+    offset: int
+    length: int = Field(description="Length of the refused value in bytes.")
+    digest: str = Field(description="blake2b-128 of the refused value, hex.")
+    excerpt: Annotated[str | None, Field(description="First 256 bytes, base64; off by default.")]

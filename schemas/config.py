@@ -1,0 +1,122 @@
+"""Detection config: what changes the fold, and nothing else.
+
+Brokers, paths and intervals are process settings (`streams/config.py`). A detection config has a
+`generation`; its identity is the hash of its content, so that two workers cannot disagree unseen.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown field is an error: a typo must not pass for a setting."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class MomentsConfig(Strict):
+    """Running mean and variance of every signal; never fires."""
+
+    enabled: bool = True
+
+
+class AdwinConfig(Strict):
+    """ADWIN (Bifet and Gavalda 2007), parameters as in river."""
+
+    enabled: bool = True
+    delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
+    clock: Annotated[int, Field(ge=1, le=65536)] = 32
+    max_buckets: Annotated[int, Field(ge=2, le=64)] = 5
+    min_window_length: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    grace_period: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+
+
+class PageHinkleyConfig(Strict):
+    """Page-Hinkley (Page 1954), two-sided, parameters as in river, on standardised values."""
+
+    enabled: bool = True
+    min_instances: Annotated[int, Field(ge=1)] = 30
+    delta: NonNegativeFloat = 0.05
+    threshold: PositiveFloat = 131.0
+    alpha: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class DetectorsConfig(Strict):
+    """One section per entry of the detector registry, by its name."""
+
+    moments: MomentsConfig = MomentsConfig()
+    adwin: AdwinConfig = AdwinConfig()
+    page_hinkley: PageHinkleyConfig = PageHinkleyConfig()
+
+
+class SignalConfig(Strict):
+    """Refines one signal of one model."""
+
+    monitor: bool = True
+    """False: the signal gets no lanes."""
+    detectors: list[str] | None = None
+    """Names of the detectors that run on it; absent: all that are enabled."""
+    kind: Literal["number", "category"] | None = None
+    """Of a feature, or of `prediction`: what it is, whatever the reference suggests."""
+
+
+class ModelConfig(Strict):
+    """Refines one model, all its versions."""
+
+    reference_events: Annotated[int, Field(ge=20, le=1_000_000)] | None = None
+    signals: dict[str, SignalConfig] = Field(default_factory=dict)
+    """By signal name: `feature:X`, `missing:X`, `score`, `prediction`, `class:V`."""
+
+
+class BoundsConfig(Strict):
+    """What can never grow past it, whatever is sent. All per partition, save where said."""
+
+    max_models: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    """Model versions monitored at the same time."""
+    max_features: Annotated[int, Field(ge=1, le=4_096)] = 1_024
+    """Features of one model version."""
+    max_classes: Annotated[int, Field(ge=2, le=1_024)] = 64
+    """Predicted classes of one model version; further ones are counted as `class:__other__`."""
+    max_lanes: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
+    """Monitored signals of all models together."""
+    min_idle_records: Annotated[int, Field(ge=0)] = 1_000
+    """A full table gives the longest idle model's place away only after it has been idle for
+    this many records of the partition: else a flood of new names would push out the living."""
+
+
+class PolicyConfig(Strict):
+    """From findings to alerts."""
+
+    cooldown_events: Annotated[int, Field(ge=0)] = 1_000
+    """Findings on one signal within so many events of its model belong to one alert."""
+
+
+class DetectionConfig(Strict):
+    """Everything that changes which alerts come out of the same events."""
+
+    generation: Annotated[int, Field(ge=1, le=2**31)] = 1
+    """Raise it with every change of this section; a partition never goes back to a lower one."""
+    deployment: Annotated[
+        str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+$")
+    ] = "driftsentry"
+    """Part of every alert's identity: keep it when group, topics or Redis move."""
+    models: Literal["learned", "listed"] = "learned"
+    """`listed`: events of models that `model` does not name are dead-lettered."""
+    reference_events: Annotated[int, Field(ge=20, le=1_000_000)] = 2_000
+    """How many first events of a model form its frozen reference."""
+    max_event_bytes: Annotated[int, Field(ge=1_024, le=1_048_576)] = 65_536
+    max_future_ms: Annotated[int, Field(ge=0)] = 300_000
+    """How far `ts` may lie after its record's timestamp before the event is counted as future."""
+    dead_letter_excerpt: bool = False
+    """Put a refused record's first 256 bytes into its dead letter: they may be personal data."""
+    bounds: BoundsConfig = BoundsConfig()
+    detectors: DetectorsConfig = DetectorsConfig()
+    policy: PolicyConfig = PolicyConfig()
+    model: dict[str, ModelConfig] = Field(default_factory=dict)
+    """By `model_id`."""

@@ -1,0 +1,65 @@
+"""The hot path: records in, columns and rejects out.
+
+The law: this accepts exactly what the models of `schemas.events` accept on `orjson.loads(value)`,
+save for two rules about the event's place: its key, and the models that the config lists. No
+record makes it raise; each is an accepted row or a `Reject`. Decoding is stateless: rows do not
+depend on the records before them, only the numbers of models, shapes and classes do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from operator import itemgetter
+from typing import Final
+
+from schemas.batch import Decoding
+from schemas.limits import EXCERPT_BYTES, MAX_KEY_BYTES, DecodeLimits
+from schemas.parts import assemble
+from schemas.poll import Poll
+from schemas.records import Record, Reject, TopicPartition
+from schemas.rules import Fault
+from schemas.source_hash import SourceKey
+
+CHUNK: Final = 256
+"""Records taken at once: few enough for the cache, enough to spread the cost of numpy's calls."""
+
+
+def decode_records(
+    tp: TopicPartition,
+    records: Sequence[Record],
+    limits: DecodeLimits,
+    source_key: SourceKey | None,
+    listed: frozenset[str] | None,
+) -> Decoding:
+    """The events of one poll of partition `tp` as columns, and every refused record.
+
+    `records` are in offset order. `listed`: the only models that are taken; None takes any.
+    Without a `source_key` sources are dropped and counted.
+    """
+    in_order = list(records)
+    poll = Poll(limits, source_key, listed)
+    for start in range(0, len(in_order), CHUNK):
+        poll.take(start, in_order[start : start + CHUNK])
+    return Decoding(
+        assemble(tp, in_order, poll.parts, poll.names()),
+        [
+            reject(in_order[row], fault, limits)
+            for row, fault in sorted(poll.faults, key=itemgetter(0))
+        ],
+    )
+
+
+def reject(record: Record, fault: Fault, limits: DecodeLimits) -> Reject:
+    """What is said of one refused record: no payload, but for the excerpt where it is allowed."""
+    value = record.value or b""
+    return Reject(
+        offset=record.offset,
+        timestamp_ms=record.timestamp_ms,
+        reason=fault.reason,
+        detail=fault.detail,
+        length=len(value),
+        digest=blake2b(value, digest_size=16).hexdigest(),
+        key=None if record.key is None else record.key[:MAX_KEY_BYTES],
+        excerpt=value[:EXCERPT_BYTES] if limits.excerpt else None,
+    )

@@ -1,0 +1,83 @@
+"""What a detector says when it fires."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Firing(NamedTuple):
+    """One firing of one detector on one lane, in the lane's own (standardised) units.
+
+    Sorted as tuples, firings stand in (offset, row, model, lane, detector) order, which is the
+    order in which they are handed to policy.
+    """
+
+    offset: int
+    """Record offset of the observation that made it fire (the trigger)."""
+    event_row: int
+    """Index of the event within that record; 0 for JSON."""
+    model: int
+    """Model-version number (slot)."""
+    lane: int
+    detector: str
+    """Registry name of the detector."""
+    event_time_ms: int
+    model_event: int
+    """How many events of the model version came before the trigger."""
+    statistic: float
+    threshold: float
+    before: float
+    """Mean of the lane's observations before the change, in z."""
+    after: float
+    """Mean of the lane's observations since the change, in z."""
+    change_offset: int
+    """About where the change began: the offset of the first observation after it."""
+    n_before: int = 0
+    """How many observations `before` rests on; 0: it is the reference's mean."""
+    n_after: int = 0
+    """How many observations `after` rests on."""
+
+
+class Finding(NamedTuple):
+    """A firing with names, in the signal's own units: which signal moved, from what to what."""
+
+    detector: str
+    model_id: str
+    model_version: str
+    shard: int
+    signal: str
+    """`feature:X`, `missing:X`, `score`, `prediction` or `class:V`."""
+    offset: int
+    event_row: int
+    model: int
+    lane: int
+    model_event: int
+    event_time_ms: int
+    statistic: float
+    threshold: float
+    before: float
+    """Mean before the change, in the signal's units."""
+    after: float
+    """Mean since the change, in the signal's units."""
+    effect: float
+    """(after - before) in reference standard deviations."""
+    change_offset: int
+    n_before: int
+    n_after: int
+    is_share: bool
+    """Whether before and after are shares of events (missingness, classes, departures)."""
+
+
+class Notice(NamedTuple):
+    """A bound was reached for the first time: something is no longer learned or monitored."""
+
+    offset: int
+    """Record offset of the event that asked for more than there is room for."""
+    event_row: int
+    model_id: str
+    model_version: str
+    shard: int
+    bound: str
+    """The name of the bound in the detection config, such as `max_models`."""
+    limit: int
+    event_time_ms: int

@@ -1,0 +1,224 @@
+"""One poll's records on their way to columns, a chunk at a time.
+
+Two ways lead to the same columns. A chunk of predictions that all have the same fields and the same
+features (what one producer sends) is taken apart while it is parsed. Any other chunk is parsed
+first, parted by type and transposed. On both, a column is judged and converted as a whole. Only
+where a column is not accepted as a whole does a rule look at its values one by one; the events that
+it refuses leave, and the others are judged again.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Final, NamedTuple, cast
+
+import numpy as np
+import orjson
+
+from schemas.batch import I64, U64
+from schemas.codes import Classes, Seen, Shapes
+from schemas.columns import (
+    feature_values,
+    int32s,
+    scores,
+    transpose,
+    transpose_alike,
+)
+from schemas.judge import Judge, Judged
+from schemas.limits import DecodeLimits
+from schemas.parse import parse
+from schemas.parts import Names, Part, label_part
+from schemas.records import Record
+from schemas.rules import (
+    RULES,
+    Fault,
+    Json,
+    fault_of_event,
+    fault_of_place,
+    fault_of_type,
+)
+from schemas.source_hash import SourceKey
+
+_KNOWN: Final = {
+    kind: frozenset({"type", *(rule.name for rule in rules)}) for kind, rules in RULES.items()
+}
+_SOURCE_FIELD: Final = {"prediction": "source", "label": "label_source"}
+
+
+class _Group(NamedTuple):
+    """The events of one type in one chunk, and their records' rows and keys."""
+
+    kind: str
+    events: list[dict[str, Json]]
+    row: list[int]
+    keys: list[bytes | None]
+
+    def take(self, keep: list[int]) -> _Group:
+        """The events at the indices `keep`."""
+        return _Group(
+            self.kind,
+            [self.events[i] for i in keep],
+            [self.row[i] for i in keep],
+            [self.keys[i] for i in keep],
+        )
+
+
+class Poll:
+    """One call of `decode_records` in progress."""
+
+    def __init__(
+        self, limits: DecodeLimits, source_key: SourceKey | None, listed: frozenset[str] | None
+    ) -> None:
+        self.limits = limits
+        self.source_key = source_key
+        self.parts: list[Part] = []
+        self.faults: list[tuple[int, Fault]] = []
+        """(row, fault) of every refused record."""
+        self.judge = Judge(listed)
+        self.shapes = Shapes()
+        self.classes = Classes()
+        self.n_unknown_fields = 0
+        self.n_sources_dropped = 0
+        # How often the first way was tried with and without success. It is a guess whether the
+        # next chunk is alike: a wrong one costs time and nothing else.
+        self._n_alike = 0
+        self._n_unlike = 0
+
+    def names(self) -> Names:
+        """The code tables as lists, and the counters."""
+        return Names(
+            models=self.judge.models(),
+            shapes=list(self.shapes.codes.of),
+            classes=list(self.classes.codes.of),
+            n_unknown_fields=self.n_unknown_fields,
+            n_sources_dropped=self.n_sources_dropped,
+        )
+
+    def take(self, start: int, records: list[Record]) -> None:
+        """Decode one chunk; `start` is the row of its first record."""
+        if self._n_unlike <= self._n_alike + 1:
+            if self._take_alike(start, records):
+                self._n_alike += 1
+                return
+            self._n_unlike += 1
+        parsed = parse(start, records, self.limits)
+        self.faults += parsed.faults
+        keys = list(map(itemgetter(3), records))
+        if parsed.faults:
+            keys = [keys[row - start] for row in parsed.row]
+        for group in self._by_type(_Group("", parsed.events, parsed.row, keys)):
+            self._take_group(group)
+
+    def _take_alike(self, start: int, records: list[Record]) -> bool:
+        """Decode a chunk of alike predictions; False: it is none, and nothing is done."""
+        values = list(map(itemgetter(4), records))
+        try:
+            if max(map(len, values)) > self.limits.max_event_bytes:
+                return False
+        except TypeError:  # no value
+            return False
+        alike = transpose_alike(cast("list[bytes]", values), _KNOWN["prediction"])
+        n = len(records)
+        if (
+            alike is None
+            or alike.fields.column.get("type", []).count("prediction") != n
+            or not self.shapes.is_sound(alike.shape)
+        ):
+            return False
+        row: I64 = np.arange(start, start + n)
+        keys = list(map(itemgetter(3), records))
+        while len(row):
+            seen = Seen(len(row), alike.shape, [])
+            judged = self.judge.judge("prediction", keys, alike.fields, seen)
+            if not judged.bad:
+                self._add_part(judged, row, alike.values)
+                break
+            for i in sorted(judged.bad):
+                event = orjson.loads(records[int(row[i]) - start].value or b"")
+                self.faults.append((int(row[i]), self._fault(event, keys[i])))
+            keep = [i for i in range(len(row)) if i not in judged.bad]
+            row, keys = row[keep], [keys[i] for i in keep]
+            alike = alike.take(keep)
+        return True
+
+    def _by_type(self, group: _Group) -> list[_Group]:
+        """The predictions and the labels; the others are faults."""
+        types = [event.get("type") for event in group.events]
+        groups = []
+        for kind in RULES:
+            if types.count(kind) == len(types) > 0:
+                return [group._replace(kind=kind)]
+            of_kind = [i for i, t in enumerate(types) if type(t) is str and t == kind]
+            if of_kind:
+                groups.append(group.take(of_kind)._replace(kind=kind))
+        for row, event in zip(group.row, group.events, strict=True):
+            fault = fault_of_type(event)
+            if fault is not None:
+                self.faults.append((row, fault))
+        return groups
+
+    def _take_group(self, group: _Group) -> None:
+        """Make a part of the group's good events; note the faults of the others."""
+        while group.events:
+            fields = transpose(group.events, _KNOWN[group.kind])
+            features = fields.column.get("features")
+            judged = self.judge.judge(group.kind, group.keys, fields, self.shapes.see(features))
+            if not judged.bad:
+                values: list[Json] = []
+                for names_and_values in features or ():
+                    values += names_and_values.values()
+                self._add_part(judged, np.array(group.row, np.int64), values)
+                return
+            for i in sorted(judged.bad):
+                self.faults.append((group.row[i], self._fault(group.events[i], group.keys[i])))
+            group = group.take([i for i in range(len(group.events)) if i not in judged.bad])
+
+    def _fault(self, event: dict[str, Json], key: bytes | None) -> Fault:
+        """The reason for an event that is known to have one."""
+        fault = fault_of_event(event)
+        if fault is None:
+            listed = self.judge.listed
+            fault = fault_of_place(key, event["model_id"], event.get("shard"), listed)
+        assert fault is not None  # what found it were the same rules
+        return fault
+
+    def _add_part(self, judged: Judged, row: I64, values: list[Json]) -> None:
+        """Convert the columns of events in which nothing is wrong."""
+        n, column, seen = len(row), judged.fields.column, judged.seen
+        assert judged.times is not None
+        assert judged.model is not None
+        model = int32s(judged.model)
+        source = self._sources(n, column.get(_SOURCE_FIELD[judged.kind]))
+        self.n_unknown_fields += judged.fields.n_unknown
+        if seen is None:
+            self.parts.append(label_part(row, judged.times, model, source))
+            return
+        shape, n_values = self.shapes.columns(seen)
+        value, kind = feature_values(values, None if seen.one is None else len(seen.one))
+        predictions = self.classes.columns(n, column.get("prediction"))
+        self.parts.append(
+            Part(
+                row=row,
+                is_label=False,
+                event_time_ms=judged.times,
+                model=model,
+                shape=shape,
+                n_values=n_values,
+                value=value,
+                kind=kind,
+                score=scores(n, column.get("score"), column.get("probabilities")),
+                prediction_kind=predictions.kind,
+                prediction=predictions.number,
+                predicted_class=predictions.class_code,
+                source=source,
+            )
+        )
+
+    def _sources(self, n: int, column: list[Json] | None) -> U64:
+        """(n, 2) the hash of each source; without a key they are counted and forgotten."""
+        if column is None:
+            return np.zeros((n, 2), np.uint64)
+        if self.source_key is None:
+            self.n_sources_dropped += n - column.count(None) - column.count("")
+            return np.zeros((n, 2), np.uint64)
+        return self.source_key.words(column)

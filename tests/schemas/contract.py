@@ -1,0 +1,214 @@
+"""What the models say of a value, in the decoder's terms: the other side of the comparison."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+from pydantic import ValidationError
+
+from schemas.batch import Decoded, ModelKey, PredictionKind, ValueKind
+from schemas.events import EVENT, LabelEvent, PredictionEvent, classify
+from schemas.records import Record, TopicPartition
+from schemas.source_hash import SourceKey
+
+TP = TopicPartition("events", 0)
+KEY = SourceKey(b"0123456789abcdef")
+
+
+class Refused(NamedTuple):
+    """The fields that pydantic names; None where the value is no JSON object."""
+
+    fields: set[str] | None
+
+
+class Row(NamedTuple):
+    """One accepted event; floats as their bits, so that NaN equals NaN and 0.0 is not -0.0."""
+
+    is_label: bool
+    model: ModelKey
+    ts_ms: int
+    names: tuple[str, ...] | None
+    values: tuple[bytes, ...]
+    kinds: tuple[int, ...]
+    score: bytes
+    prediction_kind: int
+    prediction: bytes
+    predicted_class: str | None
+    source: tuple[int, int]
+
+
+def bits(number: float | None) -> bytes:
+    """The number's bits; of NaN for None."""
+    return struct.pack("<d", float("nan") if number is None else number)
+
+
+def record(offset: int, value: bytes | None, key: bytes | None) -> Record:
+    """A record of the test's partition."""
+    return Record(TP, offset, 1_000 + offset, key, value)
+
+
+def right_key(value: bytes | None) -> bytes | None:
+    """The key that the event in `value` asks for, if that can be told."""
+    try:
+        event = orjson.loads(value or b"")
+        shard = event.get("shard")
+        return str(event["model_id"] if shard is None else f"{event['model_id']}/{shard}").encode()
+    except (ValueError, KeyError, AttributeError):
+        return None
+
+
+def by_model(value: bytes) -> Row | Refused:
+    """What the pydantic models make of a value."""
+    try:
+        parsed = orjson.loads(value)
+    except ValueError:
+        return Refused(None)
+    if not isinstance(parsed, dict):
+        return Refused(None)
+    try:
+        event = EVENT.validate_python(parsed)
+    except ValidationError as error:
+        places = [e["loc"] for e in error.errors()]
+        return Refused({str(loc[1]) if len(loc) > 1 else "type" for loc in places})
+    return row_of_event(event)
+
+
+def n_unknown(value: bytes) -> int:
+    """How many fields of an accepted event its model does not know."""
+    parsed = orjson.loads(value)
+    model = PredictionEvent if parsed["type"] == "prediction" else LabelEvent
+    return len(parsed.keys() - model.model_fields.keys())
+
+
+def row_of_event(event: PredictionEvent | LabelEvent) -> Row:
+    """The decoder's row of a validated event, said without the decoder."""
+    shard = -1 if event.shard is None else event.shard
+    if isinstance(event, LabelEvent):
+        key = ModelKey(event.model_id, "", shard)
+        source = words(event.label_source)
+        nan = bits(None)
+        return Row(True, key, event.ts, None, (), (), nan, 0, nan, None, source)
+    prediction = event.prediction
+    kinds = tuple(map(classify, event.features.values()))
+    return Row(
+        is_label=False,
+        model=ModelKey(event.model_id, event.model_version, shard),
+        ts_ms=event.ts,
+        names=tuple(event.features),
+        values=tuple(
+            bits(v if k is ValueKind.NUMBER else None)
+            for v, k in zip(event.features.values(), kinds, strict=True)
+        ),
+        kinds=tuple(map(int, kinds)),
+        score=bits(score_of(event)),
+        prediction_kind=kind_of(prediction),
+        prediction=bits(None if isinstance(prediction, str | None) else prediction),
+        predicted_class=class_of(prediction),
+        source=words(event.source),
+    )
+
+
+def score_of(event: PredictionEvent) -> float | None:
+    """The rule of the contract in its own words."""
+    if event.score is not None or event.probabilities is None:
+        return event.score
+    if len(event.probabilities) == 2:
+        return event.probabilities[max(event.probabilities)]
+    return max(event.probabilities.values())
+
+
+def kind_of(prediction: Any) -> PredictionKind:
+    """What a prediction is."""
+    match prediction:
+        case None:
+            return PredictionKind.ABSENT
+        case bool():
+            return PredictionKind.BOOLEAN
+        case int():
+            return PredictionKind.INTEGER
+        case float():
+            return PredictionKind.NUMBER
+        case _:
+            return PredictionKind.STRING
+
+
+def class_of(prediction: Any) -> str | None:
+    """The class that a prediction names."""
+    match prediction:
+        case None | float():
+            return None
+        case bool():
+            return "true" if prediction else "false"
+        case _:
+            return str(prediction)
+
+
+def words(source: str | None) -> tuple[int, int]:
+    """The two words of a source's hash, one hash at a time."""
+    if not source:
+        return 0, 0
+    low, high = struct.unpack("<QQ", KEY.digest(source))
+    return low, high
+
+
+def rows(events: Decoded) -> list[Row]:
+    """The decoder's columns, row by row."""
+    found = []
+    for i in range(len(events)):
+        start, end = events.value_ptr[i : i + 2].tolist()
+        shape, name = int(events.shape[i]), int(events.predicted_class[i])
+        low, high = events.source[i].tolist()
+        found.append(
+            Row(
+                is_label=bool(events.is_label[i]),
+                model=events.models[events.model[i]],
+                ts_ms=int(events.event_time_ms[i]),
+                names=None if shape < 0 else events.shapes[shape],
+                values=tuple(map(bits, events.value[start:end].tolist())),
+                kinds=tuple(events.kind[start:end].tolist()),
+                score=bits(float(events.score[i])),
+                prediction_kind=int(events.prediction_kind[i]),
+                prediction=bits(float(events.prediction[i])),
+                predicted_class=None if name < 0 else events.classes[name],
+                source=(low, high),
+            )
+        )
+    return found
+
+
+def check_form(events: Decoded) -> None:
+    """Assert what `Decoded` promises of shapes, types and code tables."""
+    n = len(events)
+    expected = {
+        "offset": (np.int64, (n,)),
+        "row": (np.int32, (n,)),
+        "record_time_ms": (np.int64, (n,)),
+        "event_time_ms": (np.int64, (n,)),
+        "is_label": (np.bool_, (n,)),
+        "model": (np.int32, (n,)),
+        "shape": (np.int32, (n,)),
+        "value_ptr": (np.int64, (n + 1,)),
+        "value": (np.float64, (int(events.value_ptr[-1]),)),
+        "kind": (np.uint8, (int(events.value_ptr[-1]),)),
+        "score": (np.float64, (n,)),
+        "prediction_kind": (np.uint8, (n,)),
+        "prediction": (np.float64, (n,)),
+        "predicted_class": (np.int32, (n,)),
+        "source": (np.uint64, (n, 2)),
+    }
+    for name, (dtype, shape) in expected.items():
+        column = getattr(events, name)
+        assert (name, column.dtype, column.shape) == (name, np.dtype(dtype), shape)
+        assert column.flags.writeable, name
+    assert not np.isinf(events.value).any()
+    assert (np.isnan(events.value) == (events.kind != ValueKind.NUMBER)).all()
+    for codes, table in (
+        (events.model, events.models),
+        (events.shape, events.shapes),
+        (events.predicted_class, events.classes),
+    ):
+        used = [c for c in codes.tolist() if c >= 0]
+        assert list(dict.fromkeys(used)) == list(range(len(table)))
