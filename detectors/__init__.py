@@ -1,0 +1,1 @@
+"""When it is said: the pure, deterministic fold of events into findings."""

@@ -1,0 +1,205 @@
+"""Who is monitored: model versions in slots, their signals in lanes, all within bounds.
+
+Everything here is decided in log order, by position alone: which slot and lane a model gets, which
+model gives way, when a reference is complete. It is part of the state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from detectors.lanes import LanePool
+from detectors.layout import Layout, build_layout
+from detectors.monitor import NEVER, Monitor, reference_events, signal_config
+from detectors.reference import Cohort
+from detectors.signals import Signal
+from schemas.batch import I32, I64, U8, ModelKey
+from schemas.config import DetectionConfig, SignalConfig
+
+
+class Catalog:
+    """The table of monitors of one partition.
+
+    `fresh_lanes` collects the lanes given until the fold has told the banks.
+    """
+
+    def __init__(self, config: DetectionConfig) -> None:
+        self.config = config
+        self.slots: list[Monitor | None] = []
+        self.slot_of: dict[ModelKey, int] = {}
+        self.n_events: I64 = np.zeros(0, np.int64)
+        """(slots,) prediction events of each model version."""
+        self.last_seen: I64 = np.zeros(0, np.int64)
+        """(slots,) position of each model version's latest event."""
+        self.lanes = LanePool()
+        self.models_full = False
+        """Whether the bound on models was reached (said once)."""
+        self.n_evicted = 0
+        self.freeze_at: I64 = np.zeros(0, np.int64)
+        """(slots,) the model event before which each slot's next reference is complete."""
+        self.fresh_lanes: list[int] = []
+        """Lanes given since the banks were last told."""
+        self.prediction_role: U8 = np.zeros(0, np.uint8)
+        """(slots,) derived: PREDICTION_* of each model version."""
+        self.feature_list: I32 = np.zeros(0, np.int32)
+        """(slots,) derived: slots with equal numbers have the same features in the same order."""
+        self._feature_lists: dict[tuple[str, ...], int] = {}
+        self.n_changes = 0
+        """Admissions and evictions so far, for whoever caches slot numbers."""
+        self._layout: Layout | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """The flat form of the catalog as it is now."""
+        if self._layout is None:
+            self._layout = build_layout(self.slots)
+        return self._layout
+
+    def changed(self, slot: int) -> None:
+        """Derive anew what depends on this slot: features, kinds, references or lanes changed."""
+        monitor = self.slots[slot]
+        self._layout = None
+        self.freeze_at[slot] = NEVER if monitor is None else monitor.next_freeze
+        if monitor is None:
+            return
+        monitor.columns = None
+        self.prediction_role[slot] = monitor.prediction_role
+        if len(self._feature_lists) > 2 * len(self.slots) + 64:
+            self._feature_lists.clear()
+            for other in self.slot_of.values():
+                self._number_features(other)
+        self._number_features(slot)
+
+    def _number_features(self, slot: int) -> None:
+        features = tuple(self.monitor(slot).features)
+        number = self._feature_lists.setdefault(features, len(self._feature_lists))
+        self.feature_list[slot] = number
+
+    def extend(self) -> None:
+        """Make one more slot, empty."""
+        self.slots.append(None)
+        self.n_events = np.append(self.n_events, 0)
+        self.last_seen = np.append(self.last_seen, 0)
+        self.freeze_at = np.append(self.freeze_at, NEVER)
+        self.prediction_role = np.append(self.prediction_role, np.uint8(0))
+        self.feature_list = np.append(self.feature_list, np.int32(0))
+
+    def monitor(self, slot: int) -> Monitor:
+        """The monitor in an occupied slot."""
+        monitor = self.slots[slot]
+        assert monitor is not None
+        return monitor
+
+    def may_admit(self, position: int) -> bool:
+        """Whether there may be a place for a new model at this position of the partition.
+
+        Conservative where rows before `position` are not folded yet: it may say yes too often.
+        """
+        if len(self.slot_of) < self.config.bounds.max_models:
+            return True
+        return bool(position - self.last_seen.min() > self.config.bounds.min_idle_records)
+
+    def admit(self, key: ModelKey, position: int) -> int:
+        """Give the model a slot; -1 where all are taken and none has been idle long enough."""
+        if len(self.slot_of) >= self.config.bounds.max_models:
+            if not self.may_admit(position):
+                return -1
+            self.evict(self.longest_idle())
+        slot = next((s for s, monitor in enumerate(self.slots) if monitor is None), len(self.slots))
+        if slot == len(self.slots):
+            self.extend()
+        parent = self._latest_version(key)
+        end = reference_events(self.config, key)
+        monitor = Monitor(key, cohorts=[Cohort(start=0, end=end, outputs=True)])
+        self.slots[slot] = monitor
+        self.slot_of[key] = slot
+        self.n_events[slot] = 0
+        self.last_seen[slot] = position
+        if parent is not None:
+            monitor.inherit(parent)
+            inherited, monitor.signals = monitor.signals, []
+            self.assign(slot, inherited)
+        self.n_changes += 1
+        self.changed(slot)
+        return slot
+
+    def _latest_version(self, key: ModelKey) -> Monitor | None:
+        """The most recently seen other version of the model that has an input reference."""
+        versions = [
+            (int(self.last_seen[slot]), slot)
+            for other, slot in self.slot_of.items()
+            if (other.model_id, other.shard) == (key.model_id, key.shard)
+            and self.monitor(slot).inputs_frozen
+        ]
+        return self.monitor(max(versions)[1]) if versions else None
+
+    def longest_idle(self) -> int:
+        """The slot whose model has been idle longest."""
+        return min(self.slot_of.values(), key=lambda slot: int(self.last_seen[slot]))
+
+    def evict(self, slot: int) -> None:
+        """Forget the model in this slot and take its lanes back."""
+        monitor = self.monitor(slot)
+        for signal in monitor.signals:
+            if signal.lane >= 0:
+                self.lanes.give_back(signal.lane)
+        del self.slot_of[monitor.key]
+        self.n_evicted += 1
+        self.slots[slot] = None
+        self.n_events[slot] = 0
+        self.last_seen[slot] = NEVER
+        self.n_changes += 1
+        self.changed(slot)
+
+    def assign(self, slot: int, signals: list[Signal]) -> bool:
+        """Add frozen signals to the model in this slot, with lanes where they are monitored.
+
+        All of them or none get lanes; False where the bound on lanes allows none, even after
+        models that have been idle long enough gave way.
+        """
+        monitor = self.monitor(slot)
+        config = signal_config(self.config, monitor)
+        wanted = [config.get(monitor.name(signal), SignalConfig()).monitor for signal in signals]
+        bounds = self.config.bounds
+        while self.lanes.room(bounds.max_lanes) < sum(wanted):
+            oldest = self.longest_idle()
+            idle = self.last_seen[slot] - self.last_seen[oldest]
+            if oldest == slot or idle <= bounds.min_idle_records:
+                monitor.signals += [replace(signal, lane=-1) for signal in signals]
+                self.changed(slot)
+                return False
+            self.evict(oldest)
+        for signal, monitored in zip(signals, wanted, strict=True):
+            lane = self.lanes.take() if monitored else -1
+            monitor.signals.append(replace(signal, lane=lane))
+            if monitored:
+                self.fresh_lanes.append(lane)
+        self.changed(slot)
+        return True
+
+    def take_fresh_lanes(self) -> I32:
+        """The lanes given since the last call, in ascending order, each once."""
+        fresh, self.fresh_lanes = self.fresh_lanes, []
+        return np.unique(np.array(fresh, np.int32))
+
+    def reconfigure(self, config: DetectionConfig) -> None:
+        """Go on under another config: references stay, lanes follow what is monitored now."""
+        self.config = config
+        while len(self.slot_of) > config.bounds.max_models:
+            self.evict(self.longest_idle())
+        for slot in sorted(self.slot_of.values()):
+            monitor = self.slots[slot]
+            if monitor is None:
+                continue
+            of_signal = signal_config(config, monitor)
+            for at, signal in enumerate(monitor.signals):
+                wanted = of_signal.get(monitor.name(signal), SignalConfig()).monitor
+                if wanted and signal.lane < 0 and self.lanes.room(config.bounds.max_lanes):
+                    monitor.signals[at] = replace(signal, lane=self.lanes.take())
+                    self.fresh_lanes.append(monitor.signals[at].lane)
+                elif not wanted and signal.lane >= 0:
+                    self.lanes.give_back(signal.lane)
+                    monitor.signals[at] = replace(signal, lane=-1)
+            self.changed(slot)

@@ -1,0 +1,373 @@
+"""The fold: decoded events in, findings out; the whole state of one partition.
+
+Pure and independent of batch boundaries: the same events, however they are split into calls, give
+the same findings and the same state bytes. A call is cut into stretches at the rows where the
+catalog changes (a model is admitted, a reference is complete); within a stretch every lane exists
+from its first row to its last, so that each bank advances in one kernel call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from detectors.base import BankState, DetectorBank
+from detectors.catalog import Catalog
+from detectors.catalog_state import restore_catalog, snapshot_catalog
+from detectors.kernels.observe import count_unfit, gather_lanes, observe
+from detectors.monitor import NEVER, signal_config
+from detectors.registry import REGISTRY
+from detectors.stretch import Stretch, class_numbers, feature_columns, group, until_freeze
+from schemas.batch import I32, I64, Batch, Decoded
+from schemas.config import DetectionConfig, SignalConfig
+from schemas.findings import Finding, Firing, Notice
+
+FOLD_VERSION = 1
+"""Version of the catalog's state and of the rules by which it changes."""
+
+COUNTERS = (
+    "n_events",
+    "n_predictions",
+    "n_labels",
+    "n_future",
+    "n_unknown_fields",
+    "n_sources_dropped",
+    "n_unfit_values",
+    "n_refused_features",
+    "n_refused_models",
+    "n_findings",
+)
+
+
+def algorithm_versions() -> dict[str, int]:
+    """The version of every part of the state, by part name."""
+    return {"fold": FOLD_VERSION} | {name: spec.version for name, spec in REGISTRY.items()}
+
+
+class Fold:
+    """The state of one partition, advanced by `process`.
+
+    `state` is an earlier `snapshot()`; raises `StateError` where it does not fit.
+    """
+
+    def __init__(
+        self, config: DetectionConfig, state: Mapping[str, BankState] | None = None
+    ) -> None:
+        self.config = config
+        self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
+        self.watermark_ms = 0
+        """The latest event time, events from the future left out."""
+        self.catalog = Catalog(config)
+        if state is not None:
+            numbers = restore_catalog(self.catalog, state["fold"], len(COUNTERS) + 1)
+            self.counters = dict(zip(COUNTERS, numbers[:-1], strict=True))
+            self.watermark_ms = numbers[-1]
+        self.banks: dict[str, DetectorBank] = {}
+        for name, spec in REGISTRY.items():
+            bank_config = getattr(config.detectors, name)
+            if bank_config.enabled:
+                of_bank = None if state is None else state[name]
+                self.banks[name] = spec.build(bank_config, self.catalog.lanes.n_lanes, of_bank)
+
+    def snapshot(self) -> dict[str, BankState]:
+        """The whole state, by part: a function of the events alone."""
+        numbers = [*self.counters.values(), self.watermark_ms]
+        parts = {"fold": snapshot_catalog(self.catalog, numbers)}
+        return parts | {name: bank.snapshot() for name, bank in self.banks.items()}
+
+    def process(self, events: Decoded) -> list[Finding | Notice]:
+        """Fold these events; findings and notices in (offset, row, model, lane, detector) order."""
+        said: list[Finding | Notice] = []
+        position = self.counters["n_events"]
+        start = 0
+        while start < len(events):
+            start = self._advance(events, start, position, said)
+        self._count(events)
+        return sorted(said, key=_order)
+
+    def reconfigure(self, config: DetectionConfig) -> None:
+        """Go on under another config, from the next event on.
+
+        References and the events counted stay. A detector whose parameters changed begins anew
+        on every lane, one whose parameters are the same keeps its state.
+        """
+        before, self.config = self.config, config
+        self.catalog.reconfigure(config)
+        n_lanes = self.catalog.lanes.n_lanes
+        for name, spec in REGISTRY.items():
+            bank_config = getattr(config.detectors, name)
+            if not bank_config.enabled:
+                self.banks.pop(name, None)
+            elif name not in self.banks or bank_config != getattr(before.detectors, name):
+                self.banks[name] = spec.build(bank_config, n_lanes, None)
+        self.banks = {name: self.banks[name] for name in REGISTRY if name in self.banks}
+        self._tell_banks()
+        lanes = np.arange(n_lanes, dtype=np.int32)
+        off = self._switched_off(set(lanes.tolist()))
+        for name, bank in self.banks.items():
+            bank.set_enabled(lanes, True)
+            bank.set_enabled(np.array(sorted(off.get(name, ())), np.int32), False)
+
+    def _count(self, events: Decoded) -> None:
+        """Count what needs no catalog."""
+        future = events.event_time_ms > events.record_time_ms + self.config.max_future_ms
+        n_labels = int(np.count_nonzero(events.is_label))
+        self.counters["n_events"] += len(events)
+        self.counters["n_labels"] += n_labels
+        self.counters["n_predictions"] += len(events) - n_labels
+        self.counters["n_future"] += int(np.count_nonzero(future))
+        self.counters["n_unknown_fields"] += events.n_unknown_fields
+        self.counters["n_sources_dropped"] += events.n_sources_dropped
+        on_time = events.event_time_ms[~future]
+        if len(on_time):
+            self.watermark_ms = max(self.watermark_ms, int(on_time.max()))
+
+    def _advance(
+        self, events: Decoded, start: int, position: int, said: list[Finding | Notice]
+    ) -> int:
+        """Fold one stretch from `start` on; returns where the next one begins."""
+        slot, stop = self._admit(events, start, position)
+        stretch = until_freeze(self.catalog, group(self.catalog, slot, start, stop))
+        column_ptr, column, n_unlearned, full = feature_columns(self.catalog, events, stretch)
+        # A feature learned just now may complete its reference within the stretch.
+        stretch = until_freeze(self.catalog, stretch)
+        n = stretch.stop - start
+        self.counters["n_refused_features"] += int(n_unlearned[:n].sum())
+        said += [self._notice(events, start + row, "max_features") for row in full if row < n]
+        predicted_class, full = class_numbers(self.catalog, events, stretch)
+        said += [self._notice(events, start + row, "max_classes") for row in full]
+        self._refuse(events, stretch, said)
+        batch = self._observe(events, stretch, column_ptr[:n], column, predicted_class)
+        firings = [firing for bank in self.banks.values() for firing in bank.update(batch)]
+        said += [self._finding(firing) for firing in firings]
+        self.counters["n_findings"] += len(firings)
+        self.catalog.n_events[stretch.block_slot] += np.diff(stretch.block_ptr)
+        last_row = stretch.rows[stretch.block_ptr[1:] - 1]
+        self.catalog.last_seen[stretch.block_slot] = position + start + last_row
+        self._freeze(events, stretch, said)
+        return stretch.stop
+
+    def _admit(self, events: Decoded, start: int, position: int) -> tuple[I32, int]:
+        """Give the models of a stretch their slots.
+
+        Returns each row's slot from `start` on, and where the stretch must end: before the first
+        row, other than `start`, that may change who is monitored.
+        """
+        slot = self._slots(events, start)
+        unknown = _unknown(events, start, slot)
+        while unknown:
+            row = unknown.pop(0)
+            if not self.catalog.may_admit(position + start + row):
+                continue
+            if row > 0:
+                return slot, start + row
+            if self.catalog.admit(events.models[events.model[start]], position + start) >= 0:
+                self._tell_banks()
+                slot = self._slots(events, start)
+                unknown = _unknown(events, start, slot)
+        return slot, len(events)
+
+    def _slots(self, events: Decoded, start: int) -> I32:
+        """Each row's slot, from `start` on; -1 for labels and for models without one."""
+        slot_of = self.catalog.slot_of
+        of_model = np.array([slot_of.get(key, -1) for key in events.models], np.int32)
+        own: I32 = of_model[events.model[start:]]
+        own[events.is_label[start:]] = -1
+        return own
+
+    def _refuse(self, events: Decoded, stretch: Stretch, said: list[Finding | Notice]) -> None:
+        """Count the events of models there is no place for."""
+        refused = np.flatnonzero(
+            (stretch.slot < 0) & ~events.is_label[stretch.start : stretch.stop]
+        )
+        self.counters["n_refused_models"] += len(refused)
+        if len(refused) and not self.catalog.models_full:
+            self.catalog.models_full = True
+            said.append(self._notice(events, stretch.start + int(refused[0]), "max_models"))
+
+    def _observe(
+        self,
+        events: Decoded,
+        stretch: Stretch,
+        column_ptr: I64,
+        column: I32,
+        predicted_class: I32,
+    ) -> Batch:
+        """Let the references learn, and make the banks' batch of what the lanes observe."""
+        catalog, layout = self.catalog, self.catalog.layout
+        rows = slice(stretch.start, stretch.stop)
+        value_ptr, score, prediction = (
+            events.value_ptr[rows],
+            events.score[rows],
+            events.prediction[rows],
+        )
+        self.counters["n_unfit_values"] += count_unfit(
+            stretch.slot,
+            layout.feature_ptr,
+            layout.feature_kind,
+            value_ptr,
+            column_ptr,
+            column,
+            events.kind,
+        )
+        for b in np.flatnonzero(catalog.freeze_at[stretch.block_slot] < NEVER).tolist():
+            slot = int(stretch.block_slot[b])
+            of_block = stretch.rows[stretch.block_ptr[b] : stretch.block_ptr[b + 1]]
+            monitor = catalog.monitor(slot)
+            for cohort in monitor.cohorts:
+                cohort.learn(
+                    of_block[max(0, cohort.start - int(catalog.n_events[slot])) :],
+                    value_ptr,
+                    column_ptr,
+                    column,
+                    events.value,
+                    events.kind,
+                    score,
+                    prediction,
+                    events.prediction_kind[rows],
+                    predicted_class,
+                    len(monitor.classes),
+                )
+        n_lanes = np.diff(layout.ptr)[stretch.block_slot]
+        block_value_ptr = _ends(np.diff(stretch.block_ptr) * n_lanes)
+        value = np.empty(int(block_value_ptr[-1]))
+        observe(
+            stretch.rows,
+            stretch.block_slot,
+            stretch.block_ptr,
+            block_value_ptr,
+            layout.ptr,
+            layout.source,
+            layout.index,
+            layout.expected,
+            layout.rule,
+            layout.constant,
+            layout.mean,
+            layout.sd,
+            value_ptr,
+            column_ptr,
+            column,
+            events.value,
+            events.kind,
+            score,
+            prediction,
+            predicted_class,
+            value,
+        )
+        block_lane_ptr = _ends(n_lanes)
+        lane = np.empty(int(block_lane_ptr[-1]), np.int32)
+        gather_lanes(stretch.block_slot, layout.ptr, layout.lane, block_lane_ptr, lane)
+        return Batch(
+            tp=events.tp,
+            offset=events.offset[rows],
+            event_row=events.row[rows],
+            event_time_ms=events.event_time_ms[rows],
+            model=stretch.slot,
+            model_event=stretch.model_event,
+            row_index=stretch.rows,
+            block_row_ptr=stretch.block_ptr,
+            block_lane_ptr=block_lane_ptr,
+            block_value_ptr=block_value_ptr,
+            lane=lane,
+            value=value,
+        )
+
+    def _freeze(self, events: Decoded, stretch: Stretch, said: list[Finding | Notice]) -> None:
+        """Complete the reference that ends with the stretch's last row, if one does."""
+        slot = int(stretch.slot[-1])
+        catalog = self.catalog
+        if slot < 0 or catalog.n_events[slot] < catalog.freeze_at[slot]:
+            return
+        monitor = catalog.monitor(slot)
+        config = signal_config(self.config, monitor)
+        signals = monitor.freeze(int(catalog.n_events[slot]), config)
+        if not catalog.assign(slot, signals) and not monitor.lanes_full:
+            monitor.lanes_full = True
+            said.append(self._notice(events, stretch.stop - 1, "max_lanes"))
+        self._tell_banks()
+
+    def _tell_banks(self) -> None:
+        """Put freshly given lanes into their initial state in every bank, on or off by config."""
+        fresh = self.catalog.take_fresh_lanes()
+        if not len(fresh):
+            return
+        off = self._switched_off(set(fresh.tolist()))
+        for name, bank in self.banks.items():
+            bank.resize(self.catalog.lanes.n_lanes)
+            bank.reset(fresh)
+            bank.set_enabled(fresh, True)
+            bank.set_enabled(np.array(sorted(off.get(name, ())), np.int32), False)
+
+    def _switched_off(self, lanes: set[int]) -> dict[str, set[int]]:
+        """Which of these lanes the config takes away from which detector."""
+        off: dict[str, set[int]] = {}
+        for monitor in self.catalog.slots:
+            config = {} if monitor is None else signal_config(self.config, monitor)
+            if monitor is None or not config:
+                continue
+            for signal in monitor.signals:
+                wanted = config.get(monitor.name(signal), SignalConfig()).detectors
+                if signal.lane in lanes and wanted is not None:
+                    for name in self.banks.keys() - set(wanted):
+                        off.setdefault(name, set()).add(signal.lane)
+        return off
+
+    def _finding(self, firing: Firing) -> Finding:
+        """The firing with its names, in the signal's units."""
+        monitor = self.catalog.monitor(firing.model)
+        signal = next(signal for signal in monitor.signals if signal.lane == firing.lane)
+        return Finding(
+            detector=firing.detector,
+            model_id=monitor.key.model_id,
+            model_version=monitor.key.model_version,
+            shard=monitor.key.shard,
+            signal=monitor.name(signal),
+            offset=firing.offset,
+            event_row=firing.event_row,
+            model=firing.model,
+            lane=firing.lane,
+            model_event=firing.model_event,
+            event_time_ms=firing.event_time_ms,
+            statistic=firing.statistic,
+            threshold=firing.threshold,
+            before=signal.scale.raw(firing.before),
+            after=signal.scale.raw(firing.after),
+            effect=firing.after - firing.before,
+            change_offset=firing.change_offset,
+            n_before=firing.n_before,
+            n_after=firing.n_after,
+            is_share=signal.is_share,
+        )
+
+    def _notice(self, events: Decoded, row: int, bound: str) -> Notice:
+        """Say that this row asked for more than a bound allows."""
+        key = events.models[events.model[row]]
+        return Notice(
+            offset=int(events.offset[row]),
+            event_row=int(events.row[row]),
+            model_id=key.model_id,
+            model_version=key.model_version,
+            shard=key.shard,
+            bound=bound,
+            limit=int(getattr(self.config.bounds, bound)),
+            event_time_ms=int(events.event_time_ms[row]),
+        )
+
+
+def _unknown(events: Decoded, start: int, slot: I32) -> list[int]:
+    """The rows, counted from `start`, whose model has no slot."""
+    rows: list[int] = np.flatnonzero((slot < 0) & ~events.is_label[start:]).tolist()
+    return rows
+
+
+def _ends(length: I64) -> I64:
+    """Where runs of these lengths begin and end: (n + 1,)."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(length, dtype=np.int64)])
+
+
+def _order(said: Finding | Notice) -> tuple[int, int, int, int, str]:
+    """The order in which policy hears of things; a notice comes before its row's findings."""
+    if isinstance(said, Notice):
+        return said.offset, said.event_row, -1, -1, said.bound
+    return said.offset, said.event_row, said.model, said.lane, said.detector

@@ -1,0 +1,1 @@
+"""Compiled kernels: numpy and numba only."""

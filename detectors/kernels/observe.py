@@ -1,0 +1,262 @@
+"""From decoded rows to what the lanes observe: one dense, time-ordered block per model version."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detectors.kernels.compile import (
+    F64,
+    F64_IN,
+    I32,
+    I32_IN,
+    I64,
+    I64_2D,
+    I64_IN,
+    U8_IN,
+    kernel,
+    part,
+)
+from schemas.batch import F64 as F64A
+from schemas.batch import I32 as I32A
+from schemas.batch import I64 as I64A
+from schemas.batch import U8 as U8A
+
+# What a lane observes (`source`), and how a raw value becomes z (`rule`).
+SOURCE_VALUE, SOURCE_MISSING, SOURCE_SCORE, SOURCE_PREDICTION, SOURCE_CLASS, SOURCE_OTHER = range(6)
+RULE_Z, RULE_DEPARTURE = range(2)
+
+# Expected kinds of a feature beside those of `ValueKind`: still learning, and never seen.
+KIND_LEARNING = 255
+KIND_ANY = 254
+
+# Beyond these a number says no more than "huge", and its square would overflow.
+MAX_RAW = 1e150
+MAX_Z = 1e6
+
+
+@kernel(I32_IN, I64, I64, I32, I32, I64)
+def _group(slot: I32A, count: I64A, rank: I64A, rows: I32A, block_slot: I32A, ptr: I64A) -> int:
+    """Counting sort by slot; returns the number of blocks. `count` (slots,) starts at zero."""
+    n = len(slot)
+    for i in range(n):
+        s = slot[i]
+        if s >= 0:
+            rank[i] = count[s]
+            count[s] += 1
+    n_blocks = 0
+    total = 0
+    for s in range(len(count)):
+        k = count[s]
+        count[s] = total
+        if k > 0:
+            block_slot[n_blocks] = s
+            n_blocks += 1
+            total += k
+            ptr[n_blocks] = total
+    for i in range(n):
+        s = slot[i]
+        if s >= 0:
+            rows[count[s] + rank[i]] = i
+    return n_blocks
+
+
+def group_rows(slot: I32A, n_slots: int) -> tuple[I32A, I32A, I64A, I64A]:
+    """Group rows by slot, each group in row order; rows with slot -1 belong to none.
+
+    Returns the rows grouped (r,), the slots that occur ascending (b,), where each group begins
+    (b + 1,), and each row's place within its group (n,).
+    """
+    n = len(slot)
+    rank = np.zeros(n, np.int64)
+    rows = np.empty(n, np.int32)
+    block_slot = np.empty(min(n, n_slots), np.int32)
+    ptr = np.zeros(min(n, n_slots) + 1, np.int64)
+    n_blocks = _group(slot, np.zeros(n_slots, np.int64), rank, rows, block_slot, ptr)
+    return rows[: ptr[n_blocks]], block_slot[:n_blocks], ptr[: n_blocks + 1], rank
+
+
+@part
+def _z(x: float, mean: float, sd: float) -> float:
+    """Standardise a number, within bounds: (x - mean) / sd; NaN stays NaN."""
+    if x > MAX_RAW:
+        x = MAX_RAW
+    elif x < -MAX_RAW:
+        x = -MAX_RAW
+    z = (x - mean) / sd
+    if z > MAX_Z:
+        return MAX_Z
+    if z < -MAX_Z:
+        return -MAX_Z
+    return z
+
+
+@kernel(
+    *(I32_IN, I32_IN, I64_IN, I64_IN, I64_IN, U8_IN, I32_IN, U8_IN, U8_IN, F64_IN, F64_IN, F64_IN),
+    *(I64_IN, I64_IN, I32_IN, F64_IN, U8_IN, F64_IN, F64_IN, I32_IN, F64),
+)
+def observe(
+    rows: I32A,
+    block_slot: I32A,
+    block_row_ptr: I64A,
+    block_value_ptr: I64A,
+    layout_ptr: I64A,
+    source: U8A,
+    index: I32A,
+    expected: U8A,
+    rule: U8A,
+    constant: F64A,
+    mean: F64A,
+    sd: F64A,
+    value_ptr: I64A,
+    column_ptr: I64A,
+    column: I32A,
+    value: F64A,
+    kind: U8A,
+    score: F64A,
+    prediction: F64A,
+    predicted_class: I32A,
+    out: F64A,
+) -> int:
+    """Fill `out` with the blocks' observations, lane-major, as `schemas.batch.Batch` describes.
+
+    The layout arrays describe each slot's lanes (`layout_ptr[s]:layout_ptr[s + 1]`). Feature f of
+    row i stands in column `column[column_ptr[i] + f]` of the row's values, -1 where absent.
+    `predicted_class` is the class's index in its model, -1 for another class, -2 where absent.
+    """
+    for b in range(len(block_slot)):
+        first = block_row_ptr[b]
+        k = block_row_ptr[b + 1] - first
+        at = block_value_ptr[b]
+        for j in range(layout_ptr[block_slot[b]], layout_ptr[block_slot[b] + 1]):
+            what, f, m, s = source[j], index[j], mean[j], sd[j]
+            # An indicator takes two values only: no division for each row.
+            z_false = _z(0.0, m, s)
+            z_true = _z(1.0, m, s)
+            if what == 0 and rule[j] == 0:
+                for r in range(k):
+                    i = rows[first + r]
+                    c = column[column_ptr[i] + f]
+                    out[at + r] = _z(value[value_ptr[i] + c], m, s) if c >= 0 else np.nan
+            elif what == 0:
+                for r in range(k):
+                    i = rows[first + r]
+                    c = column[column_ptr[i] + f]
+                    x = value[value_ptr[i] + c] if c >= 0 else np.nan
+                    departs = z_true if x != constant[j] else z_false
+                    out[at + r] = np.nan if np.isnan(x) else departs
+            elif what == 1:
+                for r in range(k):
+                    i = rows[first + r]
+                    c = column[column_ptr[i] + f]
+                    z = z_true
+                    if c >= 0:
+                        got = kind[value_ptr[i] + c]
+                        scalar = got == 0 or 2 <= got <= 3
+                        if got == expected[j] or (expected[j] == 254 and scalar):
+                            z = z_false
+                    out[at + r] = z
+            elif what <= 3:
+                for r in range(k):
+                    i = rows[first + r]
+                    x = score[i] if what == 2 else prediction[i]
+                    if rule[j] == 0:
+                        out[at + r] = _z(x, m, s)
+                    elif np.isnan(x):
+                        out[at + r] = np.nan
+                    else:
+                        out[at + r] = z_true if x != constant[j] else z_false
+            else:
+                wanted = f if what == 4 else -1
+                for r in range(k):
+                    got_class = predicted_class[rows[first + r]]
+                    z = z_true if got_class == wanted else z_false
+                    out[at + r] = np.nan if got_class == -2 else z
+            at += k
+    return 0
+
+
+@kernel(I32_IN, I64_IN, I32_IN, I64_IN, I32)
+def gather_lanes(block_slot: I32A, layout_ptr: I64A, lane: I32A, ptr: I64A, out: I32A) -> int:
+    """The lanes of the blocks, one after the other; block b's go to `out[ptr[b]:ptr[b + 1]]`."""
+    for b in range(len(block_slot)):
+        first = layout_ptr[block_slot[b]]
+        for j in range(ptr[b + 1] - ptr[b]):
+            out[ptr[b] + j] = lane[first + j]
+    return 0
+
+
+@kernel(I32_IN, I64_IN, U8_IN, I64_IN, I64_IN, I32_IN, U8_IN)
+def count_unfit(
+    slot: I32A,
+    feature_ptr: I64A,
+    feature_kind: U8A,
+    value_ptr: I64A,
+    column_ptr: I64A,
+    column: I32A,
+    kind: U8A,
+) -> int:
+    """Count values that are no scalar, or not of the kind their feature has in the reference."""
+    n_unfit = 0
+    for i in range(len(slot)):
+        s = slot[i]
+        if s < 0:
+            continue
+        first = feature_ptr[s]
+        for f in range(feature_ptr[s + 1] - first):
+            c = column[column_ptr[i] + f]
+            if c < 0:
+                continue
+            got = kind[value_ptr[i] + c]
+            expected = feature_kind[first + f]
+            if got == 4 or (got != 1 and expected < 254 and got != expected):
+                n_unfit += 1
+    return n_unfit
+
+
+@kernel(I32_IN, I32_IN, I64_IN, I64_IN, I32_IN, F64_IN, U8_IN, I64_2D, F64, F64)
+def learn_features(
+    rows: I32A,
+    features: I32A,
+    value_ptr: I64A,
+    column_ptr: I64A,
+    column: I32A,
+    value: F64A,
+    kind: U8A,
+    n_kind: I64A,
+    mean: F64A,
+    m2: F64A,
+) -> int:
+    """Fold rows of one model into the reference moments of some of its features.
+
+    A strict left fold (Welford 1962). `n_kind` (f, 5) counts values by `ValueKind`; absent ones
+    are not counted. `mean` and `m2` (f,) are over the numbers.
+    """
+    for r in range(len(rows)):
+        i = rows[r]
+        for j in range(len(features)):
+            c = column[column_ptr[i] + features[j]]
+            if c < 0:
+                continue
+            got = kind[value_ptr[i] + c]
+            n_kind[j, got] += 1
+            if got == 0:
+                x = min(max(value[value_ptr[i] + c], -MAX_RAW), MAX_RAW)
+                delta = x - mean[j]
+                mean[j] += delta / n_kind[j, 0]
+                m2[j] += delta * (x - mean[j])
+    return 0
+
+
+@kernel(I32_IN, F64_IN, I64, F64, F64)
+def learn_column(rows: I32A, value: F64A, n: I64A, mean: F64A, m2: F64A) -> int:
+    """Fold one column's numbers at some rows into moments: arrays of length 1; NaN is skipped."""
+    for r in range(len(rows)):
+        x = value[rows[r]]
+        if np.isnan(x):
+            continue
+        x = min(max(x, -MAX_RAW), MAX_RAW)
+        n[0] += 1
+        delta = x - mean[0]
+        mean[0] += delta / n[0]
+        m2[0] += delta * (x - mean[0])
+    return 0

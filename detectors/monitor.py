@@ -1,0 +1,114 @@
+"""One monitor: what is known of one model version, from its first event on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.kernels.observe import KIND_LEARNING, SOURCE_MISSING, SOURCE_VALUE
+from detectors.reference import Cohort, freeze_features, freeze_outputs
+from detectors.signals import Signal, signal_name
+from schemas.batch import ModelKey
+from schemas.config import DetectionConfig, ModelConfig, SignalConfig
+
+# What a model's prediction is, once its reference is complete.
+PREDICTION_LEARNING, PREDICTION_NUMBER, PREDICTION_CLASS = range(3)
+
+NEVER = 2**62
+
+
+@dataclass(slots=True)
+class Monitor:
+    """A model version's features, classes, frozen signals, and the references still learning."""
+
+    key: ModelKey
+    features: list[str] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    """The expected `ValueKind` of each feature; KIND_LEARNING before its reference is complete."""
+    classes: list[str] = field(default_factory=list)
+    prediction_role: int = PREDICTION_LEARNING
+    signals: list[Signal] = field(default_factory=list)
+    cohorts: list[Cohort] = field(default_factory=list)
+    features_full: bool = False
+    """Whether the bound on features was reached (said once)."""
+    classes_full: bool = False
+    lanes_full: bool = False
+    feature_number: dict[str, int] = field(default_factory=dict)
+    class_number: dict[str, int] = field(default_factory=dict)
+    columns: NDArray[np.void] | None = None
+    """Derived: the signals that have lanes, as `detectors.layout` wants them."""
+
+    @property
+    def next_freeze(self) -> int:
+        """The model event before which the next reference is complete."""
+        return min((cohort.end for cohort in self.cohorts), default=NEVER)
+
+    @property
+    def inputs_frozen(self) -> bool:
+        """Whether any input reference is complete, so that a new version can inherit it."""
+        return any(kind != KIND_LEARNING for kind in self.kinds)
+
+    def name(self, signal: Signal) -> str:
+        """The signal's name."""
+        return signal_name(signal.source, signal.index, self.features, self.classes)
+
+    def add_feature(self, name: str, event: int, reference_events: int) -> None:
+        """Learn a feature that model event number `event` is the first to carry."""
+        number = len(self.features)
+        self.features.append(name)
+        self.kinds.append(KIND_LEARNING)
+        self.feature_number[name] = number
+        cohort = next((c for c in self.cohorts if c.start == event), None)
+        if cohort is None:
+            cohort = Cohort(start=event, end=event + reference_events, outputs=False)
+            self.cohorts.append(cohort)
+        cohort.add_feature(number)
+
+    def add_class(self, name: str) -> None:
+        """Learn a predicted class."""
+        self.class_number[name] = len(self.classes)
+        self.classes.append(name)
+
+    def inherit(self, parent: Monitor) -> None:
+        """Take over the input reference of an earlier version of the model (lanes begin anew)."""
+        for name, kind in zip(parent.features, parent.kinds, strict=True):
+            if kind != KIND_LEARNING:
+                self.feature_number[name] = len(self.features)
+                self.features.append(name)
+                self.kinds.append(kind)
+        for signal in parent.signals:
+            if signal.source in (SOURCE_VALUE, SOURCE_MISSING):
+                number = self.feature_number[parent.features[signal.index]]
+                self.signals.append(replace(signal, index=number, lane=-1))
+
+    def freeze(self, event: int, config: Mapping[str, SignalConfig]) -> list[Signal]:
+        """Complete the references that end before model event `event`; their signals, no lanes."""
+        new: list[Signal] = []
+        for cohort in [c for c in self.cohorts if c.end == event]:
+            kinds, signals = freeze_features(cohort, self.features, config)
+            for feature, kind in kinds.items():
+                self.kinds[feature] = kind
+            new += signals
+            if cohort.outputs:
+                is_class, signals = freeze_outputs(cohort, self.classes, config)
+                self.prediction_role = PREDICTION_CLASS if is_class else PREDICTION_NUMBER
+                if not is_class:
+                    self.classes.clear()
+                    self.class_number.clear()
+                new += signals
+            self.cohorts.remove(cohort)
+        return new
+
+
+def signal_config(config: DetectionConfig, monitor: Monitor) -> Mapping[str, SignalConfig]:
+    """What the config says of this model's signals, by signal name."""
+    return config.model.get(monitor.key.model_id, ModelConfig()).signals
+
+
+def reference_events(config: DetectionConfig, key: ModelKey) -> int:
+    """How many events form the reference of this model."""
+    own = config.model.get(key.model_id, ModelConfig()).reference_events
+    return config.reference_events if own is None else own

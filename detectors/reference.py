@@ -1,0 +1,197 @@
+"""Learning a reference: the first events of a model, folded, then frozen into signals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from detectors.kernels.observe import (
+    KIND_ANY,
+    SOURCE_CLASS,
+    SOURCE_MISSING,
+    SOURCE_OTHER,
+    SOURCE_PREDICTION,
+    SOURCE_SCORE,
+    SOURCE_VALUE,
+    learn_column,
+    learn_features,
+)
+from detectors.signals import Signal, number_scale, share_scale
+from schemas.batch import F64, I32, I64, U8, PredictionKind, ValueKind
+from schemas.config import SignalConfig
+
+MAX_INTEGER_CLASSES = 20
+"""An integer prediction with at most so many distinct values in the reference is a class."""
+
+N_VALUE_KINDS = len(ValueKind)
+N_PREDICTION_KINDS = len(PredictionKind)
+CATEGORY_KINDS = (ValueKind.STRING, ValueKind.BOOLEAN)
+
+
+@dataclass(slots=True)
+class Cohort:
+    """Signals of one model version that learn their reference on the same events.
+
+    The outputs learn from the model's first event on, a feature from the first event that carries
+    it; what begins with the same event is one cohort.
+    """
+
+    start: int
+    """The model event it began with."""
+    end: int
+    """The model event before which it is complete."""
+    outputs: bool
+    """Whether it learns score and prediction too."""
+    features: list[int] = field(default_factory=list)
+    n_kind: I64 = field(default_factory=lambda: np.zeros((0, N_VALUE_KINDS), np.int64))
+    mean: F64 = field(default_factory=lambda: np.zeros(0))
+    m2: F64 = field(default_factory=lambda: np.zeros(0))
+    output_n: I64 = field(default_factory=lambda: np.zeros(2, np.int64))
+    """Numbers seen of score and of prediction."""
+    output_mean: F64 = field(default_factory=lambda: np.zeros(2))
+    output_m2: F64 = field(default_factory=lambda: np.zeros(2))
+    n_prediction_kind: I64 = field(default_factory=lambda: np.zeros(N_PREDICTION_KINDS, np.int64))
+    n_class: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    """By class number of the model; grows with its classes."""
+    n_other_class: int = 0
+    """Predictions of classes past the bound."""
+
+    def add_feature(self, feature: int) -> None:
+        """Learn this feature too."""
+        self.features.append(feature)
+        self.n_kind = np.vstack([self.n_kind, np.zeros((1, N_VALUE_KINDS), np.int64)])
+        self.mean = np.append(self.mean, 0.0)
+        self.m2 = np.append(self.m2, 0.0)
+
+    def learn(
+        self,
+        rows: I32,
+        value_ptr: I64,
+        column_ptr: I64,
+        column: I32,
+        value: F64,
+        kind: U8,
+        score: F64,
+        prediction: F64,
+        prediction_kind: U8,
+        predicted_class: I32,
+        n_classes: int,
+    ) -> None:
+        """Fold these rows (of its model, in order, before `end`) into the reference."""
+        if self.features:
+            learn_features(
+                rows,
+                np.array(self.features, np.int32),
+                value_ptr,
+                column_ptr,
+                column,
+                value,
+                kind,
+                self.n_kind,
+                self.mean,
+                self.m2,
+            )
+        if not self.outputs:
+            return
+        for at, values in enumerate((score, prediction)):
+            one = slice(at, at + 1)
+            learn_column(
+                rows, values, self.output_n[one], self.output_mean[one], self.output_m2[one]
+            )
+        self.n_prediction_kind += np.bincount(
+            prediction_kind[rows], minlength=N_PREDICTION_KINDS
+        ).astype(np.int64)
+        classes = predicted_class[rows]
+        counts = np.bincount(classes[classes >= 0], minlength=n_classes).astype(np.int64)
+        counts[: len(self.n_class)] += self.n_class
+        self.n_class = counts
+        self.n_other_class += int(np.count_nonzero(classes == -1))
+
+
+def freeze_features(
+    cohort: Cohort, features: list[str], config: Mapping[str, SignalConfig]
+) -> tuple[dict[int, int], list[Signal]]:
+    """The kinds of the cohort's features (by feature number) and their signals.
+
+    A feature's kind is that of most of its values (of equal counts: number, string, boolean).
+    Each feature has `missing:X`; a numeric one that had a number has `feature:X`. A feature that
+    was always missing has kind KIND_ANY: from then on any value is present.
+    """
+    n = cohort.end - cohort.start
+    kinds: dict[int, int] = {}
+    signals: list[Signal] = []
+    for j, feature in enumerate(cohort.features):
+        by_kind = {
+            kind: int(cohort.n_kind[j, kind]) for kind in (ValueKind.NUMBER, *CATEGORY_KINDS)
+        }
+        wanted = config.get(f"feature:{features[feature]}", SignalConfig()).kind
+        if wanted == "number":
+            expected = int(ValueKind.NUMBER)
+        elif wanted == "category":
+            expected = int(max(CATEGORY_KINDS, key=by_kind.__getitem__))
+        elif any(by_kind.values()):
+            expected = int(max(by_kind, key=by_kind.__getitem__))
+        else:
+            expected = KIND_ANY
+        kinds[feature] = expected
+        if expected == ValueKind.NUMBER:
+            scale = number_scale(
+                by_kind[ValueKind.NUMBER], float(cohort.mean[j]), float(cohort.m2[j])
+            )
+            if scale is not None:
+                signals.append(Signal(SOURCE_VALUE, feature, expected, scale))
+        present = sum(by_kind.values()) if expected == KIND_ANY else by_kind[ValueKind(expected)]
+        signals.append(Signal(SOURCE_MISSING, feature, expected, share_scale(n - present, n)))
+    return kinds, signals
+
+
+def freeze_outputs(
+    cohort: Cohort, classes: list[str], config: Mapping[str, SignalConfig]
+) -> tuple[bool, list[Signal]]:
+    """Whether the prediction is a class, and the signals of score and prediction.
+
+    Of two classes only the one that sorts last has a signal: the other is its complement. With
+    two or more, `class:__other__` is the share of classes that the reference did not have.
+    """
+    signals: list[Signal] = []
+    score = number_scale(
+        int(cohort.output_n[0]), float(cohort.output_mean[0]), float(cohort.output_m2[0])
+    )
+    if score is not None:
+        signals.append(Signal(SOURCE_SCORE, 0, 0, score))
+    if not is_class(cohort, config):
+        number = number_scale(
+            int(cohort.output_n[1]), float(cohort.output_mean[1]), float(cohort.output_m2[1])
+        )
+        if number is not None:
+            signals.append(Signal(SOURCE_PREDICTION, 0, 0, number))
+        return False, signals
+    n = int(cohort.n_class.sum()) + cohort.n_other_class
+    ranked = sorted(range(len(classes)), key=classes.__getitem__)
+    if len(classes) == 2 and cohort.n_other_class == 0:
+        ranked = ranked[1:]
+    signals += [
+        Signal(SOURCE_CLASS, c, 0, share_scale(int(cohort.n_class[c]), n)) for c in sorted(ranked)
+    ]
+    if len(classes) > 1:
+        signals.append(Signal(SOURCE_OTHER, 0, 0, share_scale(cohort.n_other_class, n)))
+    return True, signals
+
+
+def is_class(cohort: Cohort, config: Mapping[str, SignalConfig]) -> bool:
+    """Whether the model's prediction is a class, by config or by what the reference held."""
+    wanted = config.get("prediction", SignalConfig()).kind
+    if wanted is not None:
+        return wanted == "category"
+    n = cohort.n_prediction_kind
+    n_names = int(n[PredictionKind.STRING] + n[PredictionKind.BOOLEAN])
+    n_numbers = int(n[PredictionKind.INTEGER] + n[PredictionKind.NUMBER])
+    if n_names >= n_numbers:
+        return n_names > 0
+    return (
+        int(n[PredictionKind.NUMBER]) == 0
+        and cohort.n_other_class == 0
+        and len(cohort.n_class) <= MAX_INTEGER_CLASSES
+    )

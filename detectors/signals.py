@@ -1,0 +1,98 @@
+"""A signal: one monitored column of one model version, and how its values become z."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite, sqrt
+
+from detectors.kernels.observe import (
+    RULE_DEPARTURE,
+    RULE_Z,
+    SOURCE_CLASS,
+    SOURCE_MISSING,
+    SOURCE_OTHER,
+    SOURCE_PREDICTION,
+    SOURCE_SCORE,
+    SOURCE_VALUE,
+)
+
+OTHER_CLASS = "__other__"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How raw values of a signal become z: its frozen reference.
+
+    `rule` RULE_Z: z = (x - mean) / sd. RULE_DEPARTURE: the reference was constant; the lane
+    observes the indicator "x departs from `constant`", whose mean and sd these are.
+    """
+
+    rule: int
+    constant: float
+    mean: float
+    sd: float
+
+    def raw(self, z: float) -> float:
+        """The value, in the signal's units, that z stands for (a share, for RULE_DEPARTURE)."""
+        return self.mean + z * self.sd
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One signal of a model version. `lane` is -1 where the config says not to monitor it."""
+
+    source: int
+    """SOURCE_* of `detectors.kernels.observe`."""
+    index: int
+    """Feature or class number; 0 for the others."""
+    expected: int
+    """The `ValueKind` the feature has in the reference (or KIND_ANY); 0 for other sources."""
+    scale: Scale
+    lane: int = -1
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is the share of events for which something holds."""
+        indicators = (SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER)
+        return self.source in indicators or self.scale.rule == RULE_DEPARTURE
+
+
+def signal_name(source: int, index: int, features: list[str], classes: list[str]) -> str:
+    """The signal's name: `feature:X`, `missing:X`, `score`, `prediction` or `class:V`."""
+    if source == SOURCE_VALUE:
+        return f"feature:{features[index]}"
+    if source == SOURCE_MISSING:
+        return f"missing:{features[index]}"
+    if source == SOURCE_SCORE:
+        return "score"
+    if source == SOURCE_PREDICTION:
+        return "prediction"
+    if source == SOURCE_CLASS:
+        return f"class:{classes[index]}"
+    assert source == SOURCE_OTHER
+    return f"class:{OTHER_CLASS}"
+
+
+def share_scale(n_true: int, n: int) -> Scale:
+    """The scale of an indicator that was true `n_true` times of `n` in the reference.
+
+    An indicator that was never or always true has no spread; it gets that of half an occurrence
+    in n + 1, so that one departure is large (some 60 sd at n = 2,000) and still finite.
+    """
+    p = n_true / n if 0 < n_true < n else abs(float(n_true > 0) - 0.5 / (n + 1))
+    return Scale(RULE_Z, 0.0, p, sqrt(p * (1 - p)))
+
+
+def number_scale(n: int, mean: float, m2: float) -> Scale | None:
+    """The scale of a number from its reference moments; None where there were no numbers.
+
+    `m2` is the sum of squared deviations; the standard deviation is the population's. A reference
+    without spread (within rounding of its size) is constant: RULE_DEPARTURE.
+    """
+    if n == 0:
+        return None
+    sd = sqrt(m2 / n)
+    if isfinite(sd) and sd > 1e-12 * abs(mean) and sd > 1e-150:
+        return Scale(RULE_Z, 0.0, mean, sd)
+    departure = share_scale(0, n)
+    return Scale(RULE_DEPARTURE, mean, departure.mean, departure.sd)

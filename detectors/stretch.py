@@ -1,0 +1,200 @@
+"""A stretch of decoded rows within which the catalog does not change, as the kernels want it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.catalog import Catalog
+from detectors.kernels.observe import group_rows
+from detectors.monitor import PREDICTION_LEARNING, PREDICTION_NUMBER, reference_events
+from schemas.batch import I32, I64, Bool, Decoded, PredictionKind
+
+Number = TypeVar("Number", bound=np.generic)
+
+CLASS_ABSENT = -2
+CLASS_OTHER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Rows start..stop-1 of a poll, grouped by slot. Row numbers within count from `start`."""
+
+    start: int
+    stop: int
+    slot: I32
+    """(n,) -1: a label, or a model there is no place for."""
+    rows: I32
+    """(r,) the rows of all blocks, block after block."""
+    block_slot: I32
+    """(b,) the slots that occur, ascending."""
+    block_ptr: I64
+    """(b + 1,)"""
+    model_event: I64
+    """(n,) how many events of its model came before; 0 where the slot is -1."""
+
+
+def group(catalog: Catalog, slot: I32, start: int, stop: int) -> Stretch:
+    """The stretch of the first stop - start rows of `slot`."""
+    own = slot[: stop - start]
+    rows, block_slot, block_ptr, rank = group_rows(own, len(catalog.slots))
+    model_event = np.where(own >= 0, _at(catalog.n_events, own) + rank, 0)
+    return Stretch(start, stop, own, rows, block_slot, block_ptr, model_event)
+
+
+def until_freeze(catalog: Catalog, stretch: Stretch) -> Stretch:
+    """The stretch up to the first row that completes a reference."""
+    complete = (stretch.slot >= 0) & (
+        stretch.model_event + 1 >= _at(catalog.freeze_at, stretch.slot)
+    )
+    if not complete.any():
+        return stretch
+    stop = stretch.start + int(complete.argmax()) + 1
+    if stop == stretch.stop:
+        return stretch
+    return group(catalog, stretch.slot, stretch.start, stop)
+
+
+def _at(of_slot: NDArray[Number], slot: I32) -> NDArray[Number]:
+    """The slots' values by row; something arbitrary where the slot is -1."""
+    return of_slot[slot] if len(of_slot) else np.zeros(len(slot), of_slot.dtype)
+
+
+def feature_columns(
+    catalog: Catalog, events: Decoded, stretch: Stretch
+) -> tuple[I64, I32, I64, list[int]]:
+    """Where each row's features stand; features that are new are learned from here on.
+
+    Returns `column_ptr` (n,) into `column`, such that feature f of row i stands in column
+    `column[column_ptr[i] + f]` of its values (-1: absent); how many features of each row are not
+    learned (n,); and the rows at which a model first had more features than are learned.
+    """
+    full: list[int] = []
+    maps = _column_maps(catalog, events, stretch)
+    unlearned = np.flatnonzero(maps[2])
+    if len(unlearned):
+        pairs = _first_of_pairs(events, stretch, unlearned)
+        full = [row for row in pairs if _learn_names(catalog, events, stretch, row)]
+        maps = _column_maps(catalog, events, stretch)
+    return *maps, full
+
+
+def _column_maps(catalog: Catalog, events: Decoded, stretch: Stretch) -> tuple[I64, I32, I64]:
+    """`column_ptr`, `column` and unlearned features as `feature_columns` returns them.
+
+    Models with the same features share a map: a thousand alike cost as little as one.
+    """
+    shape = events.shape[stretch.start : stretch.stop]
+    n_shapes = len(events.shapes)
+    code = _at(catalog.feature_list, stretch.slot).astype(np.int64) * n_shapes + shape
+    code[stretch.slot < 0] = -1
+    pairs, first, of_row = _unique(code)
+    maps: list[I32] = []
+    ptr = np.zeros(len(pairs), np.int64)
+    n_unlearned = np.zeros(len(pairs), np.int64)
+    at = 0
+    for pair, row in enumerate(first.tolist()):
+        ptr[pair] = at
+        if pairs[pair] >= 0:
+            monitor = catalog.monitor(int(stretch.slot[row]))
+            names = events.shapes[shape[row]]
+            columns = np.full(len(monitor.features), -1, np.int32)
+            for position, name in enumerate(names):
+                number = monitor.feature_number.get(name)
+                if number is None:
+                    n_unlearned[pair] += 1
+                else:
+                    columns[number] = position
+            maps.append(columns)
+            at += len(columns)
+    column = np.concatenate(maps) if maps else np.zeros(0, np.int32)
+    return ptr[of_row], column, n_unlearned[of_row]
+
+
+def _unique(code: I64) -> tuple[I64, I64, I64]:
+    """Distinct codes, the first row of each, and each row's place among them."""
+    if len(code) and (code == code[0]).all():
+        return code[:1], np.zeros(1, np.int64), np.zeros(len(code), np.int64)
+    values, first, of_row = np.unique(code, return_index=True, return_inverse=True)
+    return values, first, of_row.reshape(len(code))
+
+
+def _first_of_pairs(events: Decoded, stretch: Stretch, rows: I64) -> list[int]:
+    """Of these rows, the first of each pair of slot and feature names, in order."""
+    shape = events.shape[stretch.start : stretch.stop][rows]
+    code = stretch.slot[rows].astype(np.int64) * len(events.shapes) + shape
+    first = np.unique(code, return_index=True)[1]
+    in_order: list[int] = rows[np.sort(first)].tolist()
+    return in_order
+
+
+def _learn_names(catalog: Catalog, events: Decoded, stretch: Stretch, row: int) -> bool:
+    """Learn this row's new features; True where there is no room for one for the first time."""
+    slot = int(stretch.slot[row])
+    monitor = catalog.monitor(slot)
+    names = events.shapes[events.shape[stretch.start + row]]
+    new = [name for name in names if name not in monitor.feature_number]
+    room = max(0, catalog.config.bounds.max_features - len(monitor.features))
+    n_reference = reference_events(catalog.config, monitor.key)
+    for name in new[:room]:
+        monitor.add_feature(name, int(stretch.model_event[row]), n_reference)
+    if new[:room]:
+        catalog.changed(slot)
+    newly_full = len(new) > room and not monitor.features_full
+    monitor.features_full |= newly_full
+    return newly_full
+
+
+def class_numbers(catalog: Catalog, events: Decoded, stretch: Stretch) -> tuple[I32, list[int]]:
+    """Each row's predicted class by its number in the model, new ones learned.
+
+    CLASS_OTHER where the model has no such class, CLASS_ABSENT where nothing was predicted or the
+    prediction is a number. And the rows at which a model first had more classes than are learned.
+    """
+    span = slice(stretch.start, stretch.stop)
+    local = events.predicted_class[span]
+    present = events.prediction_kind[span] != PredictionKind.ABSENT
+    present &= stretch.slot >= 0
+    role = _at(catalog.prediction_role, stretch.slot)
+    present &= role != PREDICTION_NUMBER
+    number = np.full(len(local), CLASS_ABSENT, np.int32)
+    number[present] = CLASS_OTHER
+    full = _learn_classes(catalog, events, stretch, present & (role == PREDICTION_LEARNING))
+    rows = np.flatnonzero(present & (local >= 0))
+    used, of_row = np.unique(local[rows], return_inverse=True)
+    slots = np.unique(stretch.slot[rows])
+    # By class and slot; there are few classes in a poll, and each slot is looked up once.
+    table = np.array(
+        [
+            [catalog.monitor(s).class_number.get(name, CLASS_OTHER) for s in slots.tolist()]
+            for name in (events.classes[c] for c in used.tolist())
+        ],
+        np.int32,
+    ).reshape(len(used), len(slots))
+    number[rows] = table[of_row.reshape(len(rows)), np.searchsorted(slots, stretch.slot[rows])]
+    return number, full
+
+
+def _learn_classes(
+    catalog: Catalog, events: Decoded, stretch: Stretch, learning: Bool
+) -> list[int]:
+    """Learn the classes of these rows; the rows at which a model first had too many."""
+    local = events.predicted_class[stretch.start : stretch.stop]
+    rows = np.flatnonzero(learning & (local >= 0))
+    code = stretch.slot[rows].astype(np.int64) * (len(events.classes) + 1) + local[rows]
+    first = np.unique(code, return_index=True)[1]
+    full: list[int] = []
+    for row in rows[np.sort(first)].tolist():
+        monitor = catalog.monitor(int(stretch.slot[row]))
+        name = events.classes[local[row]]
+        if name in monitor.class_number:
+            continue
+        if len(monitor.classes) < catalog.config.bounds.max_classes:
+            monitor.add_class(name)
+        elif not monitor.classes_full:
+            monitor.classes_full = True
+            full.append(row)
+    return full

@@ -1,0 +1,63 @@
+"""Compile every kernel now, by folding a few events: `python -m detectors.warm`.
+
+The machine code goes into numba's cache (`NUMBA_CACHE_DIR`, else beside the sources), where the
+next process finds it. An image does this when it is built.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from detectors.fold import Fold
+from schemas.batch import Decoded, ModelKey, PredictionKind, ValueKind
+from schemas.config import DetectionConfig
+from schemas.records import TopicPartition
+
+N_REFERENCE = 20
+"""The fewest events that a reference may have."""
+
+
+def warm() -> list[str]:
+    """Fold two references' worth of events, save the state and go on from it; the banks' names."""
+    config = DetectionConfig(reference_events=N_REFERENCE)
+    fold = Fold(config)
+    fold.process(_events(2 * N_REFERENCE))
+    return list(Fold(config, fold.snapshot()).banks)
+
+
+def _events(n: int) -> Decoded:
+    """Predictions of one model: a number, a category that is missing at times, a class, a score."""
+    rows = np.arange(n, dtype=np.int64)
+    kind = np.full((n, 2), ValueKind.NUMBER, dtype=np.uint8)
+    kind[:, 1] = np.where(rows % 4 == 0, ValueKind.NULL, ValueKind.STRING)
+    value = np.full((n, 2), np.nan)
+    value[:, 0] = rows % 7
+    return Decoded(
+        tp=TopicPartition("warm", 0),
+        offset=rows,
+        row=np.zeros(n, dtype=np.int32),
+        record_time_ms=rows,
+        event_time_ms=rows,
+        is_label=np.zeros(n, dtype=np.bool_),
+        model=np.zeros(n, dtype=np.int32),
+        models=[ModelKey("warm", "1")],
+        shape=np.zeros(n, dtype=np.int32),
+        shapes=[("number", "category")],
+        value_ptr=np.arange(n + 1, dtype=np.int64) * 2,
+        value=value.reshape(-1),
+        kind=kind.reshape(-1),
+        score=(rows % 5) / 5.0,
+        prediction_kind=np.full(n, PredictionKind.INTEGER, dtype=np.uint8),
+        prediction=(rows % 2).astype(np.float64),
+        predicted_class=(rows % 2).astype(np.int32),
+        classes=["0", "1"],
+        source=np.zeros((n, 2), dtype=np.uint64),
+        n_unknown_fields=0,
+        n_sources_dropped=0,
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"compiled: {', '.join(warm())}\n")

@@ -1,0 +1,354 @@
+"""The fold's laws: independent of batches, resumable at any event, bounded, honest about input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from detectors.base import BankState, StateError
+from detectors.fold import Fold
+from schemas.batch import ModelKey
+from schemas.config import (
+    BoundsConfig,
+    DetectionConfig,
+    DetectorsConfig,
+    ModelConfig,
+    PageHinkleyConfig,
+    SignalConfig,
+)
+from schemas.findings import Finding, Notice
+from tests.detectors.decoded import Event, Scalar, decoded
+
+SMALL = DetectionConfig(
+    reference_events=20,
+    bounds=BoundsConfig(
+        max_models=2, max_features=4, max_classes=3, max_lanes=12, min_idle_records=5
+    ),
+    detectors=DetectorsConfig(page_hinkley=PageHinkleyConfig(min_instances=2, threshold=3.0)),
+)
+
+Said = list[Finding | Notice]
+
+
+def fold_in(fold: Fold, events: Sequence[Event], cuts: Sequence[int]) -> Said:
+    said: Said = []
+    edges = [0, *sorted(cuts), len(events)]
+    for start, stop in pairwise(edges):
+        said += fold.process(decoded(events[start:stop]))
+    return said
+
+
+def as_bytes(parts: dict[str, BankState]) -> dict[str, bytes]:
+    return {
+        f"{part}/{name}": f"{array.dtype}{array.shape}".encode() + array.tobytes()
+        for part, state in parts.items()
+        for name, array in state.items()
+    }
+
+
+values: st.SearchStrategy[object] = st.one_of(
+    st.sampled_from([0.0, 1.0, 1.0, 5.0, -3.5, 1e308, 5e-324, -0.0]),
+    st.sampled_from([None, "a", True, 7, [1]]),
+)
+predictions: st.SearchStrategy[Scalar] = st.sampled_from([None, 0, 1, 1, 2, 3, 4, "x", True, 0.5])
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Event]:
+    n = draw(st.integers(0, 120))
+    seed = draw(st.integers(0, 2**32 - 1))
+    pool = draw(st.lists(values, min_size=1, max_size=4))
+    classes = draw(st.lists(predictions, min_size=1, max_size=3))
+    keys = [ModelKey("a", "1"), ModelKey("a", "2"), ModelKey("b", "1"), ModelKey("b", "1", 0)]
+    n_models = draw(st.integers(1, 4))
+    names = ["f0", "f1", "f2", "f3", "f4", "f5"]
+    n_names = draw(st.integers(0, 6))
+    rng = np.random.default_rng(seed)
+    level = 0.0
+    offset = 0
+    events = []
+    for _ in range(n):
+        offset += int(rng.integers(1, 3))
+        if rng.random() < 0.03:
+            level += float(rng.normal()) * 20
+        present = [name for name in names[:n_names] if rng.random() < 0.9]
+        features: dict[str, object] = {
+            name: (
+                float(rng.normal()) + level
+                if rng.random() < 0.6
+                else pool[int(rng.integers(len(pool)))]
+            )
+            for name in present
+        }
+        events.append(
+            Event(
+                offset=offset,
+                features=features,
+                model=keys[int(rng.integers(n_models))],
+                score=float(rng.random()) if rng.random() < 0.8 else float("nan"),
+                prediction=classes[int(rng.integers(len(classes)))],
+                is_label=bool(rng.random() < 0.05),
+                ts=int(rng.integers(0, 1_000_000)),
+            )
+        )
+    return [
+        Event(e.offset, {}, e.model, is_label=True, ts=e.ts) if e.is_label else e for e in events
+    ]
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(events=streams(), cuts=st.lists(st.integers(0, 120), max_size=8))
+def test_any_split_gives_the_same_findings_and_state(events: list[Event], cuts: list[int]) -> None:
+    whole, parts, single = Fold(SMALL), Fold(SMALL), Fold(SMALL)
+
+    said = fold_in(whole, events, [])
+
+    assert fold_in(parts, events, [c for c in cuts if c <= len(events)]) == said
+    assert fold_in(single, events, list(range(len(events)))) == said
+    assert as_bytes(parts.snapshot()) == as_bytes(whole.snapshot())
+    assert as_bytes(single.snapshot()) == as_bytes(whole.snapshot())
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(events=streams(), at=st.integers(0, 120))
+def test_resuming_at_any_event_equals_going_on(events: list[Event], at: int) -> None:
+    at = min(at, len(events))
+    whole, first = Fold(SMALL), Fold(SMALL)
+    said = fold_in(whole, events, [])
+
+    before = fold_in(first, events[:at], [])
+    second = Fold(SMALL, first.snapshot())
+
+    assert before + fold_in(second, events[at:], []) == said
+    assert as_bytes(second.snapshot()) == as_bytes(whole.snapshot())
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(events=streams(), seed=st.integers(0, 2**32 - 1))
+def test_a_damaged_state_is_refused_or_harmless(events: list[Event], seed: int) -> None:
+    fold = Fold(SMALL)
+    fold_in(fold, events, [])
+    rng = np.random.default_rng(seed)
+    parts = {part: dict(state) for part, state in fold.snapshot().items()}
+    part = sorted(parts)[int(rng.integers(len(parts)))]
+    name = sorted(parts[part])[int(rng.integers(len(parts[part])))]
+    raw = bytearray(parts[part][name].tobytes())
+    if raw:
+        raw[int(rng.integers(len(raw)))] ^= 1 << int(rng.integers(8))
+    array = parts[part][name]
+    parts[part][name] = np.frombuffer(bytes(raw), array.dtype).reshape(array.shape)
+
+    try:
+        damaged = Fold(SMALL, parts)
+    except StateError:
+        return
+    fold_in(damaged, [Event(10_000, {"f0": 1.0}, prediction=1)], [])
+
+
+def normal_events(n: int, *, shift_at: int, shift: float, seed: int = 1) -> list[Event]:
+    rng = np.random.default_rng(seed)
+    return [
+        Event(i, {"x": float(rng.normal()) + (shift if i >= shift_at else 0.0)}, score=0.5)
+        for i in range(n)
+    ]
+
+
+def findings(said: Said, signal: str) -> list[Finding]:
+    return [f for f in said if isinstance(f, Finding) and f.signal == signal]
+
+
+def test_a_finding_says_what_moved_from_what_to_what_and_since_when() -> None:
+    events = normal_events(4_000, shift_at=3_000, shift=2.0)
+
+    found = findings(Fold(DetectionConfig()).process(decoded(events)), "feature:x")
+
+    assert {f.detector for f in found} == {"adwin", "page_hinkley"}
+    hinkley = next(f for f in found if f.detector == "page_hinkley")
+    assert abs(hinkley.before) < 0.2
+    assert 0.5 < hinkley.after < 2.3
+    assert 2_700 < hinkley.change_offset <= 3_010
+    assert 3_050 < hinkley.offset < 3_150
+    adwin = next(f for f in found if f.detector == "adwin")
+    # ADWIN dates a change to the edge of a bucket, so its window still holds older rows.
+    assert abs(adwin.before) < 0.2
+    assert 0.5 < adwin.after < 2.3
+    assert abs(adwin.change_offset - 3_000) < 70
+
+
+def test_a_second_version_inherits_the_input_reference() -> None:
+    fold = Fold(DetectionConfig())
+    fold.process(decoded(normal_events(2_500, shift_at=9_999, shift=0.0)))
+    rng = np.random.default_rng(2)
+    second = [
+        Event(10_000 + i, {"x": float(rng.normal()) + 3.0}, ModelKey("m", "2"), score=0.5)
+        for i in range(300)
+    ]
+
+    fold.process(decoded(second))
+
+    parent, child = fold.catalog.monitor(0), fold.catalog.monitor(1)
+    assert [(s.source, s.scale) for s in child.signals] == [
+        (s.source, s.scale) for s in parent.signals if parent.name(s) != "score"
+    ]
+    moments = fold.banks["moments"].snapshot()
+    lane = next(s.lane for s in child.signals if child.name(s) == "feature:x")
+    assert moments["n"][lane] == 300
+    assert 2.8 < moments["mean"][lane] < 3.2
+
+
+@pytest.mark.parametrize(
+    ("predictions_", "expected"),
+    [
+        ([0, 1], {"class:1", "class:__other__"}),
+        (["no", "yes"], {"class:yes", "class:__other__"}),
+        ([True, False], {"class:true", "class:__other__"}),
+        (["only"], {"class:only"}),
+        ([0, 1, 2], {"class:0", "class:1", "class:2", "class:__other__"}),
+        (list(range(21)), {"prediction"}),
+        ([0, 1, 0.5], {"prediction"}),
+        ([None], set()),
+    ],
+)
+def test_what_the_reference_makes_of_a_prediction(
+    predictions_: list[Scalar], expected: set[str]
+) -> None:
+    fold = Fold(DetectionConfig(reference_events=200))
+    fold.process(
+        decoded([Event(i, prediction=predictions_[i % len(predictions_)]) for i in range(200)])
+    )
+    monitor = fold.catalog.monitor(0)
+
+    assert {monitor.name(signal) for signal in monitor.signals} == expected
+
+
+def test_config_says_what_a_prediction_is() -> None:
+    config = DetectionConfig(
+        reference_events=200,
+        model={"m": ModelConfig(signals={"prediction": SignalConfig(kind="number")})},
+    )
+    fold = Fold(config)
+    fold.process(decoded([Event(i, prediction=i % 2) for i in range(200)]))
+    monitor = fold.catalog.monitor(0)
+
+    assert [monitor.name(signal) for signal in monitor.signals] == ["prediction"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "later", "signal"),
+    [
+        (4.0, 5.0, "feature:x"),  # constant in the reference
+        (4.0, None, "missing:x"),  # never missing in it
+        (None, 4.0, "missing:x"),  # always missing in it
+    ],
+)
+def test_a_degenerate_reference_has_a_rule(reference: object, later: object, signal: str) -> None:
+    fold = Fold(DetectionConfig(reference_events=500))
+    quiet = fold.process(decoded([Event(i, {"x": reference}) for i in range(2_000)]))
+    moved = fold.process(decoded([Event(2_000 + i, {"x": later}) for i in range(200)]))
+
+    assert quiet == []
+    assert {f.signal for f in moved if isinstance(f, Finding)} == {signal}
+    first = findings(moved, signal)[0]
+    assert np.isfinite([first.before, first.after, first.effect]).all()
+    assert first.offset < 2_050
+
+
+def test_one_class_only_then_another() -> None:
+    fold = Fold(DetectionConfig(reference_events=500))
+    quiet = fold.process(decoded([Event(i, prediction="a") for i in range(2_000)]))
+    moved = fold.process(decoded([Event(2_000 + i, prediction="b") for i in range(200)]))
+
+    assert quiet == []
+    assert findings(moved, "class:a")[0].effect < 0
+
+
+def test_the_longest_idle_model_gives_way_and_it_is_said_once() -> None:
+    fold = Fold(SMALL)
+    said: Said = []
+    for i, name in enumerate(["a", "b", *["c"] * 3, *["b"] * 6, *["c"] * 2, "a"]):
+        said += fold.process(decoded([Event(i, model=ModelKey(name, "1"))]))
+
+    notices = [n for n in said if isinstance(n, Notice)]
+    assert [(n.bound, n.model_id, n.offset) for n in notices] == [("max_models", "c", 2)]
+    assert {key.model_id for key in fold.catalog.slot_of} == {"b", "c"}
+    assert fold.catalog.n_evicted == 1
+    assert fold.counters["n_refused_models"] == 4
+
+
+def test_a_flood_of_names_does_not_grow_the_state() -> None:
+    def flooded(n: int) -> int:
+        fold = Fold(SMALL)
+        events = [Event(i, {f"f{i}": 1.0}, ModelKey(f"m{i:06}", "1")) for i in range(n)]
+        fold_in(fold, events, list(range(0, n, 500)))
+        return sum(len(raw) for raw in as_bytes(fold.snapshot()).values())
+
+    assert flooded(2_000) <= flooded(500) + 200
+
+
+def test_features_past_the_bound_are_counted_and_said_once() -> None:
+    fold = Fold(SMALL)
+    names = [f"f{j}" for j in range(6)]
+    said = fold.process(decoded([Event(i, dict.fromkeys(names, 1.0)) for i in range(10)]))
+
+    assert [n.bound for n in said if isinstance(n, Notice)] == ["max_features"]
+    assert fold.counters["n_refused_features"] == 20
+    assert fold.catalog.monitor(0).features == names[:4]
+
+
+def test_a_value_of_another_kind_is_counted_and_missing() -> None:
+    fold = Fold(DetectionConfig(reference_events=100))
+    fold.process(decoded([Event(i, {"x": float(i % 7)}) for i in range(600)]))
+    said = fold.process(decoded([Event(600 + i, {"x": "7"}) for i in range(100)]))
+
+    assert fold.counters["n_unfit_values"] == 100
+    assert {f.signal for f in said if isinstance(f, Finding)} == {"missing:x"}
+
+
+def test_an_event_from_the_future_does_not_advance_the_watermark() -> None:
+    fold = Fold(DetectionConfig())
+    fold.process(decoded([Event(0, ts=1_000), Event(1, ts=10**13), Event(2, ts=900)]))
+
+    assert fold.watermark_ms == 1_000
+    assert fold.counters["n_future"] == 1
+
+
+def test_a_changed_detector_begins_anew_and_the_others_go_on() -> None:
+    fold = Fold(DetectionConfig(reference_events=100))
+    fold.process(decoded(normal_events(600, shift_at=9_999, shift=0.0)))
+    before = fold.snapshot()
+    changed = DetectionConfig(
+        generation=2,
+        reference_events=100,
+        detectors=DetectorsConfig(page_hinkley=PageHinkleyConfig(threshold=50.0)),
+    )
+    fold.reconfigure(changed)
+    after = fold.snapshot()
+
+    assert as_bytes({"adwin": after["adwin"]}) == as_bytes({"adwin": before["adwin"]})
+    assert before["page_hinkley"]["n"].max() == 500
+    assert after["page_hinkley"]["n"].max() == 0
+
+
+def test_a_signal_can_be_switched_off_and_its_detectors_chosen() -> None:
+    config = DetectionConfig(
+        reference_events=100,
+        model={
+            "m": ModelConfig(
+                signals={
+                    "missing:x": SignalConfig(monitor=False),
+                    "feature:x": SignalConfig(detectors=["page_hinkley"]),
+                }
+            )
+        },
+    )
+    fold = Fold(config)
+    said = fold.process(decoded(normal_events(3_000, shift_at=1_000, shift=3.0)))
+    monitor = fold.catalog.monitor(0)
+
+    assert {monitor.name(s): s.lane for s in monitor.signals}["missing:x"] == -1
+    assert {f.detector for f in findings(said, "feature:x")} == {"page_hinkley"}

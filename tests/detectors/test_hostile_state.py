@@ -1,0 +1,102 @@
+"""No snapshot, however made up, makes a kernel read or write beyond its arrays.
+
+The kernels are compiled with bounds checks for this, in a process of its own: there an access
+beyond an array is an IndexError, where the shipped machine code would write into other memory.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.base import StateError
+from detectors.registry import REGISTRY
+from schemas.config import AdwinConfig, PageHinkleyConfig
+from tests.detectors.batches import batch_of, one_model
+
+N_TRIES = 3000
+N_LANES = 3
+CONFIGS = {
+    "adwin": AdwinConfig(clock=1, max_buckets=3, delta=0.9, min_window_length=1, grace_period=0),
+    "page_hinkley": PageHinkleyConfig(min_instances=1, threshold=1.0),
+}
+NUMBERS = {
+    "f": [0.0, -1.0, 1e308, -1e308, 5e-324, np.inf, np.nan],
+    "i": [0, 1, -1, 2, 3, 7, 2**31, 2**53, 2**53 + 1, 2**62, -(2**63), 2**63 - 1],
+    "u": [0, 1, 2, 3, 4, 5, 127, 128, 255],
+    "b": [0, 1],
+}
+
+
+def made_up(rng: np.random.Generator, state: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """A few entries, or a whole ADWIN window, replaced by others."""
+    state = {name: array.copy() for name, array in state.items()}
+    if "counts" in state and rng.random() < 0.5:
+        # Windows whose parts agree with each other, of shapes that no stream gives.
+        n_levels = int(rng.choice([0, 1, 2, 10, 52, 54, 55, 80]))
+        top = int(rng.integers(1, 5))
+        full = rng.random() < 0.3
+        counts = rng.integers(top if full else 1, top + 1, (N_LANES, n_levels)).astype(np.uint8)
+        n_buckets = int(counts.sum())
+        sizes = [1 << level for level in range(n_levels)]
+        n = [sum(int(c) * s for c, s in zip(row, sizes, strict=True)) for row in counts]
+        state["n"] = np.array([min(k, 2**63 - 1) for k in n], np.int64)
+        if rng.random() < 0.3:
+            state["n"][:] = rng.choice([0, 1, 50])
+        state["counts"] = counts
+        state["bucket_total"] = rng.normal(size=n_buckets)
+        state["bucket_deviation"] = rng.random(n_buckets)
+        state["bucket_offset"] = rng.integers(0, 100, n_buckets)
+    for _ in range(int(rng.integers(0, 4))):
+        name = str(rng.choice(sorted(state)))
+        if state[name].size:
+            at = int(rng.integers(0, state[name].size))
+            state[name].flat[at] = rng.choice(np.array(NUMBERS[state[name].dtype.kind], object))
+    return state
+
+
+def attack() -> None:
+    """Build a bank from each made-up snapshot; where one is taken, the bank must live on."""
+    for name, spec in REGISTRY.items():
+        rng = np.random.default_rng(17)
+        config = CONFIGS.get(name, spec.config_type())
+        values = rng.normal(size=(200, N_LANES))
+        values[:, 0] += np.arange(200) // 50
+        stream = one_model(values)
+        honest = spec.build(config, N_LANES, None)
+        honest.update(batch_of(stream, 0, 100))
+        n_taken = 0
+        for _ in range(N_TRIES):
+            try:
+                bank = spec.build(config, N_LANES, made_up(rng, dict(honest.snapshot())))
+            except StateError:
+                continue
+            n_taken += 1
+            bank.update(batch_of(stream, 100, 200))
+            bank.snapshot()
+        assert N_TRIES // 20 < n_taken < N_TRIES, (name, n_taken)
+
+
+def test_no_snapshot_leads_beyond_an_array(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    checked = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "tests.detectors.test_hostile_state"],
+        cwd=root,
+        env=checked,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+
+
+if __name__ == "__main__":
+    attack()
