@@ -1,0 +1,1 @@
+"""Where it is said: Kafka, Redis, the worker and the command line."""
