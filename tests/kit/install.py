@@ -1,0 +1,136 @@
+"""Get what the tests on a real Kafka need: Java, Maven and Kafka's jars.
+
+    python -m tests.kit.install
+
+Java and Maven come from apt-get where that is there and we are root; elsewhere the packages to
+install are named. The jars are downloaded once, into `var/kafka-libs`. Several calls at the same
+time wait for each other. What could not be had is said; only under `CI=true` is it a failure,
+since without Kafka the tests that need it are skipped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.kit.kafka_libs import (
+    LIBS,
+    LOWEST_JAVA,
+    POM,
+    KafkaUnavailableError,
+    jars_complete,
+    java_command,
+    write_manifest,
+)
+
+PACKAGES = ("default-jre-headless", "maven")
+
+
+def ci_forbids_skips() -> bool:
+    """Whether this run is one where a test that cannot run is a failure."""
+    return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+@contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Hold an exclusive lock between processes; the file stays."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def install(libs: Path = LIBS) -> str:
+    """Make sure of Java and the jars; says in one line what was done.
+
+    Raises `KafkaUnavailableError` that names what to install.
+    """
+    with only_one(libs.with_name(libs.name + ".lock")):
+        complete = jars_complete(libs)
+        if complete and java_command() is not None:
+            return f"Kafka's jars are there: {libs}"
+        require_commands(maven=not complete)
+        if not complete:
+            download(libs)
+    return f"Kafka's jars: {libs}"
+
+
+def require_commands(*, maven: bool) -> None:
+    """Have Java, and Maven where asked for, by apt-get if it may be used."""
+    if java_command() is not None and (not maven or shutil.which("mvn") is not None):
+        return
+    apt_get = shutil.which("apt-get")
+    if apt_get is not None and os.geteuid() == 0:
+        packages = PACKAGES if maven else PACKAGES[:1]
+        print(f"installing {', '.join(packages)} by apt-get", flush=True)
+        env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+            done = subprocess.run(
+                [apt_get, "-q", *arguments], env=env, capture_output=True, text=True, check=False
+            )
+            if done.returncode != 0:
+                last = (done.stderr or done.stdout).strip().splitlines()[-3:]
+                print(f"apt-get {arguments[0]} failed: {' / '.join(last)}", flush=True)
+    missing = []
+    if java_command() is None:
+        missing.append(f"Java {LOWEST_JAVA} or later")
+    if maven and shutil.which("mvn") is None:
+        missing.append("Maven")
+    if missing:
+        raise KafkaUnavailableError(
+            f"{' and '.join(missing)} not found. Debian, Ubuntu: apt-get install"
+            f" {' '.join(PACKAGES)}; Fedora: dnf install java-21-openjdk-headless maven;"
+            " macOS: brew install openjdk maven, and set JAVA_HOME"
+        )
+
+
+def download(libs: Path) -> None:
+    """Have Maven copy the jars, and put them in place at once, whole or not at all."""
+    mvn = shutil.which("mvn")
+    if mvn is None:
+        raise KafkaUnavailableError("Maven not found")
+    with tempfile.TemporaryDirectory(prefix="kafka-libs-", dir=libs.parent) as scratch:
+        target = Path(scratch) / "libs"
+        # A copy of the pom: Maven must not write beside the one under version control.
+        pom = Path(scratch) / "pom.xml"
+        shutil.copyfile(POM, pom)
+        done = subprocess.run(
+            [
+                *(mvn, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"),
+                *(f"-DoutputDirectory={target}", "-DincludeScope=runtime"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            last = " / ".join((done.stdout + done.stderr).strip().splitlines()[-5:])
+            raise KafkaUnavailableError(f"Maven could not download Kafka's jars: {last}")
+        write_manifest(target)
+        if not jars_complete(target):
+            raise KafkaUnavailableError("Maven downloaded something, but not Kafka's jars")
+        shutil.rmtree(libs, ignore_errors=True)
+        target.rename(libs)
+
+
+def main() -> int:
+    """Install, and say how it went; the exit status."""
+    try:
+        print(install())
+    except KafkaUnavailableError as error:
+        print(f"NO REAL KAFKA FOR THE TESTS: {error}", file=sys.stderr)
+        if ci_forbids_skips():
+            return 1
+        print("The tests that need it will be skipped.", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
