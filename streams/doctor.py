@@ -1,0 +1,264 @@
+"""What stands in the way of a worker: brokers, topics, rights, Redis; and what to do about it.
+
+It asks and compares; the only thing it writes is a transactional id of its own, with which it opens
+no transaction, so that it never fences a worker.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import click
+from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection
+from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
+
+from schemas.records import TopicPartition
+from streams.config import Settings
+from streams.config_errors import ConfigError
+from streams.credentials import redis_client_address
+from streams.embedded import is_mock_cluster
+from streams.kafka_clients import (
+    ClientConfigError,
+    admin_config,
+    describe,
+    kafka_error,
+    open_client,
+    producer_config,
+    reader_config,
+)
+from streams.kafka_errors import NOT_AUTHORISED
+from streams.kafka_properties import KafkaValue, read_properties
+from streams.ports import StoreError
+from streams.redis_store import RedisStore
+from streams.topics import TOPICS, Duty, TopicError, check_names, compare_topics
+
+_REQUEST_S: Final = 10.0
+_NEEDED: Final[Mapping[Duty, tuple[str, ...]]] = {
+    "events": ("READ", "DESCRIBE"),
+    "alerts": ("WRITE", "DESCRIBE"),
+    "dead_letter": ("WRITE", "DESCRIBE"),
+    "journal": ("READ", "WRITE", "DESCRIBE"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One thing that was looked at. A remedy beside `ok` is advice."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def run_doctor(settings: Settings) -> int:
+    """Check everything these settings name and print it; 0 where a worker can run, else 1."""
+    results: list[CheckResult] = []
+    for result in checks(settings):
+        click.echo(f"{'ok' if result.ok else 'FAILED':<6}  {result.name}: {result.detail}")
+        if result.remedy:
+            click.echo(f"        -> {result.remedy}")
+        results.append(result)
+    n_failed = sum(not result.ok for result in results)
+    click.echo(f"{n_failed} of {len(results)} checks failed" if n_failed else "all is well")
+    return 1 if n_failed else 0
+
+
+def checks(settings: Settings) -> Iterator[CheckResult]:
+    """The checks in the order in which one needs the other."""
+    try:
+        properties = read_properties(settings.kafka)
+    except ConfigError as error:
+        remedy = "correct the reference, or set the variable or the file it names"
+        yield CheckResult("kafka properties", False, str(error), remedy)
+    else:
+        names: dict[Duty, str] = {
+            "events": settings.topics.events,
+            "alerts": settings.topics.alerts,
+            "dead_letter": settings.topics.dead_letter,
+            "journal": settings.topics.journal,
+        }
+        yield from kafka_checks(
+            settings.bootstrap_servers,
+            properties,
+            group=settings.group,
+            instance=settings.instance,
+            names=names,
+            exactly_once=settings.mode == "exactly-once",
+            transaction_timeout_ms=settings.transaction_timeout_ms,
+        )
+    yield redis_check(
+        lambda: RedisStore(
+            redis_client_address(settings), group=settings.group, prefix=settings.redis_prefix
+        ),
+        settings.topics.events,
+    )
+
+
+def kafka_checks(
+    bootstrap_servers: str,
+    properties: Mapping[str, KafkaValue],
+    *,
+    group: str,
+    instance: str | None,
+    names: Mapping[Duty, str],
+    exactly_once: bool,
+    transaction_timeout_ms: int,
+) -> Iterator[CheckResult]:
+    """Brokers, topics, rights, group and transactions; where no broker answers, only that."""
+    try:
+        admin = open_client(AdminClient, admin_config(bootstrap_servers, properties), "admin")
+        metadata = admin.list_topics(timeout=_REQUEST_S)
+    except (ClientConfigError, KafkaException) as exception:
+        text = (
+            describe(kafka_error(exception))
+            if isinstance(exception, KafkaException)
+            else str(exception)
+        )
+        remedy = "check the address, the network, `security.protocol` and the credentials"
+        yield CheckResult("brokers", False, f"{bootstrap_servers}: {text}", remedy)
+        return
+    is_mock = is_mock_cluster(metadata.cluster_id)
+    said = f"{len(metadata.brokers)} of cluster {metadata.cluster_id} answer"
+    if is_mock:
+        remedy = "for trying things out only: delivery is at-least-once, and nothing is kept"
+        yield CheckResult("brokers", True, f"{said}; it is librdkafka's mock", remedy)
+    else:
+        yield CheckResult("brokers", True, said)
+    yield from _topic_checks(admin, names)
+    if is_mock:
+        return
+    yield from _right_checks(admin, names)
+    yield _group_check(bootstrap_servers, properties, group, names["events"])
+    if exactly_once:
+        yield _transaction_check(
+            bootstrap_servers, properties, group, instance, transaction_timeout_ms
+        )
+
+
+def redis_check(open_store: Callable[[], RedisStore], events_topic: str) -> CheckResult:
+    """Whether checkpoints can be read, and will not be thrown away."""
+    remedy = (
+        "start it, or correct the address, the user or its rights; without Redis detection goes "
+        "on, and a restart reads the events again from the start of the lineage"
+    )
+    try:
+        store = open_store()
+    except (StoreError, ConfigError, ValueError) as error:
+        return CheckResult("redis", False, str(error), "correct `worker.redis_url`")
+    try:
+        problems = store.check_policy()
+        store.manifests(TopicPartition(events_topic, 0))
+    except StoreError as error:
+        return CheckResult("redis", False, str(error), remedy)
+    finally:
+        store.close()
+    if problems:
+        return CheckResult("redis", False, " ".join(problems), "set its policy to noeviction")
+    return CheckResult("redis", True, "answers, and throws nothing away")
+
+
+def _topic_checks(admin: AdminClient, names: Mapping[Duty, str]) -> Iterator[CheckResult]:
+    try:
+        check_names(names)
+        outcomes = compare_topics(admin, names)
+    except (TopicError, KafkaException) as error:
+        yield CheckResult(
+            "topics", False, str(error), "allow DESCRIBE and DESCRIBE_CONFIGS on them"
+        )
+        return
+    for outcome in outcomes:
+        name = f"topic {outcome.name}"
+        if outcome.state == "missing":
+            remedy = "`driftsentry topics create` makes it"
+            yield CheckResult(name, False, "does not exist", remedy)
+        elif outcome.state == "different":
+            advice = (
+                "records that a replay or a reader needs are thrown away: change it"
+                if outcome.is_harmful
+                else "consider changing it; docs/operations says why"
+            )
+            yield CheckResult(name, not outcome.is_harmful, outcome.detail, advice)
+        else:
+            yield CheckResult(name, True, outcome.detail)
+
+
+def _right_checks(admin: AdminClient, names: Mapping[Duty, str]) -> Iterator[CheckResult]:
+    described = admin.describe_topics(
+        TopicCollection(list(dict.fromkeys(names.values()))),
+        include_authorized_operations=True,
+        request_timeout=_REQUEST_S,
+    )
+    for spec in TOPICS:
+        topic = names[spec.duty]
+        try:
+            allowed = described[topic].result(timeout=2 * _REQUEST_S).authorized_operations
+        except KafkaException as exception:
+            error = kafka_error(exception)
+            if error.code() in NOT_AUTHORISED:
+                remedy = f"allow {' and '.join(_NEEDED[spec.duty])} on it"
+                yield CheckResult(f"rights on {topic}", False, describe(error), remedy)
+            continue  # a topic that does not exist has been said
+        if allowed is None:
+            yield CheckResult(f"rights on {topic}", True, "the brokers do not say")
+            continue
+        granted = {operation.name for operation in allowed}
+        missing = [] if "ALL" in granted else [n for n in _NEEDED[spec.duty] if n not in granted]
+        if missing:
+            remedy = f"allow {' and '.join(missing)} on topic {topic}"
+            yield CheckResult(f"rights on {topic}", False, f"no {', no '.join(missing)}", remedy)
+        else:
+            detail = ", ".join(_NEEDED[spec.duty])
+            yield CheckResult(f"rights on {topic}", True, detail)
+
+
+def _group_check(
+    bootstrap_servers: str, properties: Mapping[str, KafkaValue], group: str, events: str
+) -> CheckResult:
+    name = f"group {group}"
+    reader = open_client(Consumer, reader_config(bootstrap_servers, group, properties), "consumer")
+    try:
+        (answer,) = reader.committed([KafkaPartition(events, 0)], _REQUEST_S)
+        error = answer.error
+    except KafkaException as exception:
+        error = kafka_error(exception)
+    finally:
+        reader.close()
+    if error is not None:
+        remedy = f"allow READ and DESCRIBE on group {group}"
+        return CheckResult(name, False, describe(error), remedy)
+    what = "nothing" if answer.offset < 0 else f"offset {answer.offset}"
+    return CheckResult(name, True, f"its commits can be read ({what} for {events}[0])")
+
+
+def _transaction_check(
+    bootstrap_servers: str,
+    properties: Mapping[str, KafkaValue],
+    group: str,
+    instance: str | None,
+    transaction_timeout_ms: int,
+) -> CheckResult:
+    # Never the worker's own: that would end it.
+    transactional_id = f"{group}.doctor-{uuid.uuid4().hex}"
+    remedy = (
+        f"allow WRITE and DESCRIBE on the transactional ids that begin with {group}. , and see to "
+        "it that the brokers' transaction.max.timeout.ms is not below "
+        f"{transaction_timeout_ms}; or choose the mode at-least-once"
+    )
+    config = producer_config(
+        bootstrap_servers,
+        properties,
+        transactional_id=transactional_id,
+        transaction_timeout_ms=transaction_timeout_ms,
+    )
+    producer = open_client(Producer, config, "producer")
+    try:
+        producer.init_transactions(3 * _REQUEST_S)
+    except KafkaException as exception:
+        return CheckResult("transactions", False, describe(kafka_error(exception)), remedy)
+    which = "random without `--instance`" if instance is None else f"{group}.{instance}"
+    return CheckResult("transactions", True, f"a producer can begin them (a worker's id: {which})")

@@ -1,0 +1,298 @@
+"""The topics: what each is for, how it is made, and how an existing one differs from that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewTopic
+
+from schemas.records import TopicPartition
+from streams.embedded import is_mock_cluster
+from streams.kafka_clients import describe, kafka_error
+from streams.kafka_errors import MISSING_TOPIC, NOT_AUTHORISED, TOPIC_EXISTS
+
+Duty = Literal["events", "alerts", "dead_letter", "journal"]
+
+_DAY_MS: Final = 24 * 60 * 60 * 1000
+_REQUEST_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """How one topic should be. `retention_ms` -1: for ever; `n_partitions`: where not told."""
+
+    duty: Duty
+    holds: str
+    key: str
+    n_partitions: int
+    retention_ms: int
+    timestamp_type: Literal["CreateTime", "LogAppendTime"]
+    reason: str
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The topic's configuration at the broker. None is compacted: each record says its own."""
+        return {
+            "cleanup.policy": "delete",
+            "retention.ms": str(self.retention_ms),
+            "message.timestamp.type": self.timestamp_type,
+        }
+
+
+TOPICS: Final[tuple[TopicSpec, ...]] = (
+    TopicSpec(
+        "events",
+        "prediction events and labels",
+        "model_id, or model_id/shard",
+        12,
+        7 * _DAY_MS,
+        "LogAppendTime",
+        "a replay reads from here: keep far more than the time between two checkpoints; more "
+        "partitions than workers, since adding partitions later moves models",
+    ),
+    TopicSpec(
+        "alerts",
+        "alerts, as CloudEvents",
+        "model_id",
+        4,
+        30 * _DAY_MS,
+        "CreateTime",
+        "an alert carries the time of the record that triggered it",
+    ),
+    TopicSpec(
+        "dead_letter",
+        "refused records: reason, position, length, digest",
+        "key of the refused record",
+        4,
+        14 * _DAY_MS,
+        "CreateTime",
+        "long enough for someone to look",
+    ),
+    TopicSpec(
+        "journal",
+        "whatever changed the fold other than events",
+        "GROUP|TOPIC|PARTITION",
+        1,
+        -1,
+        "CreateTime",
+        "a replay needs all of it; it is small and is read as a whole",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicOutcome:
+    """What became of one topic. `detail` says what was made, or how it differs."""
+
+    name: str
+    state: Literal["created", "existing", "different", "missing"]
+    detail: str = ""
+    is_harmful: bool = False
+    """Records would be lost that a replay or a reader needs."""
+
+
+class TopicError(Exception):
+    """A topic could not be made or described; the message says why."""
+
+
+def journal_key(group: str, tp: TopicPartition) -> bytes:
+    """The key of a partition's journal records: UTF-8 of `GROUP|TOPIC|PARTITION`."""
+    return f"{group}|{tp.topic}|{tp.partition}".encode()
+
+
+def check_names(names: Mapping[Duty, str]) -> None:
+    """Refuse a topic that has two duties: what goes out would come in again. `TopicError`."""
+    duty_of: dict[str, Duty] = {}
+    for spec in TOPICS:
+        name = names[spec.duty]
+        if (other := duty_of.setdefault(name, spec.duty)) != spec.duty:
+            raise TopicError(
+                f"{name} cannot be the {spec.duty} topic and the {other} topic: "
+                "give each a name of its own"
+            )
+
+
+def replication(n_brokers: int) -> tuple[int, int]:
+    """Replicas and how many of them must be in sync: three and two where there are brokers."""
+    n_replicas = min(3, n_brokers)
+    return n_replicas, 2 if n_replicas == 3 else 1
+
+
+def create_topics(
+    admin: AdminClient,
+    names: Mapping[Duty, str],
+    *,
+    n_partitions: Mapping[Duty, int] | None = None,
+    n_replicas: int | None = None,
+) -> list[TopicOutcome]:
+    """Make the topics that do not exist; those that do are compared and left as they are.
+
+    Calling it again changes nothing. Raises `TopicError`.
+    """
+    check_names(names)
+    counts = n_partitions or {}
+    n_brokers, is_mock = _cluster(admin)
+    if is_mock:
+        return _touch(admin, names)
+    asked_replicas, n_in_sync = replication(n_brokers)
+    if n_replicas is not None:
+        asked_replicas, n_in_sync = n_replicas, max(1, n_replicas - 1)
+    new = {
+        names[spec.duty]: NewTopic(
+            names[spec.duty],
+            num_partitions=counts.get(spec.duty, spec.n_partitions),
+            replication_factor=asked_replicas,
+            config={**spec.config, "min.insync.replicas": str(n_in_sync)},
+        )
+        for spec in TOPICS
+    }
+    created: set[str] = set()
+    for name, future in admin.create_topics(list(new.values()), request_timeout=_REQUEST_S).items():
+        try:
+            future.result(timeout=2 * _REQUEST_S)
+        except KafkaException as exception:
+            error = kafka_error(exception)
+            if error.code() not in TOPIC_EXISTS:
+                raise TopicError(f"{name} cannot be made: {describe(error)}") from exception
+        else:
+            created.add(name)
+    made = f"{asked_replicas} replicas, {n_in_sync} in sync"
+    outcomes: list[TopicOutcome] = []
+    for outcome in compare_topics(
+        admin, names, n_partitions=counts, just_created=frozenset(created)
+    ):
+        if outcome.name in created:
+            n_made = new[outcome.name].num_partitions
+            outcomes.append(TopicOutcome(outcome.name, "created", f"{n_made} partitions, {made}"))
+        else:
+            outcomes.append(outcome)
+    return outcomes
+
+
+def compare_topics(
+    admin: AdminClient,
+    names: Mapping[Duty, str],
+    *,
+    n_partitions: Mapping[Duty, int] | None = None,
+    just_created: frozenset[str] = frozenset(),
+) -> list[TopicOutcome]:
+    """How each topic is, against how it should be; one of `just_created` is not asked for.
+
+    Partitions are compared only where `n_partitions` names a number. Raises `TopicError`.
+    """
+    counts = n_partitions or {}
+    asked = [names[spec.duty] for spec in TOPICS if names[spec.duty] not in just_created]
+    n_brokers, is_mock = _cluster(admin)
+    if is_mock:
+        return _touch(admin, names)
+    existing = _existing(admin, asked)
+    configs = _configs(admin, [name for name in asked if name in existing])
+    outcomes: list[TopicOutcome] = []
+    for spec in TOPICS:
+        name = names[spec.duty]
+        if name in just_created:
+            outcomes.append(TopicOutcome(name, "existing"))
+        elif name not in existing:
+            outcomes.append(TopicOutcome(name, "missing"))
+        else:
+            found = existing[name]
+            wanted = counts.get(spec.duty)
+            outcomes.append(_compared(name, spec, wanted, found, configs[name], n_brokers))
+    return outcomes
+
+
+def _compared(
+    name: str,
+    spec: TopicSpec,
+    n_wanted: int | None,
+    found: _Found,
+    config: Mapping[str, str],
+    n_brokers: int,
+) -> TopicOutcome:
+    differences: list[str] = []
+    is_harmful = False
+    if n_wanted is not None and n_wanted != found.n_partitions:
+        differences.append(f"{found.n_partitions} partitions, asked for {n_wanted}")
+    if found.n_replicas < (n_recommended := replication(n_brokers)[0]):
+        differences.append(f"{found.n_replicas} replicas, recommended {n_recommended}")
+    for entry, wanted in spec.config.items():
+        value = config.get(entry, wanted)
+        if value == wanted:
+            continue
+        if entry == "retention.ms" and (value == "-1" or int(value) > int(wanted) > 0):
+            continue  # longer than recommended is nobody's harm
+        differences.append(f"{entry} is {value}, recommended {wanted}")
+        # A compacted topic keeps one record of a key, and a journal is needed as a whole.
+        is_harmful |= entry == "cleanup.policy" or (entry == "retention.ms" and wanted == "-1")
+    detail = "; ".join(differences) or f"{found.n_partitions} partitions"
+    return TopicOutcome(name, "different" if differences else "existing", detail, is_harmful)
+
+
+class _Found(NamedTuple):
+    n_partitions: int
+    n_replicas: int
+
+
+def _cluster(admin: AdminClient) -> tuple[int, bool]:
+    """How many brokers there are, and whether it is the mock."""
+    try:
+        metadata = admin.list_topics(timeout=_REQUEST_S)
+    except KafkaException as exception:
+        raise TopicError(f"no broker answers: {describe(kafka_error(exception))}") from exception
+    return len(metadata.brokers), is_mock_cluster(metadata.cluster_id)
+
+
+def _touch(admin: AdminClient, names: Mapping[Duty, str]) -> list[TopicOutcome]:
+    """On the mock broker, which cannot create topics, one appears when it is asked for."""
+    outcomes: list[TopicOutcome] = []
+    for spec in TOPICS:
+        name = names[spec.duty]
+        n_found = len(admin.list_topics(name, timeout=_REQUEST_S).topics[name].partitions)
+        detail = f"{n_found} partitions, as the mock broker has it; it keeps 5 MiB of each"
+        outcomes.append(TopicOutcome(name, "existing", detail))
+    return outcomes
+
+
+def _existing(admin: AdminClient, names: Sequence[str]) -> dict[str, _Found]:
+    """Those of the topics that exist."""
+    found: dict[str, _Found] = {}
+    if not names:
+        return found
+    described = admin.describe_topics(TopicCollection(list(names)), request_timeout=_REQUEST_S)
+    for name, future in described.items():
+        try:
+            partitions = future.result(timeout=2 * _REQUEST_S).partitions
+        except KafkaException as exception:
+            error = kafka_error(exception)
+            if error.code() not in MISSING_TOPIC:
+                raise TopicError(f"{name} cannot be described: {describe(error)}") from exception
+        else:
+            n_replicas = min(len(partition.replicas) for partition in partitions)
+            found[name] = _Found(len(partitions), n_replicas)
+    return found
+
+
+def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The configurations; empty where the permission to read one is missing."""
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    configs: dict[str, dict[str, str]] = {}
+    if not resources:
+        return configs
+    for resource, future in admin.describe_configs(resources, request_timeout=_REQUEST_S).items():
+        try:
+            entries = future.result(timeout=2 * _REQUEST_S)
+        except KafkaException as exception:
+            error = kafka_error(exception)
+            if error.code() not in NOT_AUTHORISED:
+                raise TopicError(
+                    f"{resource.name} cannot be described: {describe(error)}"
+                ) from exception
+            entries = {}
+        configs[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
+    return configs
