@@ -1,0 +1,120 @@
+"""Checkpoints and live views in the background: the fold does not wait for the store.
+
+The main thread hands over states that share no memory with the fold; one thread encodes and saves
+them. A store that is down costs checkpoints, never events: it is said, and tried again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import structlog
+
+from schemas.records import TopicPartition
+from streams.checkpoint import Checkpoint, CheckpointError, encode_checkpoint
+from streams.ports import SaveResult, StateStore, StoreError
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint that is in the store now."""
+
+    tp: TopicPartition
+    lineage: str
+    next_offset: int
+    digest: str
+    """`state_digest` of its parts."""
+    duration_s: float
+
+
+class Checkpointer:
+    """Saves checkpoints one after the other, at most one waiting per partition."""
+
+    def __init__(self, store: StateStore, key: bytes | None) -> None:
+        self._store = store
+        self._key = key
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._running: dict[TopicPartition, Future[Saved | None]] = {}
+        self._views: Future[None] | None = None
+        self._stored: dict[TopicPartition, frozenset[str]] = {}
+        self._down = False
+
+    def is_busy(self, tp: TopicPartition) -> bool:
+        """Whether a checkpoint of this partition is under way."""
+        return tp in self._running
+
+    def submit(self, tp: TopicPartition, checkpoint: Checkpoint) -> None:
+        """Save this checkpoint; its offset has been committed."""
+        self._running[tp] = self._thread.submit(self._save, tp, checkpoint)
+
+    def submit_views(self, views: Mapping[str, Mapping[str, bytes]]) -> None:
+        """Publish live views, unless the last ones are still under way."""
+        if self._views is None or self._views.done():
+            self._views = self._thread.submit(self._publish, dict(views))
+
+    def finished(self) -> dict[TopicPartition, Saved | None]:
+        """What became of those that have ended since the last call; None: not saved."""
+        done = {tp: future for tp, future in self._running.items() if future.done()}
+        for tp in done:
+            del self._running[tp]
+        return {tp: future.result() for tp, future in done.items()}
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for what is under way, so long at most."""
+        wait(self._running.values(), timeout=timeout_s)
+
+    def forget(self, tp: TopicPartition) -> None:
+        """Another member may write this partition's checkpoints from now on."""
+        self._stored.pop(tp, None)
+
+    def close(self, timeout_s: float = 0.0) -> None:
+        """Wait for what is under way, so long at most, and end the thread; the rest is dropped."""
+        self.wait(timeout_s)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _save(self, tp: TopicPartition, checkpoint: Checkpoint) -> Saved | None:
+        started_s = time.perf_counter()
+        try:
+            encoded = encode_checkpoint(checkpoint, self._key)
+            stored = self._stored.get(tp, frozenset())
+            for known in (stored, frozenset[str]()):
+                result = self._store.save(
+                    tp,
+                    checkpoint.lineage,
+                    checkpoint.parent,
+                    checkpoint.next_offset,
+                    encoded.manifest,
+                    {d: s for d, s in encoded.segments.items() if d not in known},
+                    encoded.referenced,
+                )
+                if result is not SaveResult.MISSING:
+                    break
+        except (StoreError, CheckpointError) as error:
+            log.warning(
+                "checkpoint not saved; detection goes on", partition=str(tp), reason=str(error)
+            )
+            self._stored.pop(tp, None)
+            self._down = True
+            return None
+        if self._down:
+            log.info("the store takes checkpoints again")
+            self._down = False
+        if result is not SaveResult.ACCEPTED:
+            log.warning("checkpoint refused: the store is further", partition=str(tp))
+            return None
+        self._stored[tp] = frozenset(encoded.referenced)
+        duration_s = time.perf_counter() - started_s
+        return Saved(tp, checkpoint.lineage, checkpoint.next_offset, encoded.digest, duration_s)
+
+    def _publish(self, views: Mapping[str, Mapping[str, bytes]]) -> None:
+        for model, view in views.items():
+            try:
+                self._store.publish_view(model, view)
+            except StoreError as error:
+                log.debug("live view not published", reason=str(error))
+                return

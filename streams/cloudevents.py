@@ -1,0 +1,94 @@
+"""Alerts and dead letters as CloudEvents 1.0 in Kafka binary mode.
+
+A header `ce_NAME` for every attribute, the data as it is in the value. Nothing here depends on the
+worker or the wall clock: `ce_time` and the record's timestamp are those of the input record that
+caused the event. Source: CloudEvents Kafka protocol binding 1.0.2.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+import orjson
+
+from schemas.alerts import AlertData, DeadLetterData
+from schemas.records import Reject
+from streams.identity import record_id
+from streams.ports import Output
+
+ALERT_TYPES: Final = {
+    "drift": "io.driftsentry.drift.detected.v1",
+    "bound": "io.driftsentry.bound.reached.v1",
+}
+DEAD_LETTER_TYPE: Final = "io.driftsentry.record.refused.v1"
+
+_SEVERITY: Final = {
+    "low": ("INFO", 9),
+    "medium": ("WARN", 13),
+    "high": ("ERROR", 17),
+    "critical": ("FATAL", 21),
+}
+"""OpenTelemetry's severity text and number, as the CloudEvents severity extension wants them."""
+
+
+def rfc3339(timestamp_ms: int) -> str:
+    """Epoch milliseconds as RFC 3339 in UTC."""
+    moment = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _headers(attributes: dict[str, str]) -> tuple[tuple[str, bytes], ...]:
+    named = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
+    return (("content-type", b"application/json"), *named)
+
+
+def alert_output(topic: str, alert: AlertData, record_time_ms: int) -> Output:
+    """One revision of an alert, keyed by its model."""
+    text, number = _SEVERITY[alert.severity]
+    attributes = {
+        "specversion": "1.0",
+        "id": f"{alert.alert_id}.{alert.revision}",
+        "type": ALERT_TYPES[alert.kind],
+        "source": f"/driftsentry/{alert.deployment}",
+        "subject": f"{alert.model_id}/{alert.model_version}/{alert.signal}",
+        "time": rfc3339(record_time_ms),
+        "partitionkey": alert.model_id,
+        "severitytext": text,
+        "severitynumber": str(number),
+        "lineage": alert.lineage,
+        "inputpartition": str(alert.partition),
+        "sequence": str(alert.seq),
+    }
+    return Output(
+        topic=topic,
+        partition=-1,
+        key=alert.model_id.encode(),
+        value=orjson.dumps(alert.model_dump()),
+        headers=_headers(attributes),
+        timestamp_ms=record_time_ms,
+    )
+
+
+def dead_letter_output(
+    topic: str, deployment: str, letter: DeadLetterData, reject: Reject
+) -> Output:
+    """A refused record's notice, under the record's own key."""
+    attributes = {
+        "specversion": "1.0",
+        "id": record_id(letter.lineage, letter.offset),
+        "type": DEAD_LETTER_TYPE,
+        "source": f"/driftsentry/{deployment}",
+        "time": rfc3339(reject.timestamp_ms),
+        "lineage": letter.lineage,
+        "inputpartition": str(letter.partition),
+        "sequence": str(letter.seq),
+    }
+    return Output(
+        topic=topic,
+        partition=-1,
+        key=reject.key if reject.key is not None else b"",
+        value=orjson.dumps(letter.model_dump()),
+        headers=_headers(attributes),
+        timestamp_ms=reject.timestamp_ms,
+    )

@@ -1,0 +1,169 @@
+"""From settings to a running worker: builds the adapters, runs the loop, says how it ended."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import time
+from types import FrameType
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaException
+
+from schemas.config import DetectionConfig
+from schemas.records import TopicPartition
+from schemas.source_hash import SourceKey
+from streams.config import Settings
+from streams.credentials import checkpoint_key, redis_client_address, source_key
+from streams.embedded import is_mock_cluster
+from streams.kafka_at_least_once import AtLeastOnceCommits
+from streams.kafka_clients import describe, kafka_error
+from streams.kafka_commits import KafkaCommits
+from streams.kafka_log import KafkaLog
+from streams.kafka_properties import KafkaValue, read_properties
+from streams.ports import CommitError, Commits, LogError, StoreError
+from streams.recovery import OperatorNeededError, RecoverySettings
+from streams.redis_store import RedisStore
+from streams.runner import Cadence, Runner
+from streams.topics import journal_key
+from streams.worker import Detection, OutputTopics
+
+log = structlog.get_logger(__name__)
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_OPERATOR: Final = 3
+
+
+class WallClock:
+    """The process's clock."""
+
+    def monotonic_s(self) -> float:
+        """Seconds since some fixed moment."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+def run(settings: Settings, config: DetectionConfig) -> int:
+    """Fold events until SIGTERM or SIGINT; returns the process's exit code.
+
+    0: drained and left. 1: Kafka could not go on. 3: a person has to decide.
+    """
+    runner: Runner | None = None
+    try:
+        runner = build_runner(settings, config)
+        _stop_on_signals(runner)
+        # The hot loop makes no cycles; scanning for them costs a fifth of the decoding.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        runner.run()
+    except OperatorNeededError as error:
+        log.critical("stopped: a person has to decide", reason=str(error))
+        return EXIT_OPERATOR
+    except (CommitError, LogError) as error:
+        log.critical("stopped", reason=str(error))
+        return EXIT_FAILED
+    finally:
+        gc.enable()
+        if runner is not None:
+            runner.commits.close()
+            runner.store.close()
+    log.info("drained and left")
+    return EXIT_OK
+
+
+def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
+    """The worker of these settings, on real Kafka and Redis. Raises `LogError`, `CommitError`."""
+    properties = read_properties(settings.kafka)
+    kafka_log = KafkaLog(
+        settings.bootstrap_servers,
+        settings.topics.events,
+        group=settings.group,
+        instance=settings.instance,
+        kafka_properties=properties,
+        session_timeout_ms=settings.session_timeout_ms,
+    )
+    store = RedisStore(
+        redis_client_address(settings), group=settings.group, prefix=settings.redis_prefix
+    )
+    try:
+        for problem in store.check_policy():
+            log.warning(problem)
+    except StoreError as error:
+        log.warning("detection goes on without Redis; state is kept nowhere", reason=str(error))
+    key = source_key(settings)
+
+    def key_of(tp: TopicPartition) -> bytes:
+        return journal_key(settings.group, tp)
+
+    return Runner(
+        log=kafka_log,
+        commits=_commits(settings, kafka_log, properties),
+        store=store,
+        clock=WallClock(),
+        detection=Detection(config, None if key is None else SourceKey(key)),
+        topics=OutputTopics(
+            settings.topics.alerts, settings.topics.dead_letter, settings.topics.journal
+        ),
+        recovery=RecoverySettings(
+            start=settings.start,
+            accept_reset=settings.accept_reset,
+            max_replay_events=settings.max_replay_events,
+            checkpoint_key=checkpoint_key(settings),
+        ),
+        journal_key=key_of,
+        cadence=Cadence(
+            poll_records=settings.poll_records,
+            commit_interval_s=settings.commit_interval_ms / 1000,
+            checkpoint_interval_s=settings.checkpoint_interval_s,
+            checkpoint_events=settings.checkpoint_events,
+        ),
+    )
+
+
+def _commits(settings: Settings, kafka_log: KafkaLog, properties: dict[str, KafkaValue]) -> Commits:
+    exactly_once = settings.mode == "exactly-once"
+    if exactly_once and is_mock_cluster(_cluster_id(kafka_log)):
+        log.warning(
+            "the broker is librdkafka's mock: it keeps nothing of transactions, so delivery is "
+            "at-least-once; after a crash alerts may come twice, with the same ce_id"
+        )
+        exactly_once = False
+    if not exactly_once:
+        return AtLeastOnceCommits(
+            kafka_log,
+            settings.bootstrap_servers,
+            journal_topic=settings.topics.journal,
+            kafka_properties=properties,
+        )
+    return KafkaCommits(
+        kafka_log,
+        settings.bootstrap_servers,
+        journal_topic=settings.topics.journal,
+        instance=settings.instance,
+        kafka_properties=properties,
+        transaction_timeout_ms=settings.transaction_timeout_ms,
+    )
+
+
+def _cluster_id(kafka_log: KafkaLog) -> str | None:
+    """The id of the cluster, asked of whichever broker answers. Raises `LogError`."""
+    try:
+        cluster_id: str | None = kafka_log.consumer.list_topics(timeout=30).cluster_id
+    except KafkaException as error:
+        raise LogError(f"no broker answers: {describe(kafka_error(error))}") from error
+    return cluster_id
+
+
+def _stop_on_signals(runner: Runner) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        runner.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)

@@ -1,0 +1,235 @@
+"""From findings to alerts: what belongs together, how severe it is, what is said.
+
+Pure: findings in log order go in, alert records come out, and the open alerts are state. Policy
+never feeds back into a bank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from detectors.base import BankState, StateError, require_array
+from schemas.alerts import AlertData, Severity
+from schemas.config import PolicyConfig
+from schemas.findings import Finding, Notice
+from streams.identity import alert_id
+from streams.sentences import bound_sentence, drift_sentence
+
+POLICY_VERSION: Final = 1
+"""Version of these rules and of their state."""
+
+MIN_EVENTS: Final = 20
+"""A mean over fewer events says too much about one of them, and is not published."""
+
+MAX_COARSE_EFFECT: Final = 10.0
+MAX_OPEN_ALERTS: Final = 10_000
+"""Open alerts kept per partition; past it, the one opened first is forgotten (and may reopen)."""
+
+SEVERITIES: Final[tuple[tuple[float, Severity], ...]] = (
+    (1.0, "critical"),
+    (0.5, "high"),
+    (0.2, "medium"),
+    (0.0, "low"),
+)
+"""Least |effect|, in reference standard deviations, of each severity."""
+
+
+@dataclass(slots=True)
+class OpenAlert:
+    """An alert that later evidence on its signal still belongs to."""
+
+    alert_id: str
+    revision: int
+    opened_event: int
+    """The model event of its first finding."""
+    opened_offset: int
+    detectors: list[str] = field(default_factory=list)
+
+
+class _OpenAlertDocument(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    key: tuple[str, str, int, str]
+    alert_id: str
+    revision: int
+    opened_event: int
+    opened_offset: int
+    detectors: list[str]
+
+
+class Policy:
+    """The open alerts of one partition.
+
+    `lineage`, `deployment` and `partition` are what its alerts say of their origin.
+    """
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        lineage: str,
+        deployment: str,
+        partition: int,
+        state: BankState | None = None,
+    ) -> None:
+        self.config = config
+        self.lineage = lineage
+        self.deployment = deployment
+        self.partition = partition
+        self.open: dict[tuple[str, str, int, str], OpenAlert] = {}
+        if state is not None:
+            self._restore(state)
+
+    def snapshot(self) -> BankState:
+        """The open alerts."""
+        document = [
+            {
+                "key": list(key),
+                "alert_id": alert.alert_id,
+                "revision": alert.revision,
+                "opened_event": alert.opened_event,
+                "opened_offset": alert.opened_offset,
+                "detectors": alert.detectors,
+            }
+            for key, alert in self.open.items()
+        ]
+        return {"open": np.frombuffer(orjson.dumps(document), np.uint8).copy()}
+
+    def _restore(self, state: BankState) -> None:
+        try:
+            raw = orjson.loads(require_array(state, "open", np.uint8, (None,)).tobytes())
+            if not isinstance(raw, list) or len(raw) > MAX_OPEN_ALERTS:
+                raise StateError("the open alerts are not a list, or too many")
+            for row in raw:
+                row["key"] = tuple(row["key"])
+                document = _OpenAlertDocument.model_validate(row)
+                self.open[document.key] = OpenAlert(
+                    document.alert_id,
+                    document.revision,
+                    document.opened_event,
+                    document.opened_offset,
+                    document.detectors,
+                )
+        except (orjson.JSONDecodeError, ValidationError, TypeError, KeyError) as error:
+            raise StateError(f"the open alerts are not readable: {error}") from None
+
+    def decide(
+        self, said: Sequence[Finding | Notice], next_seq: Callable[[], int]
+    ) -> list[AlertData]:
+        """One alert record for each finding and notice, in their order."""
+        return [
+            self._bound_alert(item, next_seq())
+            if isinstance(item, Notice)
+            else self._drift_alert(item, next_seq())
+            for item in said
+        ]
+
+    def _drift_alert(self, finding: Finding, seq: int) -> AlertData:
+        key = (finding.model_id, finding.model_version, finding.shard, finding.signal)
+        alert = self.open.get(key)
+        age = -1 if alert is None else finding.model_event - alert.opened_event
+        if alert is None or not 0 <= age <= self.config.cooldown_events:
+            alert = self._open(key, finding)
+        else:
+            alert.revision += 1
+        if finding.detector not in alert.detectors:
+            alert.detectors.append(finding.detector)
+        enough = min(finding.n_before, finding.n_after) >= MIN_EVENTS
+        effect = finding.effect
+        if not enough:
+            effect = float(round(min(max(effect, -MAX_COARSE_EFFECT), MAX_COARSE_EFFECT)))
+        before = finding.before if finding.n_before == 0 or finding.n_before >= MIN_EVENTS else None
+        after = finding.after if finding.n_after >= MIN_EVENTS else None
+        return AlertData(
+            alert_id=alert.alert_id,
+            revision=alert.revision,
+            seq=seq,
+            kind="drift",
+            deployment=self.deployment,
+            lineage=self.lineage,
+            model_id=finding.model_id,
+            model_version=finding.model_version,
+            shard=None if finding.shard < 0 else finding.shard,
+            signal=finding.signal,
+            detectors=list(alert.detectors),
+            severity=severity(effect),
+            effect=effect,
+            before=before,
+            after=after,
+            change_offset=finding.change_offset,
+            trigger_offset=finding.offset,
+            trigger_row=finding.event_row,
+            opened_offset=alert.opened_offset,
+            partition=self.partition,
+            event_time_ms=finding.event_time_ms,
+            message=drift_sentence(finding, before, after, effect),
+        )
+
+    def _open(self, key: tuple[str, str, int, str], finding: Finding) -> OpenAlert:
+        self.open.pop(key, None)
+        if len(self.open) >= MAX_OPEN_ALERTS:
+            del self.open[next(iter(self.open))]
+        alert = OpenAlert(
+            alert_id=alert_id(
+                self.lineage,
+                finding.model_id,
+                finding.shard,
+                finding.model_version,
+                finding.signal,
+                finding.detector,
+                "drift",
+                finding.offset,
+                finding.event_row,
+            ),
+            revision=1,
+            opened_event=finding.model_event,
+            opened_offset=finding.offset,
+        )
+        self.open[key] = alert
+        return alert
+
+    def _bound_alert(self, notice: Notice, seq: int) -> AlertData:
+        signal = f"bound:{notice.bound}"
+        return AlertData(
+            alert_id=alert_id(
+                self.lineage,
+                notice.model_id,
+                notice.shard,
+                notice.model_version,
+                signal,
+                "bounds",
+                "bound",
+                notice.offset,
+                notice.event_row,
+            ),
+            revision=1,
+            seq=seq,
+            kind="bound",
+            deployment=self.deployment,
+            lineage=self.lineage,
+            model_id=notice.model_id,
+            model_version=notice.model_version,
+            shard=None if notice.shard < 0 else notice.shard,
+            signal=signal,
+            detectors=["bounds"],
+            severity="medium",
+            effect=None,
+            before=None,
+            after=None,
+            change_offset=notice.offset,
+            trigger_offset=notice.offset,
+            trigger_row=notice.event_row,
+            opened_offset=notice.offset,
+            partition=self.partition,
+            event_time_ms=notice.event_time_ms,
+            message=bound_sentence(notice),
+        )
+
+
+def severity(effect: float) -> Severity:
+    """How severe a move by so many reference standard deviations is."""
+    return next(name for least, name in SEVERITIES if abs(effect) >= least)

@@ -1,0 +1,360 @@
+"""Taking up a partition: from what is committed, journaled and stored to a worker that can go on.
+
+Kafka's committed offset with its metadata is the truth, the journal says what changed the fold, the
+store is a cache. The rules (docs/delivery.md):
+
+- a checkpoint is loaded only if it is of the committed lineage and not ahead of the commit;
+- an offset that moved back or was lost, another topic under the same name, a log shorter than the
+  commit: the worker stops and asks (`OperatorNeededError`), unless a reset is accepted;
+- state that cannot be had, from the store or by folding from the lineage's start, pauses the
+  partition (`StateUnavailableError`); it is never begun anew in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+
+from detectors.base import StateError
+from schemas.records import TopicPartition
+from streams.checkpoint import Checkpoint, CheckpointError, decode_checkpoint, referenced_segments
+from streams.lineage import (
+    JournalEntry,
+    Lineage,
+    LineageError,
+    Metadata,
+    load_journal,
+    load_metadata,
+)
+from streams.ports import Commits, Committed, StateStore, StoredManifest, StoreError, Watermarks
+from streams.worker import Detection, OutputTopics, PartitionWorker, state_versions
+
+log = structlog.get_logger(__name__)
+
+
+class OperatorNeededError(Exception):
+    """Going on would lose or repeat alerts unseen; a person must decide. `code` names the case."""
+
+    def __init__(self, code: str, tp: TopicPartition, message: str) -> None:
+        super().__init__(f"{code} at {tp}: {message}")
+        self.code = code
+
+
+class StateUnavailableError(Exception):
+    """The partition's state cannot be had now; it stays paused and is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverySettings:
+    """What recovery needs to know of the process settings."""
+
+    start: Literal["earliest", "latest"] = "earliest"
+    accept_reset: bool = False
+    max_replay_events: int = 20_000_000
+    checkpoint_key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A worker, and what remains to be said in a transaction before it folds anything new."""
+
+    worker: PartitionWorker
+    committed: int
+    """The committed offset; -1 where the lineage is new and not committed yet."""
+    metadata: Metadata | None = None
+    """What the commit says; the replay is checked against it."""
+    begins: Literal["", "lineage", "reset"] = ""
+    """The kind of journal record that must be committed before the first fold."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """All that is known of the partition that is taken up."""
+
+    tp: TopicPartition
+    topic_id: str
+    watermarks: Watermarks
+    journal: list[JournalEntry]
+    manifests: list[StoredManifest]
+    store_error: str
+    settings: RecoverySettings
+    detection: Detection
+    topics: OutputTopics
+
+
+def recover(
+    tp: TopicPartition,
+    committed: Committed | None,
+    commits: Commits,
+    store: StateStore,
+    settings: RecoverySettings,
+    detection: Detection,
+    topics: OutputTopics,
+    before: int | None = None,
+) -> Recovered:
+    """Take up one partition; with `before`, from a checkpoint older than that offset.
+
+    Raises `OperatorNeededError`, `StateUnavailableError`, or `CommitError` from `commits`.
+    """
+    journal = load_journal(commits.journal(tp))
+    manifests, store_error = _manifests(tp, store)
+    case = _Case(
+        tp,
+        commits.topic_id(tp.topic),
+        commits.watermarks(tp),
+        journal,
+        manifests,
+        store_error,
+        settings,
+        detection,
+        topics,
+    )
+    last = journal[-1].lineage if journal else None
+    if committed is None:
+        return _uncommitted(case, last)
+    try:
+        metadata = load_metadata(committed.metadata)
+    except LineageError as error:
+        raise OperatorNeededError("unknown_metadata", tp, str(error)) from None
+    lineage = last if metadata is None else metadata.lineage
+    if lineage is None:
+        text = f"the committed offset {committed.offset} has no metadata, and no journal knows it"
+        return _reset(case, "unknown_commit", text, committed.offset, None)
+    problem = _contradiction(case, committed, lineage)
+    if problem is not None:
+        return _reset(case, *problem, committed.offset, lineage)
+    if metadata is None:
+        log.warning("commit without metadata: the state is not checked", partition=str(tp))
+    return _resume(case, committed.offset, metadata, lineage, store, before)
+
+
+def _uncommitted(case: _Case, last: Lineage | None) -> Recovered:
+    """Begin, unless the journal or the store knows that this partition was folded before."""
+    lost = (
+        "(the offset expired or was deleted, or the topic was made again under the same name)"
+    )
+    if last is not None:
+        code = "topic_recreated" if last.topic_id != case.topic_id else "offset_regression"
+        text = f"the group has no committed offset, but its journal knows this partition {lost}"
+        return _reset(case, code, text, None, last)
+    if case.manifests:
+        at = case.manifests[0].next_offset
+        text = (
+            "the group has neither a committed offset nor a journal of this partition, but the "
+            f"store has a checkpoint of it at {at} {lost}"
+        )
+        return _reset(case, "offset_regression", text, None, None)
+    return _begin(case, _default_start(case), None, "")
+
+
+def _default_start(case: _Case) -> int:
+    low, high = case.watermarks
+    return low if case.settings.start == "earliest" else high
+
+
+def _manifests(tp: TopicPartition, store: StateStore) -> tuple[list[StoredManifest], str]:
+    try:
+        return store.manifests(tp), ""
+    except StoreError as error:
+        return [], str(error)
+
+
+def _contradiction(
+    case: _Case, committed: Committed, lineage: Lineage
+) -> tuple[str, str] | None:
+    """Why the committed offset cannot be taken up as it is: a code and a sentence, or None."""
+    if lineage.topic_id != case.topic_id:
+        return "topic_recreated", "the topic was deleted and made again since the last commit"
+    at = f"the committed offset {committed.offset}"
+    if committed.offset > case.watermarks.high:
+        end = case.watermarks.high
+        return "log_truncated", f"{at} lies beyond the end of the log, {end}: records were lost"
+    saved = [stored.next_offset for stored in case.manifests if stored.lineage == lineage.id]
+    if saved and max(saved) > committed.offset:
+        return "offset_regression", f"{at} lies before a checkpoint at {max(saved)}: it moved back"
+    known = [entry.offset for entry in case.journal if entry.lineage.id == lineage.id]
+    if known and max(known) > committed.offset:
+        return "offset_regression", f"{at} lies before the journal's {max(known)}: it moved back"
+    return None
+
+
+def _reset(
+    case: _Case, code: str, text: str, offset: int | None, lineage: Lineage | None
+) -> Recovered:
+    """Begin a new lineage where a person accepted that, else stop."""
+    if not case.settings.accept_reset:
+        remedy = (
+            "Start once with --accept-reset to begin a new lineage there (alerts get new "
+            "identities), or restore the offset."
+        )
+        raise OperatorNeededError(code, case.tp, f"{text}. {remedy}")
+    low, high = case.watermarks
+    start = offset if offset is not None and low <= offset <= high else _default_start(case)
+    log.warning("reset accepted", partition=str(case.tp), code=code, start_offset=start)
+    return _begin(case, start, lineage, f"{code}: {text}")
+
+
+def _begin(case: _Case, start: int, replaced: Lineage | None, reason: str) -> Recovered:
+    """A worker at the start of a new lineage; `reason` says why another one was given up."""
+    known = [entry.lineage for entry in case.journal] + ([replaced] if replaced else [])
+    n_resets = max((lineage.n_resets for lineage in known), default=0)
+    parent = "" if replaced is None else replaced.id
+    if reason and case.manifests:
+        # The store lets a new lineage in only over the one it holds.
+        parent = case.manifests[0].lineage
+    lineage = Lineage(
+        deployment=case.detection.config.deployment,
+        topic_id=case.topic_id,
+        partition=case.tp.partition,
+        start_offset=start,
+        n_resets=n_resets + 1 if reason else 0,
+        parent=parent,
+    )
+    worker = PartitionWorker(case.tp, lineage, case.detection, start, case.topics, live_from=start)
+    return Recovered(worker, -1, None, "reset" if reason else "lineage", reason)
+
+
+def _resume(
+    case: _Case,
+    committed: int,
+    metadata: Metadata | None,
+    lineage: Lineage,
+    store: StateStore,
+    before: int | None,
+) -> Recovered:
+    """The newest checkpoint that fits, else the lineage's start, and a replay up to the commit."""
+    entries = [entry for entry in case.journal if entry.lineage.id == lineage.id]
+    tried = [case.store_error] if case.store_error else []
+    worker: PartitionWorker | None = None
+    for stored in case.manifests:
+        is_too_new = before is not None and stored.next_offset >= before
+        if stored.lineage != lineage.id or is_too_new:
+            continue
+        try:
+            worker = _from_checkpoint(case, stored, store, lineage, entries, committed)
+            break
+        except (CheckpointError, StateError, StoreError, StateUnavailableError) as error:
+            tried.append(f"checkpoint at {stored.next_offset}: {error}")
+            log.warning("checkpoint refused", partition=str(case.tp), reason=str(error))
+    if worker is None:
+        said = "; ".join(tried) or "the store has no checkpoint of this lineage"
+        worker = _from_start(case, lineage, entries, committed, metadata, said)
+    if metadata is not None:
+        worker.checkpointed(metadata.checkpoint, metadata.digest)
+    return Recovered(worker, committed, metadata)
+
+
+def _from_checkpoint(
+    case: _Case,
+    stored: StoredManifest,
+    store: StateStore,
+    lineage: Lineage,
+    entries: Sequence[JournalEntry],
+    committed: int,
+) -> PartitionWorker:
+    if stored.next_offset < case.watermarks.low:
+        raise CheckpointError(f"the log begins after it, at {case.watermarks.low}")
+    checkpoint = _load(case.tp, stored, store, case.settings.checkpoint_key)
+    if dict(checkpoint.versions) != state_versions():
+        raise CheckpointError(
+            f"it was made by algorithm versions {dict(checkpoint.versions)}; this release has "
+            f"{state_versions()}"
+        )
+    then = _detection_then(checkpoint.config_identity, entries, case.detection)
+    since = int(checkpoint.fields["config_from"])
+    worker = PartitionWorker(case.tp, lineage, then, since, case.topics, checkpoint, committed)
+    at = checkpoint.next_offset
+    worker.switches = [
+        entry
+        for entry in entries
+        if entry.kind == "config"
+        and (entry.offset > at or (entry.offset == at and entry.offset > since))
+    ]
+    return worker
+
+
+def _load(
+    tp: TopicPartition, stored: StoredManifest, store: StateStore, key: bytes | None
+) -> Checkpoint:
+    digests = referenced_segments(stored.manifest, key)
+    checkpoint = decode_checkpoint(stored.manifest, store.segments(tp, digests), key)
+    if (checkpoint.lineage, checkpoint.next_offset) != (stored.lineage, stored.next_offset):
+        raise CheckpointError("the manifest is not the one its entry names")
+    return checkpoint
+
+
+def _from_start(
+    case: _Case,
+    lineage: Lineage,
+    entries: Sequence[JournalEntry],
+    committed: int,
+    metadata: Metadata | None,
+    said: str,
+) -> PartitionWorker:
+    """Fold again from the lineage's start, where the log still has it and it is not too far."""
+    if lineage.start_offset < case.watermarks.low:
+        raise StateUnavailableError(
+            f"{said}; and the log begins at {case.watermarks.low}, after the lineage's start at "
+            f"{lineage.start_offset}, so the state cannot be folded again"
+        )
+    n_replay = committed - lineage.start_offset
+    if n_replay > case.settings.max_replay_events:
+        raise StateUnavailableError(
+            f"{said}; folding {n_replay} records again is more than max_replay_events "
+            f"({case.settings.max_replay_events}) allows"
+        )
+    if n_replay:
+        log.warning("folding from the lineage's start", partition=str(case.tp), reason=said)
+    if entries:
+        first = entries[0].config
+    else:
+        first = case.detection.identity if metadata is None else metadata.config
+    then = _detection_then(first, entries, case.detection)
+    start = lineage.start_offset
+    worker = PartitionWorker(case.tp, lineage, then, start, case.topics, live_from=committed)
+    worker.switches = [entry for entry in entries if entry.kind == "config"]
+    return worker
+
+
+def _detection_then(
+    identity: str, entries: Sequence[JournalEntry], detection: Detection
+) -> Detection:
+    """The detection config with this identity: the worker's own, or one from the journal."""
+    if identity == detection.identity:
+        return detection
+    entry = next((entry for entry in entries if entry.config == identity), None)
+    if entry is None:
+        raise StateUnavailableError(
+            f"the journal does not hold the detection config {identity} the state was made with"
+        )
+    if dict(entry.versions) != state_versions():
+        raise StateUnavailableError(
+            f"the state was made by algorithm versions {entry.versions}; this release has "
+            f"{state_versions()}: drain with the old release first"
+        )
+    if entry.source_key != detection.key_fingerprint:
+        raise StateUnavailableError(
+            f"the replay needs the source key with fingerprint {entry.source_key}; configured is "
+            f"{detection.key_fingerprint}"
+        )
+    return Detection(entry.document, detection.source_key)
+
+
+def check_replay(recovered: Recovered) -> str:
+    """What of the replayed state contradicts the commit, as a sentence; "" where nothing does."""
+    metadata, worker = recovered.metadata, recovered.worker
+    if metadata is None or worker.next_offset != recovered.committed:
+        return ""
+    mine = worker.metadata()
+    wrong = [
+        f"{name} is {getattr(mine, name)}, committed was {getattr(metadata, name)}"
+        for name in ("config", "n_events", "n_alerts", "n_dead")
+        if getattr(mine, name) != getattr(metadata, name)
+    ]
+    if worker.watched_digests and metadata.digest not in worker.watched_digests:
+        wrong.append(f"the state digest at {metadata.digest_offset} differs from the committed one")
+    return "; ".join(wrong)

@@ -1,0 +1,410 @@
+"""The loop: poll, fold, commit, checkpoint. The one place that orders side effects.
+
+The order, for each stretch of records (docs/delivery.md says why):
+
+1. poll (rebalance callbacks fire in here, and nowhere else);
+2. fold, with no transaction open; outputs wait in each partition's outbox;
+3. every `commit_interval_ms`: outputs, offsets and metadata in one transaction;
+4. only after a confirmed commit, at its offset: a checkpoint, saved in the background.
+
+On an aborted transaction the same outputs are published again: the state is a function of the
+position. Where the outcome is unknown, or ownership is lost, every state is dropped and taken up
+again from what is committed; nothing is ever sent again blindly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from schemas.records import Record, TopicPartition
+from streams.checkpointer import Checkpointer
+from streams.generations import next_detection
+from streams.lineage import LineageError
+from streams.ports import (
+    AbortedError,
+    Clock,
+    CommitError,
+    Commits,
+    Committed,
+    EventLog,
+    FencedError,
+    IndeterminateError,
+    LogError,
+    Output,
+    RefusedError,
+    StateStore,
+)
+from streams.progress import Progress
+from streams.recovery import (
+    OperatorNeededError,
+    Recovered,
+    RecoverySettings,
+    StateUnavailableError,
+    check_replay,
+    recover,
+)
+from streams.views import live_views
+from streams.worker import Detection, OutputTopics, PartitionWorker
+
+log = structlog.get_logger(__name__)
+
+MAX_ABORTS: Final = 10
+"""How often the same outputs are published again before the producer is abandoned."""
+
+RETRY_S: Final = 5.0
+"""How long a partition whose state cannot be had stays paused before it is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """How often things happen."""
+
+    poll_records: int = 1_024
+    poll_timeout_s: float = 0.05
+    commit_interval_s: float = 0.1
+    checkpoint_interval_s: float = 30.0
+    checkpoint_events: int = 200_000
+    view_interval_s: float = 2.0
+    drain_s: float = 5.0
+
+
+@dataclass(slots=True)
+class Held:
+    """A partition this process folds."""
+
+    worker: PartitionWorker
+    committed: int
+    recovered: Recovered | None
+    """What the replay is still to be checked against."""
+    checkpoint_due_s: float
+    checkpoint_records: int = 0
+    """`worker.n_records` at the latest checkpoint; -1 where it could not be saved."""
+
+
+@dataclass(slots=True)
+class Runner:
+    """A worker process: it owns the log, the commits and every partition's worker.
+
+    `journal_key` gives a partition's key on the journal topic.
+    """
+
+    log: EventLog
+    commits: Commits
+    store: StateStore
+    clock: Clock
+    detection: Detection
+    topics: OutputTopics
+    recovery: RecoverySettings
+    journal_key: Callable[[TopicPartition], bytes]
+    cadence: Cadence = field(default_factory=Cadence)
+    held: dict[TopicPartition, Held] = field(default_factory=dict)
+    adrift: dict[TopicPartition, float] = field(default_factory=dict)
+    """Assigned partitions without a state, and when each is to be taken up again."""
+    stopping: bool = False
+    checkpointer: Checkpointer = field(init=False)
+    progress: Progress = field(init=False)
+    _commit_due_s: float = 0.0
+    _view_due_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.checkpointer = Checkpointer(self.store, self.recovery.checkpoint_key)
+        self.progress = Progress(self.clock)
+
+    def run(self) -> None:
+        """Work until `stopping` is set; then drain, commit, checkpoint and leave.
+
+        Raises `OperatorNeededError`, `FencedError` or `LogError`: the process must end.
+        """
+        self.log.subscribe(self)
+        try:
+            while not self.stopping:
+                self.step()
+            self.drain()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Give everything back. What is not committed by now is dropped: an error has ended us."""
+        self.on_lost([*self.held, *self.adrift])
+        try:
+            self.log.close()
+        except LogError as error:
+            log.warning("the group was not left properly", reason=str(error))
+        self.checkpointer.close()
+
+    def step(self) -> None:
+        """One turn of the loop."""
+        polled = self.log.poll(self.cadence.poll_records, self.cadence.poll_timeout_s)
+        self._take_up_adrift()
+        for tp in list(self.held):
+            self._settle(tp)
+        for tp, records in polled.items():
+            self._process(tp, records)
+        now_s = self.clock.monotonic_s()
+        if now_s >= self._commit_due_s:
+            self.commit()
+            self._commit_due_s = self.clock.monotonic_s() + self.cadence.commit_interval_s
+        self._checkpoint_due(now_s)
+        self.progress.report({tp: held.worker for tp, held in self.held.items()}, self.adrift)
+
+    def drain(self) -> None:
+        """Commit what is folded and save every state."""
+        self.commit()
+        self._save_now(list(self.held))
+
+    # Folding
+
+    def _process(self, tp: TopicPartition, records: Sequence[Record]) -> None:
+        held = self.held.get(tp)
+        if held is None:
+            return
+        live_from = held.worker.live_from
+        first = held.worker.next_offset
+        fresh = [record for record in records if record.offset >= first]
+        if held.recovered is not None:
+            replayed = [record for record in fresh if record.offset < live_from]
+            if replayed:
+                held.worker.process(replayed)
+            rest = fresh[len(replayed) :]
+            if rest and held.worker.next_offset < live_from:
+                # Only holes are left before the committed offset.
+                held.worker.next_offset = live_from
+            if not self._settle(tp):
+                return
+            fresh = rest
+        if fresh:
+            held.worker.process(fresh)
+
+    def _settle(self, tp: TopicPartition) -> bool:
+        """Once a partition has replayed all that was committed, check it and go live.
+
+        Returns False where the partition's state was dropped.
+        """
+        held = self.held.get(tp)
+        if held is None:
+            return False
+        recovered = held.recovered
+        if recovered is None or not held.worker.is_live:
+            return True
+        held.worker.settle()
+        problem = check_replay(recovered)
+        if problem:
+            return self._diverged(tp, held, problem)
+        held.recovered = None
+        if recovered.begins:
+            return self._barrier(tp, held, recovered.begins, recovered.reason)
+        wanted = next_detection(held.worker, self.detection)
+        if wanted is None:
+            return True
+        log.info("detection config switched", partition=str(tp), offset=held.worker.next_offset)
+        held.worker.switch(wanted, held.worker.next_offset)
+        return self._barrier(tp, held, "config", "")
+
+    def _barrier(self, tp: TopicPartition, held: Held, kind: str, reason: str) -> bool:
+        """Commit and journal, as one, what changes the fold at this offset; then a checkpoint."""
+        worker = held.worker
+        entry = worker.journal_entry(kind, reason)
+        output = Output(self.topics.journal, -1, self.journal_key(tp), entry.dump(), (), 0)
+        offsets = {tp: Committed(worker.next_offset, worker.metadata().dump())}
+        if not self._publish([output], offsets):
+            return False
+        held.committed = worker.next_offset
+        self._checkpoint(tp)
+        return True
+
+    def _diverged(self, tp: TopicPartition, held: Held, problem: str) -> bool:
+        """The replayed state is not the committed one: try an older checkpoint, else stop."""
+        log.error("state_divergence", partition=str(tp), reason=problem)
+        before = held.worker.loaded_offset
+        if before < 0:
+            raise OperatorNeededError(
+                "state_divergence",
+                tp,
+                f"folded from the lineage's start, {problem}. Another numeric platform or a log "
+                "that changed can cause this; delete the group's offset and use --accept-reset.",
+            )
+        del self.held[tp]
+        self._take_up(tp, before)
+        return False
+
+    # Committing
+
+    def commit(self) -> bool:
+        """Publish all outputs and commit all progress; False where every state was dropped."""
+        due = {
+            tp: held
+            for tp, held in self.held.items()
+            if held.recovered is None and held.worker.next_offset > held.committed
+        }
+        if not due:
+            return True
+        outputs = [output for held in due.values() for output in held.worker.take_outputs()]
+        offsets = {
+            tp: Committed(held.worker.next_offset, held.worker.metadata().dump())
+            for tp, held in due.items()
+        }
+        if not self._publish(outputs, offsets):
+            return False
+        for tp, held in due.items():
+            held.committed = offsets[tp].offset
+        self.progress.committed(len(outputs))
+        return True
+
+    def _publish(
+        self, outputs: Sequence[Output], offsets: Mapping[TopicPartition, Committed]
+    ) -> bool:
+        """Publish as one; False where every state was dropped because the outcome is not ours."""
+        for attempt in range(MAX_ABORTS):
+            try:
+                self.commits.publish(outputs, offsets)
+            except AbortedError as error:
+                log.warning("transaction aborted; publishing the same again", reason=str(error))
+                self.clock.sleep(min(0.02 * 2**attempt, 1.0))
+            except (FencedError, RefusedError):
+                raise
+            except CommitError as error:
+                self._drop_all(error)
+                return False
+            else:
+                return True
+        self._drop_all(IndeterminateError(f"aborted {MAX_ABORTS} times in a row"))
+        return False
+
+    def _drop_all(self, error: CommitError) -> None:
+        """Forget every state; each partition is taken up again from what is committed."""
+        log.warning("states dropped, to be taken up from the committed offsets", reason=str(error))
+        now_s = self.clock.monotonic_s()
+        self.log.pause(self.held.keys())
+        self.adrift |= dict.fromkeys(self.held, now_s)
+        self.held.clear()
+        if isinstance(error, IndeterminateError):
+            self.commits.reopen()
+
+    # Checkpoints
+
+    def _checkpoint_due(self, now_s: float) -> None:
+        self._note_saved()
+        for tp, held in self.held.items():
+            n_records = held.worker.n_records - held.checkpoint_records
+            due = now_s >= held.checkpoint_due_s or n_records >= self.cadence.checkpoint_events
+            if due and n_records > 0:
+                self._checkpoint(tp)
+        if now_s >= self._view_due_s:
+            workers = [held.worker for held in self.held.values() if held.recovered is None]
+            self.checkpointer.submit_views(live_views(workers))
+            self._view_due_s = now_s + self.cadence.view_interval_s
+
+    def _note_saved(self) -> None:
+        """Take note of what became of the checkpoints that were under way."""
+        for tp, saved in self.checkpointer.finished().items():
+            held = self.held.get(tp)
+            if held is None:
+                continue
+            if saved is None:
+                # Due again, after the usual time: also where no event comes any more.
+                held.checkpoint_records = -1
+            elif held.worker.lineage.id == saved.lineage and held.recovered is None:
+                held.worker.checkpointed(saved.next_offset, saved.digest)
+
+    def _save_now(self, tps: Sequence[TopicPartition]) -> None:
+        """Save these states and wait for it, `drain_s` at most."""
+        deadline_s = self.clock.monotonic_s() + self.cadence.drain_s
+        # An older state of a partition may be under way, and only one at a time can be.
+        self.checkpointer.wait(self.cadence.drain_s)
+        self._note_saved()
+        for tp in tps:
+            held = self.held.get(tp)
+            if held is not None and held.worker.n_records != held.checkpoint_records:
+                self._checkpoint(tp)
+        self.checkpointer.wait(max(0.0, deadline_s - self.clock.monotonic_s()))
+
+    def _checkpoint(self, tp: TopicPartition) -> None:
+        """Save the state, if it stands at a committed offset (a replay stands before one)."""
+        held = self.held[tp]
+        worker = held.worker
+        replaying = held.recovered is not None and worker.next_offset < held.committed
+        at_commit = held.recovered is None and worker.next_offset == held.committed
+        if self.checkpointer.is_busy(tp) or not (replaying or at_commit):
+            return
+        self.checkpointer.submit(tp, worker.checkpoint())
+        held.checkpoint_records = worker.n_records
+        spread = 0.75 + 0.5 * (tp.partition % 16) / 16
+        held.checkpoint_due_s = (
+            self.clock.monotonic_s() + self.cadence.checkpoint_interval_s * spread
+        )
+
+    # Partitions come and go
+
+    def on_assigned(self, tps: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Recover these partitions; those whose state cannot be had yet stay paused."""
+        starts: dict[TopicPartition, int] = {}
+        for tp in tps:
+            offset = self._recover(tp, None)
+            if offset is not None:
+                starts[tp] = offset
+        return starts
+
+    def on_revoked(self, tps: Sequence[TopicPartition]) -> None:
+        """Commit what these partitions have folded, save their state, let them go."""
+        if self.commit():
+            self._save_now(tps)
+        self.on_lost(tps)
+
+    def on_lost(self, tps: Sequence[TopicPartition]) -> None:
+        """Drop these partitions."""
+        for tp in tps:
+            self.held.pop(tp, None)
+            self.adrift.pop(tp, None)
+            self.checkpointer.forget(tp)
+
+    def _take_up_adrift(self) -> None:
+        now_s = self.clock.monotonic_s()
+        for tp in [tp for tp, due_s in self.adrift.items() if now_s >= due_s]:
+            self._take_up(tp, None)
+
+    def _take_up(self, tp: TopicPartition, before: int | None) -> None:
+        """Recover an assigned partition and let it be delivered again."""
+        offset = self._recover(tp, before)
+        if offset is not None:
+            self.log.resume(tp, offset)
+        else:
+            self.log.pause([tp])
+
+    def _recover(self, tp: TopicPartition, before: int | None) -> int | None:
+        """Where this partition goes on; None, and it is adrift, where its state cannot be had."""
+        try:
+            committed = self.commits.committed([tp]).get(tp)
+            recovered = recover(
+                tp,
+                committed,
+                self.commits,
+                self.store,
+                self.recovery,
+                self.detection,
+                self.topics,
+                before,
+            )
+        except (FencedError, RefusedError):
+            raise
+        except (StateUnavailableError, CommitError, LineageError) as error:
+            log.warning(
+                "partition paused: its state cannot be had", partition=str(tp), reason=str(error)
+            )
+            self.adrift[tp] = self.clock.monotonic_s() + RETRY_S
+            return None
+        self.adrift.pop(tp, None)
+        worker = recovered.worker
+        now_s = self.clock.monotonic_s()
+        self.held[tp] = Held(
+            worker,
+            recovered.committed,
+            recovered,
+            now_s + self.cadence.checkpoint_interval_s,
+            worker.n_records,
+        )
+        self.progress.assigned(tp, worker, recovered)
+        return worker.next_offset

@@ -1,0 +1,63 @@
+"""The live view of a model, for dashboards: the last value and the mean of each signal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import orjson
+
+from detectors.drift.moments import MomentsBank
+from schemas.alerts import AlertData
+from schemas.batch import ModelKey
+from streams.worker import PartitionWorker
+
+MAX_VIEWS: Final = 200
+"""Models whose view is published at one time; the most recently seen come first."""
+
+
+def live_views(workers: Iterable[PartitionWorker]) -> dict[str, Mapping[str, bytes]]:
+    """One view per model version, by its key in the store.
+
+    `signals` maps each signal to its last value and the mean and number of observations since the
+    reference; `alerts` holds the latest alerts since the worker took the partition up.
+    """
+    views: dict[str, Mapping[str, bytes]] = {}
+    for worker in workers:
+        catalog = worker.fold.catalog
+        moments = worker.fold.banks.get("moments")
+        recent = sorted(catalog.slot_of.values(), key=lambda s: -int(catalog.last_seen[s]))
+        for slot in recent[:MAX_VIEWS]:
+            monitor = catalog.monitor(slot)
+            key = monitor.key
+            signals = {}
+            if isinstance(moments, MomentsBank):
+                for signal in monitor.signals:
+                    if signal.lane < 0 or moments.n[signal.lane] == 0:
+                        continue
+                    signals[monitor.name(signal)] = {
+                        "last": signal.scale.raw(float(moments.last[signal.lane])),
+                        "mean": signal.scale.raw(float(moments.mean[signal.lane])),
+                        "reference_mean": signal.scale.mean,
+                        "reference_sd": signal.scale.sd,
+                        "n": int(moments.n[signal.lane]),
+                    }
+            name = f"{key.model_id}/{key.model_version}"
+            if key.shard >= 0:
+                name += f"/{key.shard}"
+            views[name] = {
+                "n_events": str(int(catalog.n_events[slot])).encode(),
+                "partition": str(worker.tp).encode(),
+                "offset": str(worker.next_offset).encode(),
+                "learning": orjson.dumps(bool(monitor.cohorts)),
+                "signals": orjson.dumps(signals),
+                "alerts": orjson.dumps(
+                    [alert.model_dump() for alert in worker.recent if _is_of(alert, key)][-20:]
+                ),
+            }
+    return views
+
+
+def _is_of(alert: AlertData, key: ModelKey) -> bool:
+    shard = -1 if alert.shard is None else alert.shard
+    return (alert.model_id, alert.model_version, shard) == tuple(key)

@@ -1,0 +1,288 @@
+"""One partition's worker: records in, outputs and state out. Pure: no I/O, no clock.
+
+It decodes, folds, decides and numbers; the runner polls, commits and stores. Outputs of records
+before `live_from` were published by whoever committed them and are left out (a replay); everything
+else happens to them just as it did the first time.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from detectors.base import BankState
+from detectors.fold import Fold, algorithm_versions
+from schemas.alerts import AlertData, DeadLetterData
+from schemas.batch import Decoded
+from schemas.config import DetectionConfig
+from schemas.decode import decode_records
+from schemas.limits import DecodeLimits
+from schemas.records import Record, Reject, TopicPartition
+from schemas.source_hash import SourceKey
+from streams.checkpoint import Checkpoint, state_digest
+from streams.cloudevents import alert_output, dead_letter_output
+from streams.identity import detection_identity
+from streams.lineage import JournalEntry, Lineage, Metadata
+from streams.policy import POLICY_VERSION, Policy
+from streams.ports import Output
+
+DECODER_VERSION: Final = 1
+"""Version of the rules by which records are accepted and refused."""
+
+
+def state_versions() -> dict[str, int]:
+    """The version of everything that determines the state, by part name."""
+    return algorithm_versions() | {"policy": POLICY_VERSION, "decoder": DECODER_VERSION}
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A detection config with the source key it runs under."""
+
+    config: DetectionConfig
+    source_key: SourceKey | None
+
+    @property
+    def key_fingerprint(self) -> str | None:
+        """What may be known of the source key."""
+        return None if self.source_key is None else self.source_key.fingerprint
+
+    @property
+    def identity(self) -> str:
+        """The identity of everything that changes which alerts come out."""
+        return detection_identity(self.config, self.key_fingerprint, state_versions())
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTopics:
+    """Where outputs go."""
+
+    alerts: str
+    dead_letter: str
+    journal: str
+
+
+class PartitionWorker:
+    """The fold, the policy and the numbering of one partition.
+
+    `checkpoint` is where it goes on from; None: from the lineage's start, with nothing.
+    Raises `StateError` where the checkpoint does not fit.
+    """
+
+    def __init__(
+        self,
+        tp: TopicPartition,
+        lineage: Lineage,
+        detection: Detection,
+        config_from: int,
+        topics: OutputTopics,
+        checkpoint: Checkpoint | None = None,
+        live_from: int = 0,
+    ) -> None:
+        self.tp = tp
+        self.lineage = lineage
+        self.detection = detection
+        self.config_from = config_from
+        self.topics = topics
+        self.live_from = live_from
+        """Outputs of records before it are left out: whoever committed them published them."""
+        self.next_offset = lineage.start_offset
+        self.n_alerts = 0
+        self.n_dead = 0
+        self.n_records = 0
+        self.loaded_offset = -1
+        """Offset of the checkpoint it was built from; -1: from the lineage's start."""
+        self.checkpoint_offset = -1
+        self.digest = ""
+        self.digest_offset = -1
+        self.outbox: list[Output] = []
+        self.recent: deque[AlertData] = deque(maxlen=100)
+        """The latest alerts, for the live view; no part of the state."""
+        self.switches: list[JournalEntry] = []
+        """Config switches that a replay comes upon, by offset."""
+        self._watch_offset = -1
+        self.watched_digests: tuple[str, ...] = ()
+        """State digests at the watched offset, before and after a switch of config there."""
+        parts: Mapping[str, BankState] | None = None
+        policy_state: BankState | None = None
+        if checkpoint is not None:
+            parts = checkpoint.parts
+            policy_state = parts["policy"]
+            self.next_offset = checkpoint.next_offset
+            self.n_alerts = int(checkpoint.fields["n_alerts"])
+            self.n_dead = int(checkpoint.fields["n_dead"])
+            self.n_records = int(checkpoint.fields["n_records"])
+            self.loaded_offset = checkpoint.next_offset
+            self.checkpoint_offset = checkpoint.next_offset
+        self.fold = Fold(detection.config, parts)
+        self.policy = Policy(
+            detection.config.policy,
+            lineage.id,
+            detection.config.deployment,
+            tp.partition,
+            policy_state,
+        )
+
+    @property
+    def is_live(self) -> bool:
+        """Whether everything that was ever committed has been folded."""
+        return self.next_offset >= self.live_from
+
+    def process(self, records: Sequence[Record]) -> None:
+        """Fold records of this partition, in offset order, from `next_offset` on."""
+        start = 0
+        for stop in self._cuts(records):
+            self._process(records[start:stop])
+            start = stop
+
+    def _cuts(self, records: Sequence[Record]) -> list[int]:
+        """Where the records must be cut so that something can happen between two of them."""
+        cuts = [len(records)]
+        if self.switches or self._watch_offset >= 0:
+            offsets = [record.offset for record in records]
+            wanted = {entry.offset for entry in self.switches} | {self._watch_offset}
+            cuts += np.searchsorted(offsets, sorted(wanted)).tolist()
+        return sorted({cut for cut in cuts if cut > 0})
+
+    def _process(self, records: Sequence[Record]) -> None:
+        self._reach(records[0].offset)
+        config = self.detection.config
+        events, rejects = decode_records(
+            self.tp,
+            records,
+            DecodeLimits.of(config),
+            self.detection.source_key,
+            frozenset(config.model) if config.models == "listed" else None,
+        )
+        for reject in rejects:
+            self._dead_letter(reject)
+        said = self.fold.process(events)
+        for alert in self.policy.decide(said, self._next_alert):
+            self.recent.append(alert)
+            if alert.trigger_offset >= self.live_from:
+                record_time_ms = _record_time_ms(events, alert.trigger_offset)
+                self.outbox.append(alert_output(self.topics.alerts, alert, record_time_ms))
+        self.n_records += len(records)
+        self.next_offset = records[-1].offset + 1
+
+    def _reach(self, offset: int) -> None:
+        """Do what is to be done before the record at `offset` is folded."""
+        watched = 0 <= self._watch_offset <= offset
+        if watched:
+            self._watch_offset = -1
+            self.watched_digests = (state_digest(self.parts()),)
+        while self.switches and self.switches[0].offset <= offset:
+            entry = self.switches.pop(0)
+            self.switch(Detection(entry.document, self.detection.source_key), entry.offset)
+            if watched:
+                self.watched_digests += (state_digest(self.parts()),)
+
+    def settle(self) -> None:
+        """The fold stands at `next_offset` and the log has nothing before it that is missing."""
+        self._reach(self.next_offset)
+
+    def _next_alert(self) -> int:
+        self.n_alerts += 1
+        return self.n_alerts
+
+    def _dead_letter(self, reject: Reject) -> None:
+        self.n_dead += 1
+        if reject.offset < self.live_from:
+            return
+        excerpt = None if reject.excerpt is None else base64.b64encode(reject.excerpt).decode()
+        letter = DeadLetterData(
+            seq=self.n_dead,
+            lineage=self.lineage.id,
+            reason=reject.reason,
+            detail=reject.detail,
+            topic=self.tp.topic,
+            partition=self.tp.partition,
+            offset=reject.offset,
+            length=reject.length,
+            digest=reject.digest,
+            excerpt=excerpt,
+        )
+        deployment = self.detection.config.deployment
+        self.outbox.append(dead_letter_output(self.topics.dead_letter, deployment, letter, reject))
+
+    def switch(self, detection: Detection, offset: int) -> None:
+        """Go on under another config from `offset` on."""
+        self.detection = detection
+        self.config_from = offset
+        self.fold.reconfigure(detection.config)
+        self.policy.config = detection.config.policy
+
+    def take_outputs(self) -> list[Output]:
+        """What is to be published; the caller publishes it, all of it, or drops the worker."""
+        outputs, self.outbox = self.outbox, []
+        return outputs
+
+    def metadata(self) -> Metadata:
+        """What the commit of `next_offset` says of the state there."""
+        return Metadata(
+            lineage=self.lineage,
+            generation=self.detection.config.generation,
+            config=self.detection.identity,
+            config_from=self.config_from,
+            n_events=self.fold.counters["n_events"],
+            n_alerts=self.n_alerts,
+            n_dead=self.n_dead,
+            checkpoint=self.checkpoint_offset,
+            digest=self.digest,
+            digest_offset=self.digest_offset,
+        )
+
+    def checkpointed(self, offset: int, digest: str) -> None:
+        """Note that a checkpoint at this offset, with this state digest, is in the store."""
+        self.checkpoint_offset = self.digest_offset = offset
+        self.digest = digest
+        # A replay that passes this offset can see whether it arrives at the same state.
+        self._watch_offset = offset if self.next_offset <= offset < self.live_from else -1
+
+    def journal_entry(self, kind: str, reason: str = "") -> JournalEntry:
+        """A journal record of the config in force, taking effect at `next_offset`."""
+        return JournalEntry.model_validate(
+            {
+                "kind": kind,
+                "lineage": self.lineage,
+                "offset": self.next_offset,
+                "generation": self.detection.config.generation,
+                "config": self.detection.identity,
+                "source_key": self.detection.key_fingerprint,
+                "versions": state_versions(),
+                "document": self.detection.config,
+                "reason": reason,
+            }
+        )
+
+    def parts(self) -> dict[str, BankState]:
+        """The whole state, by part; shares no memory with the worker."""
+        return self.fold.snapshot() | {"policy": self.policy.snapshot()}
+
+    def checkpoint(self) -> Checkpoint:
+        """All state at `next_offset`. To be saved only when that offset has been committed."""
+        return Checkpoint(
+            lineage=self.lineage.id,
+            parent=self.lineage.parent,
+            topic_id=self.lineage.topic_id,
+            next_offset=self.next_offset,
+            config_identity=self.detection.identity,
+            generation=self.detection.config.generation,
+            versions=state_versions(),
+            fields={
+                "n_alerts": self.n_alerts,
+                "n_dead": self.n_dead,
+                "n_records": self.n_records,
+                "config_from": self.config_from,
+            },
+            parts=self.parts(),
+        )
+
+
+def _record_time_ms(events: Decoded, offset: int) -> int:
+    return int(events.record_time_ms[np.searchsorted(events.offset, offset)])

@@ -1,0 +1,162 @@
+"""Policy: what belongs to one alert, how severe it is, and what is never said."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.base import StateError
+from schemas.alerts import AlertData
+from schemas.config import PolicyConfig
+from schemas.findings import Finding, Notice
+from streams.policy import MIN_EVENTS, Policy, severity
+
+
+def finding(
+    *,
+    event: int = 5_000,
+    detector: str = "adwin",
+    signal: str = "feature:x",
+    effect: float = 1.5,
+    n_before: int = 1_000,
+    n_after: int = 100,
+    is_share: bool = False,
+) -> Finding:
+    return Finding(
+        detector=detector,
+        model_id="m",
+        model_version="7",
+        shard=-1,
+        signal=signal,
+        offset=event * 2,
+        event_row=0,
+        model=0,
+        lane=0,
+        model_event=event,
+        event_time_ms=1,
+        statistic=2.0,
+        threshold=1.0,
+        before=10.125,
+        after=10.125 + 3 * effect,
+        effect=effect,
+        change_offset=event * 2 - 50,
+        n_before=n_before,
+        n_after=n_after,
+        is_share=is_share,
+    )
+
+
+def policy(cooldown: int = 1_000) -> Policy:
+    return Policy(PolicyConfig(cooldown_events=cooldown), "lineage", "deployment", 3)
+
+
+def decide(own: Policy, *said: Finding | Notice) -> list[AlertData]:
+    numbers = count(1)
+    return own.decide(said, lambda: next(numbers))
+
+
+def test_findings_within_the_cooldown_are_revisions_of_one_alert() -> None:
+    first, second, third, other = decide(
+        policy(),
+        finding(event=5_000),
+        finding(event=6_000, detector="page_hinkley"),
+        finding(event=6_001),
+        finding(event=6_001, signal="score"),
+    )
+
+    assert (first.revision, second.revision, third.revision) == (1, 2, 1)
+    assert first.alert_id == second.alert_id != third.alert_id
+    assert second.detectors == ["adwin", "page_hinkley"]
+    assert second.opened_offset == first.trigger_offset
+    assert other.alert_id not in {first.alert_id, third.alert_id}
+
+
+@pytest.mark.parametrize(
+    ("effect", "expected"),
+    [(0.0, "low"), (-0.2, "medium"), (0.49, "medium"), (-0.5, "high"), (1.0, "critical")],
+)
+def test_severity_follows_the_size_of_the_effect(effect: float, expected: str) -> None:
+    assert severity(effect) == expected
+    assert decide(policy(), finding(effect=effect))[0].severity == expected
+
+
+@given(n_before=st.integers(1, 40), n_after=st.integers(1, 40), effect=st.floats(-1e6, 1e6))
+def test_a_mean_over_few_events_is_not_published(
+    n_before: int, n_after: int, effect: float
+) -> None:
+    alert = decide(policy(), finding(n_before=n_before, n_after=n_after, effect=effect))[0]
+
+    assert (alert.before is None) == (n_before < MIN_EVENTS)
+    assert (alert.after is None) == (n_after < MIN_EVENTS)
+    assert alert.effect is not None
+    if min(n_before, n_after) < MIN_EVENTS:
+        # Together with a known mean the exact effect would give the value away.
+        assert alert.effect in range(-10, 11)
+    else:
+        assert alert.effect == effect
+
+
+def test_the_sentence_says_what_from_what_to_what_since_when() -> None:
+    message = decide(policy(), finding(effect=1.5))[0].message
+
+    assert message == (
+        "m 7: feature x rose from 10.12 to 14.62 (+1.50 reference sd) since about offset 9950, "
+        "found by ADWIN at offset 10000."
+    )
+
+
+def test_a_mean_of_zeros_is_told_as_zero() -> None:
+    moved = finding(effect=1.0)._replace(before=4e-14)
+
+    assert "rose from 0 to" in decide(policy(), moved)[0].message
+
+
+def test_shares_are_told_as_percentages() -> None:
+    alert = decide(policy(), finding(signal="missing:x", is_share=True))[0]
+
+    assert "the share of missing x rose from 100 % to 100 %" in alert.message
+
+
+def test_a_bound_is_an_alert_of_its_own() -> None:
+    notice = Notice(7, 0, "m", "7", 2, "max_features", 1_024, 99)
+    alert = decide(policy(), notice)[0]
+
+    assert (alert.kind, alert.signal, alert.effect) == ("bound", "bound:max_features", None)
+    assert alert.shard == 2
+    assert "more than 1024 features" in alert.message
+    assert "bounds.max_features" in alert.message
+
+
+@given(events=st.lists(st.integers(0, 5_000), max_size=12), at=st.integers(0, 12))
+def test_open_alerts_survive_a_snapshot(events: list[int], at: int) -> None:
+    said = [finding(event=event) for event in sorted(events)]
+    whole = decide(policy(), *said)
+    first = policy()
+    before = decide(first, *said[:at])
+    second = Policy(PolicyConfig(), "lineage", "deployment", 3, first.snapshot())
+    numbers = count(len(before) + 1)
+
+    assert before + second.decide(said[at:], lambda: next(numbers)) == whole
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_a_damaged_snapshot_is_refused(document: object) -> None:
+    try:
+        raw = orjson.dumps(document)
+    except TypeError:
+        return
+    try:
+        own = Policy(PolicyConfig(), "l", "d", 0, {"open": np.frombuffer(raw, np.uint8)})
+    except StateError:
+        return
+    assert own.open == {}
