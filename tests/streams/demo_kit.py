@@ -1,0 +1,86 @@
+"""Alerts and stories as a run of the demo gives them, without a run."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from schemas.alerts import AlertData
+from streams.census import read_sample
+from streams.demo_alerts import AlertBook, SeenAlert
+from streams.demo_story import Story
+from streams.traffic import ModelTraffic, census_traffic
+
+MODELS = census_traffic(read_sample())
+
+
+@cache
+def positions() -> dict[tuple[int, int], tuple[str, int]]:
+    """Each model in a partition of its own, events at their own numbers."""
+    return {
+        (partition, event): (model.model_id, event)
+        for partition, model in enumerate(MODELS)
+        for event in range(len(model))
+    }
+
+
+def alert_data(
+    model: ModelTraffic,
+    signal: str,
+    event: int,
+    *,
+    after: float | None = 2.0,
+    effect: float = 0.4,
+    message: str | None = None,
+) -> AlertData:
+    """An alert on a signal of a model, triggered by one of its events."""
+    return AlertData(
+        alert_id=f"{model.model_id}-{signal}-{event}",
+        revision=1,
+        seq=1,
+        kind="drift",
+        deployment="driftsentry",
+        lineage="a3d1f0c2b4e5968778695a4b3c2d1e0f",
+        model_id=model.model_id,
+        model_version=model.model_version,
+        shard=None,
+        signal=signal,
+        detectors=["page_hinkley"],
+        severity="medium",
+        effect=effect,
+        before=1.0,
+        after=after,
+        change_offset=max(event - 10, 0),
+        trigger_offset=event,
+        trigger_row=0,
+        opened_offset=event,
+        partition=MODELS.index(model),
+        event_time_ms=1_795_405_378_000,
+        message=message or f"{model.model_id} 1: {signal} moved at {event}.",
+    )
+
+
+def record(said: AlertData) -> bytes:
+    """The alert as it stands on the topic."""
+    return said.model_dump_json().encode()
+
+
+def whole_story(*more: AlertData) -> Story:
+    """A run in which every change was seen on every expected signal after 30 events."""
+    book = AlertBook(positions())
+    for model in MODELS:
+        for change in model.changes:
+            for signal in change.expected:
+                book.add(record(alert_data(model, signal, change.event + 30)))
+    for said in more:
+        book.add(record(said))
+    alerts: list[SeenAlert] = book.alerts
+    return Story(
+        models=MODELS,
+        alerts=alerts,
+        n_sent=41_604,
+        n_folded=41_600,
+        reasons={"not_json": 2, "key_mismatch": 1, "missing_field": 1},
+        seconds=50.4,
+        started="23 November 2026, 12:00 UTC",
+        worker_status=0,
+    )

@@ -1,0 +1,125 @@
+"""The demo's report is one file that needs nothing else, and believes nothing it is told."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+
+from streams.report import MAX_PLOTS, render_report
+from streams.report_plots import ChangeMark, SignalPlot, signal_svg
+from tests.streams.demo_kit import MODELS, alert_data, whole_story
+
+CENSUS, APP, CONTROL = MODELS
+HOSTILE = "<script>alert(1)</script>"
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Counts elements, checks their nesting, and gathers text and attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.count: dict[str, int] = {}
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] = self.count.get(tag, 0) + 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] = self.count.get(tag, 0) + 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_it_has_a_plot_for_each_drifting_signal_and_each_alerts_sentence() -> None:
+    story = whole_story(alert_data(CENSUS, "feature:MAR", 9_000))
+    page = Page(render_report(story))
+    drifting = {(alert.said.model_id, alert.said.signal) for alert in story.alerts}
+    assert page.count["svg"] == len(drifting) == 5
+    labels = [value for _, name, value in page.attributes if name == "aria-label"]
+    for model_id, signal in drifting:
+        assert any(f"{signal} of {model_id}" in label for label in labels)
+    for alert in story.alerts:
+        assert alert.said.message in page.text
+    assert "As expected." in page.text
+    assert "4 of 4" in page.text
+    assert "No alert." in page.text
+    assert "at-least-once" in page.text
+
+
+def test_it_says_what_was_not_as_expected() -> None:
+    story = whole_story()
+    story = type(story)(**{f: getattr(story, f) for f in story.__slots__} | {"alerts": []})
+    page = Page(render_report(story))
+    assert "Not as expected." in page.text
+    assert "0 of 4" in page.text
+    assert page.text.count("not noticed") == 8
+    assert "svg" not in page.count
+
+
+def test_it_loads_nothing() -> None:
+    page = Page(render_report(whole_story()))
+    assert not {"script", "link", "img", "iframe", "object"} & page.count.keys()
+    for tag, name, value in page.attributes:
+        if name.removeprefix("xlink:") in {"href", "src", "action", "data"}:
+            assert value.startswith("#"), (tag, name, value)
+        if name == "style":
+            assert all(url.startswith("(#") for url in re.findall(r"url(\([^)]*\))", value))
+    assert "@import" not in render_report(whole_story())
+
+
+def test_hostile_names_stay_text() -> None:
+    story = whole_story(
+        alert_data(CENSUS, f"feature:{HOSTILE}", 9_000, message=f"{HOSTILE} & \"'"),
+        alert_data(CENSUS, f'class:" onload="{HOSTILE}', 9_000),
+    )
+    story.alerts[0].detectors.append(HOSTILE)
+    hostile = type(story)(
+        **{f: getattr(story, f) for f in story.__slots__} | {"reasons": {HOSTILE: 4}}
+    )
+    page = Page(render_report(hostile))
+    assert "script" not in page.count
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert page.text.count(HOSTILE) >= 4
+    assert f"{HOSTILE} & \"'" in page.text
+
+
+def test_a_flood_of_signals_does_not_make_a_flood_of_plots() -> None:
+    story = whole_story(*(alert_data(CENSUS, f"class:{i}", 9_000) for i in range(2, MAX_PLOTS + 4)))
+    page = Page(render_report(story))
+    assert page.count["svg"] == MAX_PLOTS + 1
+    assert "further signals have alerts" in page.text
+
+
+def test_the_same_story_gives_the_same_bytes() -> None:
+    assert render_report(whole_story()) == render_report(whole_story())
+
+
+def test_a_plot_bears_missing_constant_and_few_values() -> None:
+    marks = [ChangeMark("A", 0, injected=True), ChangeMark("B", 1_000, injected=False)]
+    for values in (
+        np.full(1_000, np.nan),
+        np.full(1_000, 3.0),
+        np.array([1.0]),
+        np.where(np.arange(1_000) < 500, np.nan, 1.0),
+    ):
+        svg = signal_svg(SignalPlot(values, 200, marks, [0, 0]))
+        page = Page(svg)
+        assert page.count["svg"] == 1
+        assert ">A</text>" in svg
+        assert ">B</text>" not in svg

@@ -1,0 +1,187 @@
+"""Writes the tables of docs/ that have a source in the code: `python -m tools.docs_tables`.
+
+With `--check` it changes nothing, names the pages that differ and ends with 1. Each table stands
+between two comments that name it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from schemas.alerts import AlertData, DeadLetterData
+from schemas.config import BoundsConfig
+from schemas.events import LabelEvent, PredictionEvent
+from schemas.reasons import EXPLANATIONS
+from streams.config import Topics
+from streams.topics import TOPICS
+
+DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
+_DAY_MS: Final = 24 * 60 * 60 * 1000
+
+_MEANINGS: Final = {
+    "type": "Which of the two it is.",
+    "deployment": "The deployment's name, as the detection config says it.",
+    "model_id": "The model.",
+    "model_version": "Its version.",
+    "severity": "From the size of the effect: see below.",
+    "lineage": "The unbroken fold that refused it.",
+    "topic": "The events topic.",
+    "partition": "Its partition.",
+    "offset": "Where the refused record is.",
+}
+"""Of fields whose model does not say it."""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def json_type(part: Mapping[str, Any]) -> str:
+    """What a JSON Schema says of a value, in words."""
+    if "anyOf" in part:
+        kinds = [json_type(option) for option in part["anyOf"]]
+        return " or ".join(dict.fromkeys(kind for kind in kinds if kind != "null"))
+    if "enum" in part or "const" in part:
+        return " or ".join(f"`{value}`" for value in part.get("enum", [part.get("const")]))
+    kind = str(part.get("type", "any value"))
+    if kind == "object":
+        inner = part.get("additionalProperties")
+        return f"object of {json_type(inner)}" if isinstance(inner, Mapping) and inner else kind
+    if kind == "array":
+        return f"array of {json_type(part['items'])}"
+    if part.get("format") == "date-time":
+        return "RFC 3339 string"
+    return kind + _limits(part)
+
+
+def _limits(part: Mapping[str, Any]) -> str:
+    said = []
+    if (low := part.get("minimum")) is not None:
+        said.append(f"from {low}")
+    if (above := part.get("exclusiveMinimum")) is not None:
+        said.append(f"above {above}")
+    if (high := part.get("maximum")) is not None:
+        said.append(f"to {high:,}")
+    shortest, longest = part.get("minLength"), part.get("maxLength")
+    if longest is not None:
+        said.append(f"{shortest or 0} to {longest} characters")
+    return f" ({' '.join(said)})" if said else ""
+
+
+def field_table(model: type[BaseModel]) -> str:
+    """The fields of what others send or read: type, required, meaning."""
+    schema = model.model_json_schema(mode="validation")
+    required = set(schema.get("required", ()))
+    sent = "event" in schema["title"]
+    rows = []
+    for name, part in schema["properties"].items():
+        meaning = str(part.get("description", "")) or _MEANINGS[name]
+        row = [f"`{name}`", json_type(part), meaning]
+        if sent:
+            row.insert(2, "yes" if name in required else "")
+        elif any(option.get("type") == "null" for option in part.get("anyOf", ())):
+            row[1] += " or null"
+        rows.append(row)
+    head = ["field", "type", "required", "meaning"] if sent else ["field", "type", "meaning"]
+    return table(head, rows)
+
+
+def topics_table() -> str:
+    """The topics as `driftsentry topics create` makes them."""
+    names = Topics().model_dump()
+    rows = []
+    for spec in TOPICS:
+        days = spec.retention_ms // _DAY_MS
+        retention = "for ever" if spec.retention_ms < 0 else f"{days} days"
+        compaction = "no" if spec.config["cleanup.policy"] == "delete" else "yes"
+        rows.append(
+            (
+                f"`{names[spec.duty]}`",
+                spec.holds,
+                str(spec.n_partitions),
+                spec.key,
+                retention,
+                compaction,
+                spec.timestamp_type,
+                spec.reason,
+            )
+        )
+    head = ("name", "holds", "partitions", "key", "retention", "compacted", "timestamp", "why")
+    return table(head, rows)
+
+
+def reasons_table() -> str:
+    """The reason codes of dead letters, in the order of `schemas.reasons`."""
+    return table(
+        ("reason", "what it means", "what to do"),
+        ((f"`{reason}`", said.sentence, said.remedy) for reason, said in EXPLANATIONS.items()),
+    )
+
+
+def bounds_table() -> str:
+    """The bounds of the detection config and their defaults."""
+    rows = [
+        (f"`{name}`", f"{field.default:,}", " ".join((field.description or "").split()))
+        for name, field in BoundsConfig.model_fields.items()
+    ]
+    return table(("bound", "default", "meaning"), rows)
+
+
+TABLES: Final[dict[tuple[str, str], Callable[[], str]]] = {
+    ("topics.md", "topics"): topics_table,
+    ("events.md", "prediction"): lambda: field_table(PredictionEvent),
+    ("events.md", "label"): lambda: field_table(LabelEvent),
+    ("events.md", "reasons"): reasons_table,
+    ("alerts.md", "alert"): lambda: field_table(AlertData),
+    ("alerts.md", "dead-letter"): lambda: field_table(DeadLetterData),
+    ("detectors.md", "bounds"): bounds_table,
+}
+"""By page and name."""
+
+
+def filled(page: str, text: str) -> str:
+    """The page with its tables made anew. Raises ValueError where one has no place."""
+    for (of_page, name), make in TABLES.items():
+        if of_page != page:
+            continue
+        begin, end = f"<!-- table {name}: begin -->\n", f"\n<!-- table {name}: end -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise ValueError(f"{page} has no place for the table {name}")
+        text = before + begin + "\n" + make() + "\n" + end + after
+    return text
+
+
+def outdated(folder: Path = DOCS) -> list[str]:
+    """The pages whose tables are not what the code says."""
+    pages = dict.fromkeys(page for page, _ in TABLES)
+    return [p for p in pages if (text := (folder / p).read_text("utf-8")) != filled(p, text)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tools.docs_tables")
+    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 on difference")
+    check = parser.parse_args(arguments).check
+    pages = outdated()
+    for page in pages:
+        if check:
+            sys.stderr.write(f"docs/{page} differs: run `python -m tools.docs_tables`\n")
+        else:
+            path = DOCS / page
+            path.write_text(filled(page, path.read_text("utf-8")), "utf-8")
+    return 1 if check and pages else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
