@@ -1,0 +1,154 @@
+"""What decoding costs: `orjson.loads` alone beside `decode_records`, in one run.
+
+Each contestant gets the same records in turn, many times over; the best round counts, as the least
+disturbed one. The garbage collector is off, as in the worker (which freezes it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any, Final
+
+import orjson
+
+from schemas.decode import decode_records
+from schemas.limits import DecodeLimits
+from schemas.records import Record, TopicPartition
+from schemas.source_hash import SourceKey
+
+N_EVENTS: Final = 4_096
+N_FEATURES: Final = 20
+_TP: Final = TopicPartition("driftsentry.events", 0)
+_KEY: Final = SourceKey(b"the benchmark's source key")
+_START_MS: Final = 1_772_366_400_000
+
+Change = Callable[[int, dict[str, Any]], dict[str, Any]]
+
+
+def event(i: int, dice: random.Random, n_models: int) -> dict[str, Any]:
+    """One event of about 860 bytes with 20 numeric features."""
+    return {
+        "type": "prediction",
+        "event_id": f"{dice.getrandbits(128):032x}",
+        "model_id": f"census-income-{i % n_models}",
+        "model_version": "2026.02.14-3",
+        "ts": _START_MS + i,
+        "source": f"client-{dice.randrange(500):04}",
+        "features": {
+            f"numeric_feature_{j:02}": round(dice.gauss(0, 100), 6) for j in range(N_FEATURES)
+        },
+        "prediction": dice.randrange(2),
+        "score": round(dice.random(), 6),
+        "latency_ms": round(dice.expovariate(0.2), 3),
+    }
+
+
+def _as_text_time(_: int, e: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **e,
+        "ts": datetime.fromtimestamp(e["ts"] / 1_000, UTC).isoformat().replace("+00:00", "Z"),
+    }
+
+
+def _with_nulls(i: int, e: dict[str, Any]) -> dict[str, Any]:
+    return {**e, "features": {**e["features"], f"numeric_feature_{i % 4:02}": None}}
+
+
+def _with_text(_: int, e: dict[str, Any]) -> dict[str, Any]:
+    return {**e, "features": {**e["features"], "numeric_feature_03": "Utrecht"}}
+
+
+def _with_labels(i: int, e: dict[str, Any]) -> dict[str, Any]:
+    label = {"type": "label", "event_id": e["event_id"], "model_id": e["model_id"]}
+    return e if i % 2 else {**label, "ts": e["ts"], "label": e["prediction"]}
+
+
+def _two_producers(i: int, e: dict[str, Any]) -> dict[str, Any]:
+    return e if i % 2 else {**e, "shard": None}
+
+
+def _one_in_a_hundred_bad(i: int, e: dict[str, Any]) -> dict[str, Any]:
+    return e if i % 100 else {**e, "score": "high"}
+
+
+CASES: Final[dict[str, tuple[int, Change]]] = {
+    "one model": (1, lambda _, e: e),
+    "1,000 models": (1_000, lambda _, e: e),
+    "ts as RFC 3339": (1, _as_text_time),
+    "one null in each": (1, _with_nulls),
+    "one text feature": (1, _with_text),
+    "half are labels": (1, _with_labels),
+    "two forms of event": (1, _two_producers),
+    "1 in 100 is refused": (1, _one_in_a_hundred_bad),
+}
+
+
+def records(n_models: int, change: Change, n_events: int) -> list[Record]:
+    """The records of one case."""
+    dice = random.Random(7)
+    made = []
+    for i in range(n_events):
+        e = change(i, event(i, dice, n_models))
+        made.append(Record(_TP, i, _START_MS + i, e["model_id"].encode(), orjson.dumps(e)))
+    return made
+
+
+def measure(case: str, n_events: int, n_rounds: int) -> dict[str, Any]:
+    """The best of `n_rounds` of both contestants, in microseconds per event."""
+    n_models, change = CASES[case]
+    polled = records(n_models, change, n_events)
+    limits = DecodeLimits()
+    values = [r.value for r in polled if r.value is not None]
+    best = {"loads": float("inf"), "decode": float("inf")}
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    for _ in range(n_rounds):
+        started = perf_counter()
+        for value in values:
+            orjson.loads(value)
+        best["loads"] = min(best["loads"], perf_counter() - started)
+        started = perf_counter()
+        decoding = decode_records(_TP, polled, limits, _KEY, None)
+        best["decode"] = min(best["decode"], perf_counter() - started)
+    gc.enable()
+    loads_us, decode_us = (best[k] / n_events * 1e6 for k in ("loads", "decode"))
+    return {
+        "case": case,
+        "bytes_per_event": round(sum(map(len, values)) / n_events),
+        "n_rejects": len(decoding.rejects),
+        "loads_us": round(loads_us, 3),
+        "decode_us": round(decode_us, 3),
+        "ratio": round(decode_us / loads_us, 2),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table, and with `--json` the same as one object on the last line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser.add_argument("--events", type=int, default=N_EVENTS)
+    parser.add_argument("--rounds", type=int, default=40)
+    options = parser.parse_args(arguments)
+    print("case                  bytes  loads us  decode us  ratio  refused")
+    rows = []
+    for case in CASES:
+        row = measure(case, options.events, options.rounds)
+        rows.append(row)
+        print(
+            f"{case:20} {row['bytes_per_event']:6} {row['loads_us']:9.2f} "
+            f"{row['decode_us']:10.2f} {row['ratio']:6.2f} {row['n_rejects']:8}"
+        )
+    if options.json:
+        print(
+            orjson.dumps({"benchmark": "decode", "n_features": N_FEATURES, "cases": rows}).decode()
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+"""Events per second of the whole worker, beside a loop that only reads and parses.
+
+    python -m benchmarks.pipeline [--events N] [--rounds N] [--json]
+
+Real Kafka (started for the run), JSON events of 20 numeric features and some 860 bytes in 4
+partitions. The contestants take turns within one run, because machines are noisy:
+
+- `bare`: consume and `orjson.loads`, nothing else, with the worker's own consumer settings;
+- `driftsentry, 1 model`: the worker, exactly-once, checkpoints in Valkey, ADWIN and Page-Hinkley on
+  every feature, its missingness, the score and the predicted class;
+- `driftsentry, 1,000 models`: the same events spread over 1,000 models.
+
+Timed is what comes after a warm-up in which the references are learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import orjson
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from rich.console import Console
+from rich.table import Table
+
+from schemas.config import DetectionConfig
+from streams.config import Settings, Topics
+from streams.embedded import EmbeddedValkey
+from streams.kafka_clients import consumer_config
+from streams.launch import build_runner
+from streams.redis_address import RedisUrl
+from tests.kit.kafka_server import KafkaCluster
+
+N_FEATURES = 20
+N_PARTITIONS = 4
+REFERENCE_EVENTS = 50
+NAMES = [f"transaction_feature_{j:02}" for j in range(N_FEATURES)]
+
+
+def event(i: int, model: str, values: list[float]) -> bytes:
+    """One event as a service would emit it, about 860 bytes."""
+    score = 1 / (1 + 2.718281828 ** -values[0])
+    return orjson.dumps(
+        {
+            "type": "prediction",
+            "event_id": f"0f8fad5b-d9cb-469f-a165-{i:012}",
+            "model_id": model,
+            "model_version": "2026-11-01",
+            "ts": "2026-11-23T10:00:00.123Z",
+            "source": f"client-{i % 500:04}",
+            "features": dict(zip(NAMES, values, strict=True)),
+            "prediction": int(score > 0.5),
+            "score": round(score, 6),
+        }
+    )
+
+
+def produce(servers: str, topic: str, n: int, n_models: int) -> float:
+    """Fill the topic; returns the mean size of an event."""
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 20, "batch.size": 1_000_000})
+    rng = np.random.default_rng(11)
+    n_bytes = 0
+    for start in range(0, n, 5_000):
+        rows = np.round(rng.normal(size=(min(5_000, n - start), N_FEATURES)), 6).tolist()
+        for i, values in enumerate(rows, start):
+            model = f"model-{i % n_models:04}"
+            value = event(i, model, values)
+            n_bytes += len(value)
+            # The one model is in every partition, so that all contestants read four of them.
+            partition = i % N_PARTITIONS if n_models == 1 else (i % n_models) % N_PARTITIONS
+            producer.produce(topic, key=model.encode(), value=value, partition=partition)
+        producer.flush()
+    return n_bytes / n
+
+
+def bare(servers: str, topic: str, group: str, n_warm: int, n: int) -> dict[str, float]:
+    """Consume and parse; nothing is done with the events."""
+    config: dict[str, Any] = dict(
+        consumer_config(servers, group, {}, session_timeout_ms=30_000, max_poll_interval_ms=300_000)
+    )
+    config["auto.offset.reset"] = "earliest"
+    consumer = Consumer(config)
+    consumer.subscribe([topic])
+    loads = orjson.loads
+    n_read = 0
+    timer = Timer(n_warm)
+    while n_read < n:
+        messages = consumer.consume(1_024, 0.05)
+        for message in messages:
+            loads(message.value() or b"null")
+        n_read += len(messages)
+        timer.at(n_read)
+    figures = timer.figures(n_read)
+    consumer.close()
+    return figures
+
+
+def driftsentry(
+    servers: str, redis_url: str, topic: str, group: str, n_warm: int, n: int
+) -> dict[str, float]:
+    """The worker as `driftsentry worker` builds it, until everything is committed."""
+    settings = Settings(
+        bootstrap_servers=servers,
+        redis_url=RedisUrl(redis_url),
+        group=group,
+        instance="benchmark",
+        topics=Topics(
+            events=topic,
+            alerts="driftsentry.alerts",
+            dead_letter="driftsentry.dead-letter",
+            journal="driftsentry.journal",
+        ),
+    )
+    runner = build_runner(settings, DetectionConfig(reference_events=REFERENCE_EVENTS))
+    runner.log.subscribe(runner)
+    timer = Timer(n_warm)
+    n_folded = n_committed = 0
+    while n_committed < n:
+        runner.step()
+        n_folded = sum(held.worker.n_records for held in runner.held.values())
+        n_committed = sum(held.committed for held in runner.held.values())
+        timer.at(n_folded)
+    figures = timer.figures(n_folded)
+    runner.drain()
+    runner.checkpointer.close(10)
+    runner.log.close()
+    runner.commits.close()
+    runner.store.close()
+    figures["alerts"] = sum(held.worker.n_alerts for held in runner.held.values())
+    return figures
+
+
+class Timer:
+    """Wall and CPU time from the event at which the warm-up is over."""
+
+    def __init__(self, n_warm: int) -> None:
+        self.n_warm = n_warm
+        self.n_start = 0
+        self.wall_s = self.cpu_s = 0.0
+
+    def at(self, n: int) -> None:
+        """So many events have been read."""
+        if self.n_start == 0 and n >= self.n_warm:
+            self.n_start, self.wall_s, self.cpu_s = n, time.perf_counter(), time.process_time()
+
+    def figures(self, n: int) -> dict[str, float]:
+        """Events per second, and CPU seconds of all threads per million events."""
+        n_timed = n - self.n_start
+        wall_s = time.perf_counter() - self.wall_s
+        cpu_s = time.process_time() - self.cpu_s
+        return {
+            "events_per_s": n_timed / wall_s,
+            "us_per_event": wall_s / n_timed * 1e6,
+            "cpu_s_per_million": cpu_s / n_timed * 1e6,
+        }
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """As the worker runs: the cyclic collector would scan what is never garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def best(runs: list[dict[str, float]]) -> dict[str, float]:
+    """The fastest of several runs: what disturbs a run only ever slows it down."""
+    return max(runs, key=lambda figures: figures["events_per_s"])
+
+
+def main() -> None:
+    """Run, print the table, and with --json the same figures as the last line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--events", type=int, default=200_000, help="timed events per run")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each contestant")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
+    options = parser.parse_args()
+    n_warm = 60_000
+    n = n_warm + options.events
+    console = Console()
+    with KafkaCluster() as cluster, EmbeddedValkey() as valkey:
+        servers = cluster.bootstrap_servers
+        names = ["one", "thousand", "driftsentry.alerts", "driftsentry.dead-letter"]
+        admin = AdminClient({"bootstrap.servers": servers})
+        made = admin.create_topics(
+            [NewTopic(name, N_PARTITIONS) for name in [*names, "driftsentry.journal"]]
+        )
+        for future in made.values():
+            future.result()
+        size = produce(servers, "one", n, 1)
+        produce(servers, "thousand", n, 1_000)
+        contestants: dict[str, Callable[[str], dict[str, float]]] = {
+            "bare consume + orjson.loads": lambda g: bare(servers, "one", g, n_warm, n),
+            "driftsentry, 1 model": lambda g: driftsentry(servers, valkey.url, "one", g, n_warm, n),
+            "driftsentry, 1,000 models": lambda g: driftsentry(
+                servers, valkey.url, "thousand", g, n_warm, n
+            ),
+        }
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
+        with collector_off():
+            for turn in range(options.rounds):
+                for number, (name, contestant) in enumerate(contestants.items()):
+                    runs[name].append(contestant(f"benchmark-{turn}-{number}"))
+    figures = {name: best(of_name) for name, of_name in runs.items()}
+    base = figures["bare consume + orjson.loads"]["events_per_s"]
+    table = Table(title=f"{N_FEATURES} features, {size:.0f} bytes, best of {options.rounds}")
+    for column in ("contestant", "events/s", "us/event", "CPU s per million", "of bare"):
+        table.add_column(column, justify="left" if column == "contestant" else "right")
+    for name, f in figures.items():
+        table.add_row(
+            name,
+            f"{f['events_per_s']:,.0f}",
+            f"{f['us_per_event']:.2f}",
+            f"{f['cpu_s_per_million']:.2f}",
+            f"{f['events_per_s'] / base:.0%}",
+        )
+    console.print(table)
+    if options.json:
+        document = {
+            "benchmark": "pipeline",
+            "machine": f"{platform.machine()}, Python {platform.python_version()}",
+            "event_bytes": round(size),
+            "contestants": {
+                name: f | {"of_bare": f["events_per_s"] / base} for name, f in figures.items()
+            },
+            "runs": runs,
+        }
+        print(json.dumps(document))
+
+
+if __name__ == "__main__":
+    main()
