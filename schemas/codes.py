@@ -9,7 +9,8 @@ import numpy as np
 
 from schemas.batch import F64, I32, I64, U8, PredictionKind
 from schemas.columns import int32s, numbers
-from schemas.rules import FEATURES_RULE, Json
+from schemas.field_rules import Json
+from schemas.rules import FEATURES_RULE
 
 K = TypeVar("K", bound=Hashable)
 

@@ -17,8 +17,8 @@ import numpy as np
 import orjson
 
 from schemas.batch import F64, I32, I64, U8, ValueKind
+from schemas.field_rules import Json
 from schemas.limits import MAX_TS_MS
-from schemas.rules import Json
 from schemas.timestamps import parse_ts
 
 _NAN: Final = float("nan")
@@ -137,13 +137,14 @@ def event_times(column: list[Json] | None) -> I64 | None:
     """(n,) `ts` in epoch ms; None where the column is absent or a value of it is no `ts`."""
     if column is None:
         return None
-    if set(map(type, column)) == {int}:
-        # What parse_ts says of each integer.
-        return int64s(column) if min(column) >= 0 and max(column) <= MAX_TS_MS else None
     try:
-        return int64s(list(map(parse_ts, column)))
-    except (TypeError, ValueError):
+        if set(map(type, column)) != {int}:
+            return int64s(list(map(parse_ts, column)))
+        times = int64s(column)
+    except (TypeError, ValueError, struct.error):  # struct.error: beyond 64 bits
         return None
+    # What parse_ts says of each integer.
+    return times if times.min() >= 0 and times.max() <= MAX_TS_MS else None
 
 
 def int64s(column: list[int]) -> I64:

@@ -14,11 +14,11 @@ from operator import itemgetter
 from typing import Final
 
 from schemas.batch import Decoding
+from schemas.field_rules import Fault
 from schemas.limits import EXCERPT_BYTES, MAX_KEY_BYTES, DecodeLimits
 from schemas.parts import assemble
 from schemas.poll import Poll
 from schemas.records import Record, Reject, TopicPartition
-from schemas.rules import Fault
 from schemas.source_hash import SourceKey
 
 CHUNK: Final = 256

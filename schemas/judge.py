@@ -9,7 +9,8 @@ from typing import NamedTuple
 from schemas.batch import I64, ModelKey
 from schemas.codes import Codes, Seen
 from schemas.columns import Transposed, event_times
-from schemas.rules import RULES, FieldRule, Json, fault_of_place
+from schemas.field_rules import FieldRule, Json
+from schemas.rules import RULES, fault_of_place
 
 Place = tuple[bytes | None, str, str, int]
 """Record key, model_id, model_version (a label's is "") and shard (-1: none)."""

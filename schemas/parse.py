@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import orjson
 
+from schemas.field_rules import Fault, Json
 from schemas.limits import DecodeLimits
 from schemas.reasons import Reason
 from schemas.records import Record
-from schemas.rules import Fault, Json
 
 
 class Parsed(NamedTuple):

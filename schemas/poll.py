@@ -24,19 +24,13 @@ from schemas.columns import (
     transpose,
     transpose_alike,
 )
+from schemas.field_rules import Fault, Json
 from schemas.judge import Judge, Judged
 from schemas.limits import DecodeLimits
 from schemas.parse import parse
 from schemas.parts import Names, Part, label_part
 from schemas.records import Record
-from schemas.rules import (
-    RULES,
-    Fault,
-    Json,
-    fault_of_event,
-    fault_of_place,
-    fault_of_type,
-)
+from schemas.rules import RULES, fault_of_event, fault_of_place, fault_of_type
 from schemas.source_hash import SourceKey
 
 _KNOWN: Final = {

@@ -1,134 +1,27 @@
 """The rules of the wire form, field by field: the exact reason why an event is refused.
 
-One table per event type, in the order in which faults are reported. Each rule has two sides.
-`fault` judges one value, exactly. `quick` accepts a whole column of values at C speed: where it
-says True there is no fault in the column; where it says False, `fault` decides each value. So the
-two cannot disagree on what is refused, whatever `quick` lets pass to the slow side.
-
-`schemas.events` says the same in pydantic; a differential test holds the two together.
+One table per event type, in the order in which faults are reported; `schemas.field_rules` says what
+a rule is. `schemas.events` says the same in pydantic; a differential test holds the two together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from schemas.limits import MAX_FEATURES, MAX_ID_CHARS, MAX_NAME_CHARS, MAX_SHARD
+from schemas.field_rules import (
+    NUMBERS,
+    Fault,
+    FieldRule,
+    Json,
+    fault_of_names,
+    number,
+    scalar,
+    text,
+)
+from schemas.limits import MAX_FEATURES, MAX_NAME_CHARS, MAX_SHARD
 from schemas.reasons import Reason
 from schemas.timestamps import parse_ts
-
-Json = Any
-"""What `orjson.loads` returns: dict, list, str, int, float, bool or None."""
-
-_NUMBERS: Final = frozenset({int, float})
-_SCALARS: Final = frozenset({int, float, str, bool})
-
-
-class Fault(NamedTuple):
-    """Why an event is refused; `detail` names the field and the remedy, never a value."""
-
-    reason: Reason
-    field: str
-    detail: str
-
-
-class FieldRule(NamedTuple):
-    """What one field must hold. A field that is not required may be absent or null."""
-
-    name: str
-    required: bool
-    quick: Callable[[list[Json]], bool]
-    """Of a column without nulls: True only where no value has a fault."""
-    fault: Callable[[Json], Fault | None]
-    """Of one value that is not null."""
-
-
-def text(name: str, *, required: bool = False, min_chars: int = 0) -> FieldRule:
-    """A string of at most `MAX_ID_CHARS` characters."""
-
-    def quick(column: list[Json]) -> bool:
-        try:
-            "".join(column)  # the cheapest check that every item is a string
-        except TypeError:
-            return False
-        lengths = set(map(len, column))
-        return not lengths or (min(lengths) >= min_chars and max(lengths) <= MAX_ID_CHARS)
-
-    def fault(value: Json) -> Fault | None:
-        if type(value) is not str:
-            return Fault(Reason.WRONG_TYPE, name, f"`{name}` must be a string")
-        if len(value) < min_chars:
-            return Fault(Reason.EMPTY_FIELD, name, f"`{name}` is empty: fill it")
-        if len(value) > MAX_ID_CHARS:
-            return Fault(
-                Reason.TOO_LONG,
-                name,
-                f"`{name}` has more than {MAX_ID_CHARS} characters: shorten it",
-            )
-        return None
-
-    return FieldRule(name, required, quick, fault)
-
-
-def number(
-    name: str, *, low: float | None = None, high: float | None = None, open_low: bool = False
-) -> FieldRule:
-    """A JSON number from `low` (excluded where `open_low`) to `high`."""
-    bounds = " and ".join(
-        ([] if low is None else [f"{'above' if open_low else 'at least'} {low}"])
-        + ([] if high is None else [f"at most {high}"])
-    )
-
-    def inside(least: float, most: float) -> bool:
-        return (low is None or (least > low if open_low else least >= low)) and (
-            high is None or most <= high
-        )
-
-    def quick(column: list[Json]) -> bool:
-        if not set(map(type, column)) <= _NUMBERS:
-            return False
-        return not bounds or not column or inside(min(column), max(column))
-
-    def fault(value: Json) -> Fault | None:
-        if type(value) not in _NUMBERS:
-            return Fault(
-                Reason.WRONG_TYPE,
-                name,
-                f"`{name}` must be a number: no string, no boolean; leave it out if unknown",
-            )
-        if not inside(value, value):
-            return Fault(Reason.OUT_OF_RANGE, name, f"`{name}` must be {bounds}")
-        return None
-
-    return FieldRule(name, False, quick, fault)
-
-
-def scalar(name: str, *, required: bool = False) -> FieldRule:
-    """A number, a string of at most `MAX_NAME_CHARS` characters, or a boolean."""
-
-    def quick(column: list[Json]) -> bool:
-        types = set(map(type, column))
-        if types <= _SCALARS:
-            return str not in types or all(
-                len(v) <= MAX_NAME_CHARS for v in column if type(v) is str
-            )
-        return False
-
-    def fault(value: Json) -> Fault | None:
-        if type(value) not in _SCALARS:
-            return Fault(
-                Reason.WRONG_TYPE, name, f"`{name}` must be a number, a string or a boolean"
-            )
-        if type(value) is str and len(value) > MAX_NAME_CHARS:
-            return Fault(
-                Reason.TOO_LONG,
-                name,
-                f"`{name}` has more than {MAX_NAME_CHARS} characters: a class has a short name",
-            )
-        return None
-
-    return FieldRule(name, required, quick, fault)
 
 
 def _fault_of_features(value: Json) -> Fault | None:
@@ -145,20 +38,6 @@ def _fault_of_features(value: Json) -> Fault | None:
     return fault_of_names(value, "features", min_chars=1)
 
 
-def fault_of_names(names: Json, field: str, *, min_chars: int) -> Fault | None:
-    """The fault in the names (an iterable of strings) of the object in `field`, if any."""
-    lengths = set(map(len, names))
-    if lengths and min(lengths) < min_chars:
-        return Fault(Reason.EMPTY_FIELD, field, f"a name in `{field}` is empty: name it")
-    if lengths and max(lengths) > MAX_NAME_CHARS:
-        return Fault(
-            Reason.TOO_LONG,
-            field,
-            f"a name in `{field}` has more than {MAX_NAME_CHARS} characters: shorten it",
-        )
-    return None
-
-
 def _fault_of_probabilities(value: Json) -> Fault | None:
     field = "probabilities"
     if type(value) is not dict:
@@ -170,7 +49,7 @@ def _fault_of_probabilities(value: Json) -> Fault | None:
     fault = fault_of_names(value, field, min_chars=0)
     if fault is not None:
         return fault
-    if not set(map(type, value.values())) <= _NUMBERS:
+    if not set(map(type, value.values())) <= NUMBERS:
         return Fault(Reason.WRONG_TYPE, field, f"every p in `{field}` must be a number")
     if min(value.values()) < 0 or max(value.values()) > 1:
         return Fault(Reason.OUT_OF_RANGE, field, f"every p in `{field}` must lie in 0 to 1")
@@ -182,7 +61,7 @@ def _quick_probabilities(column: list[Json]) -> bool:
         return False
     values = list(chain.from_iterable(map(dict.values, column)))
     return (
-        set(map(type, values)) <= _NUMBERS
+        set(map(type, values)) <= NUMBERS
         and (not values or (min(values) >= 0 and max(values) <= 1))
         and fault_of_names(chain.from_iterable(column), "probabilities", min_chars=0) is None
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
+import threading
 import time
 from types import FrameType
 from typing import Final
@@ -35,6 +37,9 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_OPERATOR: Final = 3
 
+STOP_S: Final = 9.0
+"""A stop that takes longer, because brokers do not answer, ends hard: to Kafka it is a crash."""
+
 
 class WallClock:
     """The process's clock."""
@@ -54,9 +59,11 @@ def run(settings: Settings, config: DetectionConfig) -> int:
     0: drained and left. 1: Kafka could not go on. 3: a person has to decide.
     """
     runner: Runner | None = None
+    hard_end = threading.Timer(STOP_S, _end_hard)
+    hard_end.daemon = True
     try:
         runner = build_runner(settings, config)
-        _stop_on_signals(runner)
+        _stop_on_signals(runner, hard_end)
         # The hot loop makes no cycles; scanning for them costs a fifth of the decoding.
         gc.collect()
         gc.freeze()
@@ -73,6 +80,7 @@ def run(settings: Settings, config: DetectionConfig) -> int:
         if runner is not None:
             runner.commits.close()
             runner.store.close()
+        hard_end.cancel()
     log.info("drained and left")
     return EXIT_OK
 
@@ -160,10 +168,20 @@ def _cluster_id(kafka_log: KafkaLog) -> str | None:
     return cluster_id
 
 
-def _stop_on_signals(runner: Runner) -> None:
+def _stop_on_signals(runner: Runner, hard_end: threading.Timer) -> None:
     def stop(number: int, _frame: FrameType | None) -> None:
         log.info("stopping", signal=signal.Signals(number).name)
-        runner.stopping = True
+        if not runner.stopping:
+            runner.stopping = True
+            hard_end.start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+
+
+def _end_hard() -> None:
+    log.critical(
+        "stopped without draining: brokers or Redis do not answer; nothing is lost, and the next "
+        "worker goes on from what is committed"
+    )
+    os._exit(EXIT_FAILED)

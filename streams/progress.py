@@ -82,9 +82,7 @@ class Progress:
                     outputs=self.n_outputs,
                 )
 
-    def _end_replays(
-        self, workers: Mapping[TopicPartition, PartitionWorker], now_s: float
-    ) -> None:
+    def _end_replays(self, workers: Mapping[TopicPartition, PartitionWorker], now_s: float) -> None:
         for tp, replay in list(self._replays.items()):
             worker = workers.get(tp)
             if worker is not None and worker.next_offset < replay.end_offset:

@@ -134,9 +134,7 @@ def recover(
 
 def _uncommitted(case: _Case, last: Lineage | None) -> Recovered:
     """Begin, unless the journal or the store knows that this partition was folded before."""
-    lost = (
-        "(the offset expired or was deleted, or the topic was made again under the same name)"
-    )
+    lost = "(the offset expired or was deleted, or the topic was made again under the same name)"
     if last is not None:
         code = "topic_recreated" if last.topic_id != case.topic_id else "offset_regression"
         text = f"the group has no committed offset, but its journal knows this partition {lost}"
@@ -163,9 +161,7 @@ def _manifests(tp: TopicPartition, store: StateStore) -> tuple[list[StoredManife
         return [], str(error)
 
 
-def _contradiction(
-    case: _Case, committed: Committed, lineage: Lineage
-) -> tuple[str, str] | None:
+def _contradiction(case: _Case, committed: Committed, lineage: Lineage) -> tuple[str, str] | None:
     """Why the committed offset cannot be taken up as it is: a code and a sentence, or None."""
     if lineage.topic_id != case.topic_id:
         return "topic_recreated", "the topic was deleted and made again since the last commit"

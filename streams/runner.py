@@ -350,8 +350,9 @@ class Runner:
 
     def on_revoked(self, tps: Sequence[TopicPartition]) -> None:
         """Commit what these partitions have folded, save their state, let them go."""
-        if self.commit():
-            self._save_now(tps)
+        mine = [tp for tp in tps if tp in self.held]
+        if mine and self.commit():
+            self._save_now(mine)
         self.on_lost(tps)
 
     def on_lost(self, tps: Sequence[TopicPartition]) -> None:

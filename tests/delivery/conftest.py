@@ -1,0 +1,61 @@
+"""The eight models' topic, made once, and what an undisturbed worker says of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.delivery.kit import Run, SmallRun, make_topics
+from tests.delivery.outputs import Outputs, n_records
+from tests.delivery.traffic import N_PARTITIONS, NO_ELEC2, eight_models, elec2_path, produce
+
+GENERATED = pytest.StashKey[bool]()
+DETECTION: dict[str, Any] = {"reference_events": 500}
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say loudly that a real stream was missing."""
+    if config.stash.get(GENERATED, False):
+        terminalreporter.write_line(NO_ELEC2, red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def traffic(kafka: str, request: pytest.FixtureRequest) -> str:
+    """A topic of four partitions that holds the eight models."""
+    request.config.stash[GENERATED] = elec2_path() is None
+    topic = f"eight-models.{os.getpid()}"
+    make_topics(AdminClient({"bootstrap.servers": kafka}), {topic: N_PARTITIONS})
+    produce(kafka, topic, eight_models(n_real=10_000, n_generated=4_000))
+    return topic
+
+
+@pytest.fixture(scope="session")
+def undisturbed(kafka: str, valkey: str, traffic: str) -> Outputs:
+    """What one worker publishes that nobody disturbs."""
+    with Run(kafka, valkey, traffic, detection=DETECTION) as run:
+        assert all(end > 5_000 for end in run.ends().values())
+        worker = run.start()
+        run.wait_done()
+        worker.stop()
+        outputs = run.outputs()
+    by_partition = {stream[:2] for stream in outputs}
+    assert by_partition >= {("alerts", number) for number in range(N_PARTITIONS)}
+    assert n_records(outputs, "alerts") > 200
+    assert n_records(outputs, "dead_letter") > 200
+    return outputs
+
+
+@pytest.fixture
+def small_run(kafka: str, redis_url: str, unique_name: Callable[[str], str]) -> Iterator[SmallRun]:
+    """A run over a topic of its own, of four small models, as yet empty."""
+    topic = unique_name("events")
+    make_topics(AdminClient({"bootstrap.servers": kafka}), {topic: N_PARTITIONS})
+    detection, settings = {"reference_events": 100}, {"session_timeout_ms": 3_000}
+    with SmallRun(kafka, redis_url, topic, detection=detection, worker=settings) as run:
+        yield run

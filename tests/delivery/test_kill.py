@@ -1,0 +1,69 @@
+"""Killed at random moments, its Redis wiped: what comes out is what an undisturbed run says."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from tests.delivery.conftest import DETECTION
+from tests.delivery.kit import Run
+from tests.delivery.outputs import Outputs, check_equal
+
+
+def moments(seed: int, n_kills: int) -> tuple[list[float], list[float], int]:
+    """Shares of the input at which to kill, seconds to wait then, and the kill to wipe after."""
+    rng = np.random.default_rng(seed)
+    shares = np.sort(rng.uniform(0.02, 0.9, n_kills)).tolist()
+    # A commit takes some 10 ms, and 20 ms lie between two: every state of it is hit.
+    delays_s = rng.uniform(0.0, 0.06, n_kills).tolist()
+    return shares, delays_s, int(rng.integers(1, n_kills))
+
+
+def kill_and_compare(
+    kafka: str, redis_url: str, topic: str, expected: Outputs, seed: int, n_kills: int
+) -> None:
+    shares, delays_s, wiped = moments(seed, n_kills)
+    print(f"seed {seed}: kills at {np.round(shares, 3)}, Redis wiped after kill {wiped + 1}")
+    with Run(kafka, redis_url, topic, detection=DETECTION, worker={"poll_records": 48}) as run:
+        n_all = sum(run.ends().values())
+        n_replayed = 0
+        for number, (share, delay_s) in enumerate(zip(shares, delays_s, strict=True)):
+            worker = run.start(instance="a")
+            if number == wiped + 1:
+                # In the middle of folding all of it again.
+                worker.wait_said("folding from the lineage's start")
+                time.sleep(5 * delay_s)
+            else:
+                run.wait_committed(int(share * n_all))
+                time.sleep(delay_s)
+            worker.kill()
+            assert run.n_committed() < n_all, "killed too late"
+            n_replayed += len(worker.said("replay complete"))
+            if number == wiped:
+                with run.store() as store:
+                    assert store.dbsize() > 0
+                    store.flushdb()
+        last = run.start(instance="a")
+        run.wait_done()
+        last.stop()
+        n_replayed += len(last.said("replay complete"))
+
+        assert n_replayed > 0
+        assert not any(worker.said("state_divergence") for worker in run.workers)
+        check_equal(run.outputs(), expected)
+
+
+def test_five_kills_and_a_wiped_redis_leave_no_trace(
+    kafka: str, redis_url: str, traffic: str, undisturbed: Outputs
+) -> None:
+    kill_and_compare(kafka, redis_url, traffic, undisturbed, seed=3, n_kills=5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10, 16))
+def test_many_kills_leave_no_trace(
+    kafka: str, redis_url: str, traffic: str, undisturbed: Outputs, seed: int
+) -> None:
+    kill_and_compare(kafka, redis_url, traffic, undisturbed, seed, n_kills=12)

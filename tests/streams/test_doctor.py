@@ -1,0 +1,140 @@
+"""The doctor finds what is wrong, says what to do, and disturbs nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import redis
+from confluent_kafka.admin import AdminClient
+
+from streams.config import Settings, Topics
+from streams.doctor import checks, redis_check, run_doctor
+from streams.embedded import EmbeddedBroker
+from streams.kafka_commits import KafkaCommits
+from streams.kafka_log import KafkaLog
+from streams.redis_address import RedisUrl
+from streams.redis_store import RedisStore
+from streams.topics import create_topics
+
+UNREACHABLE = "127.0.0.1:1"
+
+
+def settings_for(
+    servers: str, redis_url: str, unique_name: Callable[[str], str], **more: object
+) -> Settings:
+    topics = Topics(
+        events=unique_name("events"),
+        alerts=unique_name("alerts"),
+        dead_letter=unique_name("dead"),
+        journal=unique_name("journal"),
+    )
+    return Settings.model_validate(
+        {
+            "bootstrap_servers": servers,
+            "redis_url": RedisUrl(redis_url),
+            "group": unique_name("group"),
+            "topics": topics,
+            **more,
+        }
+    )
+
+
+def create(settings: Settings) -> None:
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    topics = settings.topics
+    create_topics(
+        admin,
+        {
+            "events": topics.events,
+            "alerts": topics.alerts,
+            "dead_letter": topics.dead_letter,
+            "journal": topics.journal,
+        },
+    )
+
+
+def test_all_is_well_where_a_worker_can_run_and_the_worker_is_not_fenced(
+    kafka: str,
+    redis_url: str,
+    unique_name: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = settings_for(kafka, redis_url, unique_name, instance="one")
+    create(settings)
+    log = KafkaLog(kafka, settings.topics.events, group=settings.group, instance="one")
+    commits = KafkaCommits(log, kafka, journal_topic=settings.topics.journal, instance="one")
+    assert run_doctor(settings) == 0
+    said = capsys.readouterr().out
+    assert "FAILED" not in said
+    assert "all is well" in said
+    for what in ("brokers", f"topic {settings.topics.journal}", "rights on", "group", "redis"):
+        assert f"ok      {what}" in said
+    assert f"a worker's id: {settings.group}.one" in said
+    commits.publish([], {})
+    commits.close()
+    log.close()
+
+
+def test_missing_topics_are_failures_with_their_remedy(
+    kafka: str,
+    redis_url: str,
+    unique_name: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = settings_for(kafka, redis_url, unique_name)
+    assert run_doctor(settings) == 1
+    said = capsys.readouterr().out
+    assert said.count("does not exist") == 4
+    assert "`driftsentry topics create`" in said
+    assert "4 of " in said
+
+
+def test_what_does_not_answer_is_said_and_the_rest_is_checked_all_the_same(
+    unique_name: Callable[[str], str], redis_url: str
+) -> None:
+    settings = settings_for(UNREACHABLE, redis_url, unique_name)
+    brokers, cache = checks(settings)
+    assert (brokers.name, brokers.ok) == ("brokers", False)
+    assert UNREACHABLE in brokers.detail
+    assert "security.protocol" in brokers.remedy
+    assert (cache.name, cache.ok) == ("redis", True)
+
+
+def test_the_mock_broker_is_told_from_a_real_one_and_a_missing_redis_is_said(
+    unique_name: Callable[[str], str],
+) -> None:
+    with EmbeddedBroker() as broker:
+        settings = settings_for(broker.bootstrap_servers, f"redis://{UNREACHABLE}/0", unique_name)
+        results = list(checks(settings))
+    assert results[0].ok
+    assert "mock" in results[0].detail
+    assert "at-least-once" in results[0].remedy
+    assert not any(result.name == "transactions" for result in results)
+    assert results[-1].name == "redis"
+    assert not results[-1].ok
+    assert "without Redis detection goes on" in results[-1].remedy
+
+
+def test_a_redis_that_may_throw_checkpoints_away_is_a_failure(
+    redis_url: str,
+) -> None:
+    client = redis.Redis.from_url(redis_url)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        cache = redis_check(lambda: RedisStore(redis_url, group="group"), "events")
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+        client.close()
+    assert not cache.ok
+    assert "allkeys-lru" in cache.detail
+
+
+def test_a_reference_that_cannot_be_read_is_said(
+    redis_url: str, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("THERE_IS_NO_SUCH_VARIABLE", raising=False)
+    given = {"sasl.password": "${env:THERE_IS_NO_SUCH_VARIABLE}"}
+    first, _ = checks(settings_for(UNREACHABLE, redis_url, unique_name, kafka=given))
+    assert not first.ok
+    assert "THERE_IS_NO_SUCH_VARIABLE" in first.detail
