@@ -184,13 +184,24 @@ class Run:
 
     def ends(self) -> dict[int, int]:
         """The end of each partition of the input."""
-        numbers = self._reader.list_topics(self.events, 10).topics[self.events].partitions
-        # All at once, and without a client's memory of where the leaders are.
-        latest = {TopicPartition(self.events, number): OFFSETS.latest() for number in numbers}
-        return {
-            tp.partition: future.result(timeout=30).offset
-            for tp, future in self.admin.list_offsets(latest).items()
-        }
+        deadline_s = time.monotonic() + 20
+        while True:
+            try:
+                topic = self._reader.list_topics(self.events, 10).topics[self.events]
+                latest = {
+                    TopicPartition(self.events, n): OFFSETS.latest() for n in topic.partitions
+                }
+                found = {
+                    tp.partition: int(future.result(timeout=30).offset)
+                    for tp, future in self.admin.list_offsets(latest).items()
+                }
+            except KafkaException:
+                # A broker that was frozen has lost its leadership and takes it up again.
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(0.1)
+            else:
+                return found
 
     def committed(self) -> dict[int, int]:
         """The committed offset of each partition that has one."""

@@ -30,7 +30,9 @@ class KafkaCluster:
         """
         if (why := why_unavailable()) is not None:
             raise KafkaUnavailableError(why)
-        self.cluster_id: Final = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[:22]
+        # A leading byte of zeros: an id that begins with "-" would be read as an option.
+        raw = bytes(1) + secrets.token_bytes(15)
+        self.cluster_id: Final = base64.urlsafe_b64encode(raw).decode()[:22]
         self._properties = dict(properties or {})
         self._guard = ProcessGuard()
         self.directory: Final = Path(tempfile.mkdtemp(prefix="driftsentry-kafka-"))
