@@ -187,7 +187,7 @@ class Run:
         deadline_s = time.monotonic() + 20
         while True:
             try:
-                topic = self._reader.list_topics(self.events, 10).topics[self.events]
+                topic = self.admin.list_topics(self.events, 10).topics[self.events]
                 latest = {
                     TopicPartition(self.events, n): OFFSETS.latest() for n in topic.partitions
                 }

@@ -52,11 +52,13 @@ def test_a_stop_ends_in_time_also_where_no_broker_answers(redis_url: str) -> Non
         settings = {
             "session_timeout_ms": 30_000,
             "transaction_timeout_ms": 20_000,
+            # There is always something that waits for its commit.
             "poll_records": 8,
+            "commit_interval_ms": 300,
         }
         with SmallRun(cluster.bootstrap_servers, redis_url, "events", worker=settings) as run:
             worker = run.start(instance="a")
-            run.send(8_000)
+            run.send(16_000)
             run.wait_committed(500)
             (node,) = cluster.nodes
             node.send(signal.SIGSTOP)
@@ -64,11 +66,12 @@ def test_a_stop_ends_in_time_also_where_no_broker_answers(redis_url: str) -> Non
             worker.send(signal.SIGTERM)
             code = worker.wait(10.0)
             assert time.monotonic() - start_s < 10
-            node.send(signal.SIGCONT)
+            # Not SIGCONT: a broker that has been frozen for so long stumbles over its own past.
+            node.restart()
             assert code == EXIT_FAILED, worker.log()
             assert worker.said("stopped without draining")
             cluster.wait_in_sync()
-            assert run.n_committed() < 8_000
+            assert run.n_committed() < 16_000
 
             again = run.start(instance="a")
             run.wait_done()
