@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,6 +17,14 @@ log = structlog.get_logger(__name__)
 
 STATUS_INTERVAL_S = 10.0
 REPLAY_INTERVAL_S = 2.0
+
+
+def _totals(workers: Iterable[PartitionWorker]) -> dict[str, int]:
+    """What the partitions have counted since their lineages' start, without what is zero."""
+    totals: Counter[str] = Counter()
+    for worker in workers:
+        totals.update(worker.counts())
+    return {name: n for name, n in totals.items() if n}
 
 
 @dataclass(slots=True)
@@ -80,6 +89,7 @@ class Progress:
                     paused=len(adrift),
                     records_per_s=round(max(0, n_records - before) / (now_s - before_s)),
                     outputs=self.n_outputs,
+                    **_totals(workers.values()),
                 )
 
     def _end_replays(self, workers: Mapping[TopicPartition, PartitionWorker], now_s: float) -> None:

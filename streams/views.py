@@ -20,12 +20,14 @@ def live_views(workers: Iterable[PartitionWorker]) -> dict[str, Mapping[str, byt
     """One view per model version, by its key in the store.
 
     `signals` maps each signal to its last value and the mean and number of observations since the
-    reference; `alerts` holds the latest alerts since the worker took the partition up.
+    reference; `alerts` holds the latest alerts since the worker took the partition up; `counters`
+    is what its partition has counted, of all models.
     """
     views: dict[str, Mapping[str, bytes]] = {}
     for worker in workers:
         catalog = worker.fold.catalog
         moments = worker.fold.banks.get("moments")
+        counters = orjson.dumps(worker.counts())
         recent = sorted(catalog.slot_of.values(), key=lambda s: -int(catalog.last_seen[s]))
         for slot in recent[:MAX_VIEWS]:
             monitor = catalog.monitor(slot)
@@ -49,6 +51,7 @@ def live_views(workers: Iterable[PartitionWorker]) -> dict[str, Mapping[str, byt
                 "n_events": str(int(catalog.n_events[slot])).encode(),
                 "partition": str(worker.tp).encode(),
                 "offset": str(worker.next_offset).encode(),
+                "counters": counters,
                 "learning": orjson.dumps(bool(monitor.cohorts)),
                 "signals": orjson.dumps(signals),
                 "alerts": orjson.dumps(

@@ -217,6 +217,10 @@ class PartitionWorker:
         self.fold.reconfigure(detection.config)
         self.policy.config = detection.config.policy
 
+    def counts(self) -> dict[str, int]:
+        """Everything that is counted, since the lineage's start, by name (docs/operations.md)."""
+        return self.fold.counters | {"n_alerts": self.n_alerts, "n_dead_letters": self.n_dead}
+
     def take_outputs(self) -> list[Output]:
         """What is to be published; the caller publishes it, all of it, or drops the worker."""
         outputs, self.outbox = self.outbox, []
