@@ -9,6 +9,7 @@ A test that stops, kills or fills a server starts one of its own, from `tests.ki
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import re
@@ -67,6 +68,8 @@ def kafka_cluster(request: pytest.FixtureRequest) -> Iterator[KafkaCluster]:
     try:
         yield cluster
     finally:
+        # A client that outlives its broker says so on stderr, below the summary of the tests.
+        gc.collect()
         logs = cluster.close(keep_logs=request.session.testsfailed > 0)
         if logs is not None:
             print(f"\nthe log of the Kafka node is kept in {logs}")
