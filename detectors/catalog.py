@@ -12,7 +12,14 @@ import numpy as np
 
 from detectors.lanes import LanePool
 from detectors.layout import Layout, build_layout
-from detectors.monitor import NEVER, Monitor, reference_events, signal_config
+from detectors.monitor import (
+    AWAITS_PREDICTION,
+    AWAITS_SCORE,
+    NEVER,
+    Monitor,
+    reference_events,
+    signal_config,
+)
 from detectors.reference import Cohort
 from detectors.signals import Signal
 from schemas.batch import I32, I64, U8, ModelKey
@@ -37,12 +44,17 @@ class Catalog:
         self.models_full = False
         """Whether the bound on models was reached (said once)."""
         self.n_evicted = 0
+        """Models that gave way to others."""
+        self.short_of_lanes: list[int] = []
+        """Slots whose signals got no lanes, until the fold has said so."""
         self.freeze_at: I64 = np.zeros(0, np.int64)
         """(slots,) the model event before which each slot's next reference is complete."""
         self.fresh_lanes: list[int] = []
         """Lanes given since the banks were last told."""
         self.prediction_role: U8 = np.zeros(0, np.uint8)
         """(slots,) derived: PREDICTION_* of each model version."""
+        self.awaits: U8 = np.zeros(0, np.uint8)
+        """(slots,) derived: AWAITS_* of the outputs that no event of the model has had yet."""
         self.feature_list: I32 = np.zeros(0, np.int32)
         """(slots,) derived: slots with equal numbers have the same features in the same order."""
         self._feature_lists: dict[tuple[str, ...], int] = {}
@@ -66,6 +78,9 @@ class Catalog:
             return
         monitor.columns = None
         self.prediction_role[slot] = monitor.prediction_role
+        self.awaits[slot] = (
+            AWAITS_SCORE * monitor.awaits_score + AWAITS_PREDICTION * monitor.awaits_prediction
+        )
         if len(self._feature_lists) > 2 * len(self.slots) + 64:
             self._feature_lists.clear()
             for other in self.slot_of.values():
@@ -85,6 +100,7 @@ class Catalog:
         self.freeze_at = np.append(self.freeze_at, NEVER)
         self.prediction_role = np.append(self.prediction_role, np.uint8(0))
         self.feature_list = np.append(self.feature_list, np.int32(0))
+        self.awaits = np.append(self.awaits, np.uint8(0))
 
     def monitor(self, slot: int) -> Monitor:
         """The monitor in an occupied slot."""
@@ -112,7 +128,8 @@ class Catalog:
             self.extend()
         parent = self._latest_version(key)
         end = reference_events(self.config, key)
-        monitor = Monitor(key, cohorts=[Cohort(start=0, end=end, outputs=True)])
+        outputs = Cohort(start=0, end=end, score=True, prediction=True)
+        monitor = Monitor(key, cohorts=[outputs], admitted=position)
         self.slots[slot] = monitor
         self.slot_of[key] = slot
         self.n_events[slot] = 0
@@ -156,8 +173,8 @@ class Catalog:
     def assign(self, slot: int, signals: list[Signal]) -> bool:
         """Add frozen signals to the model in this slot, with lanes where they are monitored.
 
-        All of them or none get lanes; False where the bound on lanes allows none, even after
-        models that have been idle long enough gave way.
+        All of them or none get lanes; False, and it is `short_of_lanes`, where the bound on lanes
+        allows none, even after models that have been idle long enough gave way.
         """
         monitor = self.monitor(slot)
         config = signal_config(self.config, monitor)
@@ -169,6 +186,7 @@ class Catalog:
             if oldest == slot or idle <= bounds.min_idle_records:
                 monitor.signals += [replace(signal, lane=-1) for signal in signals]
                 self.changed(slot)
+                self.short_of_lanes.append(slot)
                 return False
             self.evict(oldest)
         for signal, monitored in zip(signals, wanted, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -25,6 +25,9 @@ from detectors.reference import N_PREDICTION_KINDS, N_VALUE_KINDS, Cohort
 from detectors.signals import Scale, Signal
 from schemas.batch import ModelKey
 
+MAX_LANES: Final = 10_000_000
+"""As many as the config can allow: what a stored state claims is allocated."""
+
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -33,7 +36,8 @@ class _Document(BaseModel):
 class _CohortDocument(_Document):
     start: int
     end: int
-    outputs: bool
+    score: bool
+    prediction: bool
     features: list[int]
     n_classes: int
     n_other_class: int
@@ -48,6 +52,8 @@ class _MonitorDocument(_Document):
     classes: list[str]
     prediction_role: int
     full: list[bool]
+    awaits: list[bool]
+    admitted: int
     signals: list[list[int]]
     cohorts: list[_CohortDocument]
 
@@ -101,12 +107,15 @@ def _document(monitor: Monitor) -> dict[str, Any]:
         "classes": monitor.classes,
         "prediction_role": monitor.prediction_role,
         "full": [monitor.features_full, monitor.classes_full, monitor.lanes_full],
+        "awaits": [monitor.awaits_score, monitor.awaits_prediction],
+        "admitted": monitor.admitted,
         "signals": [[s.source, s.index, s.expected, s.scale.rule, s.lane] for s in monitor.signals],
         "cohorts": [
             {
                 "start": cohort.start,
                 "end": cohort.end,
-                "outputs": cohort.outputs,
+                "score": cohort.score,
+                "prediction": cohort.prediction,
                 "features": cohort.features,
                 "n_classes": len(cohort.n_class),
                 "n_other_class": cohort.n_other_class,
@@ -150,12 +159,16 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
         catalog.changed(slot)
     catalog.n_events, catalog.last_seen = n_events, last_seen
     n_lanes = document.n_lanes
-    if n_lanes < 0 or (taken and max(taken) >= n_lanes):
+    if not 0 <= n_lanes <= MAX_LANES or (taken and max(taken) >= n_lanes):
         raise StateError("a lane lies beyond the number of lanes")
     catalog.lanes.n_lanes = n_lanes
-    catalog.lanes.free = sorted(set(range(n_lanes)) - taken)
+    is_free = np.ones(n_lanes, np.bool_)
+    is_free[sorted(taken)] = False
+    catalog.lanes.free = np.flatnonzero(is_free).tolist()
     reader.finish()
     numbers: list[int] = require_array(state, "numbers", np.int64, (n_numbers,)).tolist()
+    if min([*numbers, *n_events.tolist(), *last_seen.tolist()]) < 0:
+        raise StateError("a counter is negative")
     return numbers
 
 
@@ -188,7 +201,12 @@ class _Reader:
         return array[start : start + length].copy()
 
     def finish(self) -> None:
-        """Raise where an array is longer than the document says."""
+        """Raise where an array is longer than the document says, or holds what no event leaves."""
+        for name, array in self.arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise StateError(f"array {name!r} has a value that is not finite")
+            if array.dtype.kind == "i" and (array < 0).any():
+                raise StateError(f"array {name!r} has a negative count")
         for name, at in self.at.items():
             if at != len(self.scale if name == "scale" else self.arrays[name]):
                 raise StateError(f"array {name!r} is too long")
@@ -198,8 +216,12 @@ class _Reader:
         n_features = len(document.features)
         n_classes = len(document.classes)
         kinds_known = all(0 <= k <= 4 or k in (KIND_ANY, KIND_LEARNING) for k in document.kinds)
-        if len(document.kinds) != n_features or not kinds_known or len(document.full) != 3:
+        if len(document.kinds) != n_features or not kinds_known:
             raise StateError("a monitor's features and kinds do not agree")
+        if len(document.full) != 3 or len(document.awaits) != 2:
+            raise StateError("a monitor's switches are not as many as there are")
+        if len(set(document.features)) < n_features or len(set(document.classes)) < n_classes:
+            raise StateError("a monitor names a feature or a class twice")
         if not 0 <= document.prediction_role <= PREDICTION_CLASS:
             raise StateError("a monitor's prediction is of no known role")
         return Monitor(
@@ -209,10 +231,13 @@ class _Reader:
             classes=document.classes,
             prediction_role=document.prediction_role,
             signals=[self.signal(row, n_features, n_classes) for row in document.signals],
-            cohorts=[self.cohort(cohort, n_features) for cohort in document.cohorts],
+            cohorts=[self.cohort(each, n_features, n_classes) for each in document.cohorts],
             features_full=document.full[0],
             classes_full=document.full[1],
             lanes_full=document.full[2],
+            awaits_score=document.awaits[0],
+            awaits_prediction=document.awaits[1],
+            admitted=document.admitted,
             feature_number={name: i for i, name in enumerate(document.features)},
             class_number={name: i for i, name in enumerate(document.classes)},
         )
@@ -235,15 +260,18 @@ class _Reader:
             raise StateError("a signal is out of range")
         return Signal(source, index, expected, Scale(rule, constant, mean, sd), lane)
 
-    def cohort(self, document: _CohortDocument, n_features: int) -> Cohort:
+    def cohort(self, document: _CohortDocument, n_features: int, n_classes: int) -> Cohort:
         """One reference that is still learning."""
         if not all(0 <= feature < n_features for feature in document.features):
             raise StateError("a cohort learns a feature that does not exist")
         n = len(document.features)
+        if document.n_classes > n_classes or document.n_other_class < 0:
+            raise StateError("a cohort has seen classes that do not exist")
         return Cohort(
             start=document.start,
             end=document.end,
-            outputs=document.outputs,
+            score=document.score,
+            prediction=document.prediction,
             features=document.features,
             n_kind=self.cut("n_kind", n),
             mean=self.cut("mean", n),

@@ -12,13 +12,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from detectors.base import BankState, DetectorBank
+from detectors.base import BankState, DetectorBank, StateError
 from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
 from detectors.kernels.observe import count_unfit, gather_lanes, observe
 from detectors.monitor import NEVER, signal_config
 from detectors.registry import REGISTRY
-from detectors.stretch import Stretch, class_numbers, feature_columns, group, until_freeze
+from detectors.stretch import (
+    Stretch,
+    begin_outputs,
+    class_numbers,
+    feature_columns,
+    group,
+    until_freeze,
+)
 from schemas.batch import I32, I64, Batch, Decoded
 from schemas.config import DetectionConfig, SignalConfig
 from schemas.findings import Finding, Firing, Notice
@@ -31,6 +38,7 @@ COUNTERS = (
     "n_predictions",
     "n_labels",
     "n_future",
+    "n_late",
     "n_unknown_fields",
     "n_sources_dropped",
     "n_unfit_values",
@@ -60,6 +68,9 @@ class Fold:
         """The latest event time, events from the future left out."""
         self.catalog = Catalog(config)
         if state is not None:
+            wanted = {"fold", *(n for n in REGISTRY if getattr(config.detectors, n).enabled)}
+            if missing := wanted - state.keys():
+                raise StateError(f"the state has no part {', '.join(sorted(missing))}")
             numbers = restore_catalog(self.catalog, state["fold"], len(COUNTERS) + 1)
             self.counters = dict(zip(COUNTERS, numbers[:-1], strict=True))
             self.watermark_ms = numbers[-1]
@@ -121,24 +132,24 @@ class Fold:
         self.counters["n_sources_dropped"] += events.n_sources_dropped
         on_time = events.event_time_ms[~future]
         if len(on_time):
-            self.watermark_ms = max(self.watermark_ms, int(on_time.max()))
+            latest = np.maximum.accumulate(np.append(self.watermark_ms, on_time))
+            late = on_time < latest[:-1] - self.config.max_late_ms
+            self.counters["n_late"] += int(np.count_nonzero(late))
+            self.watermark_ms = int(latest[-1])
 
     def _advance(
         self, events: Decoded, start: int, position: int, said: list[Finding | Notice]
     ) -> int:
         """Fold one stretch from `start` on; returns where the next one begins."""
-        slot, stop = self._admit(events, start, position)
+        slot, stop = self._admit(events, start, position, said)
         stretch = until_freeze(self.catalog, group(self.catalog, slot, start, stop))
-        column_ptr, column, n_unlearned, full = feature_columns(self.catalog, events, stretch)
-        # A feature learned just now may complete its reference within the stretch.
-        stretch = until_freeze(self.catalog, stretch)
-        n = stretch.stop - start
-        self.counters["n_refused_features"] += int(n_unlearned[:n].sum())
-        said += [self._notice(events, start + row, "max_features") for row in full if row < n]
-        predicted_class, full = class_numbers(self.catalog, events, stretch)
-        said += [self._notice(events, start + row, "max_classes") for row in full]
+        stretch = begin_outputs(self.catalog, events, stretch)
+        stretch, columns = feature_columns(self.catalog, events, stretch)
+        self.counters["n_refused_features"] += int(columns.n_unlearned.sum())
+        said += [self._notice(events, start + row, "max_features") for row in columns.full]
+        predicted_class = class_numbers(self.catalog, events, stretch)
         self._refuse(events, stretch, said)
-        batch = self._observe(events, stretch, column_ptr[:n], column, predicted_class)
+        batch = self._observe(events, stretch, columns.ptr, columns.column, predicted_class)
         firings = [firing for bank in self.banks.values() for firing in bank.update(batch)]
         said += [self._finding(firing) for firing in firings]
         self.counters["n_findings"] += len(firings)
@@ -148,7 +159,9 @@ class Fold:
         self._freeze(events, stretch, said)
         return stretch.stop
 
-    def _admit(self, events: Decoded, start: int, position: int) -> tuple[I32, int]:
+    def _admit(
+        self, events: Decoded, start: int, position: int, said: list[Finding | Notice]
+    ) -> tuple[I32, int]:
         """Give the models of a stretch their slots.
 
         Returns each row's slot from `start` on, and where the stretch must end: before the first
@@ -164,6 +177,7 @@ class Fold:
                 return slot, start + row
             if self.catalog.admit(events.models[events.model[start]], position + start) >= 0:
                 self._tell_banks()
+                self._say_bounds(events, start, said)
                 slot = self._slots(events, start)
                 unknown = _unknown(events, start, slot)
         return slot, len(events)
@@ -281,11 +295,27 @@ class Fold:
             return
         monitor = catalog.monitor(slot)
         config = signal_config(self.config, monitor)
-        signals = monitor.freeze(int(catalog.n_events[slot]), config)
-        if not catalog.assign(slot, signals) and not monitor.lanes_full:
-            monitor.lanes_full = True
-            said.append(self._notice(events, stretch.stop - 1, "max_lanes"))
+        had_all_classes = not monitor.classes_full
+        signals = monitor.freeze(
+            int(catalog.n_events[slot]), config, self.config.bounds.max_classes
+        )
+        if had_all_classes and monitor.classes_full:
+            said.append(self._notice(events, stretch.stop - 1, "max_classes"))
+        catalog.assign(slot, signals)
         self._tell_banks()
+        self._say_bounds(events, stretch.stop - 1, said)
+
+    def _say_bounds(self, events: Decoded, row: int, said: list[Finding | Notice]) -> None:
+        """Say what this row met: that models give way, that its model's signals got no lanes."""
+        catalog = self.catalog
+        if catalog.n_evicted and not catalog.models_full:
+            catalog.models_full = True
+            said.append(self._notice(events, row, "max_models"))
+        slots, catalog.short_of_lanes = catalog.short_of_lanes, []
+        if any(not catalog.monitor(slot).lanes_full for slot in slots):
+            said.append(self._notice(events, row, "max_lanes"))
+        for slot in slots:
+            catalog.monitor(slot).lanes_full = True
 
     def _tell_banks(self) -> None:
         """Put freshly given lanes into their initial state in every bank, on or off by config."""
@@ -338,6 +368,8 @@ class Fold:
             n_before=firing.n_before,
             n_after=firing.n_after,
             is_share=signal.is_share,
+            is_departure=signal.is_departure,
+            admitted=monitor.admitted,
         )
 
     def _notice(self, events: Decoded, row: int, bound: str) -> Notice:

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from detectors.kernels.observe import KIND_LEARNING, SOURCE_MISSING, SOURCE_VALUE
-from detectors.reference import Cohort, freeze_features, freeze_outputs
+from detectors.reference import (
+    Cohort,
+    freeze_classes,
+    freeze_features,
+    freeze_number,
+    freeze_score,
+    is_class,
+)
 from detectors.signals import Signal, signal_name
-from schemas.batch import ModelKey
+from schemas.batch import F64, U8, ModelKey
 from schemas.config import DetectionConfig, ModelConfig, SignalConfig
 
 # What a model's prediction is, once its reference is complete.
 PREDICTION_LEARNING, PREDICTION_NUMBER, PREDICTION_CLASS = range(3)
+
+# Outputs that no event has had yet; their reference begins with the first that has.
+AWAITS_SCORE, AWAITS_PREDICTION = 1, 2
 
 NEVER = 2**62
 
@@ -38,8 +45,13 @@ class Monitor:
     lanes_full: bool = False
     feature_number: dict[str, int] = field(default_factory=dict)
     class_number: dict[str, int] = field(default_factory=dict)
-    columns: NDArray[np.void] | None = None
-    """Derived: the signals that have lanes, as `detectors.layout` wants them."""
+    admitted: int = 0
+    """Position in the partition at which it was admitted: tells it from one that gave way."""
+    awaits_score: bool = False
+    """Whether no event had a score while its reference was learned: it begins with the first."""
+    awaits_prediction: bool = False
+    columns: tuple[F64, U8] | None = None
+    """Derived: the signals that have lanes and the features, as `detectors.layout` wants them."""
 
     @property
     def next_freeze(self) -> int:
@@ -61,11 +73,26 @@ class Monitor:
         self.features.append(name)
         self.kinds.append(KIND_LEARNING)
         self.feature_number[name] = number
+        self._cohort(event, reference_events).add_feature(number)
+
+    def begin_outputs(
+        self, *, score: bool, prediction: bool, event: int, reference_events: int
+    ) -> None:
+        """Learn outputs that were awaited and that model event number `event` is first to carry."""
+        cohort = self._cohort(event, reference_events)
+        cohort.score |= score
+        cohort.prediction |= prediction
+        self.awaits_score &= not score
+        self.awaits_prediction &= not prediction
+
+    def _cohort(self, event: int, reference_events: int) -> Cohort:
+        """The cohort that begins with this event; they stand in the order of their beginnings."""
         cohort = next((c for c in self.cohorts if c.start == event), None)
         if cohort is None:
-            cohort = Cohort(start=event, end=event + reference_events, outputs=False)
+            cohort = Cohort(start=event, end=event + reference_events)
             self.cohorts.append(cohort)
-        cohort.add_feature(number)
+            self.cohorts.sort(key=lambda each: each.start)
+        return cohort
 
     def add_class(self, name: str) -> None:
         """Learn a predicted class."""
@@ -84,7 +111,9 @@ class Monitor:
                 number = self.feature_number[parent.features[signal.index]]
                 self.signals.append(replace(signal, index=number, lane=-1))
 
-    def freeze(self, event: int, config: Mapping[str, SignalConfig]) -> list[Signal]:
+    def freeze(
+        self, event: int, config: Mapping[str, SignalConfig], max_classes: int
+    ) -> list[Signal]:
         """Complete the references that end before model event `event`; their signals, no lanes."""
         new: list[Signal] = []
         for cohort in [c for c in self.cohorts if c.end == event]:
@@ -92,15 +121,32 @@ class Monitor:
             for feature, kind in kinds.items():
                 self.kinds[feature] = kind
             new += signals
-            if cohort.outputs:
-                is_class, signals = freeze_outputs(cohort, self.classes, config)
-                self.prediction_role = PREDICTION_CLASS if is_class else PREDICTION_NUMBER
-                if not is_class:
-                    self.classes.clear()
-                    self.class_number.clear()
-                new += signals
+            if cohort.score:
+                score = freeze_score(cohort)
+                new += score
+                self.awaits_score = not score
+            if cohort.prediction:
+                new += self._freeze_prediction(cohort, config, max_classes)
             self.cohorts.remove(cohort)
         return new
+
+    def _freeze_prediction(
+        self, cohort: Cohort, config: Mapping[str, SignalConfig], max_classes: int
+    ) -> list[Signal]:
+        self.awaits_prediction = cohort.has_no_prediction
+        if self.awaits_prediction:
+            return []
+        if not is_class(cohort, config):
+            self.prediction_role = PREDICTION_NUMBER
+            self.classes.clear()
+            self.class_number.clear()
+            return freeze_number(cohort)
+        self.prediction_role = PREDICTION_CLASS
+        self.classes_full = cohort.limit_classes(max_classes)
+        for name in self.classes[max_classes:]:
+            del self.class_number[name]
+        del self.classes[max_classes:]
+        return freeze_classes(cohort, self.classes)
 
 
 def signal_config(config: DetectionConfig, monitor: Monitor) -> Mapping[str, SignalConfig]:

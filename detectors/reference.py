@@ -42,8 +42,10 @@ class Cohort:
     """The model event it began with."""
     end: int
     """The model event before which it is complete."""
-    outputs: bool
-    """Whether it learns score and prediction too."""
+    score: bool = False
+    """Whether it learns the score too."""
+    prediction: bool = False
+    """Whether it learns the prediction too."""
     features: list[int] = field(default_factory=list)
     n_kind: I64 = field(default_factory=lambda: np.zeros((0, N_VALUE_KINDS), np.int64))
     mean: F64 = field(default_factory=lambda: np.zeros(0))
@@ -93,13 +95,16 @@ class Cohort:
                 self.mean,
                 self.m2,
             )
-        if not self.outputs:
-            return
-        for at, values in enumerate((score, prediction)):
+        for at, (is_learned, values) in enumerate(
+            ((self.score, score), (self.prediction, prediction))
+        ):
             one = slice(at, at + 1)
-            learn_column(
-                rows, values, self.output_n[one], self.output_mean[one], self.output_m2[one]
-            )
+            if is_learned:
+                learn_column(
+                    rows, values, self.output_n[one], self.output_mean[one], self.output_m2[one]
+                )
+        if not self.prediction:
+            return
         self.n_prediction_kind += np.bincount(
             prediction_kind[rows], minlength=N_PREDICTION_KINDS
         ).astype(np.int64)
@@ -108,6 +113,17 @@ class Cohort:
         counts[: len(self.n_class)] += self.n_class
         self.n_class = counts
         self.n_other_class += int(np.count_nonzero(classes == -1))
+
+    @property
+    def has_no_prediction(self) -> bool:
+        """Whether none of its events had a prediction."""
+        return not self.n_prediction_kind[PredictionKind.ABSENT + 1 :].any()
+
+    def limit_classes(self, max_classes: int) -> bool:
+        """Count what is beyond the first `max_classes` classes as other; whether that is any."""
+        self.n_other_class += int(self.n_class[max_classes:].sum())
+        self.n_class = self.n_class[:max_classes]
+        return self.n_other_class > 0
 
 
 def freeze_features(
@@ -147,37 +163,36 @@ def freeze_features(
     return kinds, signals
 
 
-def freeze_outputs(
-    cohort: Cohort, classes: list[str], config: Mapping[str, SignalConfig]
-) -> tuple[bool, list[Signal]]:
-    """Whether the prediction is a class, and the signals of score and prediction.
+def freeze_score(cohort: Cohort) -> list[Signal]:
+    """The signal of the score; none where no event had one."""
+    n, mean, m2 = int(cohort.output_n[0]), float(cohort.output_mean[0]), float(cohort.output_m2[0])
+    scale = number_scale(n, mean, m2)
+    return [] if scale is None else [Signal(SOURCE_SCORE, 0, 0, scale)]
+
+
+def freeze_number(cohort: Cohort) -> list[Signal]:
+    """The signal of a numeric prediction; none where the config calls names numbers."""
+    n, mean, m2 = int(cohort.output_n[1]), float(cohort.output_mean[1]), float(cohort.output_m2[1])
+    scale = number_scale(n, mean, m2)
+    return [] if scale is None else [Signal(SOURCE_PREDICTION, 0, 0, scale)]
+
+
+def freeze_classes(cohort: Cohort, classes: list[str]) -> list[Signal]:
+    """The signals of a prediction that is a class.
 
     Of two classes only the one that sorts last has a signal: the other is its complement. With
     two or more, `class:__other__` is the share of classes that the reference did not have.
     """
-    signals: list[Signal] = []
-    score = number_scale(
-        int(cohort.output_n[0]), float(cohort.output_mean[0]), float(cohort.output_m2[0])
-    )
-    if score is not None:
-        signals.append(Signal(SOURCE_SCORE, 0, 0, score))
-    if not is_class(cohort, config):
-        number = number_scale(
-            int(cohort.output_n[1]), float(cohort.output_mean[1]), float(cohort.output_m2[1])
-        )
-        if number is not None:
-            signals.append(Signal(SOURCE_PREDICTION, 0, 0, number))
-        return False, signals
     n = int(cohort.n_class.sum()) + cohort.n_other_class
     ranked = sorted(range(len(classes)), key=classes.__getitem__)
     if len(classes) == 2 and cohort.n_other_class == 0:
         ranked = ranked[1:]
-    signals += [
+    signals = [
         Signal(SOURCE_CLASS, c, 0, share_scale(int(cohort.n_class[c]), n)) for c in sorted(ranked)
     ]
     if len(classes) > 1:
         signals.append(Signal(SOURCE_OTHER, 0, 0, share_scale(cohort.n_other_class, n)))
-    return True, signals
+    return signals
 
 
 def is_class(cohort: Cohort, config: Mapping[str, SignalConfig]) -> bool:

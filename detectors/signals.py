@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import isfinite, sqrt
 
 from detectors.kernels.observe import (
+    MAX_RAW,
     RULE_DEPARTURE,
     RULE_Z,
     SOURCE_CLASS,
@@ -54,7 +55,12 @@ class Signal:
     def is_share(self) -> bool:
         """Whether it is the share of events for which something holds."""
         indicators = (SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER)
-        return self.source in indicators or self.scale.rule == RULE_DEPARTURE
+        return self.source in indicators or self.is_departure
+
+    @property
+    def is_departure(self) -> bool:
+        """Whether it is the share of events that depart from a constant reference."""
+        return self.scale.rule == RULE_DEPARTURE
 
 
 def signal_name(source: int, index: int, features: list[str], classes: list[str]) -> str:
@@ -87,12 +93,13 @@ def number_scale(n: int, mean: float, m2: float) -> Scale | None:
     """The scale of a number from its reference moments; None where there were no numbers.
 
     `m2` is the sum of squared deviations; the standard deviation is the population's. A reference
-    without spread (within rounding of its size) is constant: RULE_DEPARTURE.
+    without any spread is constant: RULE_DEPARTURE. One whose spread is within rounding of its size
+    has the sd of that rounding, so that what leaves it is seen and rounding alone is not.
     """
     if n == 0:
         return None
-    sd = sqrt(m2 / n)
-    if isfinite(sd) and sd > 1e-12 * abs(mean) and sd > 1e-150:
-        return Scale(RULE_Z, 0.0, mean, sd)
+    if m2 > 0.0:
+        sd = max(sqrt(m2 / n), 1e-12 * abs(mean), 1e-150)
+        return Scale(RULE_Z, 0.0, mean, sd if isfinite(sd) else MAX_RAW)
     departure = share_scale(0, n)
     return Scale(RULE_DEPARTURE, mean, departure.mean, departure.sd)

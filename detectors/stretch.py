@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.catalog import Catalog
 from detectors.kernels.observe import group_rows
-from detectors.monitor import PREDICTION_LEARNING, PREDICTION_NUMBER, reference_events
+from detectors.monitor import (
+    AWAITS_PREDICTION,
+    AWAITS_SCORE,
+    PREDICTION_LEARNING,
+    PREDICTION_NUMBER,
+    reference_events,
+)
+from detectors.reference import MAX_INTEGER_CLASSES
 from schemas.batch import I32, I64, Bool, Decoded, PredictionKind
 
 Number = TypeVar("Number", bound=np.generic)
@@ -63,23 +70,66 @@ def _at(of_slot: NDArray[Number], slot: I32) -> NDArray[Number]:
     return of_slot[slot] if len(of_slot) else np.zeros(len(slot), of_slot.dtype)
 
 
-def feature_columns(
-    catalog: Catalog, events: Decoded, stretch: Stretch
-) -> tuple[I64, I32, I64, list[int]]:
+def begin_outputs(catalog: Catalog, events: Decoded, stretch: Stretch) -> Stretch:
+    """Let awaited scores and predictions be learned from the first event on that has one.
+
+    Returns the stretch, cut where a reference that begins here is complete.
+    """
+    while True:
+        rows = slice(stretch.start, stretch.stop)
+        awaits = _at(catalog.awaits, stretch.slot) * (stretch.slot >= 0)
+        if not awaits.any():
+            return stretch
+        score = (awaits & AWAITS_SCORE > 0) & ~np.isnan(events.score[rows])
+        prediction = events.prediction_kind[rows] != PredictionKind.ABSENT
+        prediction &= awaits & AWAITS_PREDICTION > 0
+        found = score | prediction
+        if not found.any():
+            return stretch
+        row = int(found.argmax())
+        slot = int(stretch.slot[row])
+        monitor = catalog.monitor(slot)
+        monitor.begin_outputs(
+            score=bool(score[row]),
+            prediction=bool(prediction[row]),
+            event=int(stretch.model_event[row]),
+            reference_events=reference_events(catalog.config, monitor.key),
+        )
+        catalog.changed(slot)
+        stretch = until_freeze(catalog, stretch)
+
+
+class Columns(NamedTuple):
+    """Where the features of a stretch's rows stand."""
+
+    ptr: I64
+    """(n,) into `column`."""
+    column: I32
+    """Feature f of row i stands in column `column[ptr[i] + f]` of its values; -1: absent."""
+    n_unlearned: I64
+    """(n,) how many features of each row are not learned."""
+    full: list[int]
+    """The rows at which a model first had more features than are learned."""
+
+
+def feature_columns(catalog: Catalog, events: Decoded, stretch: Stretch) -> tuple[Stretch, Columns]:
     """Where each row's features stand; features that are new are learned from here on.
 
-    Returns `column_ptr` (n,) into `column`, such that feature f of row i stands in column
-    `column[column_ptr[i] + f]` of its values (-1: absent); how many features of each row are not
-    learned (n,); and the rows at which a model first had more features than are learned.
+    Returns the stretch, cut where a reference that begins here is complete: what lies behind it
+    is not learned before that.
     """
     full: list[int] = []
     maps = _column_maps(catalog, events, stretch)
     unlearned = np.flatnonzero(maps[2])
     if len(unlearned):
-        pairs = _first_of_pairs(events, stretch, unlearned)
-        full = [row for row in pairs if _learn_names(catalog, events, stretch, row)]
+        for row in _first_of_pairs(events, stretch, unlearned):
+            if row >= len(stretch.slot):
+                break
+            if _learn_names(catalog, events, stretch, row):
+                full.append(row)
+            stretch = until_freeze(catalog, stretch)
         maps = _column_maps(catalog, events, stretch)
-    return *maps, full
+    return stretch, Columns(*maps, full)
 
 
 def _column_maps(catalog: Catalog, events: Decoded, stretch: Stretch) -> tuple[I64, I32, I64]:
@@ -148,11 +198,11 @@ def _learn_names(catalog: Catalog, events: Decoded, stretch: Stretch, row: int) 
     return newly_full
 
 
-def class_numbers(catalog: Catalog, events: Decoded, stretch: Stretch) -> tuple[I32, list[int]]:
+def class_numbers(catalog: Catalog, events: Decoded, stretch: Stretch) -> I32:
     """Each row's predicted class by its number in the model, new ones learned.
 
     CLASS_OTHER where the model has no such class, CLASS_ABSENT where nothing was predicted or the
-    prediction is a number. And the rows at which a model first had more classes than are learned.
+    prediction is a number.
     """
     span = slice(stretch.start, stretch.stop)
     local = events.predicted_class[span]
@@ -162,7 +212,7 @@ def class_numbers(catalog: Catalog, events: Decoded, stretch: Stretch) -> tuple[
     present &= role != PREDICTION_NUMBER
     number = np.full(len(local), CLASS_ABSENT, np.int32)
     number[present] = CLASS_OTHER
-    full = _learn_classes(catalog, events, stretch, present & (role == PREDICTION_LEARNING))
+    _learn_classes(catalog, events, stretch, present & (role == PREDICTION_LEARNING))
     rows = np.flatnonzero(present & (local >= 0))
     used, of_row = np.unique(local[rows], return_inverse=True)
     slots = np.unique(stretch.slot[rows])
@@ -175,26 +225,21 @@ def class_numbers(catalog: Catalog, events: Decoded, stretch: Stretch) -> tuple[
         np.int32,
     ).reshape(len(used), len(slots))
     number[rows] = table[of_row.reshape(len(rows)), np.searchsorted(slots, stretch.slot[rows])]
-    return number, full
+    return number
 
 
-def _learn_classes(
-    catalog: Catalog, events: Decoded, stretch: Stretch, learning: Bool
-) -> list[int]:
-    """Learn the classes of these rows; the rows at which a model first had too many."""
+def _learn_classes(catalog: Catalog, events: Decoded, stretch: Stretch, learning: Bool) -> None:
+    """Learn the classes of these rows, as many as it takes to tell a class from a number.
+
+    Whether they are more than the config allows is said once it is known that they are classes.
+    """
+    limit = max(catalog.config.bounds.max_classes, MAX_INTEGER_CLASSES)
     local = events.predicted_class[stretch.start : stretch.stop]
     rows = np.flatnonzero(learning & (local >= 0))
     code = stretch.slot[rows].astype(np.int64) * (len(events.classes) + 1) + local[rows]
     first = np.unique(code, return_index=True)[1]
-    full: list[int] = []
     for row in rows[np.sort(first)].tolist():
         monitor = catalog.monitor(int(stretch.slot[row]))
         name = events.classes[local[row]]
-        if name in monitor.class_number:
-            continue
-        if len(monitor.classes) < catalog.config.bounds.max_classes:
+        if name not in monitor.class_number and len(monitor.classes) < limit:
             monitor.add_class(name)
-        elif not monitor.classes_full:
-            monitor.classes_full = True
-            full.append(row)
-    return full

@@ -37,13 +37,15 @@ class AlertData(BaseModel):
                     "effect": -0.31,
                     "before": 2.61,
                     "after": 1.03,
+                    "unit": "value",
                     "change_offset": 137950,
                     "trigger_offset": 138511,
                     "trigger_row": 0,
                     "opened_offset": 138511,
                     "partition": 2,
                     "event_time_ms": 1795405378000,
-                    "message": "feature RELP of employment-ma 1 fell from 2.61 to 1.03.",
+                    "message": "employment-ma 1: feature RELP fell from 2.61 to 1.03 (-0.31 "
+                    "reference sd) since about offset 137950, found by ADWIN at offset 138511.",
                 }
             ]
         },
@@ -71,6 +73,9 @@ class AlertData(BaseModel):
     before: float | None = Field(description="Mean before the change, in the signal's units.")
     after: float | None = Field(
         description="Mean since the change; null where it rests on fewer than 20 events."
+    )
+    unit: Literal["value", "share"] = Field(
+        description="What `before` and `after` are: values of the signal, or shares of events."
     )
     change_offset: int = Field(description="About where the change began.")
     trigger_offset: int = Field(description="The record at which the detector fired.")

@@ -6,11 +6,12 @@ Brokers, paths and intervals are process settings (`streams/config.py`). A detec
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MAX_SKEW_MS: Final = 10 * 365 * 86_400_000
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -41,7 +42,7 @@ class PageHinkleyConfig(Strict):
     """Page-Hinkley (Page 1954), two-sided, parameters as in river, on standardised values."""
 
     enabled: bool = True
-    min_instances: Annotated[int, Field(ge=1)] = 30
+    min_instances: Annotated[int, Field(ge=1, le=1_000_000_000)] = 30
     delta: NonNegativeFloat = 0.05
     threshold: PositiveFloat = 131.0
     alpha: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -85,7 +86,7 @@ class BoundsConfig(Strict):
     """Predicted classes of one model version; further ones are counted as `class:__other__`."""
     max_lanes: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
     """Monitored signals of all models together."""
-    min_idle_records: Annotated[int, Field(ge=0)] = 1_000
+    min_idle_records: Annotated[int, Field(ge=0, le=1_000_000_000_000)] = 1_000
     """A full table gives the longest idle model's place away only after it has been idle for
     this many records of the partition: else a flood of new names would push out the living."""
 
@@ -93,7 +94,7 @@ class BoundsConfig(Strict):
 class PolicyConfig(Strict):
     """From findings to alerts."""
 
-    cooldown_events: Annotated[int, Field(ge=0)] = 1_000
+    cooldown_events: Annotated[int, Field(ge=0, le=1_000_000_000_000)] = 1_000
     """Findings on one signal within so many events of its model belong to one alert."""
 
 
@@ -111,8 +112,10 @@ class DetectionConfig(Strict):
     reference_events: Annotated[int, Field(ge=20, le=1_000_000)] = 2_000
     """How many first events of a model form its frozen reference."""
     max_event_bytes: Annotated[int, Field(ge=1_024, le=1_048_576)] = 65_536
-    max_future_ms: Annotated[int, Field(ge=0)] = 300_000
+    max_future_ms: Annotated[int, Field(ge=0, le=MAX_SKEW_MS)] = 300_000
     """How far `ts` may lie after its record's timestamp before the event is counted as future."""
+    max_late_ms: Annotated[int, Field(ge=0, le=MAX_SKEW_MS)] = 300_000
+    """How far `ts` may lie before the latest one of its partition before it is counted as late."""
     dead_letter_excerpt: bool = False
     """Put a refused record's first 256 bytes into its dead letter: they may be personal data."""
     bounds: BoundsConfig = BoundsConfig()

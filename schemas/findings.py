@@ -33,7 +33,7 @@ class Firing(NamedTuple):
     change_offset: int
     """About where the change began: the offset of the first observation after it."""
     n_before: int = 0
-    """How many observations `before` rests on; 0: it is the reference's mean."""
+    """How many observations `before` rests on."""
     n_after: int = 0
     """How many observations `after` rests on."""
 
@@ -66,6 +66,10 @@ class Finding(NamedTuple):
     n_after: int
     is_share: bool
     """Whether before and after are shares of events (missingness, classes, departures)."""
+    is_departure: bool
+    """Whether the share is that of events that depart from a constant reference."""
+    admitted: int
+    """Position at which the model version was admitted: one that gave way and came back is new."""
 
 
 class Notice(NamedTuple):

@@ -7,7 +7,7 @@ caused the event. Source: CloudEvents Kafka protocol binding 1.0.2.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import orjson
@@ -23,6 +23,10 @@ ALERT_TYPES: Final = {
 }
 DEAD_LETTER_TYPE: Final = "io.driftsentry.record.refused.v1"
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+"""CloudEvents allows no control characters in an attribute, and a model's id may hold any."""
+
 _SEVERITY: Final = {
     "low": ("INFO", 9),
     "medium": ("WARN", 13),
@@ -32,14 +36,22 @@ _SEVERITY: Final = {
 """OpenTelemetry's severity text and number, as the CloudEvents severity extension wants them."""
 
 
+_FIRST_MS: Final = -62_135_596_800_000
+_LAST_MS: Final = 253_402_300_799_999
+"""RFC 3339 knows the years 1 to 9999; a producer may give a record any number of milliseconds."""
+
+
 def rfc3339(timestamp_ms: int) -> str:
-    """Epoch milliseconds as RFC 3339 in UTC."""
-    moment = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    """Epoch milliseconds as RFC 3339 in UTC; what lies beyond its years is their first or last."""
+    within_ms = min(max(timestamp_ms, _FIRST_MS), _LAST_MS)
+    moment = _EPOCH + timedelta(milliseconds=within_ms)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _headers(attributes: dict[str, str]) -> tuple[tuple[str, bytes], ...]:
-    named = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
+    named = [
+        (f"ce_{name}", value.translate(_CONTROL).encode()) for name, value in attributes.items()
+    ]
     return (("content-type", b"application/json"), *named)
 
 
@@ -58,7 +70,7 @@ def alert_output(topic: str, alert: AlertData, record_time_ms: int) -> Output:
         "severitynumber": str(number),
         "lineage": alert.lineage,
         "inputpartition": str(alert.partition),
-        "sequence": str(alert.seq),
+        "sequence": f"{alert.seq:020}",
     }
     return Output(
         topic=topic,
@@ -66,7 +78,7 @@ def alert_output(topic: str, alert: AlertData, record_time_ms: int) -> Output:
         key=alert.model_id.encode(),
         value=orjson.dumps(alert.model_dump()),
         headers=_headers(attributes),
-        timestamp_ms=record_time_ms,
+        timestamp_ms=min(record_time_ms, _LAST_MS),
     )
 
 
@@ -82,7 +94,7 @@ def dead_letter_output(
         "time": rfc3339(reject.timestamp_ms),
         "lineage": letter.lineage,
         "inputpartition": str(letter.partition),
-        "sequence": str(letter.seq),
+        "sequence": f"{letter.seq:020}",
     }
     return Output(
         topic=topic,
@@ -90,5 +102,5 @@ def dead_letter_output(
         key=reject.key if reject.key is not None else b"",
         value=orjson.dumps(letter.model_dump()),
         headers=_headers(attributes),
-        timestamp_ms=reject.timestamp_ms,
+        timestamp_ms=min(reject.timestamp_ms, _LAST_MS),
     )

@@ -65,7 +65,6 @@ def _model_problems(
         text, remedy = signal_problem(name)
         if text:
             yield (*here, name), text, remedy
-            continue
         yield from (
             ((*here, name, *where), text, remedy)
             for where, text, remedy in _signal(config, name, signal)
@@ -99,6 +98,8 @@ def _signal(
             yield ("detectors", i), text, f"enable it under `detection.detectors.{detector}`"
         elif detector in (detectors or ())[:i]:
             yield ("detectors", i), f"found {detector!r} twice", "take one away"
-    if signal.kind is not None and name != "prediction" and not name.startswith("feature:"):
+    is_named = not signal_problem(name)[0]
+    has_kind = name == "prediction" or name.startswith("feature:")
+    if signal.kind is not None and is_named and not has_kind:
         text = "only a feature and `prediction` have a kind"
         yield ("kind",), text, "take it away"

@@ -48,6 +48,8 @@ class OpenAlert:
     revision: int
     opened_event: int
     """The model event of its first finding."""
+    admitted: int
+    """When its model was admitted: one that gave way and came back has no old alerts."""
     opened_offset: int
     detectors: list[str] = field(default_factory=list)
 
@@ -58,6 +60,7 @@ class _OpenAlertDocument(BaseModel):
     alert_id: str
     revision: int
     opened_event: int
+    admitted: int
     opened_offset: int
     detectors: list[str]
 
@@ -92,6 +95,7 @@ class Policy:
                 "alert_id": alert.alert_id,
                 "revision": alert.revision,
                 "opened_event": alert.opened_event,
+                "admitted": alert.admitted,
                 "opened_offset": alert.opened_offset,
                 "detectors": alert.detectors,
             }
@@ -111,6 +115,7 @@ class Policy:
                     document.alert_id,
                     document.revision,
                     document.opened_event,
+                    document.admitted,
                     document.opened_offset,
                     document.detectors,
                 )
@@ -132,17 +137,17 @@ class Policy:
         key = (finding.model_id, finding.model_version, finding.shard, finding.signal)
         alert = self.open.get(key)
         age = -1 if alert is None else finding.model_event - alert.opened_event
-        if alert is None or not 0 <= age <= self.config.cooldown_events:
+        is_of_before = alert is not None and alert.admitted != finding.admitted
+        if alert is None or is_of_before or not 0 <= age <= self.config.cooldown_events:
             alert = self._open(key, finding)
         else:
             alert.revision += 1
         if finding.detector not in alert.detectors:
             alert.detectors.append(finding.detector)
-        enough = min(finding.n_before, finding.n_after) >= MIN_EVENTS
         effect = finding.effect
-        if not enough:
+        if min(finding.n_before, finding.n_after) < MIN_EVENTS:
             effect = float(round(min(max(effect, -MAX_COARSE_EFFECT), MAX_COARSE_EFFECT)))
-        before = finding.before if finding.n_before == 0 or finding.n_before >= MIN_EVENTS else None
+        before = finding.before if finding.n_before >= MIN_EVENTS else None
         after = finding.after if finding.n_after >= MIN_EVENTS else None
         return AlertData(
             alert_id=alert.alert_id,
@@ -156,10 +161,11 @@ class Policy:
             shard=None if finding.shard < 0 else finding.shard,
             signal=finding.signal,
             detectors=list(alert.detectors),
-            severity=severity(effect),
+            severity=severity(finding.effect),
             effect=effect,
             before=before,
             after=after,
+            unit="share" if finding.is_share else "value",
             change_offset=finding.change_offset,
             trigger_offset=finding.offset,
             trigger_row=finding.event_row,
@@ -187,6 +193,7 @@ class Policy:
             ),
             revision=1,
             opened_event=finding.model_event,
+            admitted=finding.admitted,
             opened_offset=finding.offset,
         )
         self.open[key] = alert
@@ -220,6 +227,7 @@ class Policy:
             effect=None,
             before=None,
             after=None,
+            unit="value",
             change_offset=notice.offset,
             trigger_offset=notice.offset,
             trigger_row=notice.event_row,

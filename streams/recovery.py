@@ -163,6 +163,10 @@ def _manifests(tp: TopicPartition, store: StateStore) -> tuple[list[StoredManife
 
 def _contradiction(case: _Case, committed: Committed, lineage: Lineage) -> tuple[str, str] | None:
     """Why the committed offset cannot be taken up as it is: a code and a sentence, or None."""
+    configured = case.detection.config.deployment
+    if lineage.deployment != configured:
+        text = f"the partition was folded as deployment {lineage.deployment!r}, the configured one"
+        return "deployment_changed", f"{text} is {configured!r}: alerts would get other identities"
     if lineage.topic_id != case.topic_id:
         return "topic_recreated", "the topic was deleted and made again since the last commit"
     at = f"the committed offset {committed.offset}"

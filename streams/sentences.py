@@ -39,22 +39,25 @@ def drift_sentence(
         "prediction": "the prediction",
         "class": f"the share of class {name}",
     }[kind]
-    if kind == "feature" and finding.is_share:
-        subject = f"the share of events whose {name} departs from its constant"
+    if finding.is_departure:
+        what = name if kind == "feature" else kind
+        subject = f"the share of events whose {what} departs from its constant"
     show = percent if share else number
     model = model_name(finding.model_id, finding.model_version, finding.shard)
-    verb = "rose" if effect > 0 else "fell"
+    verb = "rose" if finding.effect > 0 else "fell"
+    size = f"{effect:+.2f} reference sd" if effect else "less than half a reference sd"
     start = "" if before is None else f" from {show(before)}"
     end = "" if after is None else f" to {show(after)}"
     return (
-        f"{model}: {subject} {verb}{start}{end} ({effect:+.2f} reference sd) since about offset "
+        f"{model}: {subject} {verb}{start}{end} ({size}) since about offset "
         f"{finding.change_offset}, found by "
         f"{_DETECTOR_NAMES.get(finding.detector, finding.detector)} at offset {finding.offset}."
     )
 
 
 _BOUNDS = {
-    "max_models": "there are more model versions than {limit}; {model} is not monitored",
+    "max_models": "there are more model versions than {limit}, such as {model}; the longest idle "
+    "give way, and while none has been idle for long new ones are not monitored",
     "max_features": "{model} has more than {limit} features; the further ones are not monitored",
     "max_classes": "{model} predicts more than {limit} classes; the further ones count as other",
     "max_lanes": "there are more signals than {limit}; new ones of {model} are not monitored",

@@ -76,13 +76,19 @@ def group_rows(slot: I32A, n_slots: int) -> tuple[I32A, I32A, I64A, I64A]:
 
 
 @part
+def _within(x: float) -> float:
+    """The number within the bounds that the reference was learned in; NaN stays NaN."""
+    if x > MAX_RAW:
+        return MAX_RAW
+    if x < -MAX_RAW:
+        return -MAX_RAW
+    return x
+
+
+@part
 def _z(x: float, mean: float, sd: float) -> float:
     """Standardise a number, within bounds: (x - mean) / sd; NaN stays NaN."""
-    if x > MAX_RAW:
-        x = MAX_RAW
-    elif x < -MAX_RAW:
-        x = -MAX_RAW
-    z = (x - mean) / sd
+    z = (_within(x) - mean) / sd
     if z > MAX_Z:
         return MAX_Z
     if z < -MAX_Z:
@@ -142,7 +148,7 @@ def observe(
                     i = rows[first + r]
                     c = column[column_ptr[i] + f]
                     x = value[value_ptr[i] + c] if c >= 0 else np.nan
-                    departs = z_true if x != constant[j] else z_false
+                    departs = z_true if _within(x) != constant[j] else z_false
                     out[at + r] = np.nan if np.isnan(x) else departs
             elif what == 1:
                 for r in range(k):
@@ -164,7 +170,7 @@ def observe(
                     elif np.isnan(x):
                         out[at + r] = np.nan
                     else:
-                        out[at + r] = z_true if x != constant[j] else z_false
+                        out[at + r] = z_true if _within(x) != constant[j] else z_false
             else:
                 wanted = f if what == 4 else -1
                 for r in range(k):

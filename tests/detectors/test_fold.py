@@ -68,15 +68,21 @@ def streams(draw: st.DrawFn) -> list[Event]:
     n_models = draw(st.integers(1, 4))
     names = ["f0", "f1", "f2", "f3", "f4", "f5"]
     n_names = draw(st.integers(0, 6))
+    # From which event on each feature, the score and the prediction are there.
+    begins = [draw(st.sampled_from([0, 0, 0, 20, 25, 60])) for _ in range(8)]
     rng = np.random.default_rng(seed)
     level = 0.0
     offset = 0
     events = []
-    for _ in range(n):
+    for i in range(n):
         offset += int(rng.integers(1, 3))
         if rng.random() < 0.03:
             level += float(rng.normal()) * 20
-        present = [name for name in names[:n_names] if rng.random() < 0.9]
+        present = [
+            name
+            for name, begin in zip(names[:n_names], begins, strict=False)
+            if rng.random() < 0.9 and i >= begin
+        ]
         features: dict[str, object] = {
             name: (
                 float(rng.normal()) + level
@@ -90,8 +96,8 @@ def streams(draw: st.DrawFn) -> list[Event]:
                 offset=offset,
                 features=features,
                 model=keys[int(rng.integers(n_models))],
-                score=float(rng.random()) if rng.random() < 0.8 else float("nan"),
-                prediction=classes[int(rng.integers(len(classes)))],
+                score=float(rng.random()) if rng.random() < 0.8 and i >= begins[6] else np.nan,
+                prediction=classes[int(rng.integers(len(classes)))] if i >= begins[7] else None,
                 is_label=bool(rng.random() < 0.05),
                 ts=int(rng.integers(0, 1_000_000)),
             )
@@ -298,6 +304,145 @@ def test_features_past_the_bound_are_counted_and_said_once() -> None:
     assert [n.bound for n in said if isinstance(n, Notice)] == ["max_features"]
     assert fold.counters["n_refused_features"] == 20
     assert fold.catalog.monitor(0).features == names[:4]
+
+
+def test_a_feature_past_the_bound_is_said_however_the_events_are_split() -> None:
+    config = DetectionConfig(reference_events=20, bounds=BoundsConfig(max_features=2))
+    events = [
+        Event(i, dict.fromkeys(["a", *["b"] * (i >= 25), *["c"] * (i >= 60)], 1.0))
+        for i in range(120)
+    ]
+
+    for cuts in ([], [50], list(range(120))):
+        said = fold_in(Fold(config), events, cuts)
+        assert [(n.bound, n.offset) for n in said if isinstance(n, Notice)] == [
+            ("max_features", 60)
+        ]
+
+
+def test_a_version_whose_inputs_find_no_lanes_says_so() -> None:
+    config = DetectionConfig(reference_events=20, bounds=BoundsConfig(max_lanes=8))
+    fold = Fold(config)
+    features = dict.fromkeys("abc", 1.0)
+    first = [Event(i, features, score=i % 7 / 7) for i in range(40)]
+    second = [Event(100 + i, features, ModelKey("m", "2")) for i in range(10)]
+    quiet = fold.process(decoded(first))
+    said = fold.process(decoded(second))
+
+    assert quiet == []
+    assert [(n.bound, n.model_version, n.offset) for n in said if isinstance(n, Notice)] == [
+        ("max_lanes", "2", 100)
+    ]
+
+
+def test_that_models_give_way_is_said_once_and_counted() -> None:
+    bounds = BoundsConfig(max_models=2, min_idle_records=0)
+    fold = Fold(DetectionConfig(reference_events=20, bounds=bounds))
+    said: Said = []
+    for i in range(100):
+        said += fold.process(decoded([Event(i, model=ModelKey(f"m{i % 5}", "1"))]))
+
+    assert [(n.bound, n.offset) for n in said if isinstance(n, Notice)] == [("max_models", 2)]
+    assert fold.catalog.n_evicted == 98
+
+
+@pytest.mark.parametrize(
+    ("reference", "later"),
+    [
+        ([1.7e12, 1.7e12 + 1], 2.5e12),  # a spread within the rounding of its size
+        ([1e308], 1e307),  # beyond what is told apart: both are huge
+        ([0.1 + 0.2, 0.3], 0.4),
+    ],
+)
+def test_a_reference_with_hardly_any_spread_is_not_blind(
+    reference: list[float], later: float
+) -> None:
+    fold = Fold(DetectionConfig(reference_events=500))
+    quiet = fold.process(
+        decoded([Event(i, {"x": reference[i % len(reference)]}) for i in range(2_000)])
+    )
+    moved = fold.process(decoded([Event(2_000 + i, {"x": later}) for i in range(200)]))
+
+    assert quiet == []
+    assert bool(findings(moved, "feature:x")) == (later < 1e150)
+
+
+def test_few_classes_are_classes_whatever_the_bound() -> None:
+    bounds = BoundsConfig(max_classes=10)
+    fold = Fold(DetectionConfig(reference_events=200, bounds=bounds))
+    said = fold.process(decoded([Event(i, prediction=i % 15) for i in range(200)]))
+    monitor = fold.catalog.monitor(0)
+
+    assert [n.bound for n in said if isinstance(n, Notice)] == ["max_classes"]
+    assert [monitor.name(s) for s in monitor.signals] == [
+        *(f"class:{c}" for c in range(10)),
+        "class:__other__",
+    ]
+    assert monitor.signals[-1].scale.mean == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_numbers_are_no_classes_past_a_bound() -> None:
+    fold = Fold(DetectionConfig(reference_events=200))
+    said = fold.process(decoded([Event(i, prediction=i) for i in range(200)]))
+    monitor = fold.catalog.monitor(0)
+
+    assert said == []
+    assert [monitor.name(s) for s in monitor.signals] == ["prediction"]
+
+
+def test_outputs_that_begin_late_learn_their_reference_from_their_first_event() -> None:
+    fold = Fold(DetectionConfig(reference_events=200))
+    rng = np.random.default_rng(4)
+    fold.process(decoded([Event(i, {"x": float(rng.normal())}) for i in range(300)]))
+    outputs = [(float(rng.random()), int(rng.random() < 0.5)) for _ in range(1_200)]
+    quiet = fold.process(
+        decoded([Event(300 + i, score=s, prediction=p) for i, (s, p) in enumerate(outputs)])
+    )
+    moved = fold.process(decoded([Event(2_000 + i, score=3.0, prediction=1) for i in range(300)]))
+    monitor = fold.catalog.monitor(0)
+
+    assert findings(quiet, "score") == findings(quiet, "class:1") == []
+    assert {"score", "class:1"} <= {monitor.name(s) for s in monitor.signals}
+    assert findings(moved, "score")
+    assert findings(moved, "class:1")
+
+
+def test_late_events_are_counted_one_by_one_and_in_batches() -> None:
+    config = DetectionConfig(max_late_ms=100)
+    events = [Event(i, ts=ts) for i, ts in enumerate([1_000, 950, 899, 1_000, 2, 10**13, 900])]
+    whole, single = Fold(config), Fold(config)
+    whole.process(decoded(events))
+    fold_in(single, events, list(range(len(events))))
+
+    assert whole.counters["n_late"] == single.counters["n_late"] == 2
+
+
+def test_a_state_that_claims_absurd_sizes_or_counts_is_refused() -> None:
+    fold = Fold(SMALL)
+    events = [Event(i, {"x": 1.0}, score=float(i), prediction=i % 2) for i in range(10)]
+    fold.process(decoded(events))
+
+    def forged(name: str, old: bytes = b"", new: bytes = b"") -> dict[str, BankState]:
+        parts = {part: dict(state) for part, state in fold.snapshot().items()}
+        raw = parts["fold"][name].tobytes()
+        if old:
+            assert old in raw
+            parts["fold"][name] = np.frombuffer(raw.replace(old, new), np.uint8)
+        else:
+            parts["fold"][name] = np.full_like(parts["fold"][name], -1)
+        return parts
+
+    for parts in (
+        forged("document", b'"n_lanes":0', b'"n_lanes":17179869184'),
+        forged("document", b'"n_classes":2', b'"n_classes":1'),
+        forged("document", b'"features":["x"],"kinds"', b'"features":["x","x"],"kinds"'),
+        forged("numbers"),
+        forged("n_events"),
+        forged("cohort_n_kind"),
+        {name: state for name, state in fold.snapshot().items() if name != "adwin"},
+    ):
+        with pytest.raises(StateError):
+            Fold(SMALL, parts)
 
 
 def test_a_value_of_another_kind_is_counted_and_missing() -> None:

@@ -26,6 +26,8 @@ def finding(
     n_before: int = 1_000,
     n_after: int = 100,
     is_share: bool = False,
+    is_departure: bool = False,
+    admitted: int = 0,
 ) -> Finding:
     return Finding(
         detector=detector,
@@ -48,6 +50,8 @@ def finding(
         n_before=n_before,
         n_after=n_after,
         is_share=is_share,
+        is_departure=is_departure,
+        admitted=admitted,
     )
 
 
@@ -99,6 +103,44 @@ def test_a_mean_over_few_events_is_not_published(
         assert alert.effect in range(-10, 11)
     else:
         assert alert.effect == effect
+
+
+@pytest.mark.parametrize(
+    ("effect", "severity_", "told"),
+    [
+        (0.3, "medium", "rose (less than half a reference sd)"),
+        (-0.3, "medium", "fell (less than half a reference sd)"),
+        (0.55, "high", "rose (+1.00 reference sd)"),
+    ],
+)
+def test_severity_and_direction_are_those_of_the_effect_before_it_is_rounded(
+    effect: float, severity_: str, told: str
+) -> None:
+    alert = decide(policy(), finding(n_before=16, n_after=16, effect=effect))[0]
+
+    assert alert.severity == severity_
+    assert told in alert.message
+
+
+def test_a_model_that_gave_way_and_came_back_has_no_old_alerts() -> None:
+    first, again, new = decide(
+        policy(), finding(event=80), finding(event=90), finding(event=95, admitted=6_000)
+    )
+
+    assert (first.revision, again.revision, new.revision) == (1, 2, 1)
+    assert new.alert_id != first.alert_id
+
+
+@pytest.mark.parametrize(
+    ("signal", "subject"), [("feature:x", "x"), ("score", "score"), ("prediction", "prediction")]
+)
+def test_a_departure_from_a_constant_is_told_as_a_share(signal: str, subject: str) -> None:
+    departed = finding(signal=signal, is_share=True, is_departure=True)._replace(before=0.0)
+    alert = decide(policy(), departed._replace(after=0.3))[0]
+
+    assert alert.unit == "share"
+    assert f"the share of events whose {subject} departs from its constant" in alert.message
+    assert "from 0 % to 30 %" in alert.message
 
 
 def test_the_sentence_says_what_from_what_to_what_since_when() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -109,7 +110,8 @@ def test_an_alert_is_a_cloudevent_in_binary_mode() -> None:
     assert event.get_id() == f"{data.alert_id}.{data.revision}"
     assert event.get_type() == "io.driftsentry.drift.detected.v1"
     assert event.get_datacontenttype() == "application/json"
-    assert event.get_extension("sequence") == str(data.seq)
+    # The extension asks for strings that sort as their numbers do.
+    assert event.get_extension("sequence") == f"{data.seq:020}"
     time = event.get_time()
     assert time is not None
     assert time.timestamp() * 1000 == output.timestamp_ms
@@ -167,3 +169,25 @@ def test_metadata_of_a_newer_minor_is_read() -> None:
     text = orjson.dumps(orjson.loads(partition.metadata().dump()) | {"new": 1}).decode()
 
     assert isinstance(load_metadata(text), Metadata)
+
+
+@pytest.mark.parametrize("timestamp_ms", [-(10**15), -1, 2**53, 2**63 - 1])
+def test_no_record_timestamp_stops_the_worker(timestamp_ms: int) -> None:
+    partition = worker()
+    partition.process([Record(TP, 0, timestamp_ms, b"k", b"{}")])
+
+    (letter,) = partition.take_outputs()
+    assert re.fullmatch(rb"\d{4}-\d\d-\d\dT[\d:.]{12}Z", dict(letter.headers)["ce_time"])
+
+
+def test_a_header_holds_no_control_character() -> None:
+    stream = shifting_stream(1_500, seed=3, shift_at=700)
+    odd = [
+        r._replace(key=b"m\n0", value=r.value and r.value.replace(b'"m0"', b'"m\\n0"'))
+        for r in stream
+    ]
+    alerts = by_topic(process(worker(), odd))["alerts"]
+
+    assert alerts
+    assert alerts[0].key == b"m\n0"
+    assert dict(alerts[0].headers)["ce_subject"].startswith(b"m\\x0a0/1/")
