@@ -46,7 +46,7 @@ _NAMES: Final[dict[Role, tuple[str, ...]]] = {
         *("prediction_score", "prediction_probability", "model_score", "confidence", "scores"),
     ),
     "label": (
-        *("label", "target", "y_true", "actual", "actuals", "ground_truth", "truth", "y"),
+        *("label", "target", "y_true", "actual", "actuals", "ground_truth", "truth"),
         *("true_label", "label_true", "actual_label", "true_class", "class", "outcome"),
     ),
     "event_id": (

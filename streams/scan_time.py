@@ -17,21 +17,23 @@ _LEAST: Final[tuple[tuple[float, TimeUnit], ...]] = (
 )  # fmt: skip
 """From which size on a number is a moment of this unit: 1973 in each."""
 _MOST: Final = 1e19
+_NO_MOMENT: Final = -1
 _MS: Final[dict[TimeUnit, float]] = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 
 
 def time_unit(sample: Sequence[object]) -> TimeUnit | None:
-    """How a column of numbers or text writes its times; None if its values are none."""
-    if not sample:
-        return None
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in sample):
-        sizes = [float(value) for value in sample if isinstance(value, int | float)]
-        if not _LEAST[-1][0] <= min(sizes) <= max(sizes) < _MOST:
-            return None
+    """How a column of numbers or text writes its times; None if most of its values are none."""
+    sizes = [
+        value
+        for value in sample
+        if isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and _LEAST[-1][0] <= value < _MOST
+    ]
+    if 2 * len(sizes) > len(sample):
         return next(unit for least, unit in _LEAST if max(sizes) >= least)
-    if all(isinstance(value, str) and type(_of_text(value)) is int for value in sample):
-        return "text"
-    return None
+    n_texts = sum(isinstance(value, str) and type(_of_text(value)) is int for value in sample)
+    return "text" if 2 * n_texts > len(sample) else None
 
 
 def to_ms(value: object, unit: TimeUnit) -> object:
@@ -41,12 +43,15 @@ def to_ms(value: object, unit: TimeUnit) -> object:
     factor = _MS.get(unit)
     if factor is None or isinstance(value, bool) or not isinstance(value, int | float):
         return value
+    if value != value:  # noqa: PLR0124  NaN, as pandas writes what is missing
+        return None
     if not 0 <= value < _MOST:
-        return value if isinstance(value, int) else None
+        return _NO_MOMENT
     if isinstance(value, int):
-        return value * 1_000 if unit == "s" else value // round(1 / factor)
-    ms = int(value * factor)
-    return ms if ms <= MAX_TS_MS else None
+        ms = value * 1_000 if unit == "s" else value // round(1 / factor)
+    else:
+        ms = int(value * factor)
+    return ms if ms <= MAX_TS_MS else _NO_MOMENT
 
 
 def _of_text(text: str) -> object:

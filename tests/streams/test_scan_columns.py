@@ -16,7 +16,7 @@ from streams.scan_columns import (
     plan_columns,
     plan_lines,
 )
-from streams.scan_time import time_unit, to_ms
+from streams.scan_time import TimeUnit, time_unit, to_ms
 
 KIND_OF: dict[type, ColumnKind] = {str: "text", int: "number", float: "number", bool: "number"}
 
@@ -159,6 +159,7 @@ def test_what_is_no_time_is_not_taken_for_one(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [None, "soon", -5, float("nan"), float("inf"), 1e300, 10**30])
 def test_a_bad_time_among_good_ones_is_left_for_the_decoder_to_refuse(value: Any) -> None:
-    for unit in ("s", "ms", "us", "ns", "text"):
-        ms = to_ms(value, unit)  # type: ignore[arg-type]  # mypy widens the literals to str
+    units: list[TimeUnit] = ["s", "ms", "us", "ns", "text"]
+    for unit in units:
+        ms = to_ms(value, unit)
         assert type(ms) is not int or not 0 <= ms <= 253_402_300_799_999
