@@ -55,13 +55,6 @@ class RowSource(Protocol):
         ...
 
 
-class TextOptions(Protocol):
-    """How a text file is written; None: guess."""
-
-    delimiter: str | None
-    encoding: str
-
-
 def open_rows(
     path: Path, *, wanted: Format | None = None, delimiter: str | None = None, encoding: str
 ) -> RowSource:

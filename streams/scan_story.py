@@ -14,11 +14,11 @@ from streams.sentences import detector_name, model_name, number, percent
 
 GROUP_ROWS: Final = 1_000
 """Alerts that come within so many rows of the first are told together."""
-MAX_GROUPS: Final = 12
+MAX_GROUPS: Final = 8
 """Told on the terminal; the strongest are."""
 RESTLESS: Final = 10
 """A signal with so many alerts is told apart from those that moved once or twice."""
-MAX_LINES: Final = 5
+MAX_LINES: Final = 4
 """Of a group, likewise."""
 MAX_SIGNALS: Final = 15
 """In the table of signals, likewise."""

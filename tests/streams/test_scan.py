@@ -145,7 +145,6 @@ def test_native_events_are_taken_as_they_are(tmp_path: Path) -> None:
     assert sum(refused.n_rows for refused in scan.refused.values()) == len(outputs["dead"]) == 20
 
 
-NUMBER = st.one_of(st.integers(-5, 5), st.floats(-1e6, 1e6, width=32), st.none())
 COLUMN = st.sampled_from(["number", "integer", "boolean", "text"])
 
 

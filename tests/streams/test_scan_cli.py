@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -114,7 +115,10 @@ def test_refused_rows_and_times_that_step_back_are_said() -> None:
 
 
 def test_names_from_a_hostile_file_stay_text(tmp_path: Path) -> None:
-    table = {HOSTILE: TABLE["x"], "prediction": [HOSTILE] * 1_000 + ["no"] * 1_000}
+    table: dict[str, list[Any]] = {
+        HOSTILE: TABLE["x"],
+        "prediction": [HOSTILE] * 1_000 + ["no"] * 1_000,
+    }
     path = write_parquet(tmp_path / "t.parquet", table)
     result = run(str(path))
     assert result.exit_code == 0
@@ -148,7 +152,11 @@ def test_alerts_are_told_in_rows_and_shares(tmp_path: Path) -> None:
     n = 4_000
     gone = [None if i >= 2_500 else 1.0 + i % 3 for i in range(n)]
     fixed = [1.0 if i < 2_500 else 2.0 + i % 2 for i in range(n)]
-    table = {"gone": gone, "fixed": fixed, "prediction": [int(i >= 2_500) for i in range(n)]}
+    table: dict[str, list[Any]] = {
+        "gone": gone,
+        "fixed": fixed,
+        "prediction": [int(i >= 2_500) for i in range(n)],
+    }
     options = ScanOptions(wishes=Wishes({"time": "none"}))
     scan, _ = scanned(write_parquet(tmp_path / "t.parquet", table), options)
     said = {alert.said.signal: alert for alert in scan.alerts}
