@@ -17,6 +17,7 @@ from streams.scan import ScanOptions
 from streams.scan_columns import Wishes
 from streams.scan_report import MAX_PLACES, render_scan_report
 from streams.scan_story import group_lines, groups, move, sentence
+from streams.sentences import percent
 from tests.streams.scan_kit import scanned, shifting_table, write_csv, write_parquet
 from tests.streams.test_report import Page
 
@@ -167,3 +168,8 @@ def test_alerts_are_told_in_rows_and_shares(tmp_path: Path) -> None:
         assert "since about row 2," in text
         assert "offset" not in text
         assert sentence(alert, name_model=True) == f"t 1: {text}"
+
+
+def test_a_share_that_misses_zero_by_rounding_is_zero() -> None:
+    assert percent(5.42e-20) == percent(-5.42e-20) == "0 %"
+    assert percent(1.0 + 1e-12) == "100 %"
