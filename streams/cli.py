@@ -19,6 +19,7 @@ from streams.cli_options import (
     say_warnings,
     worker_options,
 )
+from streams.cli_scan import scan
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -52,6 +53,7 @@ def main(debug: bool) -> None:
     """Watch models in production: prediction events from Kafka to drift alerts."""
 
 
+main.add_command(scan)
 main.add_command(config)
 main.add_command(emit)
 main.add_command(alerts)

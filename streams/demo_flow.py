@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.alerts import DeadLetterData
+from streams.alert_book import AlertBook, SeenAlert
 from streams.config import Topics
-from streams.demo_alerts import AlertBook, SeenAlert
+from streams.demo_alerts import event_numbers
 from streams.traffic import ModelTraffic, bad_events, schedule
 from streams.traffic_producer import TrafficProducer, scheduled_event
 
@@ -92,7 +93,7 @@ class DemoFlow:
         self._history: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self.reasons: Counter[str] = Counter()
         """How many dead letters came, by reason code."""
-        self.book: Final = AlertBook(self._positions)
+        self.book: Final = AlertBook(event_numbers(self._positions))
         self._group = _consumer(bootstrap_servers, group)
         self._reader = self._reading(bootstrap_servers)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from streams.alert_book import SeenAlert
 from streams.census import MEANINGS
-from streams.demo_alerts import SeenAlert, Verdict, change_before, verdicts
+from streams.demo_alerts import Verdict, change_before, verdicts
 from streams.traffic import Change, ModelTraffic
 
 N_BAD_EVENTS = 4
@@ -94,17 +95,6 @@ def meaning(signal: str) -> str:
     if kind == "feature":
         return MEANINGS.get(of, "")
     return "the model's probability of being employed" if signal == "score" else ""
-
-
-def from_to(alert: SeenAlert) -> str:
-    """The means before and since the change; `?` where too few events stand behind one."""
-    means = alert.said.before, alert.said.after
-    # The mean of zeros in a sliding window may miss 0 by rounding.
-    negligible = 1e-9 * max(abs(mean or 0.0) for mean in means)
-    before, after = (
-        "?" if mean is None else f"{mean if abs(mean) > negligible else 0.0:.4g}" for mean in means
-    )
-    return f"{before} -> {after}"
 
 
 def change_lines(story: Story) -> list[str]:

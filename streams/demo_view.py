@@ -17,9 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.batch import F64
-from streams.demo_alerts import SeenAlert
+from streams.alert_book import SeenAlert, from_to
 from streams.demo_flow import Progress
-from streams.demo_story import from_to, meaning
+from streams.demo_story import meaning
 from streams.traffic import REFERENCE_EVENTS, ModelTraffic
 
 _BARS: Final = "▁▂▃▄▅▆▇█"

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from html import escape
-from importlib.resources import files
 from string import Template
 from typing import Final
 
 from schemas.config import PolicyConfig
-from schemas.reasons import EXPLANATIONS, Reason
-from streams.demo_alerts import SeenAlert, Verdict
-from streams.demo_story import N_BAD_EVENTS, NOT_DURABLE, Story, from_to, meaning
+from streams.alert_book import SeenAlert, from_to
+from streams.demo_alerts import Verdict
+from streams.demo_story import N_BAD_EVENTS, NOT_DURABLE, Story, meaning
 from streams.policy import SEVERITIES
-from streams.report_plots import BAND_SDS, WINDOW_EVENTS, ChangeMark, SignalPlot, signal_svg
+from streams.report_page import (
+    detector_names,
+    page,
+    reason_rows,
+    severity_cell,
+    table_rows,
+    template_text,
+    tiles,
+)
+from streams.report_plots import BAND_SDS, WINDOW_EVENTS, ChangeMark, plot_of_values, signal_svg
 from streams.traffic import REFERENCE_EVENTS, ModelTraffic
 
 MAX_PLOTS: Final = 24
 """Per model; the signals with the most severe alerts come first."""
 
-_DETECTOR_NAMES: Final = {"adwin": "ADWIN", "page_hinkley": "Page-Hinkley"}
-
 
 def render_report(story: Story) -> str:
     """The whole page. Whatever came out of an alert is escaped."""
-    page = Template(files("streams").joinpath("report.html").read_text(encoding="utf-8"))
-    return page.substitute(
+    body = Template(template_text("report.html")).substitute(
         started=escape(story.started),
         verdict=_verdict(story),
         tiles=_tiles(story),
@@ -33,7 +37,7 @@ def render_report(story: Story) -> str:
         models="".join(_model(story, model) for model in story.models),
         alerts=_alerts(story),
         n_alerts=f"{len(story.alerts):,}",
-        reasons=_rows(_reason(reason, n) for reason, n in sorted(story.reasons.items())),
+        reasons=reason_rows(story.reasons),
         window=f"{WINDOW_EVENTS}",
         band_sds=f"{BAND_SDS:g}",
         n_reference=f"{REFERENCE_EVENTS:,}",
@@ -42,19 +46,7 @@ def render_report(story: Story) -> str:
         n_bad=f"{N_BAD_EVENTS}",
         not_durable=escape(NOT_DURABLE),
     )
-
-
-def _rows(cells: Iterable[str]) -> str:
-    return "".join(f"<tr>{row}</tr>\n" for row in cells) or "<tr><td>none</td></tr>"
-
-
-def _reason(reason: str, n_events: int) -> str:
-    known = reason in set(Reason)
-    sentence = EXPLANATIONS[Reason(reason)].sentence if known else ""
-    return (
-        f"<td><code>{escape(reason)}</code></td><td>{escape(sentence)}</td>"
-        f'<td class="n">{n_events}</td>'
-    )
+    return page("driftsentry demo report", body)
 
 
 def _verdict(story: Story) -> str:
@@ -81,18 +73,11 @@ def _tiles(story: Story) -> str:
         (f"{n_changes - len(missed)} of {n_changes}", "changes noticed"),
         (f"{len(story.alerts):,}", "alerts"),
     ]
-    return "".join(
-        f'<div class="card tile"><b>{figure}</b><span class="soft small">{what}</span></div>'
-        for figure, what in figures
-    )
+    return tiles(figures)
 
 
 def _letter(letter: str, *, injected: bool) -> str:
     return f'<span class="letter{" injected" if injected else ""}">{letter}</span>'
-
-
-def _detectors(alert: SeenAlert) -> str:
-    return escape(", ".join(_DETECTOR_NAMES.get(name, name) for name in alert.detectors))
 
 
 def _changes(story: Story) -> str:
@@ -121,7 +106,7 @@ def _sighting(verdict: Verdict) -> str:
         return f'<b>{signal}</b> <span class="cross">not noticed</span>'
     return (
         f'<b>{signal}</b> <span class="tick">after {verdict.delay_events:,} events</span>'
-        f' <span class="soft small">{_detectors(verdict.alert)}</span>'
+        f' <span class="soft small">{detector_names(verdict.alert)}</span>'
     )
 
 
@@ -165,7 +150,7 @@ def _plot(model: ModelTraffic, name: str, alerts: list[SeenAlert], marks: list[C
     if values is None:
         return f'<figure class="card plot"><h3>{shown}</h3><p>Not a number: no plot.</p></figure>'
     svg = signal_svg(
-        SignalPlot(
+        plot_of_values(
             values, REFERENCE_EVENTS, marks, [a.model_event for a in alerts if a.model_event >= 0]
         )
     )
@@ -193,9 +178,8 @@ def _alerts(story: Story) -> str:
         )
         rows.append(
             f'<td class="n">{alert.number}</td>'
-            f'<td><span class="severity {said.severity}">{said.severity}</span></td>'
-            f'<td class="say">{escape(said.message)}</td>'
+            f'{severity_cell(said)}<td class="say">{escape(said.message)}</td>'
             f"<td>{_letter(letter, injected=injected) if letter else ''}</td>"
             f'<td class="n">{alert.n_updates or ""}</td>'
         )
-    return _rows(rows)
+    return table_rows(rows)

@@ -55,15 +55,40 @@ class ChangeMark(NamedTuple):
 
 
 class SignalPlot(NamedTuple):
-    """What is drawn of one signal."""
+    """What is drawn of one signal, over events 0 to `n_events`."""
 
-    values: F64
-    """(n,) its value in each event of the model; NaN where it is missing."""
-    n_reference: int
-    """How many first events are the reference."""
+    n_events: int
+    at: F64
+    """(m,) the middle event of each window."""
+    means: F64
+    """(m,) the signal's mean over each window; NaN where it is missing."""
+    band: tuple[float, float] | None
+    """Between which values the means stay while nothing changes; None where that is unknown."""
     changes: Sequence[ChangeMark]
     alert_events: Sequence[int]
     """The events that triggered alerts."""
+
+
+def plot_of_values(
+    values: F64, n_reference: int, changes: Sequence[ChangeMark], alert_events: Sequence[int]
+) -> SignalPlot:
+    """The plot of a signal whose (n,) values are all at hand; NaN where one is missing.
+
+    The first `n_reference` events are the reference.
+    """
+    reference = values[:n_reference]
+    reference = reference[~np.isnan(reference)]
+    band = None
+    if len(reference):
+        band = band_around(float(reference.mean()), float(reference.std()), WINDOW_EVENTS)
+    at, means = _window_means(values)
+    return SignalPlot(len(values), at, means, band, changes, alert_events)
+
+
+def band_around(mean: float, sd: float, n_events: float) -> tuple[float, float]:
+    """Where means over `n_events` events stay: the mean, give or take `BAND_SDS` of their sd."""
+    reach = BAND_SDS * sd / n_events**0.5
+    return mean - reach, mean + reach
 
 
 def signal_svg(plot: SignalPlot) -> str:
@@ -85,15 +110,10 @@ def signal_svg(plot: SignalPlot) -> str:
 
 
 def _draw(axes: Axes, plot: SignalPlot) -> None:
-    n = len(plot.values)
-    reference = plot.values[: plot.n_reference]
-    reference = reference[~np.isnan(reference)]
-    if len(reference):
-        centre = float(reference.mean())
-        reach = BAND_SDS * float(reference.std()) / WINDOW_EVENTS**0.5
-        axes.axhspan(centre - reach, centre + reach, color=_BAND, linewidth=0)
-    at, means = _window_means(plot.values)
-    axes.plot(at, means, color=_LINE, linewidth=1.4, solid_joinstyle="round")
+    n = plot.n_events
+    if plot.band is not None:
+        axes.axhspan(*plot.band, color=_BAND, linewidth=0)
+    axes.plot(plot.at, plot.means, color=_LINE, linewidth=1.4, solid_joinstyle="round")
     for change in plot.changes:
         if change.event >= n:
             continue

@@ -7,6 +7,11 @@ from schemas.findings import Finding, Notice
 _DETECTOR_NAMES = {"adwin": "ADWIN", "page_hinkley": "Page-Hinkley"}
 
 
+def detector_name(name: str) -> str:
+    """The name people know a detector by."""
+    return _DETECTOR_NAMES.get(name, name)
+
+
 def number(x: float) -> str:
     """Four significant digits: enough to see a move, short enough to read.
 
@@ -17,7 +22,7 @@ def number(x: float) -> str:
 
 def percent(share: float) -> str:
     """A share as a percentage; a mean over a window may miss 0 and 1 by rounding."""
-    return f"{100 * min(max(share, 0.0), 1.0):.3g} %"
+    return f"{100 * min(share, 1.0) if share >= 1e-9 else 0.0:.3g} %"
 
 
 def model_name(model_id: str, model_version: str, shard: int) -> str:
@@ -51,7 +56,7 @@ def drift_sentence(
     return (
         f"{model}: {subject} {verb}{start}{end} ({size}) since about offset "
         f"{finding.change_offset}, found by "
-        f"{_DETECTOR_NAMES.get(finding.detector, finding.detector)} at offset {finding.offset}."
+        f"{detector_name(finding.detector)} at offset {finding.offset}."
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from detectors.base import BankState
 from detectors.fold import Fold, algorithm_versions
 from schemas.alerts import AlertData, DeadLetterData
-from schemas.batch import Decoded
+from schemas.batch import Decoded, Decoding
 from schemas.config import DetectionConfig
 from schemas.decode import decode_records
 from schemas.limits import DecodeLimits
@@ -151,14 +151,7 @@ class PartitionWorker:
 
     def _process(self, records: Sequence[Record]) -> None:
         self._reach(records[0].offset)
-        config = self.detection.config
-        events, rejects = decode_records(
-            self.tp,
-            records,
-            DecodeLimits.of(config),
-            self.detection.source_key,
-            frozenset(config.model) if config.models == "listed" else None,
-        )
+        events, rejects = self.decode(records)
         for reject in rejects:
             self._dead_letter(reject)
         said = self.fold.process(events)
@@ -169,6 +162,17 @@ class PartitionWorker:
                 self.outbox.append(alert_output(self.topics.alerts, alert, record_time_ms))
         self.n_records += len(records)
         self.next_offset = records[-1].offset + 1
+
+    def decode(self, records: Sequence[Record]) -> Decoding:
+        """What is to be folded of these records, and what is refused of them."""
+        config = self.detection.config
+        return decode_records(
+            self.tp,
+            records,
+            DecodeLimits.of(config),
+            self.detection.source_key,
+            frozenset(config.model) if config.models == "listed" else None,
+        )
 
     def _reach(self, offset: int) -> None:
         """Do what is to be done before the record at `offset` is folded."""

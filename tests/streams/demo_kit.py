@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cache
 
 from schemas.alerts import AlertData
+from streams.alert_book import AlertBook, SeenAlert
 from streams.census import read_sample
-from streams.demo_alerts import AlertBook, SeenAlert
+from streams.demo_alerts import event_numbers
 from streams.demo_story import Story
 from streams.traffic import ModelTraffic, census_traffic
 
@@ -66,7 +67,7 @@ def record(said: AlertData) -> bytes:
 
 def whole_story(*more: AlertData) -> Story:
     """A run in which every change was seen on every expected signal after 30 events."""
-    book = AlertBook(positions())
+    book = AlertBook(event_numbers(positions()))
     for model in MODELS:
         for change in model.changes:
             for signal in change.expected:

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from streams.demo_alerts import AlertBook, SeenAlert, change_before, verdicts
+from streams.alert_book import AlertBook, SeenAlert, from_to
+from streams.demo_alerts import change_before, event_numbers, verdicts
 from streams.demo_flow import Progress
-from streams.demo_story import Story, from_to, meaning, summary_lines
+from streams.demo_story import Story, meaning, summary_lines
 from streams.demo_view import LiveView, PlainView, spark_line, window_means
 from streams.traffic import ModelTraffic
 from tests.streams.demo_kit import MODELS, alert_data, positions, record, whole_story
@@ -20,7 +21,7 @@ CENSUS, APP, CONTROL = MODELS
 
 
 def test_an_alert_gathers_its_updates_and_repeats_count_once() -> None:
-    book = AlertBook(positions())
+    book = AlertBook(event_numbers(positions()))
     first = alert_data(CENSUS, "feature:RELP", 7_810, after=None, effect=3.0)
     new = book.add(record(first))
     assert new is not None
@@ -49,7 +50,7 @@ def test_an_alert_gathers_its_updates_and_repeats_count_once() -> None:
 def test_the_update_that_sees_the_move_more_clearly_is_shown(
     effect: float, after: float | None, taken: bool
 ) -> None:
-    book = AlertBook(positions())
+    book = AlertBook(event_numbers(positions()))
     first = alert_data(CENSUS, "feature:MAR", 7_860, effect=0.4)
     book.add(record(first))
     update = first.model_copy(update={"revision": 2, "effect": effect, "after": after})
@@ -59,7 +60,7 @@ def test_the_update_that_sees_the_move_more_clearly_is_shown(
 
 
 def test_offsets_of_other_models_lead_to_the_next_event_of_the_alerts_model() -> None:
-    book = AlertBook({(0, 5): (APP.model_id, 9), (0, 6): (CENSUS.model_id, 3)})
+    book = AlertBook(event_numbers({(0, 5): (APP.model_id, 9), (0, 6): (CENSUS.model_id, 3)}))
     said = alert_data(CENSUS, "score", 0).model_copy(
         update={"partition": 0, "trigger_offset": 6, "change_offset": 5}
     )
@@ -73,7 +74,7 @@ def test_offsets_of_other_models_lead_to_the_next_event_of_the_alerts_model() ->
 
 
 def seen(model: ModelTraffic, signal: str, event: int) -> SeenAlert:
-    alert = AlertBook(positions()).add(record(alert_data(model, signal, event)))
+    alert = AlertBook(event_numbers(positions())).add(record(alert_data(model, signal, event)))
     assert alert is not None
     return alert
 
@@ -150,7 +151,7 @@ def test_moves_are_short_to_read() -> None:
     ):
         said = alert_data(CENSUS, "score", 8_000, after=after)
         said = said.model_copy(update={"before": before})
-        alert = AlertBook(positions()).add(record(said))
+        alert = AlertBook(event_numbers(positions())).add(record(said))
         assert alert is not None
         assert from_to(alert) == text
 
@@ -175,7 +176,7 @@ PROGRESS = Progress(
 def test_the_plain_view_prints_alerts_whole_and_never_reads_them_as_markup() -> None:
     console = Console(width=80, file=io.StringIO(), record=True)
     said = alert_data(CENSUS, "score", 8_000).model_copy(update={"message": "[red]x[/] " * 30})
-    alert = AlertBook(positions()).add(record(said))
+    alert = AlertBook(event_numbers(positions())).add(record(said))
     assert alert is not None
     with PlainView(console) as view:
         view.show(PROGRESS, [alert])

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from streams.report import MAX_PLOTS, render_report
-from streams.report_plots import ChangeMark, SignalPlot, signal_svg
+from streams.report_plots import ChangeMark, plot_of_values, signal_svg
 from tests.streams.demo_kit import MODELS, alert_data, whole_story
 
 CENSUS, APP, CONTROL = MODELS
@@ -118,7 +118,7 @@ def test_a_plot_bears_missing_constant_and_few_values() -> None:
         np.array([1.0]),
         np.where(np.arange(1_000) < 500, np.nan, 1.0),
     ):
-        svg = signal_svg(SignalPlot(values, 200, marks, [0, 0]))
+        svg = signal_svg(plot_of_values(values, 200, marks, [0, 0]))
         page = Page(svg)
         assert page.count["svg"] == 1
         assert ">A</text>" in svg

@@ -1,0 +1,222 @@
+"""The fold over a file: what a worker would say of a topic with these events, without a topic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from schemas.alerts import DeadLetterData
+from schemas.batch import Decoding, ModelKey
+from schemas.config import DetectionConfig
+from schemas.records import Record
+from streams.alert_book import AlertBook, SeenAlert
+from streams.lineage import Lineage
+from streams.scan_columns import Plan, ScanError, Wishes, plan_columns
+from streams.scan_events import TP, EventMaker
+from streams.scan_files import Format, RowSource, model_name, open_rows, readable
+from streams.scan_series import Series
+from streams.worker import Detection, OutputTopics, PartitionWorker
+
+MIN_REFERENCE: Final = 20
+N_EXAMPLES: Final = 5
+"""Refused rows that are named, of each reason."""
+
+_TOPICS: Final = OutputTopics("alerts", "dead-letter", "journal")
+_UNREADABLE: Final = "unreadable_row"
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """What is wanted of a scan; None: a good guess."""
+
+    wishes: Wishes = field(default_factory=Wishes)
+    model: str | None = None
+    version: str = "1"
+    n_reference: int | None = None
+    sort: bool = False
+    format: Format | None = None
+    delimiter: str | None = None
+    encoding: str = "utf-8"
+    detection: DetectionConfig | None = None
+    """None: the defaults, with a shorter reference for a short file."""
+
+
+@dataclass(slots=True)
+class Refused:
+    """The rows refused for one reason."""
+
+    n_rows: int = 0
+    detail: str = ""
+    """Of the first: which field, and what to do."""
+    examples: list[int] = field(default_factory=list)
+    """The numbers of the first few."""
+
+
+@dataclass(slots=True)
+class Scan:
+    """One scan: what is known before it, and what came out."""
+
+    path: Path
+    plan: Plan
+    model: str
+    version: str
+    detection: DetectionConfig
+    n_rows: int
+    is_events: bool
+    """Whether the file holds driftsentry's own events."""
+    is_sorted: bool
+    notes: list[str]
+    series: Series
+    book: AlertBook
+    refused: dict[str, Refused] = field(default_factory=dict)
+    n_signals: int = 0
+    """How many signals were watched."""
+    n_folded: int = 0
+    n_labels: int = 0
+    n_backward: int = 0
+    first_backward_row: int = -1
+    seconds: float = 0.0
+
+    @property
+    def alerts(self) -> list[SeenAlert]:
+        """In the order of the rows at which they came."""
+        return self.book.alerts
+
+    @property
+    def models(self) -> list[ModelKey]:
+        """The models of the file, in order of appearance."""
+        return list(self.series.n_events)
+
+    def refuse(self, reason: str, row: int, detail: str) -> None:
+        """Count a refused row."""
+        refused = self.refused.setdefault(reason, Refused(detail=detail))
+        refused.n_rows += 1
+        if len(refused.examples) < N_EXAMPLES:
+            refused.examples.append(row)
+
+
+class _FileWorker(PartitionWorker):
+    """The worker of a file; the series see what it folds."""
+
+    series: Series
+
+    def decode(self, records: Sequence[Record]) -> Decoding:
+        """As ever."""
+        decoding = super().decode(records)
+        self.series.take(decoding.events)
+        return decoding
+
+
+def open_scan(path: Path, options: ScanOptions) -> tuple[Scan, RowSource]:
+    """Look at the file and decide what is what. Raises `ScanError`."""
+    source = open_rows(
+        path, wanted=options.format, delimiter=options.delimiter, encoding=options.encoding
+    )
+    plan = (
+        Plan({}, frozenset(), None, (), frozenset(), {}, as_events=True)
+        if source.is_events
+        else plan_columns(source.profiles, options.wishes)
+    )
+    if options.sort and plan.unit is None and not source.is_events:
+        raise ScanError("--sort needs a time: name its column with --time")
+    detection = _detection(options, plan, source)
+    scan = Scan(
+        path=path,
+        plan=plan,
+        model=options.model or model_name(path),
+        version=options.version,
+        detection=detection,
+        n_rows=source.n_rows,
+        is_events=source.is_events,
+        is_sorted=options.sort,
+        notes=source.notes,
+        series=Series(source.n_rows, detection.reference_events),
+        book=AlertBook(lambda _said, offset: offset),
+    )
+    for row, detail in source.unreadable:
+        scan.refuse(_UNREADABLE, row, detail)
+    return scan, source
+
+
+def run_scan(
+    scan: Scan,
+    source: RowSource,
+    *,
+    on_progress: Callable[[int], None] = lambda _n_rows: None,
+    on_alert: Callable[[bytes], None] = lambda _value: None,
+    lineage: Lineage | None = None,
+) -> None:
+    """Fold the whole file into `scan`. Raises `ScanError` where it cannot be read on.
+
+    `on_alert` gets every alert record as it would stand on the topic. `lineage` is part of the
+    alerts' identity; None: that of the file.
+    """
+    began_s = time.monotonic()
+    maker = EventMaker(scan.plan, scan.model, scan.version)
+    detection = Detection(scan.detection, None)
+    worker = _FileWorker(TP, lineage or lineage_of(scan), detection, 0, _TOPICS)
+    worker.series = scan.series
+    with readable(scan.path):
+        for records in _in_order(source, maker, is_sorted=scan.is_sorted):
+            worker.process(records)
+            for output in worker.take_outputs():
+                if output.topic == _TOPICS.alerts:
+                    on_alert(output.value)
+                    scan.book.add(output.value)
+                else:
+                    letter = DeadLetterData.model_validate_json(output.value)
+                    scan.refuse(letter.reason, letter.offset, _of_file(letter.detail, scan.plan))
+            on_progress(worker.next_offset)
+    counters = worker.fold.counters
+    scan.n_folded, scan.n_labels = counters["n_events"], counters["n_labels"]
+    scan.n_signals = sum(
+        sum(signal.lane >= 0 for signal in monitor.signals)
+        for monitor in worker.fold.catalog.slots
+        if monitor is not None
+    )
+    scan.n_backward, scan.first_backward_row = maker.n_backward, maker.first_backward_row
+    scan.seconds = time.monotonic() - began_s
+
+
+def lineage_of(scan: Scan) -> Lineage:
+    """What stands for the topic in the identity of alerts: the file's name without endings.
+
+    The same rows give the same alerts with the same identities, as CSV and as Parquet.
+    """
+    return Lineage(
+        deployment=scan.detection.deployment,
+        topic_id=f"file:{model_name(scan.path)}",
+        partition=TP.partition,
+        start_offset=0,
+    )
+
+
+def _of_file(detail: str, plan: Plan) -> str:
+    """What is wrong with a row, with the file's names where an event has its own."""
+    for role, name in plan.roles.items():
+        detail = detail.replace(f"`{'ts' if role == 'time' else role}`", f"`{name}`")
+    return detail
+
+
+def _in_order(source: RowSource, maker: EventMaker, *, is_sorted: bool) -> Iterator[list[Record]]:
+    if not is_sorted:
+        yield from source.records(maker)
+        return
+    everything = [record for records in source.records(maker) for record in records]
+    everything.sort(key=lambda record: record.timestamp_ms)
+    yield [record._replace(offset=row) for row, record in enumerate(everything)]
+
+
+def _detection(options: ScanOptions, plan: Plan, source: RowSource) -> DetectionConfig:
+    detection = options.detection or DetectionConfig()
+    n_reference = options.n_reference
+    if n_reference is None and options.detection is None and not source.is_events:
+        one_model = "model_id" not in plan.roles and "model_version" not in plan.roles
+        if one_model and source.n_rows < 4 * detection.reference_events:
+            n_reference = max(source.n_rows // 4, MIN_REFERENCE)
+    if n_reference is None:
+        return detection
+    return detection.model_copy(update={"reference_events": n_reference})

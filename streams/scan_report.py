@@ -1,0 +1,171 @@
+"""The HTML report of a scan: what moved, when, by how much, drawn over the rows of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from math import isnan
+from string import Template
+from typing import Final
+
+from streams.alert_book import SeenAlert
+from streams.policy import SEVERITIES
+from streams.report_page import page, severity_cell, table_rows, template_text, tiles
+from streams.report_plots import BAND_SDS, ChangeMark, SignalPlot, band_around, signal_svg
+from streams.scan import Scan
+from streams.scan_story import (
+    Group,
+    Signal,
+    by_signal,
+    groups,
+    move,
+    opening_lines,
+    quiet_lines,
+    sentence,
+    size,
+    strongest,
+)
+
+MAX_PLOTS: Final = 24
+"""Of all models together; the signals with the largest moves come first."""
+MAX_PLACES: Final = 8
+"""Places that get a letter: more would hide the plots."""
+MAX_ROWS: Final = 2_000
+"""Of the table of alerts; the strongest are kept."""
+_PLACE_SIGNALS: Final = 8
+
+
+def render_scan_report(scan: Scan) -> str:
+    """The whole page. Whatever came out of the file is escaped."""
+    places = strongest(groups(scan.alerts), MAX_PLACES)
+    letters = {id(group): chr(ord("A") + i) for i, group in enumerate(places)}
+    marks = [ChangeMark(letters[id(g)], g.since_row, injected=False) for g in places]
+    of_signal = by_signal(scan.alerts)
+    n_refused = sum(refused.n_rows for refused in scan.refused.values())
+    kept = sorted(scan.alerts, key=lambda alert: -size(alert))[:MAX_ROWS]
+    kept.sort(key=lambda alert: alert.number)
+    severities = ", ".join(f"{name} from {least:g}" for least, name in reversed(SEVERITIES))
+    body = Template(template_text("scan_report.html")).substitute(
+        name=escape(scan.path.name),
+        verdict=_verdict(scan, len(of_signal)),
+        tiles=tiles(
+            [
+                (f"{scan.n_rows:,}", "rows"),
+                (f"{len(of_signal):,} of {scan.n_signals:,}", "signals moved"),
+                (f"{len(scan.alerts):,}", "alerts"),
+                (f"{n_refused:,}", "rows refused"),
+                (f"{scan.seconds:.1f} s", "to scan"),
+            ]
+        ),
+        places=_places(scan, places, letters),
+        plots=_plots(scan, of_signal, marks),
+        width=f"{scan.series.width:,}",
+        n_alerts=f"{len(scan.alerts):,}",
+        left_out=(
+            f"<p>The {MAX_ROWS:,} strongest of them.</p>" if len(kept) < len(scan.alerts) else ""
+        ),
+        alerts=table_rows(_alert(scan, alert) for alert in kept),
+        refused=table_rows(
+            f"<td><code>{escape(reason)}</code></td><td>{escape(refused.detail)}</td>"
+            f"<td>{', '.join(f'{row:,}' for row in refused.examples)}</td>"
+            f'<td class="n">{refused.n_rows:,}</td>'
+            for reason, refused in sorted(scan.refused.items())
+        ),
+        opening=escape("\n".join(opening_lines(scan))),
+        n_reference=f"{scan.detection.reference_events:,}",
+        band_sds=f"{BAND_SDS:g}",
+        cooldown=f"{scan.detection.policy.cooldown_events:,}",
+        severities=severities,
+    )
+    return page(f"driftsentry scan of {scan.path.name}", body)
+
+
+def _verdict(scan: Scan, n_moved: int) -> str:
+    quiet = " ".join(quiet_lines(scan))
+    if n_moved:
+        worst = max(next(iter(by_signal(scan.alerts).values())), key=size)
+        text = f"Most of all: {sentence(worst, name_model=len(scan.models) > 1)} {quiet}"
+        return (
+            '<div class="card verdict bad"><b class="cross">Something moved.</b> '
+            f"{escape(text)}</div>"
+        )
+    return (
+        '<div class="card verdict"><b class="tick">No alert.</b> Nothing moved away from the '
+        f"reference. {escape(quiet)}</div>"
+    )
+
+
+def _places(scan: Scan, places: Sequence[Group], letters: Mapping[int, str]) -> str:
+    items = []
+    name_model = len(scan.models) > 1
+    for group in places:
+        moved: dict[str, SeenAlert] = {}
+        for alert in group.alerts:
+            said = alert.said
+            name = said.signal.removeprefix("feature:")
+            moved.setdefault(f"{said.model_id} {name}" if name_model else name, alert)
+        shown = list(moved.items())[:_PLACE_SIGNALS]
+        signals = "".join(
+            f"<li><b>{escape(name)}</b> {escape(move(alert))}</li>" for name, alert in shown
+        )
+        more = len(moved) - len(shown)
+        signals += f"<li>and {more} more</li>" if more else ""
+        items.append(
+            f'<li class="card change"><span class="letter">{letters[id(group)]}</span>'
+            f"<div><b>Since about row {group.since_row:,}</b>"
+            f'<div class="soft small">{len(group.alerts)} alerts, the first at row '
+            f"{group.first_row:,}</div><ul>{signals}</ul></div></li>\n"
+        )
+    return "".join(items) or "<li>Nowhere.</li>"
+
+
+def _plots(
+    scan: Scan, of_signal: Mapping[Signal, list[SeenAlert]], marks: Sequence[ChangeMark]
+) -> str:
+    plots = [_plot(scan, key, alerts, marks) for key, alerts in list(of_signal.items())[:MAX_PLOTS]]
+    left_out = len(of_signal) - len(plots)
+    more = f"<p>{left_out} further signals have alerts; the table has them.</p>" if left_out else ""
+    return f'<div class="grid">{"".join(plots)}</div>{more}' if plots else "<p>None.</p>"
+
+
+def _plot(scan: Scan, key: Signal, alerts: Sequence[SeenAlert], marks: Sequence[ChangeMark]) -> str:
+    model, signal = key
+    shown = escape(signal.removeprefix("feature:"))
+    of_model = escape(f"{model.model_id} {model.model_version}") if len(scan.models) > 1 else ""
+    worst = max(alerts, key=size)
+    n = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''}"
+    curve = scan.series.curve(model, signal)
+    drawing = "<p>No plot.</p>"
+    if curve is not None:
+        band = None
+        if curve.rows_per_point and not isnan(curve.reference_mean):
+            band = band_around(curve.reference_mean, curve.reference_sd, curve.rows_per_point)
+        rows = [row for alert in alerts for row in alert.trigger_events]
+        svg = signal_svg(SignalPlot(scan.n_rows, curve.at, curve.means, band, marks, rows))
+        label = escape(f"{signal} over the rows of the file, with {n}", quote=True)
+        drawing = f'<div role="img" aria-label="{label}">{svg}</div>'
+    return (
+        f'<figure class="card plot"><h3>{shown} <span class="soft small">{of_model}</span></h3>'
+        f'<div class="small soft">{escape(_meaning(signal))}{n}, the largest move '
+        f"{escape(move(worst))}</div>{drawing}</figure>\n"
+    )
+
+
+def _meaning(signal: str) -> str:
+    """What a signal is, for those who have not read of signals."""
+    kind, _, name = signal.partition(":")
+    return {
+        "missing": f"share of rows without {name}; ",
+        "class": f"share of rows predicted {name}; ",
+        "score": "mean score; ",
+        "prediction": "mean prediction; ",
+        "bound": "a limit was reached; ",
+    }.get(kind, "")
+
+
+def _alert(scan: Scan, alert: SeenAlert) -> str:
+    text = sentence(alert, name_model=len(scan.models) > 1)
+    return (
+        f'<td class="n">{alert.said.opened_offset:,}</td>{severity_cell(alert.said)}'
+        f'<td class="say">{escape(text)}</td><td class="n">{alert.n_updates or ""}</td>'
+    )

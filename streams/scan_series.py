@@ -1,0 +1,154 @@
+"""What every signal did over the file: means over equal stretches of rows, in bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from schemas.batch import F64, I64, Decoded, ModelKey, PredictionKind, ValueKind
+
+N_STRETCHES: Final = 240
+"""About as many points as a plot has room for."""
+MIN_STRETCH_ROWS: Final = 20
+"""A mean over fewer rows says too much about one of them."""
+MAX_MODELS: Final = 20
+"""Further models are folded as well, and not drawn."""
+
+MAX_CURVES: Final = 10_000
+"""Of all models together: some 40 MB."""
+
+
+class Curve(NamedTuple):
+    """One signal over the file."""
+
+    at: F64
+    """(m,) the middle row of each stretch."""
+    means: F64
+    """(m,) its mean there; NaN where there was no value."""
+    reference_mean: float
+    """Over the model's reference; NaN where that had no value."""
+    reference_sd: float
+    rows_per_point: float
+    """How many rows with a value stand behind a point, on average."""
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Sum and number of values, per stretch and over the reference."""
+
+    total: F64
+    n: F64
+    reference: F64 = field(default_factory=lambda: np.zeros(3))
+    """Number, sum and sum of squares over the reference."""
+
+
+class Series:
+    """The curves of all signals of a file of `n_rows`, model by model.
+
+    The first `n_reference` predictions of a model are its reference.
+    """
+
+    def __init__(self, n_rows: int, n_reference: int) -> None:
+        self.n_reference = n_reference
+        self.width = max(-(-n_rows // N_STRETCHES), MIN_STRETCH_ROWS)
+        """Rows of a stretch."""
+        self.n_stretches = -(-n_rows // self.width)
+        self.n_events: dict[ModelKey, int] = {}
+        """How many predictions each model had."""
+        self._sums: dict[tuple[ModelKey, str], _Sums] = {}
+        self._n_of: dict[ModelKey, F64] = {}
+
+    def take(self, events: Decoded) -> None:
+        """Take in decoded events, as they are folded."""
+        for code, model in enumerate(events.models):
+            rows = np.flatnonzero((events.model == code) & ~events.is_label)
+            if not len(rows):
+                continue
+            before = self.n_events.get(model, 0)
+            self.n_events[model] = before + len(rows)
+            if model not in self._n_of and len(self._n_of) >= MAX_MODELS:
+                continue
+            n_reference = min(max(self.n_reference - before, 0), len(rows))
+            for shape, names in enumerate(events.shapes):
+                of_shape = events.shape[rows] == shape
+                n_of_reference = int(np.count_nonzero(of_shape[:n_reference]))
+                self._features(events, model, rows[of_shape], names, n_of_reference)
+            self._outputs(events, model, rows, n_reference)
+
+    def curve(self, model: ModelKey, signal: str) -> Curve | None:
+        """What a signal did; None where nothing is known of it."""
+        kind, _, name = signal.partition(":")
+        n_of = self._n_of.get(model)
+        sums = self._sums.get((model, f"present:{name}" if kind == "missing" else signal))
+        if n_of is None or sums is None:
+            return None
+        n, total, reference = sums.n, sums.total, sums.reference
+        if kind in {"missing", "class"}:
+            # A share of all the model's events.
+            n_reference = float(min(self.n_events[model], self.n_reference))
+            share = reference[1] if kind == "class" else n_reference - reference[1]
+            n, total = n_of, total if kind == "class" else n_of - total
+            reference = np.array([n_reference, share, share])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = total / n
+            mean = float(reference[1] / reference[0])
+            variance = float(reference[2] / reference[0]) - mean * mean
+        known = n[n > 0]
+        at: F64 = (np.arange(self.n_stretches, dtype=np.float64) + 0.5) * self.width
+        return Curve(
+            at, means, mean, max(variance, 0.0) ** 0.5, float(known.mean()) if len(known) else 0.0
+        )
+
+    def _features(
+        self, events: Decoded, model: ModelKey, rows: I64, names: tuple[str, ...], n_reference: int
+    ) -> None:
+        if not len(rows) or not names:
+            return
+        at = events.value_ptr[rows][:, None] + np.arange(len(names))
+        value, kind = events.value[at], events.kind[at]
+        present = (kind != ValueKind.NULL) & (kind != ValueKind.INVALID)
+        for j, name in enumerate(names):
+            self._add(model, f"feature:{name}", events.offset[rows], value[:, j], n_reference)
+            self._add(
+                model,
+                f"present:{name}",
+                events.offset[rows],
+                np.where(present[:, j], 1.0, np.nan),
+                n_reference,
+            )
+
+    def _outputs(self, events: Decoded, model: ModelKey, rows: I64, n_reference: int) -> None:
+        offset = events.offset[rows]
+        n_of = self._n_of.setdefault(model, np.zeros(self.n_stretches))
+        n_of += np.bincount(offset // self.width, minlength=self.n_stretches)
+        self._add(model, "score", offset, events.score[rows], n_reference)
+        self._add(model, "prediction", offset, events.prediction[rows], n_reference)
+        if not np.any(events.prediction_kind[rows] != PredictionKind.ABSENT):
+            return
+        classes = events.predicted_class[rows]
+        # A model that predicts whole numbers of many values has no classes to draw.
+        for code in np.unique(classes[classes >= 0])[:64].tolist():
+            is_class = np.where(classes == code, 1.0, np.nan)
+            self._add(model, f"class:{events.classes[code]}", offset, is_class, n_reference)
+
+    def _add(self, model: ModelKey, signal: str, offset: I64, value: F64, n_reference: int) -> None:
+        """Add values in the order of the file; NaN is none."""
+        known = ~np.isnan(value)
+        if not known.any():
+            return
+        sums = self._sums.get((model, signal))
+        if sums is None:
+            if len(self._sums) >= MAX_CURVES:
+                return
+            sums = _Sums(np.zeros(self.n_stretches), np.zeros(self.n_stretches))
+            self._sums[model, signal] = sums
+        first = int(offset[0]) // self.width
+        stretch = offset[known] // self.width - first
+        n = np.bincount(stretch)
+        sums.n[first : first + len(n)] += n
+        sums.total[first : first + len(n)] += np.bincount(stretch, value[known])
+        learned = value[:n_reference][known[:n_reference]]
+        if len(learned):
+            sums.reference += (len(learned), learned.sum(), (learned * learned).sum())
