@@ -19,6 +19,7 @@ from streams.cli_options import (
     say_warnings,
     worker_options,
 )
+from streams.cli_verify import verify
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -55,6 +56,7 @@ def main(debug: bool) -> None:
 main.add_command(config)
 main.add_command(emit)
 main.add_command(alerts)
+main.add_command(verify)
 
 
 @main.command()
