@@ -1,4 +1,4 @@
-"""What stands on the output topics, kept small: 60 bytes a record, whatever its size. Pure: no I/O.
+"""What stands on the output topics, kept small: 64 bytes a record, whatever its size. Pure: no I/O.
 
 A record is remembered by its number, digests of its name and content, its times and its place, so
 that millions of alerts can be compared with the fold; whoever wants to see one reads it again.
@@ -133,6 +133,9 @@ class _Columns:
             column.append(value)
         self._content += content_digest(seen)
 
+    def n_bytes(self) -> int:
+        return len(self._content) + sum(len(c) * c.itemsize for c in self._numbers)
+
     def table(self) -> Table:
         columns = [np.array(column, np.int64) for column in self._numbers]
         seq, name, timestamp_ms, input_offset_, partition, offset = columns
@@ -177,6 +180,11 @@ class Observed:
         """Remember these records."""
         for position, seen in records:
             self.add(duty, seen, position)
+
+    @property
+    def n_bytes(self) -> int:
+        """What the records take."""
+        return sum(columns.n_bytes() for columns in self._columns.values())
 
     def table(self, duty: OutputDuty, lineage: str) -> Table:
         """What there is of a lineage on one topic; given away: it is not kept here any longer."""

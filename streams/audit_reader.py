@@ -29,7 +29,7 @@ from streams.kafka_properties import KafkaValue
 from streams.ports import Committed, LogError, Watermarks
 from streams.topics import journal_key
 
-_REQUEST_S: Final = 30.0
+_REQUEST_S: Final = 15.0
 _POLL_S: Final = 0.05
 _BATCH: Final = 4_096
 _OFFSETS: Final[Any] = OffsetSpec  # its methods carry no types

@@ -41,6 +41,9 @@ class Report:
 
     def sentence(self) -> str:
         """The one sentence at the end."""
+        return _plain(self._sentence())
+
+    def _sentence(self) -> str:
         n_kinds = self.verdict.n_differences
         looked_at = (
             f"{_count(self.verdict.n_events, 'event')} in {_count(self.n_partitions, 'partition')}"

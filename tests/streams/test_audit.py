@@ -18,7 +18,7 @@ from streams.audit_plan import plan_partition
 from streams.audit_verdict import Kind, differing_fields
 from streams.ports import Committed
 from streams.recovery import RecoverySettings
-from tests.streams.audit_kit import NEWER, Group, Published, events
+from tests.streams.audit_kit import NEWER, Group, Low, Published, events
 from tests.streams.events import TP
 
 
@@ -112,9 +112,9 @@ def altered(seen: Seen, how: str, salt: int) -> Seen:
     if how == "more":
         return seen._replace(headers=(*seen.headers, ("x", b"")))
     if how == "byte":
-        value = bytearray(seen.value or b"")
-        value[salt % len(value)] ^= 1
-        return seen._replace(value=bytes(value))
+        changed = bytearray(seen.value or b"")
+        changed[salt % len(changed)] ^= 1
+        return seen._replace(value=bytes(changed))
     name, value = seen.headers[salt % len(seen.headers)]
     return with_header(seen, name, (value or b"") + b"0")
 
@@ -480,7 +480,7 @@ def test_what_retention_may_have_removed_is_not_called_missing() -> None:
         records.append(each._replace(position=Position(number, next_offset[each.duty, number])))
         next_offset[each.duty, number] += 1
     kept = [each for each in records if each.position.offset >= n_removed]
-    low = {"alerts": {0: n_removed, 1: n_removed}, "dead_letter": {0: n_removed, 1: n_removed}}
+    low: Low = {"alerts": {0: n_removed, 1: n_removed}, "dead_letter": {0: n_removed, 1: n_removed}}
     assert min(next_offset.values()) > n_removed
     planned = plan_partition(group.facts())
     verdict = group.audit(kept, planned, low=low)
@@ -503,3 +503,39 @@ def test_what_retention_may_have_removed_is_not_called_missing() -> None:
 )
 def test_keys_go_where_kafka_s_own_clients_send_them(key: bytes, number: int) -> None:
     assert murmur2_partition(key, 1 << 31) == number & 0x7FFFFFFF
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(
+        st.builds(
+            Seen,
+            st.none() | st.binary(max_size=8),
+            st.none() | st.binary(max_size=8) | st.just(b'{"trigger_offset": 1e999}'),
+            st.lists(
+                st.tuples(
+                    st.sampled_from(["ce_id", "ce_sequence", "ce_source", "x"]),
+                    st.none() | st.binary(max_size=25) | st.integers().map(lambda i: b"%d" % i),
+                ),
+                max_size=4,
+            ).map(lambda headers: (("ce_lineage", honest_lineage()), *headers)),
+            st.integers(-1, 1 << 62),
+        ),
+        max_size=6,
+    )
+)
+def test_whatever_else_stands_on_the_topic_is_found_and_hides_nothing(hostile: list[Seen]) -> None:
+    more = [Published("alerts", Position(0, 50_000 + i), seen) for i, seen in enumerate(hostile)]
+    verdict = folded().audit([*honest(), *more])
+
+    assert verdict.n_equal == Counter(each.duty for each in honest())
+    assert verdict.n_differences.total() >= len(hostile)
+
+
+def honest_lineage() -> bytes:
+    return honest()[0].seen.header("ce_lineage").encode()
+
+
+def test_a_record_takes_64_bytes_whatever_its_size() -> None:
+    observed = folded().observed(honest())
+    assert observed.n_bytes == 64 * len(honest())
