@@ -13,7 +13,6 @@ from streams.cli_options import (
     fail,
     finish,
     load_configuration,
-    say_warnings,
 )
 
 
@@ -62,7 +61,6 @@ def verify(
     """
     required = ["bootstrap_servers", *(["redis_url"] if start == "checkpoint" else [])]
     configuration = load_configuration(ctx, options, *required)
-    say_warnings(configuration)
     import orjson
     from confluent_kafka import KafkaException
 

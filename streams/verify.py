@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from schemas.records import Record, TopicPartition
@@ -43,21 +43,21 @@ class AuditProgress:
     n_total: int = 0
     now_s: Callable[[], float] = time.monotonic
     n_done: int = 0
-    _begun_s: float = field(init=False)
-    _due_s: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._begun_s = self.now_s()
-        self._due_s = self._begun_s + REPORT_S
+    _n_first: int = 0
+    _begun_s: float | None = None
+    _due_s: float = 0.0
 
     def folded(self, tp: TopicPartition, n: int) -> None:
         """So many more records are folded."""
         self.n_done += n
         now_s = self.now_s()
+        if self._begun_s is None:
+            # Not counted: the kernels were loaded meanwhile, or compiled.
+            self._n_first, self._begun_s, self._due_s = n, now_s, now_s + REPORT_S
         if now_s < self._due_s:
             return
         self._due_s = now_s + REPORT_S
-        rate = self.n_done / max(now_s - self._begun_s, 1e-3)
+        rate = max(1, self.n_done - self._n_first) / max(now_s - self._begun_s, 1e-3)
         left_s = max(0, self.n_total - self.n_done) / rate
         self.say(
             f"{tp}: {self.n_done:,} of about {self.n_total:,} events, {rate:,.0f} a second, "
