@@ -183,7 +183,7 @@ class Group:
             observed.add(duty, seen, position)
         return observed
 
-    def batches(self, start: int, end: int, n: int = 101) -> Iterator[list[Record]]:
+    def batches(self, start: int, end: int, n: int = 500) -> Iterator[list[Record]]:
         partition = self.broker.partition(TP)
         records = [e.record for e in self.broker.records(TP) if start <= e.record.offset < end]
         assert partition.low <= start
