@@ -65,12 +65,17 @@ def publish(run: SmallRun, topic: str, records: list[Said]) -> None:
     assert producer.flush(30) == 0
 
 
+def alerts_of(run: SmallRun) -> list[Said]:
+    """Every alert, lineage by lineage in the order of `seq`."""
+    records = [said(message) for message in read_to_end(run.kafka, run.topics["alerts"])]
+    return sorted(records, key=lambda record: (record.header("ce_lineage"), record.sequence))
+
+
 def copied(run: SmallRun, name: str, edit: Edit) -> str:
     """A copy of the alerts topic with its records edited; its name."""
     topic = f"{run.name}.alerts-{name}"
     make_topics(run.admin, {topic: 2})
-    records = [said(message) for message in read_to_end(run.kafka, run.topics["alerts"])]
-    publish(run, topic, edit(records))
+    publish(run, topic, edit(alerts_of(run)))
     return topic
 
 
@@ -150,6 +155,7 @@ def test_a_duplicated_a_dropped_and_an_altered_alert_are_found(small_run: SmallR
     assert altered["differences"] == {"altered": 1}
     assert altered["examples"][0]["detail"].endswith(": data.severity, data.effect")
     assert altered["examples"][0]["ce_id"] == example["ce_id"]
+    assert altered["examples"][0]["seq"] == example["seq"] == 4
     result = call(run, alerts=topic)
     assert result.exit_code == 1
     *lines, sentence = result.stdout.splitlines()
@@ -158,8 +164,7 @@ def test_a_duplicated_a_dropped_and_an_altered_alert_are_found(small_run: SmallR
     assert sentence.endswith(": 1 altered.")
 
     # Kafka cannot take a record away; it can take another one in.
-    (twice,) = [said(message) for message in read_to_end(run.kafka, run.topics["alerts"])][3:4]
-    publish(run, run.topics["alerts"], [twice])
+    publish(run, run.topics["alerts"], alerts_of(run)[3:4])
     duplicated = report(run)
     assert duplicated["exit_code"] == 1
     assert duplicated["differences"] == {"duplicated": 1}
