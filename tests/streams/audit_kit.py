@@ -13,6 +13,7 @@ from streams.audit import LineageAudit
 from streams.audit_observed import DUTIES, Observed, OutputDuty, Position, Seen
 from streams.audit_plan import Facts, PartitionPlan, lineage_ids, plan_partition
 from streams.audit_verdict import Verdict
+from streams.checkpoint import Checkpoint
 from streams.memory_broker import MemoryBroker
 from streams.memory_commits import MemoryCommits
 from streams.memory_log import MemoryLog
@@ -164,11 +165,11 @@ class Group:
         }
         return Facts(**{**known, **changes})  # type: ignore[arg-type]  # a test may change any
 
-    def checkpoints(self) -> list[object]:
+    def checkpoints(self) -> list[Checkpoint]:
         refused: list[str] = []
         found = list(load_checkpoints(self.store, TP, None, refused.append))
         assert not refused
-        return list(found)
+        return found
 
     def observed(self, published: Sequence[Published], low: Low | None = None) -> Observed:
         low = low or {

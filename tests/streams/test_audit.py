@@ -16,6 +16,7 @@ from schemas.source_hash import SourceKey
 from streams.audit_observed import Position, Seen, murmur2_partition
 from streams.audit_plan import plan_partition
 from streams.audit_verdict import Kind, differing_fields
+from streams.checkpoint import state_digest
 from streams.ports import Committed, Output
 from streams.recovery import RecoverySettings
 from tests.streams.audit_kit import NEWER, Group, Low, Published, events
@@ -368,6 +369,39 @@ def test_a_record_from_before_its_lineage_began_is_named_so() -> None:
     verdict = group.audit([*group.published(), forged(alert, 900, b"f.1", 150)])
 
     assert verdict.n_differences == {Kind.ORPHAN: 1}
+
+
+def test_a_switch_at_the_very_offset_of_the_commit_is_seen_from_both_sides() -> None:
+    group = Group()
+    group.produce(events())
+    runner = group.worker()
+    group.step(runner, 10)
+    group.leave(runner)
+    before = group.committed()
+    digests = {state_digest(group.checkpoints()[0].parts)}
+    runner = group.worker(NEWER)
+    group.step(runner, 1)
+    after = group.committed()
+    assert before is not None
+    assert after is not None
+    at, then, now = before.offset, orjson.loads(before.metadata), orjson.loads(after.metadata)
+    assert now["config_from"] == at
+    # The barrier's own commit: the same offset and counts, the new config.
+    barrier = then | {name: now[name] for name in ("generation", "config", "config_from")}
+    for said in (then, barrier):
+        committed = Committed(at, orjson.dumps(said).decode())
+        verdict = group.audit(planned=plan_partition(group.facts(committed=committed)))
+        assert not verdict.n_differences, verdict
+    # The checkpoint at that offset may have been made before the switch, or after it.
+    kept = [each for each in group.checkpoints() if each.next_offset == at]
+    digests |= {state_digest(each.parts) for each in kept}
+    assert len(digests) == 2
+    for digest in digests:
+        document = barrier | {"digest": digest, "digest_offset": at}
+        committed = Committed(at, orjson.dumps(document).decode())
+        verdict = group.audit(planned=plan_partition(group.facts(committed=committed)))
+        assert not verdict.n_differences, verdict
+    group.leave(runner)
 
 
 @pytest.mark.parametrize("seed", range(6))
