@@ -20,6 +20,7 @@ from streams.cli_options import (
     worker_options,
 )
 from streams.cli_scan import scan
+from streams.cli_verify import verify
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -57,6 +58,7 @@ main.add_command(scan)
 main.add_command(config)
 main.add_command(emit)
 main.add_command(alerts)
+main.add_command(verify)
 
 
 @main.command()

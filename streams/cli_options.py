@@ -119,16 +119,18 @@ _TOPICS: Final[tuple[_Option[Any], ...]] = tuple(
     click.option(f"--{name}-topic", metavar="TOPIC", help=f"Default driftsentry.{name}.")
     for name in ("events", "alerts", "dead-letter", "journal")
 )
-_WORKER: Final[tuple[_Option[Any], ...]] = (
+_GROUP: Final[tuple[_Option[Any], ...]] = (
     click.option("--redis-url", metavar="URL", help="Where checkpoints are kept."),
     click.option("--redis-prefix", metavar="PREFIX", help="Every key begins with it."),
     click.option("--group", metavar="NAME", help="Consumer group."),
-    click.option("--instance", metavar="NAME", help="Stable name of this worker."),
     click.option(
         "--mode",
         type=click.Choice(["exactly-once", "at-least-once"]),
         help="Default exactly-once.",
     ),
+)
+_WORKER: Final[tuple[_Option[Any], ...]] = (
+    click.option("--instance", metavar="NAME", help="Stable name of this worker."),
     click.option(
         "--start",
         type=click.Choice(["earliest", "latest"]),
@@ -162,7 +164,12 @@ def connection_options(command: _Command) -> _Command:
 
 def worker_options(command: _Command) -> _Command:
     """The options of a worker, and of what looks at its settings."""
-    return _with(_CONNECTION + _WORKER + _TOPICS, command)
+    return _with(_CONNECTION + _GROUP + _WORKER + _TOPICS, command)
+
+
+def audit_options(command: _Command) -> _Command:
+    """The options of what looks at what a group of workers has done."""
+    return _with(_CONNECTION + _GROUP + _TOPICS, command)
 
 
 def load_configuration(

@@ -70,7 +70,7 @@ def alert_output(topic: str, alert: AlertData, record_time_ms: int) -> Output:
         "severitynumber": str(number),
         "lineage": alert.lineage,
         "inputpartition": str(alert.partition),
-        "sequence": f"{alert.seq:020}",
+        "sequence": f"{alert.seq:019}",
     }
     return Output(
         topic=topic,
@@ -94,7 +94,7 @@ def dead_letter_output(
         "time": rfc3339(reject.timestamp_ms),
         "lineage": letter.lineage,
         "inputpartition": str(letter.partition),
-        "sequence": f"{letter.seq:020}",
+        "sequence": f"{letter.seq:019}",
     }
     return Output(
         topic=topic,

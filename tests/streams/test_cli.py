@@ -25,7 +25,8 @@ from streams.kafka_properties import read_properties
 SECRET = "hunter2-the-secret-nobody-may-see"  # noqa: S105
 EXAMPLE = Path(__file__).parents[2] / "examples" / "driftsentry.yaml"
 COMMANDS = [
-    *("worker", "topics", "doctor", "config", "demo", "demo-producer", "emit", "alerts", "scan"),
+    *("worker", "topics", "doctor", "config", "demo", "demo-producer", "emit", "alerts"),
+    *("scan", "verify"),
     *("topics create", "config check", "config schema", "config show"),
 ]
 

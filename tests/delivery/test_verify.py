@@ -1,0 +1,208 @@
+"""`driftsentry verify` on a real cluster: it agrees with an honest run and finds what is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from confluent_kafka import Producer, TopicPartition
+
+from streams.cli import main
+from tests.delivery.kit import SmallRun, make_topics
+from tests.delivery.oracle import journal_of
+from tests.delivery.outputs import Said, n_records, read_to_end, said
+
+SECOND = {"generation": 2, "detectors": {"page_hinkley": {"threshold": 20.0}}}
+Edit = Callable[[list[Said]], list[Said]]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("DRIFTSENTRY_"):
+            monkeypatch.delenv(name)
+
+
+def call(run: SmallRun, *arguments: str, alerts: str | None = None) -> Result:
+    """Run the command on what the run has published, or with another alerts topic."""
+    topics = {**run.settings["topics"], **({} if alerts is None else {"alerts": alerts})}
+    config = run.directory / "verify.yaml"
+    settings = {**run.settings, "topics": topics, "log_format": "text"}
+    config.write_text(yaml.safe_dump({"worker": settings}), encoding="utf-8")
+    command = ["verify", "--config", str(config), "--bootstrap-servers", run.kafka]
+    return CliRunner().invoke(main, [*command, "--redis-url", run.redis_url, *arguments])
+
+
+def report(run: SmallRun, *arguments: str, alerts: str | None = None) -> dict[str, Any]:
+    """What it says as JSON; the exit code is in there too, and the same."""
+    result = call(run, "--json", *arguments, alerts=alerts)
+    assert result.exit_code in {0, 1, 3}, result.output
+    found: dict[str, Any] = orjson.loads(result.stdout)
+    assert found["exit_code"] == result.exit_code
+    return found
+
+
+def fold(run: SmallRun, n: int, *options: str, **settings: Any) -> None:
+    """Let a worker fold n more events and leave."""
+    worker = run.start(*options, **settings)
+    run.send(n)
+    run.wait_done()
+    worker.stop()
+
+
+def publish(run: SmallRun, topic: str, records: list[Said]) -> None:
+    producer = Producer({"bootstrap.servers": run.kafka, "partitioner": "murmur2_random"})
+    for record in records:
+        headers: Any = list(record.headers)
+        producer.produce(
+            topic, record.value, record.key, headers=headers, timestamp=record.timestamp[1]
+        )
+    assert producer.flush(30) == 0
+
+
+def alerts_of(run: SmallRun) -> list[Said]:
+    """Every alert, lineage by lineage in the order of `seq`."""
+    records = [said(message) for message in read_to_end(run.kafka, run.topics["alerts"])]
+    return sorted(records, key=lambda record: (record.header("ce_lineage"), record.sequence))
+
+
+def copied(run: SmallRun, name: str, edit: Edit) -> str:
+    """A copy of the alerts topic with its records edited; its name."""
+    topic = f"{run.name}.alerts-{name}"
+    make_topics(run.admin, {topic: 2})
+    publish(run, topic, edit(alerts_of(run)))
+    return topic
+
+
+def test_kills_a_switched_config_and_an_accepted_reset_are_verified(small_run: SmallRun) -> None:
+    run = small_run
+    first = run.start(instance="a")
+    run.send(2_000)
+    run.wait_committed(700)
+    first.kill()
+    second = run.start(instance="a")
+    run.wait_done()
+    # While a worker goes on.
+    run.send(2_000)
+    live = report(run)
+    assert live["exit_code"] == 0, live
+    run.wait_done()
+    second.kill()
+    # No static member any more: the group must be empty when its offsets are moved.
+    fold(run, 1_200, detection=SECOND)
+    run.move_offsets({1: 200})
+    fold(run, 800, "--accept-reset", detection=SECOND)
+    kinds = [entry.kind for entry in journal_of(run)[1]]
+    assert kinds == ["lineage", "config", "reset"]
+
+    found = report(run)
+    outputs = run.outputs()
+    assert found["exit_code"] == 0, found
+    assert found["differences"] == {}
+    assert found["n_partitions"] == 4
+    # Of partition 1: the replaced lineage once more, up to its last output at least.
+    assert found["n_events"] > sum(run.ends().values())
+    assert found["n_equal"] == {
+        duty: n_records(outputs, duty) for duty in ("alerts", "dead_letter")
+    }
+    assert found["n_equal"]["alerts"] > 10
+    assert found["foreign"] == []
+
+    result = call(run)
+    assert result.exit_code == 0
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith("Verified ")
+    assert "in 4 partitions from the start to the committed offsets" in last
+    assert "exactly once" in last
+
+    newest = report(run, "--from", "checkpoint", "--partition", "1", "--partition", "2")
+    assert newest["exit_code"] == 0, newest
+    assert newest["n_partitions"] == 2
+
+
+def test_a_duplicated_a_dropped_and_an_altered_alert_are_found(small_run: SmallRun) -> None:
+    run = small_run
+    fold(run, 4_000)
+
+    def drop(records: list[Said]) -> list[Said]:
+        return records[:3] + records[4:]
+
+    def alter(records: list[Said]) -> list[Said]:
+        value = orjson.loads(records[3].value or b"") | {"severity": "low", "effect": 0.01}
+        changed = records[3]._replace(value=orjson.dumps(value))
+        return [*records[:3], changed, *records[4:]]
+
+    honest = report(run, alerts=copied(run, "honest", lambda records: records))
+    assert honest["exit_code"] == 0, honest
+    n_alerts = honest["n_equal"]["alerts"]
+    assert n_alerts > 10
+
+    dropped = report(run, alerts=copied(run, "dropped", drop))
+    assert dropped["exit_code"] == 1
+    assert dropped["differences"] == {"missing": 1}
+    assert dropped["n_equal"]["alerts"] == n_alerts - 1
+    (example,) = dropped["examples"]
+    assert (example["duty"], example["kind"]) == ("alerts", "missing")
+
+    topic = copied(run, "altered", alter)
+    altered = report(run, alerts=topic)
+    assert altered["exit_code"] == 1
+    assert altered["differences"] == {"altered": 1}
+    assert altered["examples"][0]["detail"].endswith(": data.severity, data.effect")
+    assert altered["examples"][0]["ce_id"] == example["ce_id"]
+    assert altered["examples"][0]["seq"] == example["seq"] == 4
+    result = call(run, alerts=topic)
+    assert result.exit_code == 1
+    *lines, sentence = result.stdout.splitlines()
+    assert any(line.startswith("altered: alert seq ") for line in lines)
+    assert sentence.startswith("Differences found in ")
+    assert sentence.endswith(": 1 altered.")
+
+    # Kafka cannot take a record away; it can take another one in.
+    publish(run, run.topics["alerts"], alerts_of(run)[3:4])
+    duplicated = report(run)
+    assert duplicated["exit_code"] == 1
+    assert duplicated["differences"] == {"duplicated": 1}
+    assert duplicated["n_equal"]["alerts"] == n_alerts
+    lenient = report(run, "--mode", "at-least-once")
+    assert lenient["exit_code"] == 0, lenient
+    assert lenient["n_repeats"] == 1
+
+    assert report(run, "--partition", "2", "--partition", "3")["n_partitions"] == 2
+
+
+def test_what_cannot_be_verified_is_said_and_never_claimed(small_run: SmallRun) -> None:
+    run = small_run
+    run.send(1_200)
+    nobody = report(run)
+    assert nobody["exit_code"] == 3
+    assert "has committed nothing" in nobody["sentence"]
+    fold(run, 2_000)
+    cut = [TopicPartition(run.events, 1, 100)]
+    for future in run.admin.delete_records(cut).values():
+        future.result(timeout=30)
+
+    result = call(run)
+    assert result.exit_code == 3
+    assert "Could not verify all" in result.stdout.splitlines()[-1]
+    assert "the log holds nothing before 100" in result.stdout
+    assert report(run, "--partition", "0")["exit_code"] == 0
+    later = report(run, "--from", "checkpoint")
+    assert later["exit_code"] == 0, later
+    assert later["n_partitions"] == 4
+    assert "from the oldest checkpoint" in later["sentence"]
+    with run.store() as store:
+        store.flushdb()
+    assert report(run, "--from", "checkpoint")["exit_code"] == 3
+
+    unknown = call(run, "--partition", "99")
+    assert unknown.exit_code == 2
+    assert "has no partition 99" in unknown.stderr
+    nothing = call(run, alerts=f"{run.name}.nowhere")
+    assert nothing.exit_code == 3
+    assert "there is no topic" in nothing.stderr
