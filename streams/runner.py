@@ -47,6 +47,7 @@ from streams.recovery import (
     check_replay,
     recover,
 )
+from streams.spares import Spares
 from streams.views import live_views
 from streams.worker import Detection, OutputTopics, PartitionWorker
 
@@ -101,6 +102,8 @@ class Runner:
     recovery: RecoverySettings
     journal_key: Callable[[TopicPartition], bytes]
     cadence: Cadence = field(default_factory=Cadence)
+    spares: Spares = field(default_factory=Spares)
+    """Where checkpoints go, and are looked for, beside the store."""
     held: dict[TopicPartition, Held] = field(default_factory=dict)
     adrift: dict[TopicPartition, float] = field(default_factory=dict)
     """Assigned partitions without a state, and when each is to be taken up again."""
@@ -111,7 +114,7 @@ class Runner:
     _view_due_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.checkpointer = Checkpointer(self.store, self.recovery.checkpoint_key)
+        self.checkpointer = Checkpointer(self.store, self.recovery.checkpoint_key, self.spares)
         self.progress = Progress(self.clock)
 
     def run(self) -> None:
@@ -384,6 +387,7 @@ class Runner:
                 committed,
                 self.commits,
                 self.store,
+                self.spares,
                 self.recovery,
                 self.detection,
                 self.topics,

@@ -28,6 +28,7 @@ def settings_for(
         alerts=unique_name("alerts"),
         dead_letter=unique_name("dead"),
         journal=unique_name("journal"),
+        checkpoints=unique_name("checkpoints"),
     )
     return Settings.model_validate(
         {
@@ -50,6 +51,7 @@ def create(settings: Settings) -> None:
             "alerts": topics.alerts,
             "dead_letter": topics.dead_letter,
             "journal": topics.journal,
+            "checkpoints": topics.checkpoints,
         },
     )
 
