@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, Protocol
 from schemas.records import TopicPartition
 from streams.bundle import Bundle, bundle_pieces, open_bundle
 from streams.chunks import (
+    CHUNK_BYTES,
     N_SLOTS,
     ChunkIndex,
     ChunkRecord,
@@ -87,8 +88,9 @@ class _Known:
 class CheckpointTopic:
     """A `SparePlace` in a compacted topic; any thread may call it, one at a time is served."""
 
-    def __init__(self, log: ChunkLog, *, group: str) -> None:
+    def __init__(self, log: ChunkLog, *, group: str, chunk_bytes: int = CHUNK_BYTES) -> None:
         self.name: Final = log.name
+        self._chunk_bytes = chunk_bytes
         self._log = log
         self._group = group
         self._lock = threading.Lock()
@@ -131,8 +133,8 @@ class CheckpointTopic:
             taken = mine or [slot for slot, _, _ in found]
             slot = next(slot for slot in range(N_SLOTS) if slot not in taken[:1])
             known = self._known[tp]
-            records = chunk_records(tp, self._group, slot, pieces)
-            left_over = known.index.tombstones(slot, n_chunks(pieces))
+            records = chunk_records(tp, self._group, slot, pieces, self._chunk_bytes)
+            left_over = known.index.tombstones(slot, n_chunks(pieces, self._chunk_bytes))
             self._log.append(known.partition, chain(records, left_over))
 
     def drop(self, tp: TopicPartition) -> None:

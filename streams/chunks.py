@@ -56,13 +56,17 @@ class _Chunk(NamedTuple):
     chunk_bytes: int
 
 
-def n_chunks(pieces: Sequence[bytes]) -> int:
+def n_chunks(pieces: Sequence[bytes], chunk_bytes: int = CHUNK_BYTES) -> int:
     """How many records a bundle takes."""
-    return -(-sum(map(len, pieces)) // CHUNK_BYTES)
+    return -(-sum(map(len, pieces)) // chunk_bytes)
 
 
 def chunk_records(
-    tp: TopicPartition, group: str, slot: int, pieces: Sequence[bytes]
+    tp: TopicPartition,
+    group: str,
+    slot: int,
+    pieces: Sequence[bytes],
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[ChunkRecord]:
     """The records of a bundle, the one with its beginning last.
 
@@ -73,8 +77,8 @@ def chunk_records(
     for piece in pieces:
         hashed.update(piece)
     first: ChunkRecord | None = None
-    for index, content in enumerate(_cut(pieces)):
-        head = _HEADER.pack(_MAGIC, _VERSION, 0, index, CHUNK_BYTES, n_bytes, hashed.digest())
+    for index, content in enumerate(_cut(pieces, chunk_bytes)):
+        head = _HEADER.pack(_MAGIC, _VERSION, 0, index, chunk_bytes, n_bytes, hashed.digest())
         record = ChunkRecord(_key(tp, group, slot, index), head + content)
         if first is None:
             first = record
@@ -84,14 +88,14 @@ def chunk_records(
         yield first
 
 
-def _cut(pieces: Sequence[bytes]) -> Iterator[bytes]:
+def _cut(pieces: Sequence[bytes], chunk_bytes: int) -> Iterator[bytes]:
     waiting = bytearray()
     for piece in pieces:
-        for start in range(0, len(piece), CHUNK_BYTES):
-            waiting += piece[start : start + CHUNK_BYTES]
-            if len(waiting) >= CHUNK_BYTES:
-                yield bytes(waiting[:CHUNK_BYTES])
-                del waiting[:CHUNK_BYTES]
+        for start in range(0, len(piece), chunk_bytes):
+            waiting += piece[start : start + chunk_bytes]
+            if len(waiting) >= chunk_bytes:
+                yield bytes(waiting[:chunk_bytes])
+                del waiting[:chunk_bytes]
     if waiting:
         yield bytes(waiting)
 

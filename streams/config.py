@@ -112,7 +112,7 @@ class Settings(StrictSettings):
     Without it sources are dropped."""
     checkpoint_key: str | None = None
     """Reference to the key that authenticates checkpoints (HMAC); at least 16 bytes. Without it
-    whoever can write to Redis can change the state."""
+    whoever can write to Redis, to the checkpoints topic or to the spool can change the state."""
     log_format: Literal["text", "json"] = "text"
     """How log lines look."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

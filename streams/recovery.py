@@ -80,6 +80,8 @@ class Recovered:
     begins: Literal["", "lineage", "reset"] = ""
     """The kind of journal record that must be committed before the first fold."""
     reason: str = ""
+    is_spare: bool = False
+    """The state is not the store's: it is to be saved there soon, also where no event comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,7 @@ def _resume(
     entries = [entry for entry in case.journal if entry.lineage.id == lineage.id]
     tried = [case.store_error] if case.store_error else []
     worker: PartitionWorker | None = None
+    is_spare = False
     end = committed + 1 if before is None else min(before, committed + 1)
     # Where nothing has been folded yet there is nothing to look for.
     candidates = (
@@ -256,7 +259,8 @@ def _resume(
                 "checkpoint refused", partition=str(case.tp), place=place.name, reason=str(error)
             )
             continue
-        if place is not sources.store:
+        is_spare = place is not sources.store
+        if is_spare:
             log.warning(
                 "state taken from a spare place",
                 partition=str(case.tp),
@@ -269,7 +273,7 @@ def _resume(
         worker = _from_start(case, lineage, entries, committed, metadata, said)
     if metadata is not None:
         worker.checkpointed(metadata.checkpoint, metadata.digest)
-    return Recovered(worker, committed, metadata)
+    return Recovered(worker, committed, metadata, is_spare=is_spare)
 
 
 def _from_checkpoint(

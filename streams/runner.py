@@ -83,7 +83,7 @@ class Held:
     """What the replay is still to be checked against."""
     checkpoint_due_s: float
     checkpoint_records: int = 0
-    """`worker.n_records` at the latest checkpoint; -1 where it could not be saved."""
+    """`worker.n_records` at the latest checkpoint; -1 where the store has none of this state."""
 
 
 @dataclass(slots=True)
@@ -294,7 +294,7 @@ class Runner:
         for tp, held in self.held.items():
             n_records = held.worker.n_records - held.checkpoint_records
             due = now_s >= held.checkpoint_due_s or n_records >= self.cadence.checkpoint_events
-            if due and n_records > 0:
+            if (due and n_records > 0) or self.spares.wants(tp, held.worker.next_offset):
                 self._checkpoint(tp)
         if now_s >= self._view_due_s:
             workers = [held.worker for held in self.held.values() if held.recovered is None]
@@ -409,7 +409,7 @@ class Runner:
             recovered.committed,
             recovered,
             now_s + self.cadence.checkpoint_interval_s,
-            worker.n_records,
+            -1 if recovered.is_spare else worker.n_records,
         )
         self.progress.assigned(tp, worker, recovered)
         return worker.next_offset

@@ -50,8 +50,9 @@ class Spares:
         self._running: Future[None] | None = None
         self._due_s: dict[TopicPartition, float] = {}
         self._spooled: dict[TopicPartition, bytes] = {}
-        self._in_topic: dict[TopicPartition, bytes] = {}
+        self._in_topic: dict[TopicPartition, int] = {}
         self._topic_fails = False
+        self._is_closed = False
 
     def saved(self, whole: WholeCheckpoint) -> None:
         """The store has this one; what the spool has of its partition is older, and goes."""
@@ -83,24 +84,31 @@ class Spares:
 
     def close(self) -> None:
         """Give up what is under way."""
+        self._is_closed = True
         for place in (self.spool, self.topic):
             if place is not None:
                 place.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _offer_to_topic(self, whole: WholeCheckpoint) -> None:
-        """Start to write it, if it is time and nothing is being written (memory: one state)."""
-        if self.topic is None:
-            return
-        now_s = self._now_s()
-        share = whole.tp.partition % 16 / 16
-        # The first one soon, else a worker that is restarted often never comes to it.
-        due_s = self._due_s.setdefault(whole.tp, now_s + self._interval_s * share / 2)
+    def wants(self, tp: TopicPartition, next_offset: int) -> bool:
+        """Whether a checkpoint at this offset would be written to the topic now.
+
+        So a partition in which nothing happens any more gets there, too, before its last events
+        are no longer retained.
+        """
+        if self.topic is None or self._is_closed or self._in_topic.get(tp) == next_offset:
+            return False
         is_busy = self._running is not None and not self._running.done()
-        if now_s < due_s or is_busy or self._in_topic.get(whole.tp) == whole.manifest:
-            return
-        self._due_s[whole.tp] = now_s + self._interval_s * (0.75 + share / 2)
-        self._running = self._thread.submit(self._keep_in_topic, self.topic, whole)
+        # The first one soon, else a worker that is restarted often never comes to it.
+        first_s = self._now_s() + self._interval_s * _share(tp) / 2
+        # One at a time: while it is written, its state is held in memory once more.
+        return not is_busy and self._now_s() >= self._due_s.setdefault(tp, first_s)
+
+    def _offer_to_topic(self, whole: WholeCheckpoint) -> None:
+        if self.topic is not None and self.wants(whole.tp, whole.next_offset):
+            pause_s = self._interval_s * (0.75 + _share(whole.tp) / 2)
+            self._due_s[whole.tp] = self._now_s() + pause_s
+            self._running = self._thread.submit(self._keep_in_topic, self.topic, whole)
 
     def _keep_in_topic(self, topic: SparePlace, whole: WholeCheckpoint) -> None:
         try:
@@ -117,5 +125,10 @@ class Spares:
         if self._topic_fails:
             log.info("the topic takes checkpoints again")
             self._topic_fails = False
-        self._in_topic[whole.tp] = whole.manifest
+        self._in_topic[whole.tp] = whole.next_offset
         log.info("checkpoint kept in the topic", partition=str(whole.tp), offset=whole.next_offset)
+
+
+def _share(tp: TopicPartition) -> float:
+    """From 0 to below 1: where in the interval the partition has its turn."""
+    return tp.partition % 16 / 16

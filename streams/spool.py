@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import stat
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -84,21 +85,19 @@ class Spool:
         """Replace the partition's file."""
         check_save_arguments(lineage, next_offset, segments, segments)
         path = self.path(tp)
-        aside = path.with_name(f"{path.name}.{os.getpid()}{_ASIDE}")
         with self._lock, self._telling("writing"):
+            pieces = bundle_pieces(lineage, next_offset, manifest, segments)
+            # Readable by its owner alone, and a name that nobody else has.
+            descriptor, aside = tempfile.mkstemp(_ASIDE, path.name, self._directory)
             try:
-                pieces = bundle_pieces(lineage, next_offset, manifest, segments)
-                with suppress(FileNotFoundError):
-                    aside.unlink()
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-                with os.fdopen(os.open(aside, flags, 0o600), "wb") as file:
+                with os.fdopen(descriptor, "wb") as file:
                     file.writelines(pieces)
                     file.flush()
                     os.fsync(file.fileno())
-                aside.replace(path)
+                Path(aside).replace(path)
             except BaseException:
                 with suppress(OSError):
-                    aside.unlink()
+                    Path(aside).unlink()
                 raise
             self._sync_directory()
             self._make_room()
@@ -130,7 +129,9 @@ class Spool:
             try:
                 bundle = open_bundle(read, status.st_size)
             except CheckpointError as error:
-                log.warning("spooled checkpoint refused", file=file.name, reason=str(error))
+                log.warning(
+                    "spooled checkpoint refused", file=str(self.path(tp)), reason=str(error)
+                )
                 yield None
                 return
             yield bundle, read
