@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -24,6 +24,9 @@ from detectors.monitor import PREDICTION_CLASS, Monitor
 from detectors.reference import N_PREDICTION_KINDS, N_VALUE_KINDS, Cohort
 from detectors.signals import Scale, Signal
 from schemas.batch import ModelKey
+
+_MAX_LANES: Final = 10_000_000
+"""The highest `bounds.max_lanes` of a config."""
 
 
 class _Document(BaseModel):
@@ -152,6 +155,8 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
     n_lanes = document.n_lanes
     if n_lanes < 0 or (taken and max(taken) >= n_lanes):
         raise StateError("a lane lies beyond the number of lanes")
+    if n_lanes > _MAX_LANES:
+        raise StateError(f"{n_lanes} lanes are more than there can be")
     catalog.lanes.n_lanes = n_lanes
     catalog.lanes.free = sorted(set(range(n_lanes)) - taken)
     reader.finish()

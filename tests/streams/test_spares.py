@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
+from numpy.typing import NDArray
 
+from detectors.base import BankState
 from schemas.records import TopicPartition
 from streams.checkpoint import encode_checkpoint
 from streams.checkpoint_topic import CheckpointTopic
@@ -207,6 +210,12 @@ def test_one_that_is_ahead_of_the_commit_or_older_than_the_log_is_not_taken(
     assert set(runner.held) == {second}
 
 
+def with_lanes(fold: BankState, n_lanes: int) -> NDArray[np.uint8]:
+    """The catalog's document with another number of lanes."""
+    document = orjson.loads(fold["document"].tobytes())
+    return np.frombuffer(orjson.dumps(document | {"n_lanes": n_lanes}), np.uint8)
+
+
 def test_a_checkpoint_without_what_a_worker_needs_is_refused(house: House, spare: Spare) -> None:
     run = house.run("forged")
     runner = run.worker(spares=spare.open())
@@ -217,6 +226,7 @@ def test_a_checkpoint_without_what_a_worker_needs_is_refused(house: House, spare
     real = runner.held[tp].worker.checkpoint()
     stop(runner, drains=False)
     expected = undisturbed(house).outputs()
+    fold = real.parts["fold"]
     forged: list[dict[str, Any]] = [
         {"fields": {}},
         {"fields": {**real.fields, "n_alerts": "many"}},
@@ -224,7 +234,8 @@ def test_a_checkpoint_without_what_a_worker_needs_is_refused(house: House, spare
         {"fields": {**real.fields, "n_dead": True}},
         {"parts": {}},
         {"parts": {"policy": {"x": np.zeros(3)}}},
-        {"parts": {**real.parts, "lanes": {"n": np.full(3, 2**40)}}},
+        *({"parts": {n: p for n, p in real.parts.items() if n != name}} for name in real.parts),
+        {"parts": {**real.parts, "fold": {**fold, "document": with_lanes(fold, 2**40)}}},
         {"config_identity": "none"},
         {"versions": {}},
         {},  # as it is, it is taken
