@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -22,6 +23,7 @@ Duty = Literal["events", "alerts", "dead_letter", "journal", "checkpoints"]
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 _REQUEST_S: Final = 30.0
+_PAUSE_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,7 @@ def create_topics(
                 raise TopicError(f"{name} cannot be made: {describe(error)}") from exception
         else:
             created.add(name)
+    _wait_for(admin, sorted(created))
     made = f"{asked_replicas} replicas, {n_in_sync} in sync"
     outcomes: list[TopicOutcome] = []
     for outcome in compare_topics(
@@ -283,6 +286,13 @@ def _compared(
 class _Found(NamedTuple):
     n_partitions: int
     n_replicas: int
+
+
+def _wait_for(admin: AdminClient, names: Sequence[str]) -> None:
+    """Until the brokers know of topics that the controller has made: it takes them a moment."""
+    deadline_s = time.monotonic() + _REQUEST_S
+    while len(_existing(admin, names)) < len(names) and time.monotonic() < deadline_s:
+        time.sleep(_PAUSE_S)
 
 
 def _cluster(admin: AdminClient) -> tuple[int, bool]:

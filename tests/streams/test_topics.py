@@ -15,6 +15,7 @@ from streams.topics import (
     Duty,
     TopicError,
     TopicOutcome,
+    _wait_for,
     check_names,
     compare_topics,
     create_topics,
@@ -66,6 +67,7 @@ def test_a_difference_is_said_and_it_is_harmful_where_records_are_lost(
         "journal": new_topic("journal", 1),
         "checkpoints": new_topic("checkpoints", 1, {"cleanup.policy": "delete"}),
     }
+    _wait_for(admin, list(names.values()))
     events, alerts, dead_letter, journal, checkpoints = compare_topics(admin, names)
     assert events.detail == "message.timestamp.type is CreateTime, recommended LogAppendTime"
     assert not events.is_harmful
