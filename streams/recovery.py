@@ -40,6 +40,7 @@ from streams.ports import (
     StoreError,
     Watermarks,
 )
+from streams.replay_config import StateUnavailableError, check_keys, detection_then
 from streams.spares import Spares
 from streams.worker import Detection, OutputTopics, PartitionWorker, state_versions
 
@@ -52,10 +53,6 @@ class OperatorNeededError(Exception):
     def __init__(self, code: str, tp: TopicPartition, message: str) -> None:
         super().__init__(f"{code} at {tp}: {message}")
         self.code = code
-
-
-class StateUnavailableError(Exception):
-    """The partition's state cannot be had now; it stays paused and is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +268,14 @@ def _resume(
     if worker is None:
         said = "; ".join(tried) or "no place has a checkpoint of this lineage"
         worker = _from_start(case, lineage, entries, committed, metadata, said)
+    n_replay, margin = committed - worker.next_offset, worker.next_offset - case.watermarks.low
+    if case.watermarks.low > lineage.start_offset and margin < 2 * n_replay:
+        log.warning(
+            "the log is cut close behind the checkpoint: keep events longer",
+            partition=str(case.tp),
+            events_before=margin,
+            replay=n_replay,
+        )
     if metadata is not None:
         worker.checkpointed(metadata.checkpoint, metadata.digest)
     return Recovered(worker, committed, metadata, is_spare=is_spare)
@@ -299,8 +304,8 @@ def _from_checkpoint(
         if entry.kind == "config"
         and (entry.offset > at or (entry.offset == at and entry.offset > since))
     ]
-    then = _detection_then(checkpoint.config_identity, entries, case.detection)
-    _check_keys(then, at, switches, committed, case.detection)
+    then = detection_then(checkpoint.config_identity, entries, case.detection)
+    check_keys(then, at, switches, committed, case.detection)
     worker = PartitionWorker(case.tp, lineage, then, since, case.topics, checkpoint, committed)
     worker.switches, worker.source_key = switches, case.detection.key
     return worker
@@ -332,62 +337,13 @@ def _from_start(
         first = entries[0].config
     else:
         first = case.detection.identity if metadata is None else metadata.config
-    then = _detection_then(first, entries, case.detection)
+    then = detection_then(first, entries, case.detection)
     start = lineage.start_offset
     switches = [entry for entry in entries if entry.kind == "config"]
-    _check_keys(then, start, switches, committed, case.detection)
+    check_keys(then, start, switches, committed, case.detection)
     worker = PartitionWorker(case.tp, lineage, then, start, case.topics, live_from=committed)
     worker.switches, worker.source_key = switches, case.detection.key
     return worker
-
-
-def _detection_then(
-    identity: str, entries: Sequence[JournalEntry], detection: Detection
-) -> Detection:
-    """The detection config with this identity: the worker's own, or one from the journal."""
-    if identity == detection.identity:
-        return detection
-    entry = next((entry for entry in entries if entry.config == identity), None)
-    if entry is None:
-        raise StateUnavailableError(
-            f"the journal does not hold the detection config {identity} the state was made with"
-        )
-    if dict(entry.versions) != state_versions():
-        raise StateUnavailableError(
-            f"the state was made by algorithm versions {entry.versions}; this release has "
-            f"{state_versions()}: drain with the old release first"
-        )
-    return Detection.journaled(entry, detection.key)
-
-
-def _check_keys(
-    then: Detection,
-    at: int,
-    switches: Sequence[JournalEntry],
-    committed: int,
-    detection: Detection,
-) -> None:
-    """See that every config under which an event is going to be folded has its source key.
-
-    One under which nothing is folded needs none: its state is taken up as it is, and the next
-    config, or the worker's own at the committed offset, goes on from it.
-    """
-    steps = [then, *(Detection.journaled(entry, detection.key) for entry in switches)]
-    offsets = [at, *(entry.offset for entry in switches), committed]
-    keys = [step.key_fingerprint for step in steps]
-    missing = [
-        key
-        for key, start, stop in zip(keys, offsets[:-1], offsets[1:], strict=True)
-        if key != detection.key_fingerprint and start < stop
-    ]
-    if keys[-1] != detection.key_fingerprint:
-        # The worker's own config follows at once, unless it is the older one.
-        missing += keys[-1:] if steps[-1].config.generation > detection.config.generation else []
-    if missing:
-        raise StateUnavailableError(
-            f"the replay needs the source key with fingerprint {missing[0]}; configured is "
-            f"{detection.key_fingerprint}"
-        )
 
 
 def check_replay(recovered: Recovered) -> str:

@@ -43,10 +43,10 @@ from streams.recovery import (
     OperatorNeededError,
     Recovered,
     RecoverySettings,
-    StateUnavailableError,
     check_replay,
     recover,
 )
+from streams.replay_config import StateUnavailableError
 from streams.spares import Spares
 from streams.views import live_views
 from streams.worker import Detection, OutputTopics, PartitionWorker
