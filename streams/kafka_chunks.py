@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -63,10 +63,10 @@ class KafkaChunkLog:
         }
         self._producer_config: Final = producer_config(
             bootstrap_servers,
-            # Arrays of state have many zeros.
-            {"compression.type": "lz4", **given},
+            # Arrays of state have many zeros. What is queued is held once more in memory.
+            {"compression.type": "lz4", "queue.buffering.max.kbytes": 8 * 1024, **given},
             transactional_id=None,
-            transaction_timeout_ms=int(patience_s * 1000),
+            transaction_timeout_ms=int(_LONGEST_FACTOR * patience_s * 1000),
         )
 
     def span(self, number: int) -> Span:
@@ -103,12 +103,10 @@ class KafkaChunkLog:
 
         with self._telling("writing"):
             producer = open_client(Producer, self._producer_config, "checkpoint producer")
-            deadline_s = time.monotonic() + self._patience_s
             try:
                 for record in records:
-                    self._queue(producer, partition, record, delivered, deadline_s)
-                while producer.flush(_PAUSE_S) and not failed:
-                    self._check(deadline_s)
+                    self._queue(producer, partition, record, delivered)
+                self._flush(producer, failed)
             finally:
                 producer.purge()
                 producer.poll(0)
@@ -135,8 +133,8 @@ class KafkaChunkLog:
         partition: int,
         record: ChunkRecord,
         delivered: Callable[[KafkaError | None, Message], None],
-        deadline_s: float,
     ) -> None:
+        deadline_s = time.monotonic() + self._patience_s
         while True:
             self._check(deadline_s)
             try:
@@ -148,6 +146,14 @@ class KafkaChunkLog:
             else:
                 producer.poll(0)
                 return
+
+    def _flush(self, producer: Producer, failed: Sequence[KafkaError]) -> None:
+        n_left, deadline_s = len(producer), time.monotonic() + self._patience_s
+        while n_left and not failed:
+            self._check(deadline_s)
+            n_before, n_left = n_left, producer.flush(_PAUSE_S)
+            if n_left < n_before:
+                deadline_s = time.monotonic() + self._patience_s
 
     def _messages(
         self, reader: Consumer, partition: int, start: int, stop: int
