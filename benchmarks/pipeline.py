@@ -119,6 +119,7 @@ def driftsentry(
             dead_letter="driftsentry.dead-letter",
             journal="driftsentry.journal",
         ),
+        checkpoint_topic_interval_s=0.0,
     )
     runner = build_runner(settings, DetectionConfig(reference_events=REFERENCE_EVENTS))
     runner.log.subscribe(runner)

@@ -25,8 +25,8 @@ from detectors.reference import N_PREDICTION_KINDS, N_VALUE_KINDS, Cohort
 from detectors.signals import Scale, Signal
 from schemas.batch import ModelKey
 
-MAX_LANES: Final = 10_000_000
-"""As many as the config can allow: what a stored state claims is allocated."""
+_MAX_LANES: Final = 10_000_000
+"""The highest `bounds.max_lanes` of a config."""
 
 
 class _Document(BaseModel):
@@ -159,8 +159,10 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
         catalog.changed(slot)
     catalog.n_events, catalog.last_seen = n_events, last_seen
     n_lanes = document.n_lanes
-    if not 0 <= n_lanes <= MAX_LANES or (taken and max(taken) >= n_lanes):
+    if n_lanes < 0 or (taken and max(taken) >= n_lanes):
         raise StateError("a lane lies beyond the number of lanes")
+    if n_lanes > _MAX_LANES:
+        raise StateError(f"{n_lanes} lanes are more than there can be")
     catalog.lanes.n_lanes = n_lanes
     is_free = np.ones(n_lanes, np.bool_)
     is_free[sorted(taken)] = False

@@ -53,6 +53,12 @@ def algorithm_versions() -> dict[str, int]:
     return {"fold": FOLD_VERSION} | {name: spec.version for name, spec in REGISTRY.items()}
 
 
+def _part(state: Mapping[str, BankState], name: str) -> BankState:
+    if name not in state:
+        raise StateError(f"the state has no part {name!r}")
+    return state[name]
+
+
 class Fold:
     """The state of one partition, advanced by `process`.
 
@@ -68,17 +74,14 @@ class Fold:
         """The latest event time, events from the future left out."""
         self.catalog = Catalog(config)
         if state is not None:
-            wanted = {"fold", *(n for n in REGISTRY if getattr(config.detectors, n).enabled)}
-            if missing := wanted - state.keys():
-                raise StateError(f"the state has no part {', '.join(sorted(missing))}")
-            numbers = restore_catalog(self.catalog, state["fold"], len(COUNTERS) + 1)
+            numbers = restore_catalog(self.catalog, _part(state, "fold"), len(COUNTERS) + 1)
             self.counters = dict(zip(COUNTERS, numbers[:-1], strict=True))
             self.watermark_ms = numbers[-1]
         self.banks: dict[str, DetectorBank] = {}
         for name, spec in REGISTRY.items():
             bank_config = getattr(config.detectors, name)
             if bank_config.enabled:
-                of_bank = None if state is None else state[name]
+                of_bank = None if state is None else _part(state, name)
                 self.banks[name] = spec.build(bank_config, self.catalog.lanes.n_lanes, of_bank)
 
     def snapshot(self) -> dict[str, BankState]:

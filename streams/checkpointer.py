@@ -16,6 +16,7 @@ import structlog
 from schemas.records import TopicPartition
 from streams.checkpoint import Checkpoint, CheckpointError, encode_checkpoint
 from streams.ports import SaveResult, StateStore, StoreError
+from streams.spares import Spares, WholeCheckpoint
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +36,9 @@ class Saved:
 class Checkpointer:
     """Saves checkpoints one after the other, at most one waiting per partition."""
 
-    def __init__(self, store: StateStore, key: bytes | None) -> None:
+    def __init__(self, store: StateStore, key: bytes | None, spares: Spares) -> None:
         self._store = store
+        self._spares = spares
         self._key = key
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: dict[TopicPartition, Future[Saved | None]] = {}
@@ -71,35 +73,40 @@ class Checkpointer:
     def forget(self, tp: TopicPartition) -> None:
         """Another member may write this partition's checkpoints from now on."""
         self._stored.pop(tp, None)
+        self._spares.forget(tp)
 
     def close(self, timeout_s: float = 0.0) -> None:
         """Wait for what is under way, so long at most, and end the thread; the rest is dropped."""
         self.wait(timeout_s)
         self._thread.shutdown(wait=False, cancel_futures=True)
+        self._spares.close()
 
     def _save(self, tp: TopicPartition, checkpoint: Checkpoint) -> Saved | None:
         started_s = time.perf_counter()
         try:
             encoded = encode_checkpoint(checkpoint, self._key)
+        except CheckpointError as error:
+            self._not_saved(tp, error)
+            return None
+        offset, lineage = checkpoint.next_offset, checkpoint.lineage
+        whole = WholeCheckpoint(tp, lineage, offset, encoded.manifest, encoded.segments)
+        try:
             stored = self._stored.get(tp, frozenset())
             for known in (stored, frozenset[str]()):
                 result = self._store.save(
                     tp,
-                    checkpoint.lineage,
+                    lineage,
                     checkpoint.parent,
-                    checkpoint.next_offset,
+                    offset,
                     encoded.manifest,
                     {d: s for d, s in encoded.segments.items() if d not in known},
                     encoded.referenced,
                 )
                 if result is not SaveResult.MISSING:
                     break
-        except (StoreError, CheckpointError) as error:
-            log.warning(
-                "checkpoint not saved; detection goes on", partition=str(tp), reason=str(error)
-            )
-            self._stored.pop(tp, None)
-            self._down = True
+        except StoreError as error:
+            self._spares.not_saved(whole)
+            self._not_saved(tp, error)
             return None
         if self._down:
             log.info("the store takes checkpoints again")
@@ -108,8 +115,14 @@ class Checkpointer:
             log.warning("checkpoint refused: the store is further", partition=str(tp))
             return None
         self._stored[tp] = frozenset(encoded.referenced)
+        self._spares.saved(whole)
         duration_s = time.perf_counter() - started_s
-        return Saved(tp, checkpoint.lineage, checkpoint.next_offset, encoded.digest, duration_s)
+        return Saved(tp, lineage, offset, encoded.digest, duration_s)
+
+    def _not_saved(self, tp: TopicPartition, error: Exception) -> None:
+        log.warning("checkpoint not saved; detection goes on", partition=str(tp), reason=str(error))
+        self._stored.pop(tp, None)
+        self._down = True
 
     def _publish(self, views: Mapping[str, Mapping[str, bytes]]) -> None:
         for model, view in views.items():

@@ -114,19 +114,13 @@ def topics_create(
 
     from streams.kafka_clients import admin_config, open_client
     from streams.kafka_properties import read_properties
-    from streams.topics import create_topics
+    from streams.topics import create_topics, names_in
 
     settings = configuration.settings
     properties = admin_config(settings.bootstrap_servers, read_properties(settings.kafka))
-    names = settings.topics
     outcomes = create_topics(
         open_client(AdminClient, properties, "admin client"),
-        {
-            "events": names.events,
-            "alerts": names.alerts,
-            "dead_letter": names.dead_letter,
-            "journal": names.journal,
-        },
+        names_in(settings),
         n_partitions=None if partitions is None else {"events": partitions},
         n_replicas=replication_factor,
     )

@@ -48,6 +48,8 @@ class Topics(StrictSettings):
     """Refused records: reason, position, length and digest."""
     journal: TopicName = "driftsentry.journal"
     """Whatever changes the fold other than events."""
+    checkpoints: TopicName = "driftsentry.checkpoints"
+    """Checkpoints, seldom, for when Redis has lost them. Compacted."""
 
 
 class Settings(StrictSettings):
@@ -89,6 +91,14 @@ class Settings(StrictSettings):
     """A partition's state is saved this often ..."""
     checkpoint_events: Annotated[int, Field(ge=1)] = 200_000
     """... or after so many of its events, whichever comes first."""
+    checkpoint_topic_interval_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = (
+        600.0
+    )
+    """A partition's state also goes to the checkpoints topic this often, so that losing Redis costs
+    a replay of so many seconds of events, not of all. 0: never; the topic is not needed then."""
+    spool_dir: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    """A directory of this worker's own on a disk that outlives it: while Redis is down, the newest
+    state of each partition is kept there. Without it there is no spool."""
     max_replay_events: Annotated[int, Field(ge=0)] = 20_000_000
     """A partition that would have to replay more events than this is paused instead, and that is
     said."""
@@ -102,7 +112,7 @@ class Settings(StrictSettings):
     Without it sources are dropped."""
     checkpoint_key: str | None = None
     """Reference to the key that authenticates checkpoints (HMAC); at least 16 bytes. Without it
-    whoever can write to Redis can change the state."""
+    whoever can write to Redis, to the checkpoints topic or to the spool can change the state."""
     log_format: Literal["text", "json"] = "text"
     """How log lines look."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -34,7 +34,7 @@ from streams.kafka_errors import NOT_AUTHORISED
 from streams.kafka_properties import KafkaValue, read_properties
 from streams.ports import StoreError
 from streams.redis_store import RedisStore
-from streams.topics import TOPICS, Duty, TopicError, check_names, compare_topics
+from streams.topics import Duty, TopicError, check_names, compare_topics, names_in, specs_of
 
 _REQUEST_S: Final = 10.0
 _NEEDED: Final[Mapping[Duty, tuple[str, ...]]] = {
@@ -42,6 +42,7 @@ _NEEDED: Final[Mapping[Duty, tuple[str, ...]]] = {
     "alerts": ("WRITE", "DESCRIBE"),
     "dead_letter": ("WRITE", "DESCRIBE"),
     "journal": ("READ", "WRITE", "DESCRIBE"),
+    "checkpoints": ("READ", "WRITE", "DESCRIBE"),
 }
 
 
@@ -76,18 +77,12 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
         remedy = "correct the reference, or set the variable or the file it names"
         yield CheckResult("kafka properties", False, str(error), remedy)
     else:
-        names: dict[Duty, str] = {
-            "events": settings.topics.events,
-            "alerts": settings.topics.alerts,
-            "dead_letter": settings.topics.dead_letter,
-            "journal": settings.topics.journal,
-        }
         yield from kafka_checks(
             settings.bootstrap_servers,
             properties,
             group=settings.group,
             instance=settings.instance,
-            names=names,
+            names=names_in(settings),
             exactly_once=settings.mode == "exactly-once",
             transaction_timeout_ms=settings.transaction_timeout_ms,
         )
@@ -193,7 +188,7 @@ def _right_checks(admin: AdminClient, names: Mapping[Duty, str]) -> Iterator[Che
         include_authorized_operations=True,
         request_timeout=_REQUEST_S,
     )
-    for spec in TOPICS:
+    for spec in specs_of(names):
         topic = names[spec.duty]
         try:
             allowed = described[topic].result(timeout=2 * _REQUEST_S).authorized_operations

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -16,10 +17,12 @@ from confluent_kafka import KafkaException
 from schemas.config import DetectionConfig
 from schemas.records import TopicPartition
 from schemas.source_hash import SourceKey
+from streams.checkpoint_topic import CheckpointTopic
 from streams.config import Settings
 from streams.credentials import checkpoint_key, redis_client_address, source_key
 from streams.embedded import is_mock_cluster
 from streams.kafka_at_least_once import AtLeastOnceCommits
+from streams.kafka_chunks import KafkaChunkLog
 from streams.kafka_clients import describe, kafka_error
 from streams.kafka_commits import KafkaCommits
 from streams.kafka_log import KafkaLog
@@ -28,6 +31,9 @@ from streams.ports import CommitError, Commits, LogError, StoreError
 from streams.recovery import OperatorNeededError, RecoverySettings
 from streams.redis_store import RedisStore
 from streams.runner import Cadence, Runner
+from streams.spares import Spares
+from streams.spool import Spool
+from streams.store_breaker import StoreBreaker
 from streams.topics import journal_key
 from streams.worker import Detection, OutputTopics
 
@@ -96,14 +102,17 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
         kafka_properties=properties,
         session_timeout_ms=settings.session_timeout_ms,
     )
-    store = RedisStore(
+    clock = WallClock()
+    redis_store = RedisStore(
         redis_client_address(settings), group=settings.group, prefix=settings.redis_prefix
     )
+    store = StoreBreaker(redis_store, clock)
     try:
         for problem in store.check_policy():
             log.warning(problem)
     except StoreError as error:
-        log.warning("detection goes on without Redis; state is kept nowhere", reason=str(error))
+        log.warning("detection goes on without Redis", reason=str(error))
+    is_mock = is_mock_cluster(_cluster_id(kafka_log))
     key = source_key(settings)
 
     def key_of(tp: TopicPartition) -> bytes:
@@ -111,9 +120,9 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
 
     return Runner(
         log=kafka_log,
-        commits=_commits(settings, kafka_log, properties),
+        commits=_commits(settings, kafka_log, properties, is_mock),
         store=store,
-        clock=WallClock(),
+        clock=clock,
         detection=Detection(config, None if key is None else SourceKey(key)),
         topics=OutputTopics(
             settings.topics.alerts, settings.topics.dead_letter, settings.topics.journal
@@ -131,12 +140,37 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
             checkpoint_interval_s=settings.checkpoint_interval_s,
             checkpoint_events=settings.checkpoint_events,
         ),
+        spares=_spares(settings, properties, is_mock),
     )
 
 
-def _commits(settings: Settings, kafka_log: KafkaLog, properties: dict[str, KafkaValue]) -> Commits:
+def _spares(settings: Settings, properties: dict[str, KafkaValue], is_mock: bool) -> Spares:
+    """Where checkpoints go beside Redis. What cannot be had is said, and is no reason to stop."""
+    spool: Spool | None = None
+    if settings.spool_dir is not None:
+        try:
+            spool = Spool(Path(settings.spool_dir), group=settings.group)
+        except StoreError as error:
+            log.warning("no spool: while Redis is down state is not kept here", reason=str(error))
+    topic: CheckpointTopic | None = None
+    if is_mock:
+        log.info("no checkpoints topic: the mock broker compacts nothing")
+    elif settings.checkpoint_topic_interval_s > 0:
+        chunks = KafkaChunkLog(
+            settings.bootstrap_servers,
+            settings.topics.checkpoints,
+            group=settings.group,
+            kafka_properties=properties,
+        )
+        topic = CheckpointTopic(chunks, group=settings.group)
+    return Spares(spool=spool, topic=topic, topic_interval_s=settings.checkpoint_topic_interval_s)
+
+
+def _commits(
+    settings: Settings, kafka_log: KafkaLog, properties: dict[str, KafkaValue], is_mock: bool
+) -> Commits:
     exactly_once = settings.mode == "exactly-once"
-    if exactly_once and is_mock_cluster(_cluster_id(kafka_log)):
+    if exactly_once and is_mock:
         log.warning(
             "the broker is librdkafka's mock: it keeps nothing of transactions, so delivery is "
             "at-least-once; after a crash alerts may come twice, with the same ce_id"

@@ -38,6 +38,8 @@ class MemoryStore:
     `unavailable` set to True makes every operation raise `StoreError`, as a store that is down.
     """
 
+    name = "the store in memory"
+
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         """`clock_s` decides when live views expire."""
         self.unavailable = False

@@ -165,7 +165,7 @@ class StoredManifest(NamedTuple):
 
 
 class StoreError(Exception):
-    """The store could not be reached or refused the operation; the fold goes on without it."""
+    """A place of checkpoints could not be reached or refused; the fold goes on without it."""
 
 
 class SaveResult(Enum):
@@ -179,23 +179,63 @@ class SaveResult(Enum):
     """A segment that was taken for stored is not: save again with all segments."""
 
 
-class StateStore(Protocol):
-    """Checkpoints: small manifests, compare-and-set, over immutable content-addressed segments.
+class CheckpointPlace(Protocol):
+    """Where checkpoints can be read: the store, the spool on disk, the checkpoints topic.
 
-    A cache of what the log can give again, never an authority. Every method raises `StoreError`
-    when the store cannot be reached.
+    A cache of what the log can give again, never an authority; what it gives is untrusted. Every
+    method raises `StoreError` when the place cannot be reached, and nothing else.
     """
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
 
     def manifests(self, tp: TopicPartition) -> list[StoredManifest]:
         """The kept manifests of a partition, at most three, newest first.
 
-        Lineage and offset are as the store says; those inside the manifest decide.
+        Lineage and offset are as the place says; those inside the manifest decide.
         """
         ...
 
     def segments(self, tp: TopicPartition, digests: Sequence[str]) -> dict[str, bytes]:
         """Those of the segments that exist, by digest (hex blake2b-128 of their bytes)."""
         ...
+
+
+class SparePlace(CheckpointPlace, Protocol):
+    """A place that keeps whole checkpoints, for when the store has none. Nobody is fenced from it.
+
+    Whoever writes an older checkpoint does no harm: a reader takes only what is of its lineage and
+    not ahead of the commit.
+    """
+
+    def keep(
+        self,
+        tp: TopicPartition,
+        lineage: str,
+        next_offset: int,
+        manifest: bytes,
+        segments: Mapping[str, bytes],
+    ) -> None:
+        """Keep this checkpoint, all of its segments given, as the newest of its partition.
+
+        A writer that dies on the way may cost this checkpoint, never a wrong one. Raises
+        `StoreError`, and `ValueError` for what `StateStore.save` does not take either.
+        """
+        ...
+
+    def drop(self, tp: TopicPartition) -> None:
+        """Keep nothing of this partition any more."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is under way, and every connection."""
+        ...
+
+
+class StateStore(CheckpointPlace, Protocol):
+    """Checkpoints: small manifests, compare-and-set, over immutable content-addressed segments."""
 
     def save(
         self,

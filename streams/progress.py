@@ -89,6 +89,7 @@ class Progress:
                     paused=len(adrift),
                     records_per_s=round(max(0, n_records - before) / (now_s - before_s)),
                     outputs=self.n_outputs,
+                    replay_debt=sum(map(_replay_debt, workers.values())),
                     **_totals(workers.values()),
                 )
 
@@ -122,3 +123,9 @@ class Progress:
                 events_per_s=round(rate),
                 seconds_left=round(n_left / rate) if rate else None,
             )
+
+
+def _replay_debt(worker: PartitionWorker) -> int:
+    """How many records a restart would replay that finds what the store has of this partition."""
+    stored = max(worker.checkpoint_offset, worker.lineage.start_offset)
+    return max(0, worker.next_offset - stored)

@@ -3,10 +3,11 @@
 Kafka's committed offset with its metadata is the truth, the journal says what changed the fold, the
 store is a cache. The rules (docs/delivery.md):
 
-- a checkpoint is loaded only if it is of the committed lineage and not ahead of the commit;
+- a checkpoint is loaded only if it is of the committed lineage and not ahead of the commit, from
+  the store or the spool, the further one first, else from the checkpoints topic;
 - an offset that moved back or was lost, another topic under the same name, a log shorter than the
   commit: the worker stops and asks (`OperatorNeededError`), unless a reset is accepted;
-- state that cannot be had, from the store or by folding from the lineage's start, pauses the
+- state that cannot be had, from any of them or by folding from the lineage's start, pauses the
   partition (`StateUnavailableError`); it is never begun anew in silence.
 """
 
@@ -20,7 +21,8 @@ import structlog
 
 from detectors.base import StateError
 from schemas.records import TopicPartition
-from streams.checkpoint import Checkpoint, CheckpointError, decode_checkpoint, referenced_segments
+from streams.checkpoint import CheckpointError
+from streams.checkpoint_sources import Sources, load
 from streams.lineage import (
     JournalEntry,
     Lineage,
@@ -29,7 +31,17 @@ from streams.lineage import (
     load_journal,
     load_metadata,
 )
-from streams.ports import Commits, Committed, StateStore, StoredManifest, StoreError, Watermarks
+from streams.ports import (
+    CheckpointPlace,
+    Commits,
+    Committed,
+    StateStore,
+    StoredManifest,
+    StoreError,
+    Watermarks,
+)
+from streams.replay_config import StateUnavailableError, check_keys, detection_then
+from streams.spares import Spares
 from streams.worker import Detection, OutputTopics, PartitionWorker, state_versions
 
 log = structlog.get_logger(__name__)
@@ -41,10 +53,6 @@ class OperatorNeededError(Exception):
     def __init__(self, code: str, tp: TopicPartition, message: str) -> None:
         super().__init__(f"{code} at {tp}: {message}")
         self.code = code
-
-
-class StateUnavailableError(Exception):
-    """The partition's state cannot be had now; it stays paused and is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,8 @@ class Recovered:
     begins: Literal["", "lineage", "reset"] = ""
     """The kind of journal record that must be committed before the first fold."""
     reason: str = ""
+    is_spare: bool = False
+    """The state is not the store's: it is to be saved there soon, also where no event comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,7 @@ def recover(
     committed: Committed | None,
     commits: Commits,
     store: StateStore,
+    spares: Spares,
     settings: RecoverySettings,
     detection: Detection,
     topics: OutputTopics,
@@ -129,7 +140,7 @@ def recover(
         return _reset(case, *problem, committed.offset, lineage)
     if metadata is None:
         log.warning("commit without metadata: the state is not checked", partition=str(tp))
-    return _resume(case, committed.offset, metadata, lineage, store, before)
+    return _resume(case, committed.offset, metadata, lineage, Sources(store, spares), before)
 
 
 def _uncommitted(case: _Case, last: Lineage | None) -> Recovered:
@@ -223,68 +234,85 @@ def _resume(
     committed: int,
     metadata: Metadata | None,
     lineage: Lineage,
-    store: StateStore,
+    sources: Sources,
     before: int | None,
 ) -> Recovered:
     """The newest checkpoint that fits, else the lineage's start, and a replay up to the commit."""
     entries = [entry for entry in case.journal if entry.lineage.id == lineage.id]
     tried = [case.store_error] if case.store_error else []
     worker: PartitionWorker | None = None
-    for stored in case.manifests:
-        is_too_new = before is not None and stored.next_offset >= before
-        if stored.lineage != lineage.id or is_too_new:
+    is_spare = False
+    end = committed + 1 if before is None else min(before, committed + 1)
+    # Where nothing has been folded yet there is nothing to look for.
+    candidates = (
+        sources.candidates(case.tp, case.manifests, tried)
+        if committed > lineage.start_offset
+        else ()
+    )
+    for place, stored in candidates:
+        if stored.lineage != lineage.id or stored.next_offset >= end:
             continue
         try:
-            worker = _from_checkpoint(case, stored, store, lineage, entries, committed)
-            break
+            worker = _from_checkpoint(case, place, stored, lineage, entries, committed)
         except (CheckpointError, StateError, StoreError, StateUnavailableError) as error:
-            tried.append(f"checkpoint at {stored.next_offset}: {error}")
-            log.warning("checkpoint refused", partition=str(case.tp), reason=str(error))
+            tried.append(f"checkpoint at {stored.next_offset} in {place.name}: {error}")
+            log.warning(
+                "checkpoint refused", partition=str(case.tp), place=place.name, reason=str(error)
+            )
+            continue
+        is_spare = place is not sources.store
+        if is_spare:
+            log.warning(
+                "state taken from a spare place",
+                partition=str(case.tp),
+                place=place.name,
+                offset=stored.next_offset,
+            )
+        break
     if worker is None:
-        said = "; ".join(tried) or "the store has no checkpoint of this lineage"
+        said = "; ".join(tried) or "no place has a checkpoint of this lineage"
         worker = _from_start(case, lineage, entries, committed, metadata, said)
+    n_replay, margin = committed - worker.next_offset, worker.next_offset - case.watermarks.low
+    if case.watermarks.low > lineage.start_offset and margin < 2 * n_replay:
+        log.warning(
+            "the log is cut close behind the checkpoint: keep events longer",
+            partition=str(case.tp),
+            events_before=margin,
+            replay=n_replay,
+        )
     if metadata is not None:
         worker.checkpointed(metadata.checkpoint, metadata.digest)
-    return Recovered(worker, committed, metadata)
+    return Recovered(worker, committed, metadata, is_spare=is_spare)
 
 
 def _from_checkpoint(
     case: _Case,
+    place: CheckpointPlace,
     stored: StoredManifest,
-    store: StateStore,
     lineage: Lineage,
     entries: Sequence[JournalEntry],
     committed: int,
 ) -> PartitionWorker:
     if stored.next_offset < case.watermarks.low:
         raise CheckpointError(f"the log begins after it, at {case.watermarks.low}")
-    checkpoint = _load(case.tp, stored, store, case.settings.checkpoint_key)
+    checkpoint = load(case.tp, stored, place, case.settings.checkpoint_key)
     if dict(checkpoint.versions) != state_versions():
         raise CheckpointError(
             f"it was made by algorithm versions {dict(checkpoint.versions)}; this release has "
             f"{state_versions()}"
         )
-    then = _detection_then(checkpoint.config_identity, entries, case.detection)
-    since = int(checkpoint.fields["config_from"])
-    worker = PartitionWorker(case.tp, lineage, then, since, case.topics, checkpoint, committed)
-    at = checkpoint.next_offset
-    worker.switches = [
+    at, since = checkpoint.next_offset, int(checkpoint.fields["config_from"])
+    switches = [
         entry
         for entry in entries
         if entry.kind == "config"
         and (entry.offset > at or (entry.offset == at and entry.offset > since))
     ]
+    then = detection_then(checkpoint.config_identity, entries, case.detection)
+    check_keys(then, at, switches, committed, case.detection)
+    worker = PartitionWorker(case.tp, lineage, then, since, case.topics, checkpoint, committed)
+    worker.switches, worker.source_key = switches, case.detection.key
     return worker
-
-
-def _load(
-    tp: TopicPartition, stored: StoredManifest, store: StateStore, key: bytes | None
-) -> Checkpoint:
-    digests = referenced_segments(stored.manifest, key)
-    checkpoint = decode_checkpoint(stored.manifest, store.segments(tp, digests), key)
-    if (checkpoint.lineage, checkpoint.next_offset) != (stored.lineage, stored.next_offset):
-        raise CheckpointError("the manifest is not the one its entry names")
-    return checkpoint
 
 
 def _from_start(
@@ -313,35 +341,13 @@ def _from_start(
         first = entries[0].config
     else:
         first = case.detection.identity if metadata is None else metadata.config
-    then = _detection_then(first, entries, case.detection)
+    then = detection_then(first, entries, case.detection)
     start = lineage.start_offset
+    switches = [entry for entry in entries if entry.kind == "config"]
+    check_keys(then, start, switches, committed, case.detection)
     worker = PartitionWorker(case.tp, lineage, then, start, case.topics, live_from=committed)
-    worker.switches = [entry for entry in entries if entry.kind == "config"]
+    worker.switches, worker.source_key = switches, case.detection.key
     return worker
-
-
-def _detection_then(
-    identity: str, entries: Sequence[JournalEntry], detection: Detection
-) -> Detection:
-    """The detection config with this identity: the worker's own, or one from the journal."""
-    if identity == detection.identity:
-        return detection
-    entry = next((entry for entry in entries if entry.config == identity), None)
-    if entry is None:
-        raise StateUnavailableError(
-            f"the journal does not hold the detection config {identity} the state was made with"
-        )
-    if dict(entry.versions) != state_versions():
-        raise StateUnavailableError(
-            f"the state was made by algorithm versions {entry.versions}; this release has "
-            f"{state_versions()}: drain with the old release first"
-        )
-    if entry.source_key != detection.key_fingerprint:
-        raise StateUnavailableError(
-            f"the replay needs the source key with fingerprint {entry.source_key}; configured is "
-            f"{detection.key_fingerprint}"
-        )
-    return Detection(entry.document, detection.source_key)
 
 
 def check_replay(recovered: Recovered) -> str:

@@ -79,6 +79,11 @@ class RedisStore:
         """Where the store is, without user and password."""
         return self._address
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"Redis at {self._address}"
+
     def manifests(self, tp: TopicPartition) -> list[StoredManifest]:
         """The kept manifests of a partition, newest first."""
         with self._telling("reading the checkpoints"):

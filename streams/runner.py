@@ -43,10 +43,11 @@ from streams.recovery import (
     OperatorNeededError,
     Recovered,
     RecoverySettings,
-    StateUnavailableError,
     check_replay,
     recover,
 )
+from streams.replay_config import StateUnavailableError
+from streams.spares import Spares
 from streams.views import live_views
 from streams.worker import Detection, OutputTopics, PartitionWorker
 
@@ -82,7 +83,7 @@ class Held:
     """What the replay is still to be checked against."""
     checkpoint_due_s: float
     checkpoint_records: int = 0
-    """`worker.n_records` at the latest checkpoint; -1 where it could not be saved."""
+    """`worker.n_records` at the latest checkpoint; -1 where the store has none of this state."""
 
 
 @dataclass(slots=True)
@@ -101,6 +102,8 @@ class Runner:
     recovery: RecoverySettings
     journal_key: Callable[[TopicPartition], bytes]
     cadence: Cadence = field(default_factory=Cadence)
+    spares: Spares = field(default_factory=Spares)
+    """Where checkpoints go, and are looked for, beside the store."""
     held: dict[TopicPartition, Held] = field(default_factory=dict)
     adrift: dict[TopicPartition, float] = field(default_factory=dict)
     """Assigned partitions without a state, and when each is to be taken up again."""
@@ -111,7 +114,7 @@ class Runner:
     _view_due_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.checkpointer = Checkpointer(self.store, self.recovery.checkpoint_key)
+        self.checkpointer = Checkpointer(self.store, self.recovery.checkpoint_key, self.spares)
         self.progress = Progress(self.clock)
 
     def run(self) -> None:
@@ -291,7 +294,7 @@ class Runner:
         for tp, held in self.held.items():
             n_records = held.worker.n_records - held.checkpoint_records
             due = now_s >= held.checkpoint_due_s or n_records >= self.cadence.checkpoint_events
-            if due and n_records > 0:
+            if (due and n_records > 0) or self.spares.wants(tp, held.worker.next_offset):
                 self._checkpoint(tp)
         if now_s >= self._view_due_s:
             workers = [held.worker for held in self.held.values() if held.recovered is None]
@@ -384,6 +387,7 @@ class Runner:
                 committed,
                 self.commits,
                 self.store,
+                self.spares,
                 self.recovery,
                 self.detection,
                 self.topics,
@@ -405,7 +409,7 @@ class Runner:
             recovered.committed,
             recovered,
             now_s + self.cadence.checkpoint_interval_s,
-            worker.n_records,
+            -1 if recovered.is_spare else worker.n_records,
         )
         self.progress.assigned(tp, worker, recovered)
         return worker.next_offset

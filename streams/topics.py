@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -13,19 +14,24 @@ from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.records import TopicPartition
+from streams.config import Settings
 from streams.embedded import is_mock_cluster
 from streams.kafka_clients import describe, kafka_error
 from streams.kafka_errors import MISSING_TOPIC, NOT_AUTHORISED, TOPIC_EXISTS
 
-Duty = Literal["events", "alerts", "dead_letter", "journal"]
+Duty = Literal["events", "alerts", "dead_letter", "journal", "checkpoints"]
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 _REQUEST_S: Final = 30.0
+_PAUSE_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """How one topic should be. `retention_ms` -1: for ever; `n_partitions`: where not told."""
+    """How one topic should be. `retention_ms` -1: for ever; `n_partitions`: where not told.
+
+    Of a compacted topic the latest record of each key stays, for ever.
+    """
 
     duty: Duty
     holds: str
@@ -34,10 +40,20 @@ class TopicSpec:
     retention_ms: int
     timestamp_type: Literal["CreateTime", "LogAppendTime"]
     reason: str
+    is_compacted: bool = False
 
     @property
     def config(self) -> dict[str, str]:
-        """The topic's configuration at the broker. None is compacted: each record says its own."""
+        """The topic's configuration at the broker."""
+        if self.is_compacted:
+            return {
+                "cleanup.policy": "compact",
+                "message.timestamp.type": self.timestamp_type,
+                # The segment that is written to is never compacted, and has to be read in full.
+                "segment.bytes": str(64 * 1024 * 1024),
+                "segment.ms": str(_DAY_MS // 24),
+                "min.cleanable.dirty.ratio": "0.2",
+            }
         return {
             "cleanup.policy": "delete",
             "retention.ms": str(self.retention_ms),
@@ -83,6 +99,16 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         "CreateTime",
         "a replay needs all of it; it is small and is read as a whole",
     ),
+    TopicSpec(
+        "checkpoints",
+        "checkpoints in chunks, for when Redis has lost them",
+        "GROUP|TOPIC|PARTITION|SLOT|CHUNK",
+        12,
+        -1,
+        "CreateTime",
+        "a copy every ten minutes; compaction keeps the last two of each partition",
+        is_compacted=True,
+    ),
 )
 
 
@@ -101,6 +127,25 @@ class TopicError(Exception):
     """A topic could not be made or described; the message says why."""
 
 
+def names_in(settings: Settings) -> dict[Duty, str]:
+    """The names of the topics that a worker of these settings needs."""
+    topics = settings.topics
+    names: dict[Duty, str] = {
+        "events": topics.events,
+        "alerts": topics.alerts,
+        "dead_letter": topics.dead_letter,
+        "journal": topics.journal,
+    }
+    if settings.checkpoint_topic_interval_s > 0:
+        names["checkpoints"] = topics.checkpoints
+    return names
+
+
+def specs_of(names: Mapping[Duty, str]) -> list[TopicSpec]:
+    """How those topics should be that have a name here."""
+    return [spec for spec in TOPICS if spec.duty in names]
+
+
 def journal_key(group: str, tp: TopicPartition) -> bytes:
     """The key of a partition's journal records: UTF-8 of `GROUP|TOPIC|PARTITION`."""
     return f"{group}|{tp.topic}|{tp.partition}".encode()
@@ -109,7 +154,7 @@ def journal_key(group: str, tp: TopicPartition) -> bytes:
 def check_names(names: Mapping[Duty, str]) -> None:
     """Refuse a topic that has two duties: what goes out would come in again. `TopicError`."""
     duty_of: dict[str, Duty] = {}
-    for spec in TOPICS:
+    for spec in specs_of(names):
         name = names[spec.duty]
         if (other := duty_of.setdefault(name, spec.duty)) != spec.duty:
             raise TopicError(
@@ -150,7 +195,7 @@ def create_topics(
             replication_factor=asked_replicas,
             config={**spec.config, "min.insync.replicas": str(n_in_sync)},
         )
-        for spec in TOPICS
+        for spec in specs_of(names)
     }
     created: set[str] = set()
     for name, future in admin.create_topics(list(new.values()), request_timeout=_REQUEST_S).items():
@@ -162,6 +207,7 @@ def create_topics(
                 raise TopicError(f"{name} cannot be made: {describe(error)}") from exception
         else:
             created.add(name)
+    _wait_for(admin, sorted(created))
     made = f"{asked_replicas} replicas, {n_in_sync} in sync"
     outcomes: list[TopicOutcome] = []
     for outcome in compare_topics(
@@ -187,14 +233,14 @@ def compare_topics(
     Partitions are compared only where `n_partitions` names a number. Raises `TopicError`.
     """
     counts = n_partitions or {}
-    asked = [names[spec.duty] for spec in TOPICS if names[spec.duty] not in just_created]
+    asked = [names[spec.duty] for spec in specs_of(names) if names[spec.duty] not in just_created]
     n_brokers, is_mock = _cluster(admin)
     if is_mock:
         return _touch(admin, names)
     existing = _existing(admin, asked)
     configs = _configs(admin, [name for name in asked if name in existing])
     outcomes: list[TopicOutcome] = []
-    for spec in TOPICS:
+    for spec in specs_of(names):
         name = names[spec.duty]
         if name in just_created:
             outcomes.append(TopicOutcome(name, "existing"))
@@ -228,8 +274,11 @@ def _compared(
         if entry == "retention.ms" and (value == "-1" or int(value) > int(wanted) > 0):
             continue  # longer than recommended is nobody's harm
         differences.append(f"{entry} is {value}, recommended {wanted}")
-        # A compacted topic keeps one record of a key, and a journal is needed as a whole.
-        is_harmful |= entry == "cleanup.policy" or (entry == "retention.ms" and wanted == "-1")
+        # A compacted topic keeps one record of a key, and a journal is needed as a whole. Of
+        # checkpoints there are others.
+        is_harmful |= not spec.is_compacted and (
+            entry == "cleanup.policy" or (entry == "retention.ms" and wanted == "-1")
+        )
     detail = "; ".join(differences) or f"{found.n_partitions} partitions"
     return TopicOutcome(name, "different" if differences else "existing", detail, is_harmful)
 
@@ -237,6 +286,13 @@ def _compared(
 class _Found(NamedTuple):
     n_partitions: int
     n_replicas: int
+
+
+def _wait_for(admin: AdminClient, names: Sequence[str]) -> None:
+    """Until the brokers know of topics that the controller has made: it takes them a moment."""
+    deadline_s = time.monotonic() + _REQUEST_S
+    while len(_existing(admin, names)) < len(names) and time.monotonic() < deadline_s:
+        time.sleep(_PAUSE_S)
 
 
 def _cluster(admin: AdminClient) -> tuple[int, bool]:
@@ -251,7 +307,7 @@ def _cluster(admin: AdminClient) -> tuple[int, bool]:
 def _touch(admin: AdminClient, names: Mapping[Duty, str]) -> list[TopicOutcome]:
     """On the mock broker, which cannot create topics, one appears when it is asked for."""
     outcomes: list[TopicOutcome] = []
-    for spec in TOPICS:
+    for spec in specs_of(names):
         name = names[spec.duty]
         n_found = len(admin.list_topics(name, timeout=_REQUEST_S).topics[name].partitions)
         detail = f"{n_found} partitions, as the mock broker has it; it keeps 5 MiB of each"

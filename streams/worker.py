@@ -41,11 +41,27 @@ def state_versions() -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerKey:
+    """A source key that this process does not have; a state was made with it, none can be."""
+
+    fingerprint: str | None
+    """None: sources were dropped."""
+
+
+@dataclass(frozen=True, slots=True)
 class Detection:
-    """A detection config with the source key it runs under."""
+    """A detection config with the source key it runs under.
+
+    With a `FormerKey` it says what a state is of; nothing can be folded before a `switch`.
+    """
 
     config: DetectionConfig
-    source_key: SourceKey | None
+    source_key: SourceKey | FormerKey | None
+
+    @property
+    def key(self) -> SourceKey | None:
+        """The key to hash sources with; None: they are dropped, or nothing is to be folded."""
+        return None if isinstance(self.source_key, FormerKey) else self.source_key
 
     @property
     def key_fingerprint(self) -> str | None:
@@ -56,6 +72,13 @@ class Detection:
     def identity(self) -> str:
         """The identity of everything that changes which alerts come out."""
         return detection_identity(self.config, self.key_fingerprint, state_versions())
+
+    @classmethod
+    def journaled(cls, entry: JournalEntry, key: SourceKey | None) -> Detection:
+        """What a journal record put in force, where `key` is the source key that can be had."""
+        if entry.source_key == (None if key is None else key.fingerprint):
+            return cls(entry.document, key)
+        return cls(entry.document, FormerKey(entry.source_key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +128,8 @@ class PartitionWorker:
         """The latest alerts, for the live view; no part of the state."""
         self.switches: list[JournalEntry] = []
         """Config switches that a replay comes upon, by offset."""
+        self.source_key = detection.key
+        """The key that there is for those."""
         self._watch_offset = -1
         self.watched_digests: tuple[str, ...] = ()
         """State digests at the watched offset, before and after a switch of config there."""
@@ -165,12 +190,13 @@ class PartitionWorker:
 
     def decode(self, records: Sequence[Record]) -> Decoding:
         """What is to be folded of these records, and what is refused of them."""
-        config = self.detection.config
+        config, source_key = self.detection.config, self.detection.source_key
+        assert not isinstance(source_key, FormerKey), "folded before the config was switched"
         return decode_records(
             self.tp,
             records,
             DecodeLimits.of(config),
-            self.detection.source_key,
+            source_key,
             frozenset(config.model) if config.models == "listed" else None,
         )
 
@@ -182,7 +208,7 @@ class PartitionWorker:
             self.watched_digests = (state_digest(self.parts()),)
         while self.switches and self.switches[0].offset <= offset:
             entry = self.switches.pop(0)
-            self.switch(Detection(entry.document, self.detection.source_key), entry.offset)
+            self.switch(Detection.journaled(entry, self.source_key), entry.offset)
             if watched:
                 self.watched_digests += (state_digest(self.parts()),)
 

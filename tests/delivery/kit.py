@@ -133,11 +133,19 @@ class Run:
         self.events = events
         self.topics = {"alerts": f"{name}.alerts", "dead_letter": f"{name}.dead-letter"}
         self.journal = f"{name}.journal"
+        self.checkpoints_topic = f"{name}.checkpoints"
         self.detection = dict(detection or {})
         self.settings: dict[str, Any] = {
             "group": name,
             "redis_prefix": name,
-            "topics": {**self.topics, "events": events, "journal": self.journal},
+            "topics": {
+                **self.topics,
+                "events": events,
+                "journal": self.journal,
+                "checkpoints": self.checkpoints_topic,
+            },
+            # A test that wants the topic makes it, and says how often.
+            "checkpoint_topic_interval_s": 0,
             "log_format": "json",
             "commit_interval_ms": 20,
             "checkpoint_interval_s": 0.3,

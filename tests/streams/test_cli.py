@@ -101,7 +101,8 @@ def test_the_worker_gets_what_was_said(runner: Called, tmp_path: Path) -> None:
         *("--bootstrap-servers", "kafka:9092", "--redis-url", "redis://localhost/1"),
         *("--config", str(path), "--instance", "w-1", "--mode", "at-least-once", "--insecure"),
         *("--start", "latest", "--redis-prefix", "p", "--alerts-topic", "a", "--events-topic", "e"),
-        *("--dead-letter-topic", "d", "--journal-topic", "j", "-X", "client.id=x=y"),
+        *("--dead-letter-topic", "d", "--journal-topic", "j", "--checkpoints-topic", "c"),
+        *("-X", "client.id=x=y"),
     )
     assert result.exit_code == 0, result.output
     settings = runner.settings
@@ -117,6 +118,7 @@ def test_the_worker_gets_what_was_said(runner: Called, tmp_path: Path) -> None:
         "alerts": "a",
         "dead_letter": "d",
         "journal": "j",
+        "checkpoints": "c",
     }
     assert settings.kafka == {"linger.ms": 5, "client.id": "x=y"}
     assert settings.redis_url.get_secret_value() == "redis://localhost/1"

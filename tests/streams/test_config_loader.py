@@ -95,6 +95,8 @@ def test_every_plain_setting_has_a_variable() -> None:
         "DRIFTSENTRY_POLL_RECORDS": "7",
         "DRIFTSENTRY_CHECKPOINT_INTERVAL_S": "1.5",
         "DRIFTSENTRY_CHECKPOINT_EVENTS": "9",
+        "DRIFTSENTRY_CHECKPOINT_TOPIC_INTERVAL_S": "0",
+        "DRIFTSENTRY_SPOOL_DIR": "/spool",
         "DRIFTSENTRY_MAX_REPLAY_EVENTS": "11",
         "DRIFTSENTRY_TRANSACTION_TIMEOUT_MS": "20000",
         "DRIFTSENTRY_SESSION_TIMEOUT_MS": "6000",
@@ -104,6 +106,7 @@ def test_every_plain_setting_has_a_variable() -> None:
         "DRIFTSENTRY_ALERTS_TOPIC": "a",
         "DRIFTSENTRY_DEAD_LETTER_TOPIC": "d",
         "DRIFTSENTRY_JOURNAL_TOPIC": "j",
+        "DRIFTSENTRY_CHECKPOINTS_TOPIC": "c",
     }
     assert set(values) == set(variables())
     chosen = load(environ=values).settings

@@ -28,6 +28,7 @@ def settings_for(
         alerts=unique_name("alerts"),
         dead_letter=unique_name("dead"),
         journal=unique_name("journal"),
+        checkpoints=unique_name("checkpoints"),
     )
     return Settings.model_validate(
         {
@@ -50,6 +51,7 @@ def create(settings: Settings) -> None:
             "alerts": topics.alerts,
             "dead_letter": topics.dead_letter,
             "journal": topics.journal,
+            "checkpoints": topics.checkpoints,
         },
     )
 
@@ -85,9 +87,13 @@ def test_missing_topics_are_failures_with_their_remedy(
     settings = settings_for(kafka, redis_url, unique_name)
     assert run_doctor(settings) == 1
     said = capsys.readouterr().out
-    assert said.count("does not exist") == 4
+    assert said.count("does not exist") == 5
     assert "`driftsentry topics create`" in said
-    assert "4 of " in said
+    assert "5 of " in said
+    # Without checkpoints in Kafka their topic is not asked for.
+    without = settings.model_copy(update={"checkpoint_topic_interval_s": 0.0})
+    assert run_doctor(without) == 1
+    assert capsys.readouterr().out.count("does not exist") == 4
 
 
 def test_what_does_not_answer_is_said_and_the_rest_is_checked_all_the_same(

@@ -49,7 +49,25 @@ def test_the_status_has_the_rate_and_what_was_counted_and_no_zeros() -> None:
     assert (status["partitions"], status["paused"], status["outputs"]) == (1, 1, 3)
     assert (status["n_events"], status["n_predictions"]) == (392, 392)
     assert status["n_dead_letters"] == 8
+    assert status["replay_debt"] == 400
     assert "n_labels" not in status
+
+
+def test_the_replay_debt_is_what_lies_behind_the_newest_checkpoint() -> None:
+    clock, partition = ManualClock(), worker()
+    progress = Progress(clock)
+    debts: list[int] = []
+    progress.report({TP: partition}, {})
+    for stop in (100, 300):
+        partition.process(STREAM[partition.next_offset : stop])
+        for checkpoint in (-1, 40, 250, 310):
+            partition.checkpointed(checkpoint, "digest")
+            clock.sleep(STATUS_INTERVAL_S)
+            with capture_logs() as lines:
+                progress.report({TP: partition}, {})
+            (status,) = lines
+            debts.append(status["replay_debt"])
+    assert debts == [100, 60, 0, 0, 300, 260, 50, 0]
 
 
 def test_a_replay_says_how_far_it_is_and_when_it_is_complete() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from schemas.config import DetectionConfig, DetectorsConfig, PageHinkleyConfig
 from schemas.records import Record, TopicPartition
+from schemas.source_hash import SourceKey
 from streams.memory_broker import MemoryBroker
 from streams.memory_commits import MemoryCommits
 from streams.memory_log import MemoryLog
@@ -23,6 +24,7 @@ from streams.ports import (
 )
 from streams.recovery import OperatorNeededError, RecoverySettings
 from streams.runner import Cadence, Runner
+from streams.spares import Spares
 from streams.topics import journal_key
 from streams.worker import Detection, OutputTopics
 from tests.streams.events import shifting_stream
@@ -115,6 +117,8 @@ class Run:
         *,
         member: str | None = "a",
         settings: RecoverySettings | None = None,
+        key: SourceKey | None = None,
+        spares: Spares | None = None,
     ) -> Runner:
         log = MemoryLog(self.house.broker, "events", group=self.name, instance=member)
         commits = FaultyCommits(log, journal_topic=f"{self.name}.journal", instance=member)
@@ -124,13 +128,14 @@ class Run:
             commits=commits,
             store=self.store,
             clock=self.house.clock,
-            detection=Detection(config, None),
+            detection=Detection(config, key),
             topics=OutputTopics(f"{self.name}.alerts", f"{self.name}.dead", f"{self.name}.journal"),
             recovery=settings or RecoverySettings(),
             journal_key=lambda tp: journal_key(self.name, tp),
             cadence=Cadence(
                 poll_records=37, commit_interval_s=2.0, checkpoint_interval_s=5.0, drain_s=5.0
             ),
+            spares=spares or Spares(),
         )
         log.subscribe(runner)
         return runner

@@ -15,6 +15,7 @@ from streams.topics import (
     Duty,
     TopicError,
     TopicOutcome,
+    _wait_for,
     check_names,
     compare_topics,
     create_topics,
@@ -46,6 +47,7 @@ def test_topics_are_created_once_and_then_found(
         TopicOutcome(names["alerts"], "created", f"2 partitions, {made}"),
         TopicOutcome(names["dead_letter"], "created", f"4 partitions, {made}"),
         TopicOutcome(names["journal"], "created", f"1 partitions, {made}"),
+        TopicOutcome(names["checkpoints"], "created", f"12 partitions, {made}"),
     ]
     again = create_topics(admin, names, n_partitions={"events": 3})
     assert {outcome.state for outcome in again} == {"existing"}
@@ -63,8 +65,10 @@ def test_a_difference_is_said_and_it_is_harmful_where_records_are_lost(
         "alerts": new_topic("alerts", 1, {"cleanup.policy": "compact"}),
         "dead_letter": new_topic("dead", 1, {"retention.ms": str(DAY_MS)}),
         "journal": new_topic("journal", 1),
+        "checkpoints": new_topic("checkpoints", 1, {"cleanup.policy": "delete"}),
     }
-    events, alerts, dead_letter, journal = compare_topics(admin, names)
+    _wait_for(admin, list(names.values()))
+    events, alerts, dead_letter, journal, checkpoints = compare_topics(admin, names)
     assert events.detail == "message.timestamp.type is CreateTime, recommended LogAppendTime"
     assert not events.is_harmful
     assert "cleanup.policy is compact, recommended delete" in alerts.detail
@@ -73,11 +77,13 @@ def test_a_difference_is_said_and_it_is_harmful_where_records_are_lost(
     assert not dead_letter.is_harmful
     assert journal.detail == f"retention.ms is {7 * DAY_MS}, recommended -1"
     assert journal.is_harmful
+    assert "cleanup.policy is delete, recommended compact" in checkpoints.detail
+    assert not checkpoints.is_harmful
 
 
 def test_a_topic_with_two_duties_is_refused(kafka: str) -> None:
     names: dict[Duty, str] = {
-        "events": "a", "alerts": "b", "dead_letter": "a", "journal": "d",
+        "events": "a", "alerts": "b", "dead_letter": "a", "journal": "d", "checkpoints": "e",
     }  # fmt: skip
     with pytest.raises(TopicError, match="a cannot be the dead_letter topic and the events topic"):
         check_names(names)
