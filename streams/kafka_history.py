@@ -118,6 +118,17 @@ class KafkaHistory:
 
         return self._patiently(f"the topic {topic}", ask)
 
+    def n_partitions(self, topic: str) -> int:
+        """How many partitions the topic has, asked of the brokers now."""
+
+        def ask() -> int:
+            found = self._admin.list_topics(topic, _REQUEST_S).topics[topic]
+            if found.error is not None:
+                raise KafkaException(found.error)
+            return len(found.partitions)
+
+        return self._patiently(f"the topic {topic}", ask)
+
     def journal(self, tp: TopicPartition) -> list[bytes]:
         """Every committed journal record (its value) of this group and partition, in log order.
 

@@ -87,6 +87,20 @@ def audit(run: Deployment) -> Verdict:
     return verdict
 
 
+def compared_with_undisturbed(run: Deployment) -> Verdict:
+    """The run at rest against one worker that folds the same topic anew and that nobody disturbs.
+
+    Raises `AssertionError` where the two end with different states.
+    """
+    calm_url = run.redis_url.rpartition("/")[0] + "/0"
+    with Run(run.kafka, calm_url, run.events, detection=run.detection) as calm:
+        worker = calm.start()
+        calm.wait_done()
+        worker.stop()
+        assert stored_digests(calm) == stored_digests(run)
+        return compared(run.outputs(), calm.outputs())
+
+
 def check_commits(run: Deployment, workers: Iterable[PartitionWorker]) -> None:
     """The latest commit of each partition says what the fold says of that offset."""
     committed, metadata = run.positions(), run.metadata()

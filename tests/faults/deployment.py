@@ -67,7 +67,7 @@ class Deployment(SmallRun):
         self,
         site: Site,
         *,
-        events_per_s: int = 400,
+        events_per_s: int = 200,
         members: tuple[str, ...] = MEMBERS,
         detection: Mapping[str, Any] | None = None,
         worker: Mapping[str, Any] | None = None,
@@ -77,7 +77,7 @@ class Deployment(SmallRun):
         kafka = site.cluster.bootstrap_servers
         topic = f"events.{os.getpid()}-{number}"
         make_topics(AdminClient({"bootstrap.servers": kafka}), {topic: N_PARTITIONS})
-        database = number % _N_DATABASES
+        database = number % (_N_DATABASES - 1) + 1
         super().__init__(
             kafka,
             site.valkey.url.removesuffix("/0") + f"/{database}",
@@ -186,4 +186,5 @@ class Deployment(SmallRun):
     def close(self) -> None:
         """End everything that this deployment has started."""
         self.site.network.forget()
+        self.feed.close()
         super().close()

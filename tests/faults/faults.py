@@ -10,14 +10,15 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from tests.delivery.kit import dumped, wait_until
+from tests.delivery.kit import WorkerProcess, dumped, wait_until
 from tests.faults.deployment import ASSIGNED, SESSION_MS, Deployment
-from tests.kit.proxy import END_TXN, TXN_OFFSET_COMMIT
+from tests.kit.proxy import END_TXN, TXN_OFFSET_COMMIT, Incident
 
 Rng = np.random.Generator
 Fault = Callable[[Deployment, Rng], list[float]]
@@ -44,42 +45,49 @@ def zombies(run: Deployment, rng: Rng) -> list[float]:
     stopped = [run.members[name] for name in _victims(run, rng, 2)]
     time.sleep(float(rng.uniform(0, 0.08)))
     before = [len(worker.said(ASSIGNED)) for worker in stopped]
-    try:
-        took_s = run.recovery_s(lambda: [worker.send(signal.SIGSTOP) for worker in stopped])
-    finally:
+
+    def signal_all(number: int) -> None:
         for worker in stopped:
-            worker.send(signal.SIGCONT)
+            worker.send(number)
+
+    try:
+        took_s = run.recovery_s(partial(signal_all, signal.SIGSTOP))
+    finally:
+        signal_all(signal.SIGCONT)
     for worker, n_before in zip(stopped, before, strict=True):
         # It finds out that it is out of the group, and joins again. Or it ends, and is restarted.
-        wait_until(
-            lambda worker=worker, n=n_before: (
-                len(worker.said(ASSIGNED)) > n or not worker.is_running()
-            ),
-            worker.log,
-        )
+        wait_until(partial(_is_back, worker, n_before), worker.log)
     run.ensure_alive()
     return [took_s] * len(stopped)
 
 
-def lost_end_txn(run: Deployment, rng: Rng) -> list[float]:
+def _is_back(worker: WorkerProcess, n_before: int) -> bool:
+    return len(worker.said(ASSIGNED)) > n_before or not worker.is_running()
+
+
+def lost_end_txn(run: Deployment, _rng: Rng) -> list[float]:
     """The reply to a commit is lost: the client asks again, or does not know what became of it."""
-    return _lost_reply(run, END_TXN, resets=bool(rng.integers(2)))
+    return _lost_replies(run, END_TXN)
 
 
-def lost_offset_commit(run: Deployment, rng: Rng) -> list[float]:
+def lost_offset_commit(run: Deployment, _rng: Rng) -> list[float]:
     """The reply to the offsets within a transaction is lost."""
-    return _lost_reply(run, TXN_OFFSET_COMMIT, resets=bool(rng.integers(2)))
+    return _lost_replies(run, TXN_OFFSET_COMMIT)
 
 
-def _lost_reply(run: Deployment, api_key: int, *, resets: bool) -> list[float]:
-    incident = run.site.network.drop_reply(api_key, resets=resets)
-    return [run.recovery_s(lambda: _happened(incident.wait(30)))]
+def _lost_replies(run: Deployment, api_key: int) -> list[float]:
+    """Once with the connection, as in a network, and once alone: the client waits in vain."""
+    took_s = []
+    for resets in (True, False):
+        incident = run.site.network.drop_reply(api_key, resets=resets)
+        took_s.append(run.recovery_s(partial(_await, incident)))
+    return took_s
 
 
 def late_end_txn(run: Deployment, rng: Rng) -> list[float]:
     """A commit is held up on its way, and arrives when its producer has long been replaced."""
     held = run.site.network.hold_request(END_TXN)
-    took_s = run.recovery_s(lambda: _happened(held.wait(30)))
+    took_s = run.recovery_s(partial(_await, held))
     time.sleep(float(rng.uniform(0, 0.3)))
     run.site.network.release(held)
     return [took_s, run.recovery_s(lambda: None)]
@@ -219,8 +227,8 @@ def _victims(run: Deployment, rng: Rng, n: int) -> list[str]:
     return [names[i] for i in rng.permutation(len(names))[:n].tolist()]
 
 
-def _happened(is_so: bool) -> None:
-    assert is_so, "no such request was made"
+def _await(incident: Incident) -> None:
+    assert incident.wait(30), "no such request was made"
 
 
 def _join_and_leave(run: Deployment, stay_s: float) -> None:

@@ -45,15 +45,18 @@ class Feed:
 
     def stop(self) -> None:
         """Send one last event to each partition, and wait until all that was sent is in the log."""
-        if self._thread is not None:
-            self._stopping.set()
-            self._thread.join()
-            self._thread = None
+        self._rest()
         # A hole at the end has nothing after it that could be committed.
         self._send(N_PARTITIONS)
         n_left = self._producer.flush(60)
         assert n_left == 0, f"{n_left} events were not delivered"
         assert not self._failed, self._failed[0]
+
+    def close(self) -> None:
+        """Send no more, and drop what is on its way: whatever happens to the brokers now."""
+        self._rest()
+        self._producer.purge()
+        self._producer.poll(0)
 
     def abort(self, n: int) -> None:
         """Write n events that nobody may read, in a transaction that is aborted."""
@@ -66,6 +69,12 @@ class Feed:
         producer.flush(30)
         producer.abort_transaction(30)
         self.n_aborted += n
+
+    def _rest(self) -> None:
+        if self._thread is not None:
+            self._stopping.set()
+            self._thread.join()
+            self._thread = None
 
     def _transactional(self) -> Producer:
         producer = Producer({

@@ -9,6 +9,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -150,8 +151,8 @@ class KafkaCluster:
                 if self._network is not None
                 else []
             )
-            proxies = [edge.port for edge in self.edges] or [None] * n_nodes
-            for node, proxy_port in zip(self.nodes, proxies, strict=True):
+            for node, edge in zip_longest(self.nodes, self.edges):
+                proxy_port = None if edge is None else edge.port
                 node.format(self.cluster_id, properties, alone=n_nodes == 1, proxy_port=proxy_port)
             try:
                 for node in self.nodes:

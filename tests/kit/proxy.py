@@ -97,11 +97,11 @@ class Edge:
 
     def half_open(self) -> None:
         """Close the server's ends of all connections; what clients send goes nowhere."""
-        self._network.call(lambda: [each.cut_server() for each in self._connections])
+        self._network.call(self._cut_servers)
 
     def reset(self) -> None:
         """End every connection with RST."""
-        self._network.call(lambda: [each.reset() for each in list(self._connections)])
+        self._network.call(self._reset)
 
     def heal(self) -> None:
         """No delay, no black hole, and half-open connections are reset."""
@@ -111,6 +111,14 @@ class Edge:
     def n_connections(self) -> int:
         """How many connections there are now."""
         return len(self._connections)
+
+    def _cut_servers(self) -> None:
+        for each in self._connections:
+            each.cut_server()
+
+    def _reset(self) -> None:
+        for each in list(self._connections):
+            each.reset()
 
     def _healed(self) -> None:
         self._open.set()
@@ -127,8 +135,7 @@ class Edge:
         """Take no connections any more; in the network's thread."""
         if self._server is not None:
             self._server.close()
-        for each in list(self._connections):
-            each.reset()
+        self._reset()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(writer)
