@@ -1,0 +1,69 @@
+"""The judge sees what is wrong: a record lost, one twice, one altered, one in another's place."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.delivery.outputs import Outputs, Said, Stream
+from tests.faults.audit import Verdict, compared
+from tests.faults.run import Row, rows_table
+
+STREAM = Stream("alerts", 0, "lineage")
+
+
+def record(number: int, sequence: int | None = None, value: bytes = b"") -> Said:
+    headers = (
+        ("ce_id", f"alert-{number}.1".encode()),
+        ("ce_sequence", str(number if sequence is None else sequence).encode()),
+    )
+    return Said(b"model", value or f"value {number}".encode(), headers, (1, number))
+
+
+def outputs(*records: Said) -> Outputs:
+    return {STREAM: list(records)} if records else {}
+
+
+ALL = [record(number) for number in range(1, 6)]
+
+
+def test_equal_outputs_are_clean() -> None:
+    verdict = compared(outputs(*ALL), outputs(*ALL))
+    assert verdict == Verdict(5, 0, 0, 0)
+    assert verdict.is_clean
+    assert compared({}, {}).is_clean
+
+
+@given(st.integers(0, 4))
+def test_each_fault_is_counted_under_its_name(at: int) -> None:
+    expected = outputs(*ALL)
+    rest = ALL[:at] + ALL[at + 1 :]
+    assert compared(outputs(*rest), expected) == Verdict(4, 1, 0, 0)
+    assert compared(outputs(*ALL, ALL[at]), expected) == Verdict(6, 0, 1, 0)
+    altered = record(at + 1, value=b"other")
+    assert compared(outputs(*rest, altered), expected) == Verdict(5, 0, 0, 1)
+    renumbered = record(at + 1, sequence=9)
+    assert compared(outputs(*rest, renumbered), expected) == Verdict(5, 0, 0, 1)
+    assert compared(outputs(*ALL, record(77)), expected) == Verdict(6, 0, 0, 1)
+    elsewhere = {STREAM: rest, STREAM._replace(partition=1): [ALL[at]]}
+    assert compared(elsewhere, expected) == Verdict(5, 1, 0, 1)
+
+
+def test_a_whole_lineage_that_is_missing_is_lost() -> None:
+    assert compared({}, outputs(*ALL)) == Verdict(0, 5, 0, 0)
+
+
+def test_a_row_takes_the_worst_of_its_verdicts_and_the_nearest_rank() -> None:
+    row = Row("worker killed", 7, n_events=1_000, recovery_s=[float(n) for n in range(1, 101)])
+    assert not row.is_clean, "nothing has come out yet"
+    row.judge(Verdict(5, 0, 0, 0), Verdict(5, 0, 0, 0))
+    assert row.is_clean
+    assert (row.percentile_s(50), row.percentile_s(99)) == (50.0, 99.0)
+    assert rows_table([row]).splitlines()[-1] == (
+        "| worker killed | 100 | 1,000 | 5 | 0 | 0 | 0 | 7 | 50.0 s | 99.0 s |"
+    )
+    row.judge(Verdict(5, 0, 2, 0), Verdict(5, 1, 0, 0))
+    assert (row.n_lost, row.n_duplicated, row.is_clean) == (1, 2, False)
+    row.judge(Verdict(5, 0, 0, 0))
+    row.problem = "a transaction hangs"
+    assert not row.is_clean
