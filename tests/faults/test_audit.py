@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.delivery.outputs import Outputs, Said, Stream
+from tests.faults import run
 from tests.faults.audit import Verdict, compared
-from tests.faults.run import Row, rows_table
+from tests.faults.faults import FAULTS
+from tests.faults.run import Row, rows_table, times, write_docs
 
 STREAM = Stream("alerts", 0, "lineage")
 
@@ -67,3 +72,31 @@ def test_a_row_takes_the_worst_of_its_verdicts_and_the_nearest_rank() -> None:
     row.judge(Verdict(5, 0, 0, 0))
     row.problem = "a transaction hangs"
     assert not row.is_clean
+
+
+def test_the_table_takes_the_place_of_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "delivery.md"
+    page.write_text(run.PAGE.read_text("utf-8"), "utf-8")
+    monkeypatch.setattr(run, "PAGE", page)
+    before = page.read_text("utf-8")
+    for fault in ("one", "another"):
+        write_docs([Row(fault, 1, recovery_s=[1.0])], "the command")
+        text = page.read_text("utf-8")
+        assert text.count(f"| {fault} | 1 | 0 |") == 1
+        assert text.count("`the command`") == 1
+    assert "| one |" not in text
+    head, foot = before.split(run._BEGIN)[0], before.split(run._END)[1]
+    assert text.startswith(head)
+    assert text.endswith(foot)
+    page.write_text("no table", "utf-8")
+    with pytest.raises(ValueError, match="no place"):
+        write_docs([], "the command")
+
+
+def test_every_fault_is_asked_for() -> None:
+    wanted = times(200, 50, 8)
+    assert wanted.keys() == FAULTS.keys()
+    assert (wanted["worker killed"], wanted["worker a zombie"]) == (200, 50)
+    assert all(n > 0 for n in times(1, 1, 1).values())
