@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from confluent_kafka.cimpl import NewPartitions
 
@@ -12,7 +14,7 @@ from tests.delivery.traffic import produce, small_stream
 
 ADDED = "partition added to the topic"
 # By default a client looks for new partitions every five minutes.
-SOON = {"kafka": {"topic.metadata.refresh.interval.ms": 500}}
+SOON: dict[str, Any] = {"kafka": {"topic.metadata.refresh.interval.ms": 500}}
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["while it runs", "while it does not"])

@@ -59,19 +59,18 @@ def test_a_whole_lineage_that_is_missing_is_lost() -> None:
 
 
 def test_a_row_takes_the_worst_of_its_verdicts_and_the_nearest_rank() -> None:
+    assert not Row("nothing has come out", 7).is_clean
     row = Row("worker killed", 7, n_events=1_000, recovery_s=[float(n) for n in range(1, 101)])
-    assert not row.is_clean, "nothing has come out yet"
     row.judge(Verdict(5, 0, 0, 0), Verdict(5, 0, 0, 0))
-    assert row.is_clean
+    assert (row.is_clean, row.percentile_s(0)) == (True, 1.0)
     assert (row.percentile_s(50), row.percentile_s(99)) == (50.0, 99.0)
     assert rows_table([row]).splitlines()[-1] == (
         "| worker killed | 100 | 1,000 | 5 | 0 | 0 | 0 | 7 | 50.0 s | 99.0 s |"
     )
     row.judge(Verdict(5, 0, 2, 0), Verdict(5, 1, 0, 0))
     assert (row.n_lost, row.n_duplicated, row.is_clean) == (1, 2, False)
-    row.judge(Verdict(5, 0, 0, 0))
-    row.problem = "a transaction hangs"
-    assert not row.is_clean
+    hanging = Row("worker killed", 7, n_outputs=5, problem="a transaction hangs")
+    assert not hanging.is_clean
 
 
 def test_the_table_takes_the_place_of_the_last_one(
