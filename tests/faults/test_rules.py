@@ -32,7 +32,7 @@ def run(site: Site) -> Iterator[Deployment]:
 
 def test_a_higher_generation_begins_at_a_barrier_while_events_come(run: Deployment) -> None:
     # One after the other, and one that is killed while the other still has the older config.
-    run.members["a"].stop()
+    run.members.pop("a").stop()
     run.detection |= SECOND
     run.recovery_s(run.ensure_members)
     run.members["b"].kill()
