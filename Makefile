@@ -15,7 +15,7 @@ ARGS ?=
 BENCH ?= $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long checks lint types fmt schemas kafka \
+.PHONY: help setup demo test test-long faults checks lint types fmt schemas kafka \
 	lock bench clean
 
 help: ## This list
@@ -59,6 +59,9 @@ test: setup ## Every check and every test but the long ones
 
 test-long: setup kafka ## The long tests alone
 	$(BIN)/python -m pytest -m long $(ARGS)
+
+faults: setup kafka ## 200 kills, 50 zombies and the rest, on three brokers (ARGS=--docs)
+	$(BIN)/python -m tests.faults.run $(ARGS)
 
 kafka: setup ## Java, Maven and Kafka's jars for the tests
 	@$(BIN)/python -m tests.kit.install

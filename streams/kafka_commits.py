@@ -7,12 +7,14 @@ producer is abandoned. A transaction is open only from the first record to the c
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import TopicPartition as KafkaPartition
 
 from schemas.records import TopicPartition
 from streams.kafka_clients import (
@@ -23,7 +25,7 @@ from streams.kafka_clients import (
     open_client,
     producer_config,
 )
-from streams.kafka_errors import FENCED, OWNERSHIP_LOST, REFUSED
+from streams.kafka_errors import FENCED, OWNERSHIP_LOST, REFUSED, TIMED_OUT
 from streams.kafka_history import KafkaHistory
 from streams.kafka_log import KafkaLog
 from streams.kafka_outbox import Outbox, kafka_offsets
@@ -41,6 +43,7 @@ from streams.ports import (
 )
 
 _PAUSE_S: Final = 0.005
+_GRACE_S: Final = 0.5
 
 
 class KafkaCommits(KafkaHistory, Commits):
@@ -105,13 +108,7 @@ class KafkaCommits(KafkaHistory, Commits):
             producer.begin_transaction()
             outbox.send(outputs, deadline_s)
             if offsets:
-                positions = kafka_offsets(offsets)
-                _repeat(
-                    lambda timeout_s: producer.send_offsets_to_transaction(
-                        positions, member, timeout_s
-                    ),
-                    deadline_s,
-                )
+                _send_offsets(producer, kafka_offsets(offsets), member, deadline_s)
             outbox.flush(deadline_s)
         except KafkaException as exception:
             raise self._abort(outbox, kafka_error(exception), start_s) from exception
@@ -188,6 +185,38 @@ class KafkaCommits(KafkaHistory, Commits):
         outbox, self._outbox = self._outbox, None
         if outbox is not None:
             outbox.discard()
+
+
+def _send_offsets(
+    producer: Producer, positions: list[KafkaPartition], member: Any, deadline_s: float
+) -> None:
+    """Add the offsets to the transaction. Raises `KafkaException`, soon after the deadline at last.
+
+    librdkafka does not keep to the timeout of this call: once the connection to the group's
+    coordinator is lost it may wait for ever (confluentinc/librdkafka#5456). So a thread makes the
+    call, and one that does not come back is left behind with its producer, which is abandoned.
+    """
+    failed: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            _repeat(
+                lambda timeout_s: producer.send_offsets_to_transaction(
+                    positions, member, timeout_s
+                ),
+                deadline_s,
+            )
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised below
+            failed.append(error)
+
+    thread = threading.Thread(target=call, name="send offsets", daemon=True)
+    thread.start()
+    thread.join(max(0.0, deadline_s - time.monotonic()) + _GRACE_S)
+    if thread.is_alive():
+        text = "the client did not come back from adding the offsets to the transaction"
+        raise KafkaException(KafkaError(TIMED_OUT, text))
+    if failed:
+        raise failed[0]
 
 
 def _repeat(call: Callable[[float], None], deadline_s: float) -> None:

@@ -118,6 +118,17 @@ class KafkaHistory:
 
         return self._patiently(f"the topic {topic}", ask)
 
+    def n_partitions(self, topic: str) -> int:
+        """How many partitions the topic has, asked of the brokers now."""
+
+        def ask() -> int:
+            found = self._admin.list_topics(topic, _REQUEST_S).topics[topic]
+            if found.error is not None:
+                raise KafkaException(found.error)
+            return len(found.partitions)
+
+        return self._patiently(f"the topic {topic}", ask)
+
     def journal(self, tp: TopicPartition) -> list[bytes]:
         """Every committed journal record (its value) of this group and partition, in log order.
 
@@ -128,7 +139,7 @@ class KafkaHistory:
         reader = open_client(Consumer, self._reader_config, "journal reader")
         try:
             deadline_s = time.monotonic() + self._patience_s
-            ends = self._journal_ends(reader)
+            ends = self._journal_ends()
             return [
                 value
                 for message in self._read_to(reader, ends, deadline_s)
@@ -139,11 +150,15 @@ class KafkaHistory:
         finally:
             reader.close()
 
-    def _journal_ends(self, reader: Consumer) -> dict[int, int]:
+    def _journal_ends(self) -> dict[int, int]:
         """The end of every journal partition, with what is in open transactions."""
 
         def ask() -> dict[int, int]:
-            topic = reader.list_topics(self._journal_topic, _REQUEST_S).topics[self._journal_topic]
+            # Of the very client that asks for the ends: it remembers each leader's epoch, and takes
+            # no notice of FENCED_LEADER_EPOCH after the leader has moved.
+            topic = self._admin.list_topics(self._journal_topic, _REQUEST_S).topics[
+                self._journal_topic
+            ]
             if topic.error is not None:
                 raise KafkaException(topic.error)
             latest = {

@@ -105,6 +105,9 @@ class JournalEntry(BaseModel):
     versions: dict[str, int]
     document: DetectionConfig = Field(description="The whole detection config.")
     reason: str = ""
+    n_partitions: int = Field(
+        default=0, description="Partitions of the topic when the lineage began; 0 elsewhere."
+    )
 
     def dump(self) -> bytes:
         """The value of the journal record."""

@@ -83,6 +83,13 @@ class MemoryCommits(Commits):
         except MemoryBrokerError as error:
             raise LogError(str(error)) from error
 
+    def n_partitions(self, topic: str) -> int:
+        """How many partitions the topic has. Raises `LogError` where there is no such topic."""
+        try:
+            return self._broker.n_partitions(topic)
+        except MemoryBrokerError as error:
+            raise LogError(str(error)) from error
+
     def journal(self, tp: TopicPartition) -> list[bytes]:
         """Every committed journal record of this group and partition, in log order."""
         key = journal_key(self._log.group, tp)

@@ -147,6 +147,10 @@ class Commits(Protocol):
         """The topic's id, which changes when a topic is deleted and made again."""
         ...
 
+    def n_partitions(self, topic: str) -> int:
+        """How many partitions the topic has now."""
+        ...
+
     def journal(self, tp: TopicPartition) -> list[bytes]:
         """Every committed journal record (its value) of this group and partition, in log order."""
         ...

@@ -14,7 +14,7 @@ store is a cache. The rules (docs/delivery.md):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import structlog
@@ -79,6 +79,8 @@ class Recovered:
     reason: str = ""
     is_spare: bool = False
     """The state is not the store's: it is to be saved there soon, also where no event comes."""
+    n_partitions: int = 0
+    """How many the topic has as the lineage begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class _Case:
     """All that is known of the partition that is taken up."""
 
     tp: TopicPartition
+    commits: Commits
     topic_id: str
     watermarks: Watermarks
     journal: list[JournalEntry]
@@ -115,6 +118,7 @@ def recover(
     manifests, store_error = _manifests(tp, store)
     case = _Case(
         tp,
+        commits,
         commits.topic_id(tp.topic),
         commits.watermarks(tp),
         journal,
@@ -157,7 +161,37 @@ def _uncommitted(case: _Case, last: Lineage | None) -> Recovered:
             f"store has a checkpoint of it at {at} {lost}"
         )
         return _reset(case, "offset_regression", text, None, None)
-    return _begin(case, _default_start(case), None, "")
+    added = _added(case)
+    if not added:
+        return _begin(case, _default_start(case), None, "")
+    # Nothing of it may be passed over, wherever other partitions were begun.
+    begun = _begin(case, case.watermarks.low, None, "")
+    log.warning(
+        "partition added to the topic; models that moved here begin anew",
+        partition=str(case.tp),
+        lineage=begun.worker.lineage.id[:12],
+        start_offset=case.watermarks.low,
+        reason=added,
+    )
+    return replace(begun, reason=added)
+
+
+def _added(case: _Case) -> str:
+    """Why this is a partition that the topic did not have at first; "" where that is not known.
+
+    Models go to partitions by their keys and the number of partitions, so some have moved.
+    """
+    first = TopicPartition(case.tp.topic, 0)
+    if case.tp == first:
+        return ""
+    counts = [
+        entry.n_partitions
+        for entry in load_journal(case.commits.journal(first))
+        if entry.n_partitions and entry.lineage.topic_id == case.topic_id
+    ]
+    if not counts or min(counts) > case.tp.partition:
+        return ""
+    return f"the topic had {min(counts)} partitions when it was first folded"
 
 
 def _default_start(case: _Case) -> int:
@@ -226,7 +260,8 @@ def _begin(case: _Case, start: int, replaced: Lineage | None, reason: str) -> Re
         parent=parent,
     )
     worker = PartitionWorker(case.tp, lineage, case.detection, start, case.topics, live_from=start)
-    return Recovered(worker, -1, None, "reset" if reason else "lineage", reason)
+    n_partitions = case.commits.n_partitions(case.tp.topic)
+    return Recovered(worker, -1, None, "reset" if reason else "lineage", reason, n_partitions)
 
 
 def _resume(

@@ -199,7 +199,9 @@ class Runner:
             return self._diverged(tp, held, problem)
         held.recovered = None
         if recovered.begins:
-            return self._barrier(tp, held, recovered.begins, recovered.reason)
+            return self._barrier(
+                tp, held, recovered.begins, recovered.reason, recovered.n_partitions
+            )
         wanted = next_detection(held.worker, self.detection)
         if wanted is None:
             return True
@@ -207,10 +209,12 @@ class Runner:
         held.worker.switch(wanted, held.worker.next_offset)
         return self._barrier(tp, held, "config", "")
 
-    def _barrier(self, tp: TopicPartition, held: Held, kind: str, reason: str) -> bool:
+    def _barrier(
+        self, tp: TopicPartition, held: Held, kind: str, reason: str, n_partitions: int = 0
+    ) -> bool:
         """Commit and journal, as one, what changes the fold at this offset; then a checkpoint."""
         worker = held.worker
-        entry = worker.journal_entry(kind, reason)
+        entry = worker.journal_entry(kind, reason, n_partitions)
         output = Output(self.topics.journal, -1, self.journal_key(tp), entry.dump(), (), 0)
         offsets = {tp: Committed(worker.next_offset, worker.metadata().dump())}
         if not self._publish([output], offsets):

@@ -282,7 +282,7 @@ class PartitionWorker:
         # A replay that passes this offset can see whether it arrives at the same state.
         self._watch_offset = offset if self.next_offset <= offset < self.live_from else -1
 
-    def journal_entry(self, kind: str, reason: str = "") -> JournalEntry:
+    def journal_entry(self, kind: str, reason: str = "", n_partitions: int = 0) -> JournalEntry:
         """A journal record of the config in force, taking effect at `next_offset`."""
         return JournalEntry.model_validate(
             {
@@ -295,6 +295,7 @@ class PartitionWorker:
                 "versions": state_versions(),
                 "document": self.detection.config,
                 "reason": reason,
+                "n_partitions": n_partitions,
             }
         )
 

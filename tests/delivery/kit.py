@@ -129,6 +129,7 @@ class Run:
         name = f"run-{os.getpid()}-{next(NUMBERS)}"
         self.name = name
         self.kafka = kafka
+        self.kafka_of_workers = kafka
         self.redis_url = redis_url
         self.events = events
         self.topics = {"alerts": f"{name}.alerts", "dead_letter": f"{name}.dead-letter"}
@@ -177,7 +178,7 @@ class Run:
         }
         config.write_text(yaml.safe_dump(document), encoding="utf-8")
         command = [sys.executable, "-m", "streams", "worker", "--config", str(config)]
-        command += ["--bootstrap-servers", self.kafka]
+        command += ["--bootstrap-servers", self.kafka_of_workers]
         command += ["--redis-url", self.redis_url if redis_url is None else redis_url]
         if instance is not None:
             command += ["--instance", instance]
@@ -327,3 +328,11 @@ def make_topics(admin: AdminClient, n_partitions: Mapping[str, int]) -> None:
     new = [NewTopic(name, num_partitions=n, config=keep) for name, n in n_partitions.items()]
     for future in admin.create_topics(new).values():
         future.result(timeout=30)
+
+
+def dumped(store: redis.Redis) -> dict[bytes, tuple[bytes, int]]:
+    """Every key of the store: its content and the milliseconds it has to live, 0 for ever."""
+    keys: list[Any] = list(store.keys("*"))
+    contents = {bytes(key): (store.dump(key), max(0, store.pttl(key))) for key in keys}
+    # A segment may have expired, or been taken over, since the keys were asked for.
+    return {key: (bytes(dump), ttl_ms) for key, (dump, ttl_ms) in contents.items() if dump}

@@ -30,13 +30,13 @@ def journal_of(run: Run) -> dict[int, list[JournalEntry]]:
     return entries
 
 
-def expected_outputs(run: Run, until: Mapping[str, int] | None = None) -> Outputs:
-    """What the journal's lineages say of the input; one of `until` ends before that offset."""
+def folded(run: Run, until: Mapping[str, int] | None = None) -> list[PartitionWorker]:
+    """Each lineage of the journal, folded to its end; one of `until` ends before that offset."""
+    workers: list[PartitionWorker] = []
     records: dict[int, list[Record]] = {}
     for message in read_to_end(run.kafka, run.events):
         record = _record(message)
         records.setdefault(record.tp.partition, []).append(record)
-    outputs: Outputs = {}
     for number, entries in journal_of(run).items():
         for first in entries:
             if first.kind == "config":
@@ -59,15 +59,26 @@ def expected_outputs(run: Run, until: Mapping[str, int] | None = None) -> Output
             of_lineage = [r for r in records.get(number, []) if first.offset <= r.offset < end]
             if of_lineage:
                 worker.process(of_lineage)
-            for output in worker.take_outputs():
-                said = Said(
-                    output.key,
-                    output.value,
-                    output.headers,
-                    (CREATE_TIME, output.timestamp_ms),
-                )
-                outputs.setdefault(Stream(output.topic, number, lineage.id), []).append(said)
+            workers.append(worker)
+    return workers
+
+
+def outputs_of(workers: list[PartitionWorker]) -> Outputs:
+    """What these workers have to say, taken from them."""
+    outputs: Outputs = {}
+    for worker in workers:
+        for output in worker.take_outputs():
+            said = Said(
+                output.key, output.value, output.headers, (CREATE_TIME, output.timestamp_ms)
+            )
+            stream = Stream(output.topic, worker.tp.partition, worker.lineage.id)
+            outputs.setdefault(stream, []).append(said)
     return outputs
+
+
+def expected_outputs(run: Run, until: Mapping[str, int] | None = None) -> Outputs:
+    """What the journal's lineages say of the input; one of `until` ends before that offset."""
+    return outputs_of(folded(run, until))
 
 
 def _record(message: Message) -> Record:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
 
-import redis
 from confluent_kafka import TopicPartition
 
-from tests.delivery.kit import SmallRun, wait_until
+from tests.delivery.kit import SmallRun, dumped, wait_until
 from tests.delivery.oracle import expected_outputs
 from tests.delivery.outputs import check_equal, check_sequences, n_records
 from tests.kit.valkey_server import valkey_server
@@ -127,14 +125,6 @@ def test_a_state_that_cannot_be_had_pauses_its_partition_alone(small_run: SmallR
     )
     of_paused = {stream: said for stream, said in found.items() if stream.partition == 2}
     check_equal(of_paused, {s: said for s, said in said_before.items() if s.partition == 2})
-
-
-def dumped(store: redis.Redis) -> dict[bytes, tuple[bytes, int]]:
-    """Every key of the store: its content and the milliseconds it has to live, 0 for ever."""
-    keys: list[Any] = list(store.keys("*"))
-    contents = {bytes(key): (store.dump(key), max(0, store.pttl(key))) for key in keys}
-    # A segment may have expired, or been taken over, since the keys were asked for.
-    return {key: (bytes(dump), ttl_ms) for key, (dump, ttl_ms) in contents.items() if dump}
 
 
 def test_a_state_that_cannot_be_had_is_waited_for(small_run: SmallRun) -> None:

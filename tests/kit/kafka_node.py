@@ -46,6 +46,8 @@ class KafkaNode:
         self.directory = directory
         self.port = free_port()
         self.controller_port = free_port()
+        self.edge_port = free_port()
+        """Where a proxy leads to, if there is one: clients that come here are sent to it."""
         self._guard = guard
         self._heap_mib = heap_mib
         self._server: GuardedProcess | None = None
@@ -70,8 +72,18 @@ class KafkaNode:
             raise RuntimeError("the node was never started")
         return self._server.pid
 
-    def format(self, cluster_id: str, properties: Mapping[str, object], *, alone: bool) -> None:
-        """Write the node's properties and format its storage."""
+    def format(
+        self,
+        cluster_id: str,
+        properties: Mapping[str, object],
+        *,
+        alone: bool,
+        proxy_port: int | None = None,
+    ) -> None:
+        """Write the node's properties and format its storage.
+
+        With `proxy_port` clients of `edge_port` are told to connect there.
+        """
         path = self.directory / "server.properties"
         own: dict[str, object] = {
             "process.roles": "broker,controller",
@@ -83,6 +95,14 @@ class KafkaNode:
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": self.directory / "data",
         }
+        if proxy_port is not None:
+            own["listeners"] = f"{own['listeners']},EDGE://127.0.0.1:{self.edge_port}"
+            own["advertised.listeners"] = (
+                f"{own['advertised.listeners']},EDGE://127.0.0.1:{proxy_port}"
+            )
+            own["listener.security.protocol.map"] = (
+                f"{own['listener.security.protocol.map']},EDGE:PLAINTEXT"
+            )
         lines = [f"{name}={value}" for name, value in (own | dict(properties)).items()]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         done = subprocess.run(

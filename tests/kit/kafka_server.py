@@ -9,6 +9,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -18,15 +19,23 @@ from confluent_kafka.admin import AdminClient
 from streams.process_guard import ProcessGuard
 from tests.kit.kafka_libs import LIBS, KafkaUnavailableError, why_unavailable
 from tests.kit.kafka_node import KafkaNode, KafkaStartError, PortTakenError
+from tests.kit.proxy import Edge, Network
 
 
 class KafkaCluster:
     """One or three combined nodes on 127.0.0.1; `close` leaves neither processes nor files."""
 
-    def __init__(self, n_nodes: int = 1, *, properties: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        n_nodes: int = 1,
+        *,
+        properties: Mapping[str, object] | None = None,
+        network: Network | None = None,
+    ) -> None:
         """Start the nodes and wait until all of them are in the cluster.
 
-        `properties` are further broker properties; they win over those of `node_properties`.
+        `properties` are further broker properties; they win over those of `node_properties`. With
+        `network` each node has an edge of it too: see `edges`.
         """
         if (why := why_unavailable()) is not None:
             raise KafkaUnavailableError(why)
@@ -34,6 +43,8 @@ class KafkaCluster:
         raw = bytes(1) + secrets.token_bytes(15)
         self.cluster_id: Final = base64.urlsafe_b64encode(raw).decode()[:22]
         self._properties = dict(properties or {})
+        self._network = network
+        self.edges: list[Edge] = []
         self._guard = ProcessGuard()
         self.directory: Final = Path(tempfile.mkdtemp(prefix="driftsentry-kafka-"))
         self._guard.watch_directory(self.directory)
@@ -49,6 +60,11 @@ class KafkaCluster:
     def bootstrap_servers(self) -> str:
         """The address of every node."""
         return ",".join(node.address for node in self.nodes)
+
+    @property
+    def edge_servers(self) -> str:
+        """The address of every edge: clients that begin here never leave the network."""
+        return ",".join(f"127.0.0.1:{edge.port}" for edge in self.edges)
 
     @property
     def guard_pid(self) -> int:
@@ -70,6 +86,23 @@ class KafkaCluster:
                     return
             time.sleep(0.05)
         raise KafkaStartError(f"not all of {servers} were in sync after {timeout_s:g} s")
+
+    def wait_replicated(self, timeout_s: float = 60.0) -> None:
+        """Wait until every partition, of the cluster's own topics too, has all its replicas."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+        deadline_s = time.monotonic() + timeout_s
+        behind: list[str] = ["all"]
+        while behind:
+            if time.monotonic() > deadline_s:
+                raise KafkaStartError(f"replicas missing after {timeout_s:g} s: {behind[:5]}")
+            topics = admin.list_topics(timeout=10).topics
+            behind = [
+                f"{name}[{number}]"
+                for name, topic in topics.items()
+                for number, partition in topic.partitions.items()
+                if len(partition.isrs) < len(partition.replicas)
+            ]
+            time.sleep(0.05)
 
     def close(self, *, keep_logs: bool = False) -> Path | None:
         """End all nodes and remove all files; the directory of the kept logs, if any."""
@@ -113,8 +146,14 @@ class KafkaCluster:
                 for number in range(1, n_nodes + 1)
             ]
             properties = node_properties(self.nodes) | self._properties
-            for node in self.nodes:
-                node.format(self.cluster_id, properties, alone=n_nodes == 1)
+            self.edges = (
+                [self._network.edge(node.edge_port, kafka=True) for node in self.nodes]
+                if self._network is not None
+                else []
+            )
+            for node, edge in zip_longest(self.nodes, self.edges):
+                proxy_port = None if edge is None else edge.port
+                node.format(self.cluster_id, properties, alone=n_nodes == 1, proxy_port=proxy_port)
             try:
                 for node in self.nodes:
                     node.launch()

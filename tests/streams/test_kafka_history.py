@@ -1,0 +1,58 @@
+"""What is asked of the brokers about the past is asked again in the right way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from schemas.records import TopicPartition
+from streams.kafka_history import KafkaHistory
+from streams.kafka_log import KafkaLog
+from streams.ports import Output
+from streams.topics import journal_key
+from tests.streams.transports import NOW_MS, KafkaTransport, Recorder
+
+
+class OfOldEpoch:
+    """An admin client whose cache is of before a leader moved, until it asks for the topics."""
+
+    def __init__(self, admin: Any) -> None:
+        self._admin = admin
+        self._is_stale = True
+
+    def list_topics(self, *arguments: Any) -> Any:
+        self._is_stale = False
+        return self._admin.list_topics(*arguments)
+
+    def list_offsets(self, *arguments: Any, **options: Any) -> Any:
+        if self._is_stale:
+            raise KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH))
+        return self._admin.list_offsets(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._admin, name)
+
+
+@pytest.mark.kafka
+def test_the_journal_is_read_after_its_leader_has_moved(
+    kafka: str, new_topic: Callable[..., str], unique_name: Callable[[str], str]
+) -> None:
+    transport = KafkaTransport(kafka, new_topic, unique_name)
+    log = transport.log(Recorder())
+    assert isinstance(log, KafkaLog)
+    commits = transport.commits(log)
+    tp = TopicPartition(transport.events, 1)
+    key = journal_key(transport.group, tp)
+    commits.publish([Output(transport.journal, -1, key, b"an entry", (), NOW_MS)], {})
+    commits.close()
+    try:
+        history = KafkaHistory(log, kafka, journal_topic=transport.journal, patience_s=3)
+        any_history: Any = history
+        any_history._admin = OfOldEpoch(any_history._admin)
+        assert history.journal(tp) == [b"an entry"]
+        assert history.n_partitions(transport.events) == 2
+    finally:
+        log.close()
