@@ -261,7 +261,8 @@ def _begin(case: _Case, start: int, replaced: Lineage | None, reason: str) -> Re
     )
     worker = PartitionWorker(case.tp, lineage, case.detection, start, case.topics, live_from=start)
     n_partitions = case.commits.n_partitions(case.tp.topic)
-    return Recovered(worker, -1, None, "reset" if reason else "lineage", reason, n_partitions)
+    begins: Literal["lineage", "reset"] = "reset" if reason else "lineage"
+    return Recovered(worker, -1, None, begins, reason, n_partitions=n_partitions)
 
 
 def _resume(

@@ -423,14 +423,15 @@ def test_a_state_that_claims_absurd_sizes_or_counts_is_refused() -> None:
     fold.process(decoded(events))
 
     def forged(name: str, old: bytes = b"", new: bytes = b"") -> dict[str, BankState]:
-        parts = {part: dict(state) for part, state in fold.snapshot().items()}
-        raw = parts["fold"][name].tobytes()
+        parts = fold.snapshot()
+        of_fold = dict(parts["fold"])
+        raw = of_fold[name].tobytes()
         if old:
             assert old in raw
-            parts["fold"][name] = np.frombuffer(raw.replace(old, new), np.uint8)
+            of_fold[name] = np.frombuffer(raw.replace(old, new), np.uint8)
         else:
-            parts["fold"][name] = np.full_like(parts["fold"][name], -1)
-        return parts
+            of_fold[name] = np.full_like(of_fold[name], -1)
+        return parts | {"fold": of_fold}
 
     for parts in (
         forged("document", b'"n_lanes":0', b'"n_lanes":17179869184'),

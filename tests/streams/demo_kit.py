@@ -50,6 +50,7 @@ def alert_data(
         effect=effect,
         before=1.0,
         after=after,
+        unit="value",
         change_offset=max(event - 10, 0),
         trigger_offset=event,
         trigger_row=0,
