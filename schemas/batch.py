@@ -74,7 +74,10 @@ class Decoded:
     shape: I32
     """(n,) index into `shapes`; -1 for labels."""
     shapes: list[tuple[str, ...]]
-    """The distinct tuples of feature names, each in the order of the JSON object."""
+    """The distinct tuples of feature names, each in order of the names (by code points).
+
+    The order of the names in a JSON object says nothing, as RFC 8259 has it.
+    """
     value_ptr: I64
     """(n + 1,) row i has `value[value_ptr[i]:value_ptr[i + 1]]`, in its shape's order."""
     value: F64

@@ -10,6 +10,7 @@ import numpy as np
 from schemas.batch import F64, I32, I64, U8, PredictionKind
 from schemas.columns import int32s, numbers
 from schemas.field_rules import Json
+from schemas.limits import MAX_FEATURES
 from schemas.rules import FEATURES_RULE
 
 K = TypeVar("K", bound=Hashable)
@@ -40,21 +41,43 @@ class Codes(Generic[K]):
 
 
 class Seen(NamedTuple):
-    """The shapes of a column of `features`: one that all have, or one for each."""
+    """The shapes of a column of `features`: one that all have, or one for each.
+
+    A shape is in order of its names, whatever the order of the objects; how to get there is said
+    beside it, by the indices of the values.
+    """
 
     n: int
     one: tuple[str, ...] | None
     each: list[tuple[str, ...]]
     """Empty where all have `one`."""
+    order: list[tuple[int, ...] | None]
+    """Of `one`, or of each: which value stands where; None where they stand right already."""
+
+
+def seen_of(shapes: list[tuple[str, ...]]) -> Seen:
+    """Shapes whose names are in order."""
+    if shapes.count(shapes[0]) == len(shapes):
+        return Seen(len(shapes), shapes[0], [], [None])
+    return Seen(len(shapes), None, shapes, [None] * len(shapes))
+
+
+class _Order(NamedTuple):
+    """The shape of names in some order, and the index of each of its names there."""
+
+    shape: tuple[str, ...]
+    indices: tuple[int, ...] | None
+    """None where the names are in order."""
 
 
 class Shapes:
     """Tuples of feature names, numbered; each is judged once, when it is first seen."""
 
-    __slots__ = ("codes",)
+    __slots__ = ("_orders", "codes")
 
     def __init__(self) -> None:
         self.codes: Codes[tuple[str, ...]] = Codes()
+        self._orders: dict[tuple[str, ...], _Order] = {}
 
     def see(self, column: list[Json] | None) -> Seen | None:
         """The shapes of a column; None where one of its values has a fault."""
@@ -63,17 +86,32 @@ class Shapes:
         names = list(map(list, column))
         first = names[0]
         if names.count(first) == len(names):
-            shape = tuple(first)
-            seen = Seen(len(names), shape, [])
-            distinct = {shape: None}
-        else:
-            seen = Seen(len(names), None, list(map(tuple, names)))
-            distinct = dict.fromkeys(seen.each)
-        return seen if all(map(self.is_sound, distinct)) else None
+            return self.see_one(tuple(first), len(names))
+        orders = list(map(self._order, map(tuple, names)))
+        seen = Seen(len(names), None, [o.shape for o in orders], [o.indices for o in orders])
+        return seen if all(map(self._is_sound, dict.fromkeys(seen.each))) else None
 
-    def is_sound(self, shape: tuple[str, ...]) -> bool:
+    def see_one(self, names: tuple[str, ...], n: int) -> Seen | None:
+        """The shape of n events with the same names in the same order; None where it is wrong."""
+        shape, indices = self._order(names)
+        return Seen(n, shape, [], [indices]) if self._is_sound(shape) else None
+
+    def _is_sound(self, shape: tuple[str, ...]) -> bool:
         """Whether the names may be those of an event's features."""
         return shape in self.codes.of or FEATURES_RULE.fault(dict.fromkeys(shape)) is None
+
+    def _order(self, names: tuple[str, ...]) -> _Order:
+        known = self._orders.get(names)
+        if known is None:
+            # Too many are refused, and need not be sorted for that.
+            n_sorted = len(names) if len(names) <= MAX_FEATURES else 0
+            indices = (
+                *sorted(range(n_sorted), key=names.__getitem__),
+                *range(n_sorted, len(names)),
+            )
+            shape = tuple(names[i] for i in indices)
+            known = self._orders[names] = _Order(shape, None if shape == names else indices)
+        return known
 
     def columns(self, seen: Seen) -> tuple[I32, I64]:
         """(n,) the codes of the shapes, and (n,) how many names each has."""

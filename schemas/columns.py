@@ -185,6 +185,22 @@ def feature_values(values: list[Json], width: int | None) -> Values:
     return Values(value.reshape(-1), kind.reshape(-1))
 
 
+def nullable_numbers(doubles: bytes) -> Values:
+    """The values of many events, as doubles in native order; NaN for null."""
+    value = np.frombuffer(doubles, np.float64)
+    # JSON has no NaN, so a NaN is a null.
+    return Values(value, np.isnan(value).astype(np.uint8) * np.uint8(ValueKind.NULL))
+
+
+def in_order(values: Values, width: int, indices: Sequence[int]) -> Values:
+    """The values of events of one shape with those of each event in another order."""
+    value, kind = values
+    return Values(
+        value.reshape(-1, width)[:, indices].reshape(-1),
+        kind.reshape(-1, width)[:, indices].reshape(-1),
+    )
+
+
 def _all_numbers(values: list[Json]) -> Values | None:
     """The values if all are numbers, else None: a fifth of what looking at each type costs.
 
@@ -208,9 +224,7 @@ def _all_numbers(values: list[Json]) -> Values | None:
 def _any_kinds(values: list[Json]) -> Values:
     types = set(map(type, values))
     if types <= _NUMBERS_AND_NULL:
-        value = numbers([_NAN if v is None else v for v in values])
-        # JSON has no NaN, so a NaN is a null.
-        return Values(value, np.isnan(value).astype(np.uint8) * np.uint8(ValueKind.NULL))
+        return nullable_numbers(numbers([_NAN if v is None else v for v in values]).tobytes())
     n = len(values)
     if len(types) == 1:  # no numbers: those were tried before
         return Values(np.full(n, _NAN), np.full(n, _KIND_OF_TYPE[types.pop()], np.uint8))

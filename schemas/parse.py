@@ -23,18 +23,18 @@ class Parsed(NamedTuple):
     """(row, fault) of every record that is no JSON object."""
 
 
-def parse(start: int, records: list[Record], limits: DecodeLimits) -> Parsed:
-    """Parse one or more records, the first of them row `start`; no JSON object: a fault."""
+def parse(rows: list[int], records: list[Record], limits: DecodeLimits) -> Parsed:
+    """Parse one or more records, which have these rows in the poll; no JSON object: a fault."""
     values = list(map(itemgetter(4), records))
     try:
         if max(map(len, values)) <= limits.max_event_bytes:
             events = list(map(orjson.loads, values))
             if set(map(type, events)) == {dict}:
-                return Parsed(list(range(start, start + len(events))), events, [])
+                return Parsed(rows, events, [])
     except (TypeError, ValueError):  # a missing value; no JSON
         pass
     parsed = Parsed([], [], [])
-    for row, value in enumerate(values, start):
+    for row, value in zip(rows, values, strict=True):
         event = parse_one(value, limits)
         if isinstance(event, Fault):
             parsed.faults.append((row, event))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from schemas.batch import F64, I32, I64, U8, U64, Decoded, ModelKey
 from schemas.records import Record, TopicPartition
+
+N = TypeVar("N")
 
 
 class Part(NamedTuple):
@@ -42,26 +44,29 @@ class Names(NamedTuple):
 
 
 def assemble(tp: TopicPartition, records: list[Record], parts: list[Part], names: Names) -> Decoded:
-    """All parts as one, in offset order; parts of one type are given in the order of the log."""
-    if not parts:
-        parts = [_NOTHING]
+    """All parts as one, in offset order."""
     row, label, time, model, shape, n_values, value, kind, score, p_kind, p, p_class, source = zip(
-        *parts, strict=True
+        *(parts or [_NOTHING]), strict=True
     )
     rows = np.concatenate(row)
     is_label = np.repeat(np.array(label), [len(r) for r in row])
+    models, shapes, classes = names.models, names.shapes, names.classes
+    model_code, shape_code = np.concatenate(model), np.concatenate(shape)
+    class_code, n_values_of = np.concatenate(p_class), np.concatenate(n_values)
+    values, kinds = np.concatenate(value), np.concatenate(kind)
     order: I64 | slice = slice(None)
-    models = names.models
-    model_codes = np.concatenate(model)
-    if is_label.any():
-        # Labels were set apart, so rows and models have to be put back in the order of the log.
-        # The ragged values have not: a label has none.
+    if (rows[1:] < rows[:-1]).any():
+        # Events that were set apart (labels, and what no template took) go back to their places,
+        # and codes are given anew in the order of the log.
         order = np.argsort(rows)
-        rows, is_label, model_codes = rows[order], is_label[order], model_codes[order]
-        model_codes, models = _renumber(model_codes, models)
+        values, kinds = _ragged(n_values_of, order, values, kinds)
+        rows, is_label, n_values_of = rows[order], is_label[order], n_values_of[order]
+        model_code, models = _renumber(model_code[order], models)
+        shape_code, shapes = _renumber(shape_code[order], shapes)
+        class_code, classes = _renumber(class_code[order], classes)
     n = len(rows)
     value_ptr = np.zeros(n + 1, np.int64)
-    np.cumsum(np.concatenate(n_values)[order], out=value_ptr[1:])
+    np.cumsum(n_values_of, out=value_ptr[1:])
     offsets = np.fromiter(map(itemgetter(1), records), np.int64, len(records))
     times = np.fromiter(map(itemgetter(2), records), np.int64, len(records))
     return Decoded(
@@ -71,31 +76,44 @@ def assemble(tp: TopicPartition, records: list[Record], parts: list[Part], names
         record_time_ms=times[rows],
         event_time_ms=np.concatenate(time)[order],
         is_label=is_label,
-        model=model_codes,
+        model=model_code,
         models=models,
-        shape=np.concatenate(shape)[order],
-        shapes=names.shapes,
+        shape=shape_code,
+        shapes=shapes,
         value_ptr=value_ptr,
-        value=np.concatenate(value),
-        kind=np.concatenate(kind),
+        value=values,
+        kind=kinds,
         score=np.concatenate(score)[order],
         prediction_kind=np.concatenate(p_kind)[order],
         prediction=np.concatenate(p)[order],
-        predicted_class=np.concatenate(p_class)[order],
-        classes=names.classes,
+        predicted_class=class_code,
+        classes=classes,
         source=np.concatenate(source)[order],
         n_unknown_fields=names.n_unknown_fields,
         n_sources_dropped=names.n_sources_dropped,
     )
 
 
-def _renumber(codes: I32, models: list[ModelKey]) -> tuple[I32, list[ModelKey]]:
-    """Number the models anew, in order of first appearance."""
+def _ragged(n_values: I64, order: I64, values: F64, kinds: U8) -> tuple[F64, U8]:
+    """The values of rows in a new order; `n_values` (n,) is how many each row has, in the old."""
+    with_values = order[n_values[order] > 0]
+    if (with_values[1:] > with_values[:-1]).all():  # only labels have moved, and they have none
+        return values, kinds
+    width = n_values[with_values]
+    start = (np.cumsum(n_values) - n_values)[with_values]
+    before = np.cumsum(width) - width
+    index = np.arange(len(values)) + np.repeat(start - before, width)
+    return values[index], kinds[index]
+
+
+def _renumber(codes: I32, names: list[N]) -> tuple[I32, list[N]]:
+    """Number names anew, in order of first appearance; -1 stands for none and stays."""
     used, first = np.unique(codes, return_index=True)
-    old = used[np.argsort(first)]
-    new = np.empty(len(models), np.int32)
+    in_order = used[np.argsort(first)]
+    old = in_order[in_order >= 0]
+    new = np.full(len(names) + 1, -1, np.int32)  # the last for -1
     new[old] = np.arange(len(old), dtype=np.int32)
-    return new[codes], [models[k] for k in old.tolist()]
+    return new[codes], [names[k] for k in old.tolist()]
 
 
 def label_part(row: I64, event_time_ms: I64, model: I32, source: U64) -> Part:

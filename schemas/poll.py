@@ -1,14 +1,16 @@
 """One poll's records on their way to columns, a chunk at a time.
 
-Two ways lead to the same columns. A chunk of predictions that all have the same fields and the same
-features (what one producer sends) is taken apart while it is parsed. Any other chunk is parsed
-first, parted by type and transposed. On both, a column is judged and converted as a whole. Only
-where a column is not accepted as a whole does a rule look at its values one by one; the events that
-it refuses leave, and the others are judged again.
+Three ways lead to the same columns. Events that a template takes are read into structs. Of the
+others, a chunk of predictions that all have the same fields and the same features (what one
+producer sends) is taken apart while it is parsed; any other chunk is parsed first, parted by type
+and transposed. On all three, a column is judged and converted as a whole. Only where a column is
+not accepted as a whole does a rule look at its values one by one; the events that it refuses leave,
+and the others are judged again.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from operator import itemgetter
 from typing import Final, NamedTuple, cast
 
@@ -16,17 +18,22 @@ import numpy as np
 import orjson
 
 from schemas.batch import I64, U64
-from schemas.codes import Classes, Seen, Shapes
+from schemas.codes import Classes, Shapes, seen_of
 from schemas.columns import (
+    Values,
     feature_values,
+    in_order,
     int32s,
+    nullable_numbers,
     scores,
     transpose,
     transpose_alike,
 )
+from schemas.fast_path import FastPath
 from schemas.field_rules import Fault, Json
 from schemas.judge import Judge, Judged
 from schemas.limits import DecodeLimits
+from schemas.opened import Opened
 from schemas.parse import parse
 from schemas.parts import Names, Part, label_part
 from schemas.records import Record
@@ -61,10 +68,15 @@ class Poll:
     """One call of `decode_records` in progress."""
 
     def __init__(
-        self, limits: DecodeLimits, source_key: SourceKey | None, listed: frozenset[str] | None
+        self,
+        limits: DecodeLimits,
+        source_key: SourceKey | None,
+        listed: frozenset[str] | None,
+        fast_path: FastPath | None,
     ) -> None:
         self.limits = limits
         self.source_key = source_key
+        self.fast_path = fast_path
         self.parts: list[Part] = []
         self.faults: list[tuple[int, Fault]] = []
         """(row, fault) of every refused record."""
@@ -73,7 +85,7 @@ class Poll:
         self.classes = Classes()
         self.n_unknown_fields = 0
         self.n_sources_dropped = 0
-        # How often the first way was tried with and without success. It is a guess whether the
+        # How often the second way was tried with and without success. It is a guess whether the
         # next chunk is alike: a wrong one costs time and nothing else.
         self._n_alike = 0
         self._n_unlike = 0
@@ -90,20 +102,51 @@ class Poll:
 
     def take(self, start: int, records: list[Record]) -> None:
         """Decode one chunk; `start` is the row of its first record."""
+        rows = list(range(start, start + len(records)))
+        if self.fast_path is None:
+            self._take_slow(rows, records)
+            return
+        keys, values = list(map(itemgetter(3), records)), list(map(itemgetter(4), records))
+        opening, slow = self.fast_path.decode(keys, values, self.limits.max_event_bytes)
+        for opened in opening.groups():
+            self._take_opened(rows, records, opened)
+        if slow:
+            self.fast_path.learn(keys, values, slow)
+            self._take_slow([rows[i] for i in slow], [records[i] for i in slow])
+
+    def _take_opened(self, rows: list[int], records: list[Record], opened: Opened) -> None:
+        """Make a part of events that templates have read."""
+        while opened.index:
+            seen = seen_of(opened.names) if opened.names else None
+            keys = [records[i].key for i in opened.index]
+            judged = self.judge.judge(opened.kind, keys, opened.fields(), seen)
+            if not judged.bad:
+                row = np.array([rows[i] for i in opened.index], np.int64)
+                self._add_part(judged, row, opened.values)
+                return
+            for i in sorted(judged.bad):
+                at = opened.index[i]
+                event = orjson.loads(records[at].value or b"")
+                self.faults.append((rows[at], self._fault(event, keys[i])))
+            opened = opened.take([i for i in range(len(keys)) if i not in judged.bad])
+
+    def _take_slow(self, rows: list[int], records: list[Record]) -> None:
+        """Decode records by the full rules."""
         if self._n_unlike <= self._n_alike + 1:
-            if self._take_alike(start, records):
+            if self._take_alike(rows, records):
                 self._n_alike += 1
                 return
             self._n_unlike += 1
-        parsed = parse(start, records, self.limits)
+        parsed = parse(rows, records, self.limits)
         self.faults += parsed.faults
         keys = list(map(itemgetter(3), records))
         if parsed.faults:
-            keys = [keys[row - start] for row in parsed.row]
+            key_of = dict(zip(rows, keys, strict=True))
+            keys = [key_of[row] for row in parsed.row]
         for group in self._by_type(_Group("", parsed.events, parsed.row, keys)):
             self._take_group(group)
 
-    def _take_alike(self, start: int, records: list[Record]) -> bool:
+    def _take_alike(self, rows: list[int], records: list[Record]) -> bool:
         """Decode a chunk of alike predictions; False: it is none, and nothing is done."""
         values = list(map(itemgetter(4), records))
         try:
@@ -113,26 +156,24 @@ class Poll:
             return False
         alike = transpose_alike(cast("list[bytes]", values), _KNOWN["prediction"])
         n = len(records)
-        if (
-            alike is None
-            or alike.fields.column.get("type", []).count("prediction") != n
-            or not self.shapes.is_sound(alike.shape)
-        ):
+        if alike is None or alike.fields.column.get("type", []).count("prediction") != n:
             return False
-        row: I64 = np.arange(start, start + n)
-        keys = list(map(itemgetter(3), records))
-        while len(row):
-            seen = Seen(len(row), alike.shape, [])
+        seen = self.shapes.see_one(alike.shape, n)
+        if seen is None:
+            return False
+        index = list(range(n))
+        while index:
+            keys = [records[i].key for i in index]
             judged = self.judge.judge("prediction", keys, alike.fields, seen)
             if not judged.bad:
-                self._add_part(judged, row, alike.values)
+                self._add_part(judged, np.array([rows[i] for i in index], np.int64), alike.values)
                 break
             for i in sorted(judged.bad):
-                event = orjson.loads(records[int(row[i]) - start].value or b"")
-                self.faults.append((int(row[i]), self._fault(event, keys[i])))
-            keep = [i for i in range(len(row)) if i not in judged.bad]
-            row, keys = row[keep], [keys[i] for i in keep]
-            alike = alike.take(keep)
+                event = orjson.loads(records[index[i]].value or b"")
+                self.faults.append((rows[index[i]], self._fault(event, keys[i])))
+            keep = [i for i in range(len(index)) if i not in judged.bad]
+            index = [index[i] for i in keep]
+            alike, seen = alike.take(keep), seen._replace(n=len(keep))
         return True
 
     def _by_type(self, group: _Group) -> list[_Group]:
@@ -156,11 +197,13 @@ class Poll:
         while group.events:
             fields = transpose(group.events, _KNOWN[group.kind])
             features = fields.column.get("features")
-            judged = self.judge.judge(group.kind, group.keys, fields, self.shapes.see(features))
+            seen = self.shapes.see(features) if group.kind == "prediction" else None
+            judged = self.judge.judge(group.kind, group.keys, fields, seen)
             if not judged.bad:
                 values: list[Json] = []
-                for names_and_values in features or ():
-                    values += names_and_values.values()
+                for i, of_event in enumerate(map(dict.values, features or ())):
+                    indices = None if seen is None or seen.one is not None else seen.order[i]
+                    values += of_event if indices is None else map([*of_event].__getitem__, indices)
                 self._add_part(judged, np.array(group.row, np.int64), values)
                 return
             for i in sorted(judged.bad):
@@ -177,7 +220,10 @@ class Poll:
         return fault
 
     def _add_part(self, judged: Judged, row: I64, values: list[Json]) -> None:
-        """Convert the columns of events in which nothing is wrong."""
+        """Convert the columns of events in which nothing is wrong.
+
+        `values`: those of the features, value by value, or in bytes or a tuple per event.
+        """
         n, column, seen = len(row), judged.fields.column, judged.seen
         assert judged.times is not None
         assert judged.model is not None
@@ -188,7 +234,14 @@ class Poll:
             self.parts.append(label_part(row, judged.times, model, source))
             return
         shape, n_values = self.shapes.columns(seen)
-        value, kind = feature_values(values, None if seen.one is None else len(seen.one))
+        width = None if seen.one is None else len(seen.one)
+        if values and type(values[0]) is bytes:
+            value, kind = nullable_numbers(b"".join(values))
+        else:
+            each = values and type(values[0]) is tuple
+            value, kind = feature_values([*chain(*values)] if each else values, width)
+        if width and (indices := seen.order[0]) is not None:
+            value, kind = in_order(Values(value, kind), width, indices)
         predictions = self.classes.columns(n, column.get("prediction"))
         self.parts.append(
             Part(

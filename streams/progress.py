@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from schemas.fast_path import SlowModel
 from schemas.records import TopicPartition
 from streams.ports import Clock
 from streams.recovery import Recovered
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 STATUS_INTERVAL_S = 10.0
 REPLAY_INTERVAL_S = 2.0
+MAX_SLOW_MODELS = 3
 
 
 def _totals(workers: Iterable[PartitionWorker]) -> dict[str, int]:
@@ -25,6 +27,20 @@ def _totals(workers: Iterable[PartitionWorker]) -> dict[str, int]:
     for worker in workers:
         totals.update(worker.counts())
     return {name: n for name, n in totals.items() if n}
+
+
+def _slow(workers: Iterable[PartitionWorker]) -> dict[str, object]:
+    """How many records found no template, why, and which models they were of most often."""
+    n_slow: Counter[str] = Counter()
+    models: list[SlowModel] = []
+    for worker in workers:
+        n_slow.update(worker.fast_path.n_slow)
+        models += worker.fast_path.slow_models(MAX_SLOW_MODELS)
+    if not n_slow.total():
+        return {}
+    models = sorted(models, key=lambda model: (-model.n_slow, model.key))[:MAX_SLOW_MODELS]
+    named = [f"{m.key.decode(errors='replace')[:64]}: {m.why} ({m.n_slow})" for m in models]
+    return {"n_slow": dict(n_slow), "slow_models": named}
 
 
 @dataclass(slots=True)
@@ -90,6 +106,7 @@ class Progress:
                     records_per_s=round(max(0, n_records - before) / (now_s - before_s)),
                     outputs=self.n_outputs,
                     replay_debt=sum(map(_replay_debt, workers.values())),
+                    **_slow(workers.values()),
                     **_totals(workers.values()),
                 )
 

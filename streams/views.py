@@ -10,6 +10,7 @@ import orjson
 from detectors.drift.moments import MomentsBank
 from schemas.alerts import AlertData
 from schemas.batch import ModelKey
+from schemas.fast_path import FastPath
 from streams.worker import PartitionWorker
 
 MAX_VIEWS: Final = 200
@@ -52,6 +53,7 @@ def live_views(workers: Iterable[PartitionWorker]) -> dict[str, Mapping[str, byt
                 "partition": str(worker.tp).encode(),
                 "offset": str(worker.next_offset).encode(),
                 "counters": counters,
+                "slow_decoding": _slow_decoding(worker.fast_path, key),
                 "learning": orjson.dumps(bool(monitor.cohorts)),
                 "signals": orjson.dumps(signals),
                 "alerts": orjson.dumps(
@@ -59,6 +61,13 @@ def live_views(workers: Iterable[PartitionWorker]) -> dict[str, Mapping[str, byt
                 ),
             }
     return views
+
+
+def _slow_decoding(fast_path: FastPath, key: ModelKey) -> bytes:
+    """How many events of the model found no template, and why the latest did not; null: none."""
+    record_key = key.model_id if key.shard < 0 else f"{key.model_id}/{key.shard}"
+    slow = fast_path.slow_model(record_key.encode())
+    return orjson.dumps(None if slow is None else {"n": slow.n_slow, "why": slow.why})
 
 
 def _is_of(alert: AlertData, key: ModelKey) -> bool:

@@ -21,6 +21,7 @@ from schemas.alerts import AlertData, DeadLetterData
 from schemas.batch import Decoded, Decoding
 from schemas.config import DetectionConfig
 from schemas.decode import decode_records
+from schemas.fast_path import FastPath
 from schemas.limits import DecodeLimits
 from schemas.records import Record, Reject, TopicPartition
 from schemas.source_hash import SourceKey
@@ -31,7 +32,7 @@ from streams.lineage import JournalEntry, Lineage, Metadata
 from streams.policy import POLICY_VERSION, Policy
 from streams.ports import Output
 
-DECODER_VERSION: Final = 1
+DECODER_VERSION: Final = 2
 """Version of the rules by which records are accepted and refused."""
 
 
@@ -123,6 +124,8 @@ class PartitionWorker:
         self.checkpoint_offset = -1
         self.digest = ""
         self.digest_offset = -1
+        self.fast_path = FastPath()
+        """What it knows of the form of events, to read them faster; no part of the state."""
         self.outbox: list[Output] = []
         self.recent: deque[AlertData] = deque(maxlen=100)
         """The latest alerts, for the live view; no part of the state."""
@@ -198,6 +201,7 @@ class PartitionWorker:
             DecodeLimits.of(config),
             source_key,
             frozenset(config.model) if config.models == "listed" else None,
+            self.fast_path,
         )
 
     def _reach(self, offset: int) -> None:

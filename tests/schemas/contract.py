@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from pydantic import ValidationError
 
-from schemas.batch import Decoded, ModelKey, PredictionKind, ValueKind
+from schemas.batch import Decoded, Decoding, ModelKey, PredictionKind, ValueKind
 from schemas.events import EVENT, LabelEvent, PredictionEvent, classify
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
@@ -92,15 +93,16 @@ def row_of_event(event: PredictionEvent | LabelEvent) -> Row:
         nan = bits(None)
         return Row(True, key, event.ts, None, (), (), nan, 0, nan, None, source)
     prediction = event.prediction
-    kinds = tuple(map(classify, event.features.values()))
+    features = sorted(event.features.items())
+    kinds = tuple(classify(value) for _, value in features)
     return Row(
         is_label=False,
         model=ModelKey(event.model_id, event.model_version, shard),
         ts_ms=event.ts,
-        names=tuple(event.features),
+        names=tuple(name for name, _ in features),
         values=tuple(
             bits(v if k is ValueKind.NUMBER else None)
-            for v, k in zip(event.features.values(), kinds, strict=True)
+            for (_, v), k in zip(features, kinds, strict=True)
         ),
         kinds=tuple(map(int, kinds)),
         score=bits(score_of(event)),
@@ -177,6 +179,18 @@ def rows(events: Decoded) -> list[Row]:
             )
         )
     return found
+
+
+def same(one: Decoding, other: Decoding) -> None:
+    """Assert that two decodings are equal, in every column bit for bit."""
+    assert one.rejects == other.rejects
+    for field in fields(Decoded):
+        left, right = getattr(one.events, field.name), getattr(other.events, field.name)
+        if isinstance(left, np.ndarray):
+            assert (left.dtype, left.shape) == (right.dtype, right.shape), field.name
+            assert left.tobytes() == right.tobytes(), field.name
+        else:
+            assert left == right, field.name
 
 
 def check_form(events: Decoded) -> None:

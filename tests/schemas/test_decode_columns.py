@@ -41,7 +41,7 @@ def test_feature_values_are_numbers_or_missing_with_their_kind() -> None:
         (5e-324, 5e-324, number),
         (1e308, 1e308, number),
     ]
-    odd = {f"f{i}": value for i, (value, _, _) in enumerate(cases)}
+    odd = {f"f{i:02}": value for i, (value, _, _) in enumerate(cases)}
     values = np.array([expected for _, expected, _ in cases])
     for n in (1, 3):
         events = decode(*[{**PREDICTION, "features": odd}] * n).events
@@ -53,8 +53,10 @@ def test_feature_values_are_numbers_or_missing_with_their_kind() -> None:
 @pytest.mark.parametrize("n_ones", [1, 100])
 @pytest.mark.parametrize("boolean", [True, False])
 def test_one_boolean_among_numbers_is_found(boolean: bool, n_ones: int) -> None:
-    features: dict[str, Any] = {f"f{i}": float(i < n_ones) + 2 * (i >= n_ones) for i in range(120)}
-    features["f77"] = boolean
+    features: dict[str, Any] = {
+        f"f{i:03}": float(i < n_ones) + 2 * (i >= n_ones) for i in range(120)
+    }
+    features["f077"] = boolean
     events = decode({**PREDICTION, "features": features}).events
     assert np.flatnonzero(events.kind).tolist() == [77]
     assert np.isnan(events.value).nonzero()[0].tolist() == [77]
@@ -210,6 +212,17 @@ def test_the_same_names_with_other_borders_are_not_taken_for_alike() -> None:
     # The names of the first two, read on end, are those of one event three times over.
     shapes = [{"a": 1, "b": 2}, {"a": 3}, {"b": 4, "a": 5}, {"b": 6}]
     events = decode(*[{**PREDICTION, "features": shape} for shape in shapes]).events
-    assert [events.shapes[s] for s in events.shape.tolist()] == list(map(tuple, shapes))
+    names = [events.shapes[s] for s in events.shape.tolist()]
+    assert names == [("a", "b"), ("a",), ("a", "b"), ("b",)]
     assert np.diff(events.value_ptr).tolist() == [2, 1, 2, 1]
-    assert events.value.tolist() == [1, 2, 3, 4, 5, 6]
+    assert events.value.tolist() == [1, 2, 3, 5, 4, 6]
+
+
+def test_the_order_of_names_in_an_object_says_nothing() -> None:
+    orders: list[dict[str, Any]] = [{"b": 1, "é": "x", "a": 2}, {"é": "x", "a": 2, "b": 1}]
+    both = decode(*[{**PREDICTION, "features": features} for features in orders]).events
+    assert both.shapes == [("a", "b", "é")]
+    assert both.value[[0, 1, 3, 4]].tolist() == [2, 1, 2, 1]
+    for features in orders:  # alike among themselves
+        alike = decode(*[{**PREDICTION, "features": features}] * 3).events
+        assert rows(alike) == [rows(both)[0]] * 3

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from schemas import decode
 from schemas.decode import decode_records
+from schemas.fast_path import FastPath
 from schemas.limits import DecodeLimits
 from schemas.records import Record, Reject
+from schemas.templates import Compiled
 from tests.schemas.contract import (
     KEY,
     TP,
@@ -25,6 +27,7 @@ from tests.schemas.contract import (
     record,
     right_key,
     rows,
+    same,
 )
 from tests.schemas.strategies import polls
 
@@ -35,6 +38,10 @@ SETTINGS = settings(deadline=None, max_examples=600)
 
 def records_of(values: list[bytes]) -> list[Record]:
     return [record(i, value, right_key(value)) for i, value in enumerate(values)]
+
+
+# Knows what a worker may have learned from the examples before: whatever it is, it must not tell.
+LIVED = FastPath(Compiled())
 
 
 def same_field(reject: Reject, refused: Refused) -> bool:
@@ -65,6 +72,18 @@ def test_decoder_and_models_agree(values: list[bytes], chunk: int) -> None:
 
 
 @SETTINGS
+@given(polls(), st.sampled_from([1, 2, 256]))
+def test_with_templates_every_column_is_the_same(values: list[bytes], chunk: int) -> None:
+    records = records_of(values)
+    slow = decode_records(TP, records, LIMITS, KEY, None)
+    with mock.patch.object(decode, "CHUNK", chunk):
+        fast_path = FastPath(Compiled())
+        for _ in range(3):  # learned, learned a second time, taken
+            same(decode_records(TP, records, LIMITS, KEY, None, fast_path), slow)
+        same(decode_records(TP, records, LIMITS, KEY, None, LIVED), slow)
+
+
+@SETTINGS
 @given(polls(), st.data())
 def test_any_split_decodes_to_the_same_rows(values: list[bytes], data: st.DataObject) -> None:
     records = records_of(values)
@@ -90,8 +109,12 @@ def test_arbitrary_bytes_never_raise(value: bytes) -> None:
 @given(polls())
 def test_decoder_and_models_agree_for_long(values: list[bytes]) -> None:
     expected = [row for row in map(by_model, values) if isinstance(row, Row)]
-    decoding = decode_records(TP, records_of(values), LIMITS, KEY, None)
+    records = records_of(values)
+    decoding = decode_records(TP, records, LIMITS, KEY, None)
     assert rows(decoding.events) == expected
+    fast_path = FastPath(Compiled())
+    for _ in range(3):
+        same(decode_records(TP, records, LIMITS, KEY, None, fast_path), decoding)
 
 
 def test_the_strategy_reaches_acceptance_and_many_fields() -> None:
