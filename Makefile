@@ -15,7 +15,7 @@ ARGS ?=
 BENCH ?= $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long checks lint types fmt schemas kafka \
+.PHONY: help setup demo test test-long sim mutants checks lint types fmt schemas kafka \
 	lock bench clean
 
 help: ## This list
@@ -59,6 +59,14 @@ test: setup ## Every check and every test but the long ones
 
 test-long: setup kafka ## The long tests alone
 	$(BIN)/python -m pytest -m long $(ARGS)
+
+# One seed with its story (make sim SEED=17), or how many of them a second (make sim SEEDS=0:2000).
+SEEDS ?= 0:2000
+sim: setup ## Simulate the worker under faults (SEED=n: one run, told)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
+mutants: setup ## Turn off every rule of delivery in turn: which test notices?
+	@$(BIN)/python -m tests.simulation.mutants $(ARGS)
 
 kafka: setup ## Java, Maven and Kafka's jars for the tests
 	@$(BIN)/python -m tests.kit.install

@@ -21,7 +21,7 @@ from typing import Final
 import structlog
 
 from schemas.records import Record, TopicPartition
-from streams.checkpointer import Checkpointer
+from streams.checkpointer import Background, BackgroundThread, Checkpointer
 from streams.generations import next_detection
 from streams.lineage import LineageError
 from streams.ports import (
@@ -81,6 +81,8 @@ class Held:
     recovered: Recovered | None
     """What the replay is still to be checked against."""
     checkpoint_due_s: float
+    taken_up_at: Committed | None
+    """What was committed when it was taken up."""
     checkpoint_records: int = 0
     """`worker.n_records` at the latest checkpoint; -1 where it could not be saved."""
 
@@ -101,6 +103,7 @@ class Runner:
     recovery: RecoverySettings
     journal_key: Callable[[TopicPartition], bytes]
     cadence: Cadence = field(default_factory=Cadence)
+    background: Background = field(default_factory=BackgroundThread)
     held: dict[TopicPartition, Held] = field(default_factory=dict)
     adrift: dict[TopicPartition, float] = field(default_factory=dict)
     """Assigned partitions without a state, and when each is to be taken up again."""
@@ -111,7 +114,7 @@ class Runner:
     _view_due_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.checkpointer = Checkpointer(self.store, self.recovery.checkpoint_key)
+        self.checkpointer = Checkpointer(self.store, self.recovery.checkpoint_key, self.background)
         self.progress = Progress(self.clock)
 
     def run(self) -> None:
@@ -218,6 +221,9 @@ class Runner:
 
     def _diverged(self, tp: TopicPartition, held: Held, problem: str) -> bool:
         """The replayed state is not the committed one: try an older checkpoint, else stop."""
+        if self._has_moved(tp, held.taken_up_at):
+            log.warning("another member has committed meanwhile", partition=str(tp))
+            return self._take_up_again(tp, None)
         log.error("state_divergence", partition=str(tp), reason=problem)
         before = held.worker.loaded_offset
         if before < 0:
@@ -227,9 +233,20 @@ class Runner:
                 f"folded from the lineage's start, {problem}. Another numeric platform or a log "
                 "that changed can cause this; delete the group's offset and use --accept-reset.",
             )
+        return self._take_up_again(tp, before)
+
+    def _take_up_again(self, tp: TopicPartition, before: int | None) -> bool:
         del self.held[tp]
         self._take_up(tp, before)
         return False
+
+    def _has_moved(self, tp: TopicPartition, taken_up_at: Committed | None) -> bool:
+        """Whether another member has committed since this one read the commit.
+
+        So it is where this process stood still while it took the partition up and its session
+        ended: what it read before and after contradicts itself, and means nothing.
+        """
+        return self.commits.committed([tp]).get(tp) != taken_up_at
 
     # Committing
 
@@ -391,11 +408,13 @@ class Runner:
             )
         except (FencedError, RefusedError):
             raise
+        except OperatorNeededError:
+            if not self._has_moved(tp, committed):
+                raise
+            self._set_adrift(tp, "another member has committed meanwhile")
+            return None
         except (StateUnavailableError, CommitError, LineageError) as error:
-            log.warning(
-                "partition paused: its state cannot be had", partition=str(tp), reason=str(error)
-            )
-            self.adrift[tp] = self.clock.monotonic_s() + RETRY_S
+            self._set_adrift(tp, str(error))
             return None
         self.adrift.pop(tp, None)
         worker = recovered.worker
@@ -405,7 +424,12 @@ class Runner:
             recovered.committed,
             recovered,
             now_s + self.cadence.checkpoint_interval_s,
+            committed,
             worker.n_records,
         )
         self.progress.assigned(tp, worker, recovered)
         return worker.next_offset
+
+    def _set_adrift(self, tp: TopicPartition, reason: str) -> None:
+        log.warning("partition paused: its state cannot be had", partition=str(tp), reason=reason)
+        self.adrift[tp] = self.clock.monotonic_s() + RETRY_S
