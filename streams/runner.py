@@ -143,10 +143,11 @@ class Runner:
         """One turn of the loop."""
         polled = self.log.poll(self.cadence.poll_records, self.cadence.poll_timeout_s)
         self._take_up_adrift()
-        for tp in list(self.held):
-            self._settle(tp)
+        # What was read for one that is taken up anew belongs to the place where it stood before.
+        anew = {tp for tp in list(self.held) if not self._settle(tp)}
         for tp, records in polled.items():
-            self._process(tp, records)
+            if tp not in anew:
+                self._process(tp, records)
         now_s = self.clock.monotonic_s()
         if now_s >= self._commit_due_s:
             self.commit()

@@ -115,9 +115,15 @@ class Run:
         *,
         member: str | None = "a",
         settings: RecoverySettings | None = None,
+        exactly_once: bool = True,
     ) -> Runner:
         log = MemoryLog(self.house.broker, "events", group=self.name, instance=member)
-        commits = FaultyCommits(log, journal_topic=f"{self.name}.journal", instance=member)
+        commits = FaultyCommits(
+            log,
+            journal_topic=f"{self.name}.journal",
+            instance=member,
+            exactly_once=exactly_once,
+        )
         commits.faults = []
         runner = Runner(
             log=log,
