@@ -15,7 +15,7 @@ ARGS ?=
 BENCH ?= $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long faults checks lint types fmt schemas kafka \
+.PHONY: help setup demo test test-long sim mutants faults checks lint types fmt schemas kafka \
 	lock bench clean
 
 help: ## This list
@@ -62,6 +62,14 @@ test-long: setup kafka ## The long tests alone
 
 faults: setup kafka ## 200 kills, 50 zombies and the rest, on three brokers (ARGS=--docs)
 	$(BIN)/python -m tests.faults.run $(ARGS)
+
+# One seed with its story (make sim SEED=17), or how many of them a second (make sim SEEDS=0:2000).
+SEEDS ?= 0:2000
+sim: setup ## Simulate the worker under faults (SEED=n: one run, told)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
+mutants: setup ## Turn off every rule of delivery in turn: which test notices?
+	@$(BIN)/python -m tests.simulation.mutants $(ARGS)
 
 kafka: setup ## Java, Maven and Kafka's jars for the tests
 	@$(BIN)/python -m tests.kit.install

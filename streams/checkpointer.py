@@ -7,9 +7,10 @@ them. A store that is down costs checkpoints, never events: it is said, and trie
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import structlog
 
@@ -19,6 +20,9 @@ from streams.ports import SaveResult, StateStore, StoreError
 from streams.spares import Spares, WholeCheckpoint
 
 log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +37,51 @@ class Saved:
     duration_s: float
 
 
+class Background(Protocol):
+    """Where calls are made beside the loop, one after the other."""
+
+    def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Make this call after those that were submitted before it."""
+        ...
+
+    def wait(self, under_way: Collection[Future[Any]], timeout_s: float) -> None:
+        """Wait for these, so long at most."""
+        ...
+
+    def close(self) -> None:
+        """Drop what has not begun."""
+        ...
+
+
+class BackgroundThread:
+    """One thread of this process."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+
+    def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Make this call in the thread."""
+        return self._thread.submit(call, *args, **kwargs)
+
+    def wait(self, under_way: Collection[Future[Any]], timeout_s: float) -> None:
+        """Wait for these, so long at most."""
+        wait(under_way, timeout=timeout_s)
+
+    def close(self) -> None:
+        """Drop what has not begun; the thread ends after what has."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
 class Checkpointer:
     """Saves checkpoints one after the other, at most one waiting per partition."""
 
-    def __init__(self, store: StateStore, key: bytes | None, spares: Spares) -> None:
+    def __init__(
+        self, store: StateStore, key: bytes | None, spares: Spares, background: Background
+    ) -> None:
         self._store = store
         self._spares = spares
         self._key = key
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._background = background
         self._running: dict[TopicPartition, Future[Saved | None]] = {}
         self._views: Future[None] | None = None
         self._stored: dict[TopicPartition, frozenset[str]] = {}
@@ -52,12 +93,12 @@ class Checkpointer:
 
     def submit(self, tp: TopicPartition, checkpoint: Checkpoint) -> None:
         """Save this checkpoint; its offset has been committed."""
-        self._running[tp] = self._thread.submit(self._save, tp, checkpoint)
+        self._running[tp] = self._background.submit(self._save, tp, checkpoint)
 
     def submit_views(self, views: Mapping[str, Mapping[str, bytes]]) -> None:
         """Publish live views, unless the last ones are still under way."""
         if self._views is None or self._views.done():
-            self._views = self._thread.submit(self._publish, dict(views))
+            self._views = self._background.submit(self._publish, dict(views))
 
     def finished(self) -> dict[TopicPartition, Saved | None]:
         """What became of those that have ended since the last call; None: not saved."""
@@ -68,7 +109,7 @@ class Checkpointer:
 
     def wait(self, timeout_s: float) -> None:
         """Wait for what is under way, so long at most."""
-        wait(self._running.values(), timeout=timeout_s)
+        self._background.wait(self._running.values(), timeout_s)
 
     def forget(self, tp: TopicPartition) -> None:
         """Another member may write this partition's checkpoints from now on."""
@@ -78,7 +119,7 @@ class Checkpointer:
     def close(self, timeout_s: float = 0.0) -> None:
         """Wait for what is under way, so long at most, and end the thread; the rest is dropped."""
         self.wait(timeout_s)
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._background.close()
         self._spares.close()
 
     def _save(self, tp: TopicPartition, checkpoint: Checkpoint) -> Saved | None:

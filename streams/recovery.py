@@ -130,7 +130,7 @@ def recover(
     )
     last = journal[-1].lineage if journal else None
     if committed is None:
-        return _uncommitted(case, last)
+        return _uncommitted(case, last, commits.exactly_once)
     try:
         metadata = load_metadata(committed.metadata)
     except LineageError as error:
@@ -147,8 +147,12 @@ def recover(
     return _resume(case, committed.offset, metadata, lineage, Sources(store, spares), before)
 
 
-def _uncommitted(case: _Case, last: Lineage | None) -> Recovered:
+def _uncommitted(case: _Case, last: Lineage | None, exactly_once: bool) -> Recovered:
     """Begin, unless the journal or the store knows that this partition was folded before."""
+    if not exactly_once and last is not None and _has_only_begun(case, last):
+        # Without transactions the journal comes first, and the process ended before the commit.
+        log.warning("begins its lineage again: journaled, not committed", partition=str(case.tp))
+        return _begin(case, last.start_offset, None, "")
     lost = "(the offset expired or was deleted, or the topic was made again under the same name)"
     if last is not None:
         code = "topic_recreated" if last.topic_id != case.topic_id else "offset_regression"
@@ -192,6 +196,16 @@ def _added(case: _Case) -> str:
     if not counts or min(counts) > case.tp.partition:
         return ""
     return f"the topic had {min(counts)} partitions when it was first folded"
+
+
+def _has_only_begun(case: _Case, last: Lineage) -> bool:
+    """Whether nothing is known of the partition but that this lineage was to begin."""
+    return (
+        all(entry.kind == "lineage" and entry.lineage == last for entry in case.journal)
+        and not case.manifests
+        and last.topic_id == case.topic_id
+        and last.start_offset >= case.watermarks.low
+    )
 
 
 def _default_start(case: _Case) -> int:
@@ -275,6 +289,8 @@ def _resume(
 ) -> Recovered:
     """The newest checkpoint that fits, else the lineage's start, and a replay up to the commit."""
     entries = [entry for entry in case.journal if entry.lineage.id == lineage.id]
+    while any(entry.kind != "config" for entry in entries[1:]):
+        del entries[0]  # it was begun again, see `_uncommitted`
     tried = [case.store_error] if case.store_error else []
     worker: PartitionWorker | None = None
     is_spare = False
@@ -337,12 +353,13 @@ def _from_checkpoint(
             f"it was made by algorithm versions {dict(checkpoint.versions)}; this release has "
             f"{state_versions()}"
         )
-    at, since = checkpoint.next_offset, int(checkpoint.fields["config_from"])
+    since = int(checkpoint.fields["config_from"])
+    at = checkpoint.next_offset
+    # By generation: several switches can stand at one offset, before or after a checkpoint there.
     switches = [
         entry
         for entry in entries
-        if entry.kind == "config"
-        and (entry.offset > at or (entry.offset == at and entry.offset > since))
+        if entry.kind == "config" and entry.generation > checkpoint.generation
     ]
     then = detection_then(checkpoint.config_identity, entries, case.detection)
     check_keys(then, at, switches, committed, case.detection)

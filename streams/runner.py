@@ -21,7 +21,7 @@ from typing import Final
 import structlog
 
 from schemas.records import Record, TopicPartition
-from streams.checkpointer import Checkpointer
+from streams.checkpointer import Background, BackgroundThread, Checkpointer
 from streams.generations import next_detection
 from streams.lineage import LineageError
 from streams.ports import (
@@ -82,6 +82,8 @@ class Held:
     recovered: Recovered | None
     """What the replay is still to be checked against."""
     checkpoint_due_s: float
+    taken_up_at: Committed | None
+    """What was committed when it was taken up."""
     checkpoint_records: int = 0
     """`worker.n_records` at the latest checkpoint; -1 where the store has none of this state."""
 
@@ -104,6 +106,7 @@ class Runner:
     cadence: Cadence = field(default_factory=Cadence)
     spares: Spares = field(default_factory=Spares)
     """Where checkpoints go, and are looked for, beside the store."""
+    background: Background = field(default_factory=BackgroundThread)
     held: dict[TopicPartition, Held] = field(default_factory=dict)
     adrift: dict[TopicPartition, float] = field(default_factory=dict)
     """Assigned partitions without a state, and when each is to be taken up again."""
@@ -114,7 +117,9 @@ class Runner:
     _view_due_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.checkpointer = Checkpointer(self.store, self.recovery.checkpoint_key, self.spares)
+        self.checkpointer = Checkpointer(
+            self.store, self.recovery.checkpoint_key, self.spares, self.background
+        )
         self.progress = Progress(self.clock)
 
     def run(self) -> None:
@@ -143,10 +148,11 @@ class Runner:
         """One turn of the loop."""
         polled = self.log.poll(self.cadence.poll_records, self.cadence.poll_timeout_s)
         self._take_up_adrift()
-        for tp in list(self.held):
-            self._settle(tp)
+        # What was read for one that is taken up anew belongs to the place where it stood before.
+        anew = {tp for tp in list(self.held) if not self._settle(tp)}
         for tp, records in polled.items():
-            self._process(tp, records)
+            if tp not in anew:
+                self._process(tp, records)
         now_s = self.clock.monotonic_s()
         if now_s >= self._commit_due_s:
             self.commit()
@@ -225,6 +231,9 @@ class Runner:
 
     def _diverged(self, tp: TopicPartition, held: Held, problem: str) -> bool:
         """The replayed state is not the committed one: try an older checkpoint, else stop."""
+        if self._has_moved(tp, held.taken_up_at):
+            log.warning("another member has committed meanwhile", partition=str(tp))
+            return self._take_up_again(tp, None)
         log.error("state_divergence", partition=str(tp), reason=problem)
         before = held.worker.loaded_offset
         if before < 0:
@@ -234,9 +243,20 @@ class Runner:
                 f"folded from the lineage's start, {problem}. Another numeric platform or a log "
                 "that changed can cause this; delete the group's offset and use --accept-reset.",
             )
+        return self._take_up_again(tp, before)
+
+    def _take_up_again(self, tp: TopicPartition, before: int | None) -> bool:
         del self.held[tp]
         self._take_up(tp, before)
         return False
+
+    def _has_moved(self, tp: TopicPartition, taken_up_at: Committed | None) -> bool:
+        """Whether another member has committed since this one read the commit.
+
+        So it is where this process stood still while it took the partition up and its session
+        ended: what it read before and after contradicts itself, and means nothing.
+        """
+        return self.commits.committed([tp]).get(tp) != taken_up_at
 
     # Committing
 
@@ -399,11 +419,13 @@ class Runner:
             )
         except (FencedError, RefusedError):
             raise
+        except OperatorNeededError:
+            if not self._has_moved(tp, committed):
+                raise
+            self._set_adrift(tp, "another member has committed meanwhile")
+            return None
         except (StateUnavailableError, CommitError, LineageError) as error:
-            log.warning(
-                "partition paused: its state cannot be had", partition=str(tp), reason=str(error)
-            )
-            self.adrift[tp] = self.clock.monotonic_s() + RETRY_S
+            self._set_adrift(tp, str(error))
             return None
         self.adrift.pop(tp, None)
         worker = recovered.worker
@@ -413,7 +435,12 @@ class Runner:
             recovered.committed,
             recovered,
             now_s + self.cadence.checkpoint_interval_s,
+            committed,
             -1 if recovered.is_spare else worker.n_records,
         )
         self.progress.assigned(tp, worker, recovered)
         return worker.next_offset
+
+    def _set_adrift(self, tp: TopicPartition, reason: str) -> None:
+        log.warning("partition paused: its state cannot be had", partition=str(tp), reason=reason)
+        self.adrift[tp] = self.clock.monotonic_s() + RETRY_S

@@ -119,9 +119,15 @@ class Run:
         settings: RecoverySettings | None = None,
         key: SourceKey | None = None,
         spares: Spares | None = None,
+        exactly_once: bool = True,
     ) -> Runner:
         log = MemoryLog(self.house.broker, "events", group=self.name, instance=member)
-        commits = FaultyCommits(log, journal_topic=f"{self.name}.journal", instance=member)
+        commits = FaultyCommits(
+            log,
+            journal_topic=f"{self.name}.journal",
+            instance=member,
+            exactly_once=exactly_once,
+        )
         commits.faults = []
         runner = Runner(
             log=log,

@@ -15,7 +15,7 @@ from detectors.base import BankState
 from schemas.records import TopicPartition
 from streams.checkpoint import encode_checkpoint
 from streams.checkpoint_topic import CheckpointTopic
-from streams.checkpointer import Checkpointer
+from streams.checkpointer import BackgroundThread, Checkpointer
 from streams.memory_chunks import MemoryChunkLog
 from streams.memory_store import MemoryStore
 from streams.ports import StoreError
@@ -285,7 +285,7 @@ def test_the_topic_is_written_seldom_each_partition_at_its_time(tmp_path: Path) 
     clock = ManualClock()
     spare = Spare(clock, tmp_path, interval_s=100.0)
     spares = spare.open(with_spool=False)
-    checkpointer = Checkpointer(MemoryStore(), None, spares)
+    checkpointer = Checkpointer(MemoryStore(), None, spares, BackgroundThread())
     tps = [TopicPartition("events", number) for number in range(4)]
     written: dict[TopicPartition, list[float]] = {tp: [] for tp in tps}
     for n in range(400):
@@ -315,7 +315,7 @@ def test_a_topic_that_fails_is_said_once_and_tried_again(
     clock = ManualClock()
     spare = Spare(clock, tmp_path)
     spares = spare.open(with_spool=False)
-    checkpointer = Checkpointer(MemoryStore(), None, spares)
+    checkpointer = Checkpointer(MemoryStore(), None, spares, BackgroundThread())
     spare.log.unavailable = True
     for n in range(60):
         clock.now_s = float(n)

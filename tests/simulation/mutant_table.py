@@ -1,0 +1,339 @@
+"""The mutants: what rule, where it stands, and the words that turn it off.
+
+`rule` numbers what can go wrong, as the table in docs/testing.md explains it. A mutant without a
+test is hunted by the simulation.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Mutant(NamedTuple):
+    """A change of one function (or text): `old` stands in it once."""
+
+    rule: int
+    name: str
+    where: str
+    """`module:function` or `module:Class.method`, where it is looked up."""
+    old: str
+    new: str
+    test: str = ""
+
+
+_RUNNER: Final = "streams.runner:Runner."
+_WORKER: Final = "streams.worker:PartitionWorker."
+_RECOVERY: Final = "streams.recovery:"
+_RULES: Final = "tests/streams/test_taking_up.py::"
+_RUNS: Final = "tests/streams/test_runner.py::"
+_STORE: Final = "tests/streams/test_store_contract.py::"
+_LOG: Final = "tests/streams/test_kafka_log.py::"
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    Mutant(
+        1,
+        "commits are not fenced",
+        "streams.memory_log:MemoryLog.require_membership",
+        "if self._member is None or not self._group().is_current(self._member):",
+        "if self._member is None:",
+    ),
+    Mutant(
+        1,
+        "unknown outcome: sent again",
+        _RUNNER + "_publish",
+        "self._drop_all(error)\n            return False",
+        "self.commits.reopen()",
+    ),
+    Mutant(
+        1,
+        "an aborted commit is forgotten",
+        _RUNNER + "_publish",
+        "self.clock.sleep(min(0.02 * 2**attempt, 1.0))",
+        "return True",
+    ),
+    Mutant(
+        1,
+        "older checkpoints accepted, memory",
+        "streams.memory_store:MemoryStore.save",
+        "if newest.next_offset > next_offset:",
+        "if False:",
+        _STORE + "test_a_zombie_with_an_older_offset_is_refused",
+    ),
+    Mutant(
+        1,
+        "older checkpoints accepted, Redis",
+        "streams.redis_store:SAVE_SCRIPT",
+        "refused = #stored > #offset or (#stored == #offset and stored > offset)",
+        "refused = false",
+        _STORE + "test_a_zombie_with_an_older_offset_is_refused",
+    ),
+    Mutant(
+        1,
+        "any lineage accepted, memory",
+        "streams.memory_store:MemoryStore.save",
+        "elif newest.lineage != parent:",
+        "elif False:",
+        _STORE + "test_a_new_lineage_must_name_the_one_it_replaces",
+    ),
+    Mutant(
+        1,
+        "any lineage accepted, Redis",
+        "streams.redis_store:SAVE_SCRIPT",
+        "refused = newest[1] ~= parent",
+        "refused = false",
+        _STORE + "test_a_new_lineage_must_name_the_one_it_replaces",
+    ),
+    Mutant(
+        2,
+        "checkpoint before the commit",
+        _RUNNER + "_checkpoint",
+        "at_commit = held.recovered is None and worker.next_offset == held.committed",
+        "at_commit = held.recovered is None",
+    ),
+    Mutant(
+        2,
+        "checkpoint ahead is not noticed",
+        _RECOVERY + "_contradiction",
+        "if saved and max(saved) > committed.offset:",
+        "if False:",
+        _RUNS + "test_an_offset_that_moved_back_stops_the_worker_until_it_is_accepted",
+    ),
+    Mutant(
+        3,
+        "journal ahead is not noticed",
+        _RECOVERY + "_contradiction",
+        "if known and max(known) > committed.offset:",
+        "if False:",
+        _RULES + "test_an_offset_before_the_journals_stops_the_worker",
+    ),
+    Mutant(
+        3,
+        "lost offset, journal not asked",
+        _RECOVERY + "_uncommitted",
+        "if last is not None:",
+        "if False:",
+        _RUNS + "test_a_lost_offset_and_a_topic_made_again_stop_the_worker",
+    ),
+    Mutant(
+        3,
+        "lost offset, store not asked",
+        _RECOVERY + "_uncommitted",
+        "if case.manifests:",
+        "if False:",
+        _RULES + "test_a_lost_offset_and_a_lost_journal_stop_the_worker",
+    ),
+    Mutant(
+        3,
+        "moved while taking up: stops",
+        _RUNNER + "_has_moved",
+        "return self.commits.committed([tp]).get(tp) != taken_up_at",
+        "return False",
+        _RULES + "test_a_commit_of_another_while_a_partition_is_taken_up_is_no_contradiction",
+    ),
+    Mutant(
+        4,
+        "silent cold start",
+        _RECOVERY + "_from_start",
+        'worker.switches = [entry for entry in entries if entry.kind == "config"]',
+        "worker.next_offset = committed",
+    ),
+    Mutant(
+        5,
+        "goes on without its log",
+        _RECOVERY + "_from_start",
+        "if lineage.start_offset < case.watermarks.low:",
+        "if False:",
+    ),
+    Mutant(
+        5,
+        "checkpoint older than the log",
+        _RECOVERY + "_from_checkpoint",
+        "if stored.next_offset < case.watermarks.low:",
+        "if False:",
+    ),
+    Mutant(
+        7,
+        "topic made again not noticed",
+        _RECOVERY + "_contradiction",
+        "if lineage.topic_id != case.topic_id:",
+        "if False:",
+        _RULES + "test_a_topic_made_again_stops_the_worker",
+    ),
+    Mutant(
+        7,
+        "end of the log not looked at",
+        _RECOVERY + "_contradiction",
+        "if committed.offset > case.watermarks.high:",
+        "if False:",
+        _RULES + "test_an_offset_beyond_the_end_stops_the_worker",
+    ),
+    Mutant(
+        8,
+        "keeps what it does not own",
+        _RUNNER + "on_lost",
+        "self.held.pop(tp, None)",
+        "self.held.get(tp)",
+    ),
+    Mutant(
+        8,
+        "old records fold again",
+        "streams.kafka_log:KafkaLog._of_partition",
+        "if offsets[0] < expected:",
+        "if False:",
+        _LOG + "test_what_was_delivered_before_is_dropped",
+    ),
+    Mutant(
+        8,
+        "records of moved partitions fold",
+        "streams.kafka_log:KafkaLog._of_partition",
+        "if tp in self._moved:",
+        "if False:",
+        _LOG + "test_what_came_in_the_call_in_which_its_partition_moved_is_read_again",
+    ),
+    Mutant(
+        9,
+        "a replay saves nothing on its way",
+        _RUNNER + "_checkpoint",
+        "replaying = held.recovered is not None and worker.next_offset < held.committed",
+        "replaying = False",
+        _RULES + "test_a_replay_that_is_interrupted_again_and_again_arrives",
+    ),
+    Mutant(
+        10,
+        "wall clock in an output",
+        "streams.worker:_record_time_ms",
+        "return int(events.record_time_ms[np.searchsorted(events.offset, offset)])",
+        "import time; return time.time_ns() // 1_000_000",
+    ),
+    Mutant(
+        12,
+        "one finding a batch",
+        _WORKER + "_process",
+        "said = self.fold.process(events)",
+        "said = self.fold.process(events)[:1]",
+    ),
+    Mutant(
+        12,
+        "cooldown ends with the batch",
+        _WORKER + "_process",
+        "said = self.fold.process(events)",
+        "said = self.fold.process(events); self.policy.open.clear()",
+    ),
+    Mutant(
+        13,
+        "findings in any order",
+        _WORKER + "_process",
+        "said = self.fold.process(events)",
+        "import random; said = sorted(self.fold.process(events), key=lambda _: random.random())",
+    ),
+    Mutant(
+        14,
+        "config by the wall clock",
+        _RECOVERY + "_detection_then",
+        "if identity == detection.identity:",
+        "if True:",
+    ),
+    Mutant(
+        14,
+        "journal ignored from the start",
+        _RECOVERY + "_from_start",
+        'worker.switches = [entry for entry in entries if entry.kind == "config"]',
+        "pass",
+    ),
+    Mutant(
+        14,
+        "journal ignored from a checkpoint",
+        _RECOVERY + "_from_checkpoint",
+        'if entry.kind == "config" and entry.generation > checkpoint.generation',
+        "if False",
+    ),
+    Mutant(
+        14,
+        "switches at a checkpoint by offset",
+        _RECOVERY + "_from_checkpoint",
+        "entry.generation > checkpoint.generation",
+        "entry.offset > checkpoint.next_offset",
+    ),
+    Mutant(
+        14,
+        "switch without a journal record",
+        _RUNNER + "_barrier",
+        "self._publish([output], offsets)",
+        "self._publish([], offsets)",
+    ),
+    Mutant(
+        14,
+        "down to a lower generation",
+        "streams.runner:next_detection",
+        "if mine.config.generation > theirs.config.generation:",
+        "if mine.config.generation != theirs.config.generation:",
+    ),
+    Mutant(
+        14,
+        "same generation, other content",
+        "streams.runner:next_detection",
+        "if mine.config.generation < theirs.config.generation:",
+        "if mine.config.generation <= theirs.config.generation:",
+        _RUNS + "test_the_same_generation_with_other_content_is_refused_by_name",
+    ),
+    Mutant(
+        17,
+        "goes on when it is fenced",
+        _RUNNER + "_publish",
+        "except (FencedError, RefusedError):\n            raise",
+        "except FencedError:\n            self.commits.reopen()",
+    ),
+    Mutant(
+        18,
+        "producer not opened again",
+        _RUNNER + "_drop_all",
+        "if isinstance(error, IndeterminateError):",
+        "if False:",
+    ),
+    Mutant(
+        20,
+        "commit without metadata stops",
+        _RECOVERY + "recover",
+        "lineage = last if metadata is None else metadata.lineage",
+        "lineage = None if metadata is None else metadata.lineage",
+        _RULES + "test_a_commit_without_metadata_goes_on_with_its_lineage",
+    ),
+    Mutant(
+        25,
+        "alerts of a replay published",
+        _WORKER + "_process",
+        "if alert.trigger_offset >= self.live_from:",
+        "if True:",
+    ),
+    Mutant(
+        25,
+        "dead letters of a replay published",
+        _WORKER + "_dead_letter",
+        "if reject.offset < self.live_from:",
+        "if False:",
+    ),
+    Mutant(
+        26,
+        "digest not compared",
+        "streams.runner:check_replay",
+        "if worker.watched_digests and metadata.digest not in worker.watched_digests:",
+        "if False:",
+        _RULES + "test_a_state_that_is_not_the_committed_one_is_noticed",
+    ),
+    Mutant(
+        26,
+        "counters not compared",
+        "streams.runner:check_replay",
+        "if getattr(mine, name) != getattr(metadata, name)",
+        "if False",
+        _RULES + "test_counters_that_are_not_the_committed_ones_are_noticed",
+    ),
+    Mutant(
+        27,
+        "checkpoint of another lineage",
+        _RECOVERY + "_resume",
+        "if stored.lineage != lineage.id or is_too_new:",
+        "if is_too_new:",
+        _RULES + "test_a_checkpoint_of_the_lineage_before_is_left_alone",
+    ),
+)

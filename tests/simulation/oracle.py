@@ -1,0 +1,171 @@
+"""What a run should have published: its log and its journal folded here, in one go, undisturbed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from schemas.records import TopicPartition
+from streams.checkpoint import decode_checkpoint, referenced_segments, state_digest
+from streams.lineage import JournalEntry, load_journal, load_metadata
+from streams.ports import Output, StoredManifest
+from streams.topics import journal_key
+from streams.worker import Detection, PartitionWorker
+from tests.simulation.world import GROUP, TOPICS, World
+
+Row = tuple[int, bytes | None, bytes | None, tuple[tuple[str, bytes], ...], int]
+"""seq, key, value, headers, timestamp."""
+
+
+@dataclass
+class Expected:
+    """One partition's outputs, by topic in order of `seq`, and its state where it was asked for."""
+
+    rows: dict[str, list[Row]]
+    digests: dict[tuple[int, int], str] = field(default_factory=dict)
+    """By offset and generation: a config switches between two records."""
+
+
+def check(world: World) -> None:
+    """Compare all that a finished run has left with what it should have. Raises AssertionError."""
+    found = found_rows(world)
+    for tp in world.tps:
+        entries = journal_of(world, tp)
+        committed = world.broker.stable_commit(GROUP, tp)
+        if committed is None:
+            assert not entries, f"{tp}: journaled and not committed"
+            continue
+        _check_journal(tp, entries, world.exactly_once)
+        kept = world.store.manifests(tp)
+        assert all(stored.next_offset <= committed.offset for stored in kept)
+        if not world.is_done(tp):
+            _check_pause(world, tp, entries, kept, committed.offset)
+        metadata = load_metadata(committed.metadata)
+        assert metadata is not None
+        # Without transactions outputs can be ahead of a commit that never came.
+        end = committed.offset if world.exactly_once else world.broker.partition(tp).high
+        expected = fold(world, tp, entries, end, [s.next_offset for s in kept])
+        for topic, n_committed in (
+            (TOPICS.alerts, metadata.n_alerts),
+            (TOPICS.dead_letter, metadata.n_dead),
+        ):
+            mine, theirs = found.pop((topic, tp.partition), []), expected.rows[topic]
+            if not world.exactly_once:
+                # A crash repeats them: with the same bytes, or it is no repeat.
+                mine = sorted(set(mine))
+                theirs = theirs[: max(n_committed, len(mine))]
+            _check_rows(f"{topic} of {tp}", mine, theirs)
+            assert len(theirs) == n_committed or not world.exactly_once
+        for stored in kept:
+            digests = referenced_segments(stored.manifest, None)
+            segments = world.store.segments(tp, digests)
+            state = decode_checkpoint(stored.manifest, segments, None)
+            at = stored.next_offset, state.generation
+            assert state_digest(state.parts) == expected.digests.get(at), (
+                f"{tp}: the checkpoint at {stored.next_offset} is not the state there"
+            )
+    assert not found, f"outputs of partitions that were never committed: {list(found)}"
+
+
+def found_rows(world: World) -> dict[tuple[str, int], list[Row]]:
+    """What a reader of committed records sees, by topic and input partition, in order of `seq`."""
+    rows: dict[tuple[str, int], list[Row]] = {}
+    for topic in (TOPICS.alerts, TOPICS.dead_letter):
+        for number in range(world.broker.n_partitions(topic)):
+            for entry in world.broker.records(TopicPartition(topic, number)):
+                record = entry.record
+                row = _row(record.key, record.value, entry.headers, record.timestamp_ms)
+                partition = int(dict(entry.headers)["ce_inputpartition"])
+                rows.setdefault((topic, partition), []).append(row)
+    for of_stream in rows.values():
+        of_stream.sort(key=lambda row: row[0])
+    return rows
+
+
+def journal_of(world: World, tp: TopicPartition) -> list[JournalEntry]:
+    """The journal of one partition."""
+    key = journal_key(GROUP, tp)
+    entries = world.broker.records(TopicPartition(TOPICS.journal, 0))
+    return load_journal([e.record.value or b"" for e in entries if e.record.key == key])
+
+
+def fold(
+    world: World,
+    tp: TopicPartition,
+    entries: Sequence[JournalEntry],
+    end: int,
+    digests_at: Sequence[int],
+) -> Expected:
+    """Fold what lies before `end`; the config changes where the journal says."""
+    begun = max(i for i, entry in enumerate(entries) if entry.kind == "lineage")
+    first = entries[begun]
+    worker = PartitionWorker(tp, first.lineage, Detection(first.document, None), 0, TOPICS)
+    switches = list(entries[begun + 1 :])
+    expected = Expected({TOPICS.alerts: [], TOPICS.dead_letter: []})
+    records = [r for r in world.broker.all_records(tp) if first.offset <= r.offset < end]
+    at = 0
+    for cut in sorted({*digests_at, *(entry.offset for entry in switches), end}):
+        stretch = [record for record in records[at:] if record.offset < cut]
+        at += len(stretch)
+        if stretch:
+            worker.process(stretch)
+        if cut in digests_at:
+            expected.digests[cut, worker.detection.config.generation] = _digest(worker)
+        while switches and switches[0].offset == cut:
+            worker.switch(Detection(switches.pop(0).document, None), cut)
+            if cut in digests_at:
+                expected.digests[cut, worker.detection.config.generation] = _digest(worker)
+    for output in worker.take_outputs():
+        expected.rows[output.topic].append(_row_of(output))
+    return expected
+
+
+def _digest(worker: PartitionWorker) -> str:
+    return state_digest(worker.parts())
+
+
+def _row_of(output: Output) -> Row:
+    return _row(output.key, output.value, output.headers, max(1, output.timestamp_ms))
+
+
+def _row(
+    key: bytes | None,
+    value: bytes | None,
+    headers: tuple[tuple[str, bytes], ...],
+    timestamp_ms: int,
+) -> Row:
+    return int(dict(headers)["ce_sequence"]), key, value, headers, timestamp_ms
+
+
+def _check_rows(what: str, found: list[Row], expected: list[Row]) -> None:
+    numbers = [row[0] for row in found]
+    assert numbers == list(range(1, len(expected) + 1)), (
+        f"{what}: seq {numbers}, expected 1 to {len(expected)}"
+    )
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine == theirs, f"{what}: seq {mine[0]} is {mine[2]!r}, expected {theirs[2]!r}"
+
+
+def _check_journal(tp: TopicPartition, entries: Sequence[JournalEntry], exactly_once: bool) -> None:
+    assert entries, f"{tp}: committed, and no journal"
+    assert len({entry.lineage.id for entry in entries}) == 1
+    begun = [entry.kind for entry in entries].count("lineage")
+    # Without transactions a crash between the journal and the commit makes it begin again.
+    assert begun == 1 or not exactly_once, f"{tp}: its lineage began {begun} times"
+    assert all(entry.kind == "config" for entry in entries[begun:])
+    generations = [entry.generation for entry in entries[begun - 1 :]]
+    assert generations == sorted(set(generations)), f"{tp}: generations went {generations}"
+
+
+def _check_pause(
+    world: World,
+    tp: TopicPartition,
+    entries: Sequence[JournalEntry],
+    kept: Sequence[StoredManifest],
+    committed: int,
+) -> None:
+    """A partition that stands still has lost its log and its checkpoints, both."""
+    low = world.broker.partition(tp).low
+    assert entries[0].offset < low, f"{tp}: paused, though the log has the lineage's start"
+    usable = [stored.next_offset for stored in kept if low <= stored.next_offset <= committed]
+    assert not usable, f"{tp}: paused, though there is a checkpoint at {usable}"

@@ -1,0 +1,83 @@
+"""The real worker under faults at every step: its outputs are those of an undisturbed run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from schemas.records import TopicPartition
+from tests.simulation.oracle import check, found_rows
+from tests.simulation.run import quiet, run_seed, run_seeds
+from tests.simulation.world import World
+
+N_SEEDS: Final = 1_500
+N_JOBS: Final = 2
+
+PLACES: Final = {
+    f"{when} {call}"
+    for when in ("before", "after")
+    for call in (
+        *("poll", "publish", "committed", "watermarks", "journal"),
+        *("manifests", "segments", "save"),
+    )
+} | {
+    "in a transaction: begun",
+    "in a transaction: record written",
+    "in a transaction: offset added",
+}
+
+
+@pytest.fixture(autouse=True)
+def _without_the_log() -> Iterator[None]:
+    with quiet():
+        yield
+
+
+def test_whatever_fails_the_output_is_that_of_an_undisturbed_run() -> None:
+    hits: Counter[tuple[str, str]] = Counter()
+    for outcome in run_seeds(range(N_SEEDS), N_JOBS):
+        assert not outcome.problem, f"{outcome.problem}\nto see it again: {outcome.command}"
+        hits += outcome.hits
+    # Each place has been met by each kind of fault, or the seeds show less than they claim.
+    for place in PLACES:
+        kinds = {kind for at, kind in hits if at == place}
+        assert {"killed", "paused"} < kinds, (place, kinds)
+        assert any(kind.endswith("Error") for kind in kinds), (place, kinds)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_seed_gives_the_same_run_again(seed: int) -> None:
+    first, again = run_seed(seed), run_seed(seed)
+
+    assert first == again
+    assert first.n_steps > 20
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_oracle_says_what_an_undisturbed_worker_says(seed: int) -> None:
+    world = World(seed)
+
+    world.run_undisturbed()
+
+    check(world)
+    assert world.n_started == 1
+    assert not world.hits
+    rows = found_rows(world)
+    assert any(rows.get(("alerts", tp.partition)) for tp in world.tps)
+
+
+def test_the_check_notices_an_output_that_is_missing_or_there_twice() -> None:
+    for tamper in ("missing", "twice"):
+        world = World(1)
+        world.run_undisturbed()
+        alerts = world.broker.partition(TopicPartition("alerts", 0)).entries
+        records = [i for i, entry in enumerate(alerts) if not entry.is_marker]
+        if tamper == "missing":
+            del alerts[records[-1]]
+        else:
+            alerts.append(alerts[records[0]])
+        with pytest.raises(AssertionError, match="seq"):
+            check(world)

@@ -1,0 +1,66 @@
+"""What the producers upstream send in a simulation: few events, in which much happens.
+
+References are as short as the config allows, detectors are nervous: so a run of a few hundred
+records learns references, fires, cools down, refuses records, and meets a second model version.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from schemas.config import (
+    AdwinConfig,
+    DetectionConfig,
+    DetectorsConfig,
+    PageHinkleyConfig,
+    PolicyConfig,
+)
+from streams.ports import Output
+from tests.streams.events import prediction
+
+START_MS: Final = 1_790_000_000_000
+BAD: Final = (b"not json", b"", b'{"type": "prediction"}')
+
+
+def detection_config(generation: int) -> DetectionConfig:
+    """The config of a generation: each has other thresholds, every second another detector."""
+    return DetectionConfig(
+        generation=generation,
+        reference_events=20,
+        detectors=DetectorsConfig(
+            adwin=AdwinConfig(enabled=generation % 2 == 1, clock=4, delta=0.05),
+            page_hinkley=PageHinkleyConfig(min_instances=5, threshold=3.0 + generation),
+        ),
+        policy=PolicyConfig(cooldown_events=10 + generation),
+    )
+
+
+def traffic(rng: random.Random, topic: str, n_partitions: int, n: int) -> list[list[Output]]:
+    """`n` records for each partition, cut into the transactions in which they are produced."""
+    chunks: list[list[Output]] = []
+    for partition in range(n_partitions):
+        records = [_record(rng, topic, partition, i, n) for i in range(n)]
+        at = 0
+        while at < n:
+            size = rng.choice((1, 4, 12, 30))
+            chunks.append(records[at : at + size])
+            at += size
+    rng.shuffle(order := [chunk[0].partition for chunk in chunks])
+    queues = {p: [c for c in chunks if c[0].partition == p] for p in range(n_partitions)}
+    return [queues[partition].pop(0) for partition in order]
+
+
+def _record(rng: random.Random, topic: str, partition: int, i: int, n: int) -> Output:
+    model = f"m{partition}{int(i % 4 == 3)}"
+    level = 3.0 if n * 0.5 <= i < n * 0.8 else 0.0
+    value = prediction(
+        i,
+        {"x": rng.gauss(level, 1.0), "y": rng.gauss(0.0, 1.0) if rng.random() > 0.1 else None},
+        model=model,
+        version="2" if i > 0.7 * n and i % 4 == 0 else "1",
+        score=rng.random(),
+    )
+    if i % 17 == 16:
+        value = BAD[i // 17 % len(BAD)]
+    return Output(topic, partition, model.encode(), value, (), START_MS + i)
