@@ -19,6 +19,7 @@ import argparse
 import gc
 import json
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ from schemas.config import DetectionConfig
 from streams.config import Settings, Topics
 from streams.embedded import EmbeddedValkey
 from streams.kafka_clients import consumer_config
-from streams.launch import build_runner
+from streams.launch import SWITCH_INTERVAL_S, build_runner
 from streams.redis_address import RedisUrl
 from tests.kit.kafka_server import KafkaCluster
 
@@ -133,6 +134,7 @@ def driftsentry(
     figures = timer.figures(n_folded)
     runner.drain()
     runner.checkpointer.close(10)
+    runner.folding.close()
     runner.log.close()
     runner.commits.close()
     runner.store.close()
@@ -166,8 +168,10 @@ class Timer:
 
 
 @contextmanager
-def collector_off() -> Iterator[None]:
-    """As the worker runs: the cyclic collector would scan what is never garbage."""
+def as_the_worker_runs() -> Iterator[None]:
+    """The interpreter as `streams.launch.run` sets it: no cyclic collector, quick switches."""
+    switch_interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -176,6 +180,7 @@ def collector_off() -> Iterator[None]:
     finally:
         gc.enable()
         gc.unfreeze()
+        sys.setswitchinterval(switch_interval_s)
 
 
 def best(runs: list[dict[str, float]]) -> dict[str, float]:
@@ -212,7 +217,7 @@ def main() -> None:
             ),
         }
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
-        with collector_off():
+        with as_the_worker_runs():
             for turn in range(options.rounds):
                 for number, (name, contestant) in enumerate(contestants.items()):
                     runs[name].append(contestant(f"benchmark-{turn}-{number}"))

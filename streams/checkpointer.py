@@ -7,22 +7,19 @@ them. A store that is down costs checkpoints, never events: it is said, and trie
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, ParamSpec, Protocol, TypeVar
 
 import structlog
 
 from schemas.records import TopicPartition
+from streams.background import Background
 from streams.checkpoint import Checkpoint, CheckpointError, encode_checkpoint
 from streams.ports import SaveResult, StateStore, StoreError
 from streams.spares import Spares, WholeCheckpoint
 
 log = structlog.get_logger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,41 +32,6 @@ class Saved:
     digest: str
     """`state_digest` of its parts."""
     duration_s: float
-
-
-class Background(Protocol):
-    """Where calls are made beside the loop, one after the other."""
-
-    def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Make this call after those that were submitted before it."""
-        ...
-
-    def wait(self, under_way: Collection[Future[Any]], timeout_s: float) -> None:
-        """Wait for these, so long at most."""
-        ...
-
-    def close(self) -> None:
-        """Drop what has not begun."""
-        ...
-
-
-class BackgroundThread:
-    """One thread of this process."""
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-
-    def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Make this call in the thread."""
-        return self._thread.submit(call, *args, **kwargs)
-
-    def wait(self, under_way: Collection[Future[Any]], timeout_s: float) -> None:
-        """Wait for these, so long at most."""
-        wait(under_way, timeout=timeout_s)
-
-    def close(self) -> None:
-        """Drop what has not begun; the thread ends after what has."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 class Checkpointer:

@@ -165,8 +165,18 @@ class PartitionWorker:
         """Fold records of this partition, in offset order, from `next_offset` on."""
         start = 0
         for stop in self._cuts(records):
-            self._process(records[start:stop])
+            part = records[start:stop]
+            self._reach(part[0].offset)
+            self.fold_decoded(part, self.decode(part))
             start = stop
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether records may be decoded while those before them are folded.
+
+        Not where a switch of config or a digest to be compared lies ahead.
+        """
+        return not self.switches and self._watch_offset < 0
 
     def _cuts(self, records: Sequence[Record]) -> list[int]:
         """Where the records must be cut so that something can happen between two of them."""
@@ -177,9 +187,9 @@ class PartitionWorker:
             cuts += np.searchsorted(offsets, sorted(wanted)).tolist()
         return sorted({cut for cut in cuts if cut > 0})
 
-    def _process(self, records: Sequence[Record]) -> None:
-        self._reach(records[0].offset)
-        events, rejects = self.decode(records)
+    def fold_decoded(self, records: Sequence[Record], decoding: Decoding) -> None:
+        """Fold what these records, in order from `next_offset` on, were decoded to."""
+        events, rejects = decoding
         for reject in rejects:
             self._dead_letter(reject)
         said = self.fold.process(events)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from detectors.base import BankState
 from schemas.records import TopicPartition
+from streams.background import BackgroundThread
 from streams.checkpoint import encode_checkpoint
 from streams.checkpoint_topic import CheckpointTopic
-from streams.checkpointer import BackgroundThread, Checkpointer
+from streams.checkpointer import Checkpointer
 from streams.memory_chunks import MemoryChunkLog
 from streams.memory_store import MemoryStore
 from streams.ports import StoreError
