@@ -25,7 +25,7 @@ from streams.kafka_clients import (
     open_client,
     producer_config,
 )
-from streams.kafka_errors import FENCED, OWNERSHIP_LOST, REFUSED, TIMED_OUT
+from streams.kafka_errors import EXPIRED, FENCED, OWNERSHIP_LOST, REFUSED, TIMED_OUT
 from streams.kafka_history import KafkaHistory
 from streams.kafka_log import KafkaLog
 from streams.kafka_outbox import Outbox, kafka_offsets
@@ -147,7 +147,7 @@ class KafkaCommits(KafkaHistory, Commits):
         """End a transaction that was not committed; the exception to raise."""
         is_understood = (
             error.txn_requires_abort() or error.retriable() or error.code() in REFUSED
-        ) and not error.fatal()
+        ) and not (error.fatal() or error.code() in EXPIRED)
         if not is_understood:
             return self._unknown(error, start_s)
         # A record that failed shows as an error of whatever was called next: say the cause.

@@ -82,6 +82,9 @@ PASSING: Final = _codes(
 FENCED: Final = _codes("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH")
 """A newer producer has this transactional id, or the broker has ended the transaction."""
 
+EXPIRED: Final = _codes("INVALID_PRODUCER_ID_MAPPING")
+"""The broker has forgotten the producer, which was idle for long: only a new one can go on."""
+
 OUT_OF_RANGE: Final = _codes("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE")
 """The offset asked for is not, or no longer, in the log."""
 

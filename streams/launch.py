@@ -72,8 +72,10 @@ def run(settings: Settings, config: DetectionConfig) -> int:
     hard_end = threading.Timer(STOP_S, _end_hard)
     hard_end.daemon = True
     try:
+        # Before anything that may wait: the first process of a container has no other handler.
+        stop = _Stop(hard_end)
         runner = build_runner(settings, config)
-        _stop_on_signals(runner, hard_end)
+        stop.ends(runner)
         # The hot loop makes no cycles; scanning for them costs a fifth of the decoding.
         gc.collect()
         gc.freeze()
@@ -119,7 +121,7 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
             log.warning(problem)
     except StoreError as error:
         log.warning("detection goes on without Redis", reason=str(error))
-    is_mock = is_mock_cluster(_cluster_id(kafka_log))
+    is_mock = is_mock_cluster(_cluster_id(kafka_log, settings))
     key = source_key(settings)
 
     def key_of(tp: TopicPartition) -> bytes:
@@ -201,24 +203,50 @@ def _commits(
     )
 
 
-def _cluster_id(kafka_log: KafkaLog) -> str | None:
-    """The id of the cluster, asked of whichever broker answers. Raises `LogError`."""
+def _cluster_id(kafka_log: KafkaLog, settings: Settings) -> str | None:
+    """The id of the cluster, asked of whichever broker answers.
+
+    Raises `LogError`, also where a topic is missing that is needed only once there is something
+    to say: that may be weeks later.
+    """
     try:
-        cluster_id: str | None = kafka_log.consumer.list_topics(timeout=30).cluster_id
+        cluster = kafka_log.consumer.list_topics(timeout=30)
     except KafkaException as error:
-        raise LogError(f"no broker answers: {describe(kafka_error(error))}") from error
+        said = describe(kafka_error(error))
+        raise LogError(f"no broker answers at {settings.bootstrap_servers}: {said}") from error
+    cluster_id: str | None = cluster.cluster_id
+    needed = {settings.topics.alerts, settings.topics.dead_letter, settings.topics.journal}
+    missing = sorted(needed - cluster.topics.keys())
+    if missing and not is_mock_cluster(cluster_id):
+        raise LogError(
+            f"no such topic, or no right to see it: {', '.join(missing)}; "
+            "`driftsentry topics create` makes what is missing"
+        )
     return cluster_id
 
 
-def _stop_on_signals(runner: Runner, hard_end: threading.Timer) -> None:
-    def stop(number: int, _frame: FrameType | None) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        if not runner.stopping:
-            runner.stopping = True
-            hard_end.start()
+class _Stop:
+    """Turns SIGTERM and SIGINT into the end of a runner, also of one that is not made yet."""
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    def __init__(self, hard_end: threading.Timer) -> None:
+        self._hard_end = hard_end
+        self._runner: Runner | None = None
+        self._is_asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
+
+    def ends(self, runner: Runner) -> None:
+        """Name what is to be stopped."""
+        self._runner = runner
+        runner.stopping = self._is_asked
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        if self._runner is not None:
+            self._runner.stopping = True
+        if not self._is_asked:
+            self._is_asked = True
+            self._hard_end.start()
 
 
 def _end_hard() -> None:

@@ -143,7 +143,9 @@ def recover(
     if problem is not None:
         return _reset(case, *problem, committed.offset, lineage)
     if metadata is None:
-        log.warning("commit without metadata: the state is not checked", partition=str(tp))
+        at = committed.offset
+        text = f"the committed offset {at} has no metadata: a tool has set it, forward or back"
+        return _reset(case, "offset_moved", text, at, lineage)
     return _resume(case, committed.offset, metadata, lineage, Sources(store, spares), before)
 
 
@@ -282,7 +284,7 @@ def _begin(case: _Case, start: int, replaced: Lineage | None, reason: str) -> Re
 def _resume(
     case: _Case,
     committed: int,
-    metadata: Metadata | None,
+    metadata: Metadata,
     lineage: Lineage,
     sources: Sources,
     before: int | None,
@@ -332,8 +334,7 @@ def _resume(
             events_before=margin,
             replay=n_replay,
         )
-    if metadata is not None:
-        worker.checkpointed(metadata.checkpoint, metadata.digest)
+    worker.checkpointed(metadata.checkpoint, metadata.digest)
     return Recovered(worker, committed, metadata, is_spare=is_spare)
 
 
@@ -373,7 +374,7 @@ def _from_start(
     lineage: Lineage,
     entries: Sequence[JournalEntry],
     committed: int,
-    metadata: Metadata | None,
+    metadata: Metadata,
     said: str,
 ) -> PartitionWorker:
     """Fold again from the lineage's start, where the log still has it and it is not too far."""
@@ -390,10 +391,7 @@ def _from_start(
         )
     if n_replay:
         log.warning("folding from the lineage's start", partition=str(case.tp), reason=said)
-    if entries:
-        first = entries[0].config
-    else:
-        first = case.detection.identity if metadata is None else metadata.config
+    first = entries[0].config if entries else metadata.config
     then = detection_then(first, entries, case.detection)
     start = lineage.start_offset
     switches = [entry for entry in entries if entry.kind == "config"]

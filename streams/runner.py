@@ -345,7 +345,9 @@ class Runner:
         self._note_saved()
         for tp, held in self.held.items():
             n_records = held.worker.n_records - held.checkpoint_records
-            due = now_s >= held.checkpoint_due_s or n_records >= self.cadence.checkpoint_events
+            # One that could not be saved is tried again by time alone: it is a whole state.
+            is_far = held.checkpoint_records >= 0 and n_records >= self.cadence.checkpoint_events
+            due = now_s >= held.checkpoint_due_s or is_far
             if (due and n_records > 0) or self.spares.wants(tp, held.worker.next_offset):
                 self._checkpoint(tp)
         if now_s >= self._view_due_s:

@@ -137,13 +137,12 @@ def test_a_log_cut_off_at_its_end_is_asked_about(small_run: SmallRun) -> None:
     assert "5000" in reason
 
 
-def test_an_offset_moved_back_under_an_unsaved_state_is_told(small_run: SmallRun) -> None:
-    # The store knows nothing of what came after its checkpoint; the commit has no metadata.
+def test_an_offset_that_a_tool_has_set_is_asked_about(small_run: SmallRun) -> None:
+    # Behind every checkpoint, within the log: only the missing metadata tells.
     fold_some(small_run, 400)
     small_run.move_offsets({0: 100})
-    worker = small_run.start()
-    worker.wait_said("commit without metadata: the state is not checked")
-    worker.stop()
+
+    asks(small_run.start(), "offset_moved")
 
 
 def test_a_partition_that_a_tool_emptied_before_the_start_begins_at_its_low_watermark(

@@ -292,11 +292,11 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         20,
-        "commit without metadata stops",
+        "commit without metadata taken for another's",
         _RECOVERY + "recover",
         "lineage = last if metadata is None else metadata.lineage",
         "lineage = None if metadata is None else metadata.lineage",
-        _RULES + "test_a_commit_without_metadata_goes_on_with_its_lineage",
+        _RULES + "test_a_commit_without_metadata_stops_the_worker",
     ),
     Mutant(
         25,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from schemas.config import DetectionConfig, DetectorsConfig, PageHinkleyConfig
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
 from streams.background import AtOnce, Background, BackgroundThread
-from streams.checkpoint import state_digest
+from streams.checkpoint import Checkpoint, state_digest
 from streams.memory_broker import MemoryBroker
 from streams.memory_commits import MemoryCommits
 from streams.memory_log import MemoryLog
@@ -439,3 +439,25 @@ def test_what_a_fold_in_the_other_thread_raises_ends_the_turn(
     with pytest.raises(OSError, match="told to"):
         run.step(runner, 5)
     folding.close()
+
+
+def test_a_store_that_is_down_is_asked_by_time_and_not_at_every_turn() -> None:
+    # From `checkpoint_events` records on every turn of the loop copied the whole state.
+    house = house_with_events(900)
+    run = house.run("a")
+    runner = run.worker()
+    runner.cadence = replace(runner.cadence, checkpoint_events=100)
+    run.store.unavailable = True
+    n_copies = 0
+    submit = runner.checkpointer.submit
+
+    def counted(tp: TopicPartition, checkpoint: Checkpoint) -> None:
+        nonlocal n_copies
+        n_copies += 1
+        submit(tp, checkpoint)
+
+    runner.checkpointer.submit = counted  # type: ignore[method-assign]  # counts the calls
+    run.step(runner, 40)
+
+    # Forty seconds, five of them from one to the next, two partitions.
+    assert 2 <= n_copies <= 2 * (40 / 3 + 1)
