@@ -290,9 +290,7 @@ def _resume(
     before: int | None,
 ) -> Recovered:
     """The newest checkpoint that fits, else the lineage's start, and a replay up to the commit."""
-    entries = [entry for entry in case.journal if entry.lineage.id == lineage.id]
-    while any(entry.kind != "config" for entry in entries[1:]):
-        del entries[0]  # it was begun again, see `_uncommitted`
+    entries = in_force(case.journal, lineage, metadata)
     tried = [case.store_error] if case.store_error else []
     worker: PartitionWorker | None = None
     is_spare = False
@@ -336,6 +334,22 @@ def _resume(
         )
     worker.checkpointed(metadata.checkpoint, metadata.digest)
     return Recovered(worker, committed, metadata, is_spare=is_spare)
+
+
+def in_force(
+    journal: Sequence[JournalEntry], lineage: Lineage, metadata: Metadata | None
+) -> list[JournalEntry]:
+    """The entries of this lineage whose commit came.
+
+    With transactions that is all of them. Without, the process may have ended between the two:
+    then the commit knows nothing of the generation, or the same is journaled once more.
+    """
+    entries = [entry for entry in journal if entry.lineage.id == lineage.id]
+    while any(entry.kind != "config" for entry in entries[1:]):
+        del entries[0]
+    if metadata is not None:
+        entries = [entry for entry in entries if entry.generation <= metadata.generation]
+    return list({entry.generation: entry for entry in entries}.values())
 
 
 def _from_checkpoint(

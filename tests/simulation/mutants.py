@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Final, NamedTuple
@@ -66,10 +66,10 @@ def _hunt_by_test(mutant: Mutant) -> Verdict:
     return Verdict(mutant, "", 0, f"{mutant.test} ended with {done.returncode}")
 
 
-def hunt_all(mutants: Sequence[Mutant], n_jobs: int, n_seeds: int = N_SEEDS) -> list[Verdict]:
+def hunt_all(mutants: Sequence[Mutant], n_jobs: int, n_seeds: int = N_SEEDS) -> Iterator[Verdict]:
     """All of them, in several processes."""
     with ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(hunt, mutants, [n_seeds] * len(mutants)))
+        yield from pool.map(hunt, mutants, [n_seeds] * len(mutants))
 
 
 def main() -> int:
@@ -81,11 +81,14 @@ def main() -> int:
     options = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if options.only in {None, mutant.name}]
     started_s = time.perf_counter()
-    verdicts = hunt_all(chosen, options.jobs, options.seeds)
-    print(f"{'rule':<7}{'mutant':<34}{'caught by':<12}{'seeds':>6}  how")
-    for mutant, layer, n_seeds, how in verdicts:
+    print(f"{'case':<6}{'mutant':<37}{'caught by':<12}{'seeds':>6}  how")
+    verdicts = []
+    for verdict in hunt_all(chosen, options.jobs, options.seeds):
+        verdicts.append(verdict)
+        mutant, layer, n_seeds, how = verdict
         seeds = str(n_seeds) if n_seeds else ""
-        print(f"{mutant.rule:<7}{mutant.name:<34}{layer or 'NOBODY':<12}{seeds:>6}  {how[:90]}")
+        row = f"{mutant.rule:<6}{mutant.name:<37}{layer or 'NOBODY':<12}{seeds:>6}  {how[:90]}"
+        print(row, flush=True)
     n_alive = sum(not verdict.layer for verdict in verdicts)
     n_simulated = sum(verdict.layer == "simulation" for verdict in verdicts)
     print(

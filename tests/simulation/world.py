@@ -330,8 +330,6 @@ class World:
         self.broker.trim(tp, min(before, partition.stable))
 
     def _raise_generation(self) -> None:
-        if not self.exactly_once:
-            return  # outputs that are repeated after a crash may then be of another config
         self.generation = min(self.generation + 1, 4)
         self.say(f"from now on processes start with generation {self.generation}")
 

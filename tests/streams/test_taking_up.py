@@ -272,3 +272,24 @@ def test_without_transactions_a_lineage_that_was_journaled_alone_is_begun_again(
     run.finish(run.worker(exactly_once=False))
 
     assert run.outputs() == expected
+
+
+def test_without_transactions_a_switch_that_was_journaled_alone_has_not_happened() -> None:
+    run = house_with_events(400).run("half")
+    first = run.worker(exactly_once=False)
+    run.step(first, 3)
+    crash(first)
+    before = {tp: committed(run, tp) for tp in EVENTS}
+    newer = run.worker(FAST.model_copy(update={"generation": 2}), exactly_once=False)
+    run.step(newer)
+    crash(newer)
+    for tp in EVENTS:  # as after a crash between the journal and the commit
+        run.house.broker.commit(run.name, tp, before[tp])
+    run.store.wipe()
+
+    again = run.worker(exactly_once=False)
+    run.step(again, 8)
+
+    assert {held.worker.detection.config.generation for held in again.held.values()} == {1}
+    assert all(held.recovered is None for held in again.held.values())
+    assert len(again.held) == len(EVENTS)
