@@ -247,6 +247,12 @@ def _reset(
     case: _Case, code: str, text: str, offset: int | None, lineage: Lineage | None
 ) -> Recovered:
     """Begin a new lineage where a person accepted that, else stop."""
+    now = case.commits.committed([case.tp]).get(case.tp)
+    if (None if now is None else now.offset) != offset:
+        # Asked before a pause of this process: another member has gone on, and saved, meanwhile.
+        raise StateUnavailableError(
+            f"the committed offset moved from {offset} while the partition was taken up"
+        )
     if not case.settings.accept_reset:
         remedy = (
             "Start once with --accept-reset to begin a new lineage there (alerts get new "
