@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -44,6 +45,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """Three brokers and a Valkey behind a network that can fail."""
     with new_site() as site:
         yield site
+        gc.collect()  # clients of finished tests end before their brokers do
         if request.session.testsfailed:
             logs = site.cluster.close(keep_logs=True)
             print(f"\nthe logs of the three Kafka nodes are kept in {logs}")
