@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from pydantic import ValidationError
 from streams.config import Settings
 from streams.embedded import EmbeddedValkey, free_port
 from streams.process_guard import GuardedProcess, ProcessGuard
-from tests.kit.install import ci_forbids_skips
+from tests.kit.install import ci_forbids_skips, compose_commands
 from tests.kit.kafka_node import KafkaNode, PortTakenError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -150,16 +149,6 @@ def wait_for_records(
         logs = "\n".join(process.log_text()[-3000:] for process in processes)
         assert time.monotonic() < deadline_s, f"nothing on {topic}\n{logs}"
         time.sleep(0.25)
-
-
-def compose_commands() -> list[list[str]]:
-    """The compose programs of this machine."""
-    found = [["docker-compose"]] if shutil.which("docker-compose") else []
-    if shutil.which("docker"):
-        plugin = ["docker", "compose"]
-        if subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode == 0:
-            found.append(plugin)
-    return found
 
 
 @pytest.mark.parametrize("profiles", [[], ["--profile", "demo"]], ids=["plain", "demo"])

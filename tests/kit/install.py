@@ -1,4 +1,4 @@
-"""Get what the tests on a real Kafka need: Java, Maven and Kafka's jars.
+"""Get what the tests need beside Python: Java, Maven and Kafka's jars, and a compose program.
 
     python -m tests.kit.install
 
@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,18 +66,7 @@ def require_commands(*, maven: bool) -> None:
     """Have Java, and Maven where asked for, by apt-get if it may be used."""
     if java_command() is not None and (not maven or shutil.which("mvn") is not None):
         return
-    apt_get = shutil.which("apt-get")
-    if apt_get is not None and os.geteuid() == 0:
-        packages = PACKAGES if maven else PACKAGES[:1]
-        print(f"installing {', '.join(packages)} by apt-get", flush=True)
-        env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
-            done = subprocess.run(
-                [apt_get, "-q", *arguments], env=env, capture_output=True, text=True, check=False
-            )
-            if done.returncode != 0:
-                last = (done.stderr or done.stdout).strip().splitlines()[-3:]
-                print(f"apt-get {arguments[0]} failed: {' / '.join(last)}", flush=True)
+    apt_install(PACKAGES if maven else PACKAGES[:1])
     missing = []
     if java_command() is None:
         missing.append(f"Java {LOWEST_JAVA} or later")
@@ -89,6 +78,38 @@ def require_commands(*, maven: bool) -> None:
             f" {' '.join(PACKAGES)}; Fedora: dnf install java-21-openjdk-headless maven;"
             " macOS: brew install openjdk maven, and set JAVA_HOME"
         )
+
+
+def apt_install(packages: Sequence[str]) -> None:
+    """Install these where apt-get is there and we are root; what fails is said."""
+    apt_get = shutil.which("apt-get")
+    if apt_get is None or os.geteuid() != 0:
+        return
+    print(f"installing {', '.join(packages)} by apt-get", flush=True)
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+        done = subprocess.run(
+            [apt_get, "-q", *arguments], env=env, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            last = (done.stderr or done.stdout).strip().splitlines()[-3:]
+            print(f"apt-get {arguments[0]} failed: {' / '.join(last)}", flush=True)
+
+
+def compose_commands() -> list[list[str]]:
+    """The compose programs of this machine."""
+    found = [["docker-compose"]] if shutil.which("docker-compose") else []
+    if shutil.which("docker"):
+        plugin = ["docker", "compose"]
+        if subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode == 0:
+            found.append(plugin)
+    return found
+
+
+def require_compose() -> None:
+    """Have a compose program where apt-get may be used: one test checks the compose file by it."""
+    if not compose_commands():
+        apt_install(["docker-compose"])
 
 
 def download(libs: Path) -> None:
@@ -123,6 +144,7 @@ def download(libs: Path) -> None:
 def main() -> int:
     """Install, and say how it went; the exit status."""
     try:
+        require_compose()
         print(install())
     except KafkaUnavailableError as error:
         print(f"NO REAL KAFKA FOR THE TESTS: {error}", file=sys.stderr)
