@@ -36,6 +36,16 @@ GROUP: Final = "g"
 TOPICS: Final = OutputTopics("alerts", "dead", "journal")
 MAX_DEPTH: Final = 3
 """How many processes may stand still inside a call at the same time."""
+FOCUSES: Final = (
+    (),
+    ("publish", "in a transaction"),
+    ("publish",),
+    ("poll",),
+    ("committed", "watermarks", "journal", "manifests", "segments"),
+    ("save", "reopen", "pause", "resume"),
+)
+"""Calls in which a run's faults come thick; most runs have one kind of them."""
+FOCUSED_RATE: Final = 0.12
 MAX_CALM_TURNS: Final = 600
 PATIENT_TURNS: Final = 15
 """A partition whose state could not be had during the faults is tried again within so many."""
@@ -79,13 +89,16 @@ class Process:
             commits=commits,
             store=SimulatedStore(world.store, self, world.broker, GROUP),
             clock=world.clock,
-            detection=Detection(detection_config(world.generation), None),
+            # Not every process has the new file yet.
+            detection=Detection(
+                detection_config(max(1, world.generation - world.rng.choice((0, 0, 1)))), None
+            ),
             topics=TOPICS,
             recovery=RecoverySettings(),
             journal_key=lambda tp: journal_key(GROUP, tp),
             cadence=Cadence(
                 poll_records=world.rng.choice((4, 11, 37, 200)),
-                commit_interval_s=world.rng.choice((0.0, 0.3, 1.5)),
+                commit_interval_s=world.rng.choice((0.0, 0.3, 1.5, 4.0)),
                 checkpoint_interval_s=world.rng.choice((0.5, 3.0)),
                 view_interval_s=20.0,
             ),
@@ -166,6 +179,8 @@ class World:
             self.broker.create_topic(topic, n)
         self.to_produce = traffic(rng, "events", self.n_partitions, rng.choice((40, 60, 90)))
         self.fault_rate = rng.choice((0.001, 0.003, 0.01, 0.03))
+        self.focus = rng.choice(FOCUSES)
+        self.is_retention_cruel = rng.random() < 0.15
         self.exactly_once = rng.random() > 0.08
         self.generation = 1
         self.is_calm = False
@@ -188,7 +203,8 @@ class World:
         if self.is_calm or not self.stack:
             return
         process = self.stack[-1]
-        if self.rng.random() >= self.fault_rate:
+        is_in_focus = any(word in place for word in self.focus)
+        if self.rng.random() >= (FOCUSED_RATE if is_in_focus else self.fault_rate):
             return
         kind = self.rng.randrange(10)
         if kind < 2:
@@ -323,7 +339,7 @@ class World:
         kept = [stored.next_offset for stored in self.store.manifests(tp)]
         self.store.unavailable = was_down
         limit = max(kept, default=partition.low)
-        if self.rng.random() < 0.1:
+        if self.is_retention_cruel and self.rng.random() < 0.5:
             limit = committed.offset
         before = self.rng.randint(partition.low, max(partition.low, limit))
         self.say(f"retention drops what lies before {before} of {tp}")
@@ -404,12 +420,12 @@ WEIGHTED: Final[dict[Callable[[World], None], float]] = {
     World._late_save: 0.6,
     World._stop: 0.7,
     World._kill: 0.7,
-    World._silence: 0.7,
+    World._silence: 1.2,
     World._wipe: 0.25,
     World._roll_back: 0.6,
     World._toggle: 0.8,
     World._expire_transactions: 0.4,
-    World._trim: 0.6,
+    World._trim: 0.9,
     World._raise_generation: 0.3,
 }
 """What can happen in a turn beside a step of a process, and how often."""
