@@ -18,8 +18,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from tests.delivery.kit import WorkerProcess, dumped, wait_until
 from tests.faults.deployment import ASSIGNED, SESSION_MS, Deployment
+from tests.kit.kafka_node import KafkaNode
 from tests.kit.proxy import END_TXN, TXN_OFFSET_COMMIT, Incident
 
+_BROKER_S: Final = 240.0
 Rng = np.random.Generator
 Fault = Callable[[Deployment, Rng], list[float]]
 
@@ -107,9 +109,7 @@ def broker_kill(run: Deployment, rng: Rng) -> list[float]:
     """`kill -9` of a broker, which comes back and catches up."""
     node = run.site.cluster.nodes[int(rng.integers(3))]
     took_s = run.recovery_s(node.kill)
-    node.restart()
-    run.site.cluster.wait_in_sync()
-    run.site.cluster.wait_replicated()
+    _bring_back(run, node)
     return [took_s]
 
 
@@ -118,10 +118,15 @@ def broker_roll(run: Deployment, _rng: Rng) -> list[float]:
     took_s = []
     for node in run.site.cluster.nodes:
         took_s.append(run.recovery_s(node.stop))
-        node.restart()
-        run.site.cluster.wait_in_sync()
-        run.site.cluster.wait_replicated()
+        _bring_back(run, node)
     return took_s
+
+
+def _bring_back(run: Deployment, node: KafkaNode) -> None:
+    # No test of how quickly a machine starts three Javas.
+    node.restart(_BROKER_S)
+    run.site.cluster.wait_in_sync(_BROKER_S)
+    run.site.cluster.wait_replicated(_BROKER_S)
 
 
 def redis_wiped(run: Deployment, rng: Rng) -> list[float]:
