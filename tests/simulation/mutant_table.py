@@ -27,6 +27,7 @@ _RECOVERY: Final = "streams.recovery:"
 _RULES: Final = "tests/streams/test_taking_up.py::"
 _RUNS: Final = "tests/streams/test_runner.py::"
 _STORE: Final = "tests/streams/test_store_contract.py::"
+_SPARES: Final = "tests/streams/test_spares.py::"
 _LOG: Final = "tests/streams/test_kafka_log.py::"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -99,6 +100,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RUNS + "test_an_offset_that_moved_back_stops_the_worker_until_it_is_accepted",
     ),
     Mutant(
+        2,
+        "checkpoint ahead is loaded",
+        _RECOVERY + "_resume",
+        "end = committed + 1 if before is None else min(before, committed + 1)",
+        "end = 1 << 62 if before is None else before",
+        _SPARES + "test_one_that_is_ahead_of_the_commit_or_older_than_the_log_is_not_taken",
+    ),
+    Mutant(
         3,
         "journal ahead is not noticed",
         _RECOVERY + "_contradiction",
@@ -134,7 +143,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         4,
         "silent cold start",
         _RECOVERY + "_from_start",
-        'worker.switches = [entry for entry in entries if entry.kind == "config"]',
+        "worker.switches, worker.source_key = switches, case.detection.key",
         "worker.next_offset = committed",
     ),
     Mutant(
@@ -208,28 +217,28 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         12,
         "one finding a batch",
-        _WORKER + "_process",
+        _WORKER + "fold_decoded",
         "said = self.fold.process(events)",
         "said = self.fold.process(events)[:1]",
     ),
     Mutant(
         12,
         "cooldown ends with the batch",
-        _WORKER + "_process",
+        _WORKER + "fold_decoded",
         "said = self.fold.process(events)",
         "said = self.fold.process(events); self.policy.open.clear()",
     ),
     Mutant(
         13,
         "findings in any order",
-        _WORKER + "_process",
+        _WORKER + "fold_decoded",
         "said = self.fold.process(events)",
         "import random; said = sorted(self.fold.process(events), key=lambda _: random.random())",
     ),
     Mutant(
         14,
         "config by the wall clock",
-        _RECOVERY + "_detection_then",
+        _RECOVERY + "detection_then",
         "if identity == detection.identity:",
         "if True:",
     ),
@@ -237,7 +246,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         14,
         "journal ignored from the start",
         _RECOVERY + "_from_start",
-        'worker.switches = [entry for entry in entries if entry.kind == "config"]',
+        "worker.switches, worker.source_key = switches, case.detection.key",
         "pass",
     ),
     Mutant(
@@ -301,7 +310,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         25,
         "alerts of a replay published",
-        _WORKER + "_process",
+        _WORKER + "fold_decoded",
         "if alert.trigger_offset >= self.live_from:",
         "if True:",
     ),
@@ -332,8 +341,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         27,
         "checkpoint of another lineage",
         _RECOVERY + "_resume",
-        "if stored.lineage != lineage.id or is_too_new:",
-        "if is_too_new:",
+        "if stored.lineage != lineage.id or stored.next_offset >= end:",
+        "if stored.next_offset >= end:",
         _RULES + "test_a_checkpoint_of_the_lineage_before_is_left_alone",
     ),
 )

@@ -155,7 +155,7 @@ class SimulatedStore(StateStore):
         referenced: Sequence[str],
     ) -> SaveResult:
         committed = self.broker.stable_commit(self.group, tp)
-        assert committed is not None
+        assert committed is not None, f"a checkpoint of {tp} without any commit"
         assert next_offset <= committed.offset, f"a checkpoint of {tp} is ahead of the commit"
         return self._call(
             "save",

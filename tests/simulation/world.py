@@ -36,16 +36,15 @@ GROUP: Final = "g"
 TOPICS: Final = OutputTopics("alerts", "dead", "journal")
 MAX_DEPTH: Final = 3
 """How many processes may stand still inside a call at the same time."""
-FOCUSES: Final = (
-    (),
-    ("publish", "in a transaction"),
-    ("publish",),
-    ("poll",),
-    ("committed", "watermarks", "journal", "manifests", "segments"),
-    ("save", "reopen", "pause", "resume"),
+FOCUSES: Final[tuple[tuple[float, tuple[str, ...]], ...]] = (
+    (0.0, ()),
+    (0.25, ("publish", "in a transaction")),
+    (0.4, ("before publish", "after publish")),
+    (0.12, ("poll",)),
+    (0.12, ("committed", "watermarks", "journal", "manifests", "segments")),
+    (0.12, ("save", "reopen", "pause", "resume")),
 )
-"""Calls in which a run's faults come thick; most runs have one kind of them."""
-FOCUSED_RATE: Final = 0.12
+"""Calls in which a run's faults come thick, and how thick; most runs have one kind of them."""
 MAX_CALM_TURNS: Final = 600
 PATIENT_TURNS: Final = 15
 """A partition whose state could not be had during the faults is tried again within so many."""
@@ -179,7 +178,7 @@ class World:
             self.broker.create_topic(topic, n)
         self.to_produce = traffic(rng, "events", self.n_partitions, rng.choice((40, 60, 90)))
         self.fault_rate = rng.choice((0.001, 0.003, 0.01, 0.03))
-        self.focus = rng.choice(FOCUSES)
+        self.focused_rate, self.focus = rng.choice(FOCUSES)
         self.is_retention_cruel = rng.random() < 0.15
         self.exactly_once = rng.random() > 0.08
         self.generation = 1
@@ -204,7 +203,7 @@ class World:
             return
         process = self.stack[-1]
         is_in_focus = any(word in place for word in self.focus)
-        if self.rng.random() >= (FOCUSED_RATE if is_in_focus else self.fault_rate):
+        if self.rng.random() >= (self.focused_rate if is_in_focus else self.fault_rate):
             return
         kind = self.rng.randrange(10)
         if kind < 2:
@@ -251,6 +250,9 @@ class World:
     def _step(self, process: Process) -> None:
         self.n_steps += 1
         process.run(process.runner.step)
+        if process.is_alive:
+            foreign = set(process.runner.held) - process.log.owned()
+            assert not foreign, f"process {process.number} keeps the state of {foreign}"
 
     def start(self) -> None:
         """A new process; one with an instance's name may find another one under that name."""
@@ -339,9 +341,9 @@ class World:
         kept = [stored.next_offset for stored in self.store.manifests(tp)]
         self.store.unavailable = was_down
         limit = max(kept, default=partition.low)
-        if self.is_retention_cruel and self.rng.random() < 0.5:
-            limit = committed.offset
         before = self.rng.randint(partition.low, max(partition.low, limit))
+        if self.is_retention_cruel and self.rng.random() < 0.5:
+            before = committed.offset
         self.say(f"retention drops what lies before {before} of {tp}")
         self.broker.trim(tp, min(before, partition.stable))
 
