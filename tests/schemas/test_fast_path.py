@@ -11,9 +11,10 @@ import pytest
 
 from schemas import fast_path as module
 from schemas.decode import CHUNK, decode_records
-from schemas.fast_path import NAP_RECORDS, WINDOW, FastPath
+from schemas.fast_path import FastPath
 from schemas.limits import DecodeLimits
 from schemas.records import Record
+from schemas.routes import NAP_RECORDS, WINDOW
 from schemas.templates import Compiled
 from tests.schemas.contract import KEY, TP, record, right_key, same
 from tests.schemas.samples import LABEL, LIMITS, PREDICTION
