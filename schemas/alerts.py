@@ -102,6 +102,7 @@ class DeadLetterData(BaseModel):
                     "topic": "driftsentry.events",
                     "partition": 2,
                     "offset": 4711,
+                    "row": 0,
                     "length": 18,
                     "digest": "b2d5c4c6c8f6a6f1f3f5d9d1e0a1b2c3",
                     "excerpt": None,
@@ -117,6 +118,9 @@ class DeadLetterData(BaseModel):
     topic: str
     partition: int
     offset: int
+    row: int = Field(
+        description="The event within that record; 0 for JSON, and for an Arrow stream as a whole."
+    )
     length: int = Field(description="Length of the refused value in bytes.")
     digest: str = Field(description="blake2b-128 of the refused value, hex.")
     excerpt: Annotated[str | None, Field(description="First 256 bytes, base64; off by default.")]

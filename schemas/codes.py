@@ -104,13 +104,12 @@ class Shapes:
         known = self._orders.get(names)
         if known is None:
             # Too many are refused, and need not be sorted for that.
-            n_sorted = len(names) if len(names) <= MAX_FEATURES else 0
-            indices = (
-                *sorted(range(n_sorted), key=names.__getitem__),
-                *range(n_sorted, len(names)),
-            )
-            shape = tuple(names[i] for i in indices)
-            known = self._orders[names] = _Order(shape, None if shape == names else indices)
+            shape = tuple(sorted(names)) if len(names) <= MAX_FEATURES else names
+            indices = None
+            if shape != names:
+                at = {name: i for i, name in enumerate(names)}
+                indices = tuple(map(at.__getitem__, shape))
+            known = self._orders[names] = _Order(shape, indices)
         return known
 
     def columns(self, seen: Seen) -> tuple[I32, I64]:

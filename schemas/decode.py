@@ -2,9 +2,12 @@
 
 The law: this accepts exactly what the models of `schemas.events` accept on `orjson.loads(value)`,
 save for two rules about the event's place: its key, and the models that the config lists. No
-record makes it raise; each is an accepted row or a `Reject`. Decoding is stateless: rows do not
-depend on the records before them, only the numbers of models, shapes and classes do. What a
-`FastPath` has learned from earlier records decides how fast an answer comes, never which.
+record makes it raise; each of its events is an accepted row or a `Reject`. An Arrow stream is a
+record of many events, which are judged as if each had come as JSON (`schemas.arrow`).
+
+Decoding is stateless: rows do not depend on the records before them, only the numbers of models,
+shapes and classes do. What a `FastPath` has learned from earlier records decides how fast an answer
+comes, never which.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from schemas.batch import Decoding
 from schemas.fast_path import FastPath
 from schemas.field_rules import Fault
 from schemas.limits import EXCERPT_BYTES, MAX_KEY_BYTES, DecodeLimits
-from schemas.parts import assemble
+from schemas.parts import MAX_ROW, ROW_BITS, assemble
 from schemas.poll import Poll
 from schemas.records import Record, Reject, TopicPartition
 from schemas.source_hash import SourceKey
@@ -45,25 +48,33 @@ def decode_records(
     poll = Poll(limits, source_key, listed, fast_path)
     for start in range(0, len(in_order), CHUNK):
         poll.take(start, in_order[start : start + CHUNK])
+    digests: dict[int, str] = {}  # a record of many events may be refused in each of them
     return Decoding(
         assemble(tp, in_order, poll.parts, poll.names()),
         [
-            reject(in_order[row], fault, limits)
+            _reject(in_order, row, fault, limits, digests)
             for row, fault in sorted(poll.faults, key=itemgetter(0))
         ],
     )
 
 
-def reject(record: Record, fault: Fault, limits: DecodeLimits) -> Reject:
-    """What is said of one refused record: no payload, but for the excerpt where it is allowed."""
+def _reject(
+    records: list[Record], row: int, fault: Fault, limits: DecodeLimits, digests: dict[int, str]
+) -> Reject:
+    """What is said of one refused event: no payload, but for the excerpt where it is allowed."""
+    index = row >> ROW_BITS
+    record = records[index]
     value = record.value or b""
+    if index not in digests:
+        digests[index] = blake2b(value, digest_size=16).hexdigest()
     return Reject(
         offset=record.offset,
+        row=row & MAX_ROW,
         timestamp_ms=record.timestamp_ms,
         reason=fault.reason,
         detail=fault.detail,
         length=len(value),
-        digest=blake2b(value, digest_size=16).hexdigest(),
+        digest=digests[index],
         key=None if record.key is None else record.key[:MAX_KEY_BYTES],
         excerpt=value[:EXCERPT_BYTES] if limits.excerpt else None,
     )

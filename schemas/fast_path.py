@@ -10,14 +10,16 @@ for longer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import repeat
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
-import msgspec
 import orjson
 
+from schemas.arrow import is_arrow
 from schemas.opened import Opening
+from schemas.records import Record
+from schemas.routes import Decoder, Route, decode_each, try_others
 from schemas.templates import SHARED, Compiled, Layout, Template, layout_of
 
 MAX_ROUTES: Final = 4_096
@@ -31,55 +33,6 @@ RECORDS_A_COMPILATION: Final = 2_048
 """Compiling takes as long as decoding some 50 events: at one for so many records it is 3 %."""
 MAX_CREDIT: Final = 64.0
 """Compilations that may be made at once, where a worker begins."""
-WINDOW: Final = 64
-"""Tries after which a key's misses are judged."""
-NAP_RECORDS: Final = 8_192
-"""A key that missed more than it hit rests for so many records, then for twice as many, ..."""
-MAX_NAPS: Final = 10
-
-_Decoder = msgspec.json.Decoder[Any]
-_decode: Final[Callable[[_Decoder | None, bytes | None], Any]] = cast(
-    "Any", msgspec.json.Decoder.decode
-)
-_WHY: Final = (
-    ("Object contains unknown", "unknown_name"),
-    ("Object missing", "missing_name"),
-    ("Expected", "other_type"),
-    ("Invalid", "other_type"),
-    ("Number out of range", "other_type"),
-)
-
-
-class Route:
-    """What is known of one key."""
-
-    __slots__ = ("asleep_until", "n_missed", "n_naps", "n_slow", "n_tried", "templates", "why")
-
-    def __init__(self) -> None:
-        self.templates: list[Template] = []
-        """In the order in which they are tried."""
-        self.asleep_until = -1
-        """The key rests until so many records have come; -1: it does not rest."""
-        self.n_naps = 0
-        self.n_tried = 0
-        """Records tried since the misses were last judged."""
-        self.n_missed = 0
-        self.n_slow = 0
-        """All records that were tried in vain."""
-        self.why = ""
-
-    def rests(self, n_records: int) -> bool:
-        """Judge the misses of a window; whether the key is to rest now."""
-        if self.n_tried < WINDOW:
-            return False
-        mostly_missed = 2 * self.n_missed > self.n_tried
-        self.n_tried = self.n_missed = 0
-        if not mostly_missed:
-            self.n_naps = 0
-            return False
-        self.asleep_until = n_records + (NAP_RECORDS << self.n_naps)
-        self.n_naps = min(self.n_naps + 1, MAX_NAPS)
-        return True
 
 
 class _Candidate(NamedTuple):
@@ -112,7 +65,7 @@ class FastPath:
         self._candidates: dict[bytes | None, _Candidate] = {}
         self._guess = Route()
         """For keys without a route: what was learned last may fit them too."""
-        self._decoder_of: dict[bytes | None, _Decoder | None] = {}
+        self._decoder_of: dict[bytes | None, Decoder | None] = {}
         """The first decoder of every key with a route; None: the key rests."""
         self._credit = MAX_CREDIT
         self._wake_at = -1
@@ -130,31 +83,29 @@ class FastPath:
         otherwise = self._guess.templates[0].decoder if is_awake else None
         decoders = list(map(self._decoder_of.get, keys, repeat(otherwise)))
         opening = Opening(self.compiled)
-        errors = _decode_each(opening, decoders, values, max_bytes)
+        errors = decode_each(opening, decoders, values, max_bytes)
         if errors:
             self._judge(keys, values, opening, errors)
         n_slow = n - opening.n_taken()
         if not n_slow:
             return opening, []
-        self.n_slow["untried"] += n_slow
         taken = {i for group in opening.groups() for i in group.index}
         return opening, [i for i in range(n) if i not in taken]
 
-    def learn(
-        self, keys: Sequence[bytes | None], values: Sequence[bytes | None], slow: Sequence[int]
-    ) -> None:
-        """Look at a few of the records at the indices `slow`, which no template took."""
+    def learn(self, records: Sequence[Record]) -> None:
+        """Count JSON records that no template has taken, and look at a few of them."""
+        self.n_slow["untried"] += len(records)
         if self._credit < 1:
             return
-        for i in slow[:: -(-len(slow) // LOOKS_A_CHUNK)]:
-            route = self._routes.get(keys[i])
+        for record in records[:: -(-len(records) // LOOKS_A_CHUNK)]:
+            route = self._routes.get(record.key)
             if route is not None and route.asleep_until >= 0 and route.n_naps > 1:
                 continue
             try:
-                layout = layout_of(orjson.loads(values[i] or b""))
+                layout = layout_of(orjson.loads(record.value or b""))
             except (ValueError, RecursionError):
                 layout = "malformed"
-            self._see(keys[i], layout)
+            self._see(record.key, layout)
 
     def slow_models(self, n: int) -> list[SlowModel]:
         """The n keys with the most events that went the slow way."""
@@ -222,8 +173,10 @@ class FastPath:
         latest: dict[bytes | None, Template] = {}
         for i, why in errors:
             key = keys[i]
+            if is_arrow(values[i]):
+                continue
             route = self._routes.get(key, self._guess)
-            event, template = _try_others(route, values[i])
+            event, template = try_others(route, values[i])
             if template is not None:
                 opening.take([(i, event)])
                 latest[key] = template
@@ -232,7 +185,7 @@ class FastPath:
             route.n_slow += 1
             route.why = why
             self.n_slow[why] += 1
-            self.n_slow["untried"] -= 1  # the caller counts all
+            self.n_slow["untried"] -= 1  # `learn` counts all
         for key, template in latest.items():
             route = self._routes[key]  # there is but one to guess
             route.templates.remove(template)
@@ -268,52 +221,3 @@ class FastPath:
 def _is_again(layout: Layout | str, before: Layout | str) -> bool:
     """Whether two layouts are those of the same features."""
     return not isinstance(layout, str) and layout[:1] == before[:1]
-
-
-def _decode_each(
-    opening: Opening,
-    decoders: Sequence[_Decoder | None],
-    values: Sequence[bytes | None],
-    max_bytes: int,
-) -> list[tuple[int, str]]:
-    """Open each value with its decoder; (index, why) of those that were refused.
-
-    Not tried is what has no decoder, and a value that is missing or too long.
-    """
-    index: Sequence[int] = range(len(values))
-    if None in decoders or None in values or max(map(len, cast("list[bytes]", values))) > max_bytes:
-        index = [
-            i
-            for i, (decoder, value) in enumerate(zip(decoders, values, strict=True))
-            if decoder is not None and value is not None and len(value) <= max_bytes
-        ]
-        decoders, values = [decoders[i] for i in index], [values[i] for i in index]
-    errors: list[tuple[int, str]] = []
-    n_before = opening.n_taken()
-    decoded = map(_decode, decoders, values)
-    numbered = zip(index, decoded, strict=False)
-    while True:
-        try:
-            # What came before an error is kept, and the iterators go on behind it.
-            opening.take(numbered)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            at = opening.n_taken() - n_before + len(errors)
-            errors.append((index[at], _why(error)))
-        else:
-            return errors
-
-
-def _try_others(route: Route, value: bytes | None) -> tuple[Any, Template | None]:
-    """The event by a template of its key that was not tried first; None: none takes it."""
-    for template in route.templates[1:]:
-        try:
-            return template.decoder.decode(value or b""), template
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            continue
-    return None, None
-
-
-def _why(error: Exception) -> str:
-    """The reason of a refusal in a word."""
-    said = str(error)
-    return next((why for start, why in _WHY if said.startswith(start)), "malformed")

@@ -20,6 +20,12 @@ MAX_TS_CHARS: Final = 64
 """Of `ts` as a string: far more digits of a second than anybody has."""
 MAX_KEY_BYTES: Final = 2_048
 """Of a refused record's key as its dead letter repeats it: the longest right key is 1,035."""
+MAX_ARROW_BYTES: Final = 2**20
+"""Of a record that is an Arrow stream."""
+MAX_ARROW_ROWS: Final = 4_096
+"""Events of one such record."""
+MAX_ARROW_VALUES: Final = 2**18
+"""Rows times columns of one such record; a column of null takes no bytes, and each value time."""
 EXCERPT_BYTES: Final = 256
 """Of a refused record's value, where the config allows an excerpt at all."""
 

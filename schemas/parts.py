@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
 from schemas.batch import F64, I32, I64, U8, U64, Decoded, ModelKey
+from schemas.limits import MAX_ARROW_ROWS
 from schemas.records import Record, TopicPartition
 
 N = TypeVar("N")
+
+ROW_BITS: Final = 12
+MAX_ROW: Final = (1 << ROW_BITS) - 1
+assert MAX_ROW + 1 == MAX_ARROW_ROWS
+
+
+def row_of(record: int, event: int = 0) -> int:
+    """One number for an event's place in a poll: its record's index, and its own within that."""
+    return record << ROW_BITS | event
 
 
 class Part(NamedTuple):
     """The accepted events of one type in one stretch of a poll; shapes as in `Decoded`."""
 
     row: I64
-    """(n,) ascending: which of the poll's records each event came from."""
+    """(n,) which of the poll's records each event came from, and where in it: see `row_of`."""
     is_label: bool
     event_time_ms: I64
     model: I32
@@ -71,9 +81,9 @@ def assemble(tp: TopicPartition, records: list[Record], parts: list[Part], names
     times = np.fromiter(map(itemgetter(2), records), np.int64, len(records))
     return Decoded(
         tp=tp,
-        offset=offsets[rows],
-        row=np.zeros(n, np.int32),
-        record_time_ms=times[rows],
+        offset=offsets[rows >> ROW_BITS],
+        row=(rows & MAX_ROW).astype(np.int32),
+        record_time_ms=times[rows >> ROW_BITS],
         event_time_ms=np.concatenate(time)[order],
         is_label=is_label,
         model=model_code,

@@ -10,32 +10,27 @@ and the others are judged again.
 
 from __future__ import annotations
 
-from itertools import chain
 from operator import itemgetter
 from typing import Final, NamedTuple, cast
 
 import numpy as np
 import orjson
 
-from schemas.batch import I64, U64
-from schemas.codes import Classes, Shapes, seen_of
+from schemas.arrow import events_of, is_arrow, open_stream
+from schemas.arrow_columns import Quick, quick
+from schemas.codes import seen_of
 from schemas.columns import (
-    Values,
-    feature_values,
-    in_order,
-    int32s,
-    nullable_numbers,
-    scores,
     transpose,
     transpose_alike,
 )
+from schemas.convert import Converter
 from schemas.fast_path import FastPath
 from schemas.field_rules import Fault, Json
-from schemas.judge import Judge, Judged
+from schemas.judge import Judge
 from schemas.limits import DecodeLimits
 from schemas.opened import Opened
 from schemas.parse import parse
-from schemas.parts import Names, Part, label_part
+from schemas.parts import Names, Part, row_of
 from schemas.records import Record
 from schemas.rules import RULES, fault_of_event, fault_of_place, fault_of_type
 from schemas.source_hash import SourceKey
@@ -43,7 +38,6 @@ from schemas.source_hash import SourceKey
 _KNOWN: Final = {
     kind: frozenset({"type", *(rule.name for rule in rules)}) for kind, rules in RULES.items()
 }
-_SOURCE_FIELD: Final = {"prediction": "source", "label": "label_source"}
 
 
 class _Group(NamedTuple):
@@ -75,16 +69,12 @@ class Poll:
         fast_path: FastPath | None,
     ) -> None:
         self.limits = limits
-        self.source_key = source_key
+        self.convert = Converter(source_key)
         self.fast_path = fast_path
         self.parts: list[Part] = []
         self.faults: list[tuple[int, Fault]] = []
         """(row, fault) of every refused record."""
         self.judge = Judge(listed)
-        self.shapes = Shapes()
-        self.classes = Classes()
-        self.n_unknown_fields = 0
-        self.n_sources_dropped = 0
         # How often the second way was tried with and without success. It is a guess whether the
         # next chunk is alike: a wrong one costs time and nothing else.
         self._n_alike = 0
@@ -94,15 +84,15 @@ class Poll:
         """The code tables as lists, and the counters."""
         return Names(
             models=self.judge.models(),
-            shapes=list(self.shapes.codes.of),
-            classes=list(self.classes.codes.of),
-            n_unknown_fields=self.n_unknown_fields,
-            n_sources_dropped=self.n_sources_dropped,
+            shapes=list(self.convert.shapes.codes.of),
+            classes=list(self.convert.classes.codes.of),
+            n_unknown_fields=self.convert.n_unknown_fields,
+            n_sources_dropped=self.convert.n_sources_dropped,
         )
 
     def take(self, start: int, records: list[Record]) -> None:
         """Decode one chunk; `start` is the row of its first record."""
-        rows = list(range(start, start + len(records)))
+        rows = list(map(row_of, range(start, start + len(records))))
         if self.fast_path is None:
             self._take_slow(rows, records)
             return
@@ -111,7 +101,6 @@ class Poll:
         for opened in opening.groups():
             self._take_opened(rows, records, opened)
         if slow:
-            self.fast_path.learn(keys, values, slow)
             self._take_slow([rows[i] for i in slow], [records[i] for i in slow])
 
     def _take_opened(self, rows: list[int], records: list[Record], opened: Opened) -> None:
@@ -122,7 +111,7 @@ class Poll:
             judged = self.judge.judge(opened.kind, keys, opened.fields(), seen)
             if not judged.bad:
                 row = np.array([rows[i] for i in opened.index], np.int64)
-                self._add_part(judged, row, opened.values)
+                self.parts.append(self.convert.part(judged, row, opened.values))
                 return
             for i in sorted(judged.bad):
                 at = opened.index[i]
@@ -132,6 +121,16 @@ class Poll:
 
     def _take_slow(self, rows: list[int], records: list[Record]) -> None:
         """Decode records by the full rules."""
+        arrow = [i for i, record in enumerate(records) if is_arrow(record.value)]
+        for i in arrow:
+            self._take_arrow(rows[i], records[i])
+        if arrow:
+            rest = sorted(set(range(len(rows))).difference(arrow))
+            rows, records = [rows[i] for i in rest], [records[i] for i in rest]
+        if not rows:
+            return
+        if self.fast_path is not None:
+            self.fast_path.learn(records)
         if self._n_unlike <= self._n_alike + 1:
             if self._take_alike(rows, records):
                 self._n_alike += 1
@@ -143,8 +142,7 @@ class Poll:
         if parsed.faults:
             key_of = dict(zip(rows, keys, strict=True))
             keys = [key_of[row] for row in parsed.row]
-        for group in self._by_type(_Group("", parsed.events, parsed.row, keys)):
-            self._take_group(group)
+        self._take_events(_Group("", parsed.events, parsed.row, keys))
 
     def _take_alike(self, rows: list[int], records: list[Record]) -> bool:
         """Decode a chunk of alike predictions; False: it is none, and nothing is done."""
@@ -158,7 +156,7 @@ class Poll:
         n = len(records)
         if alike is None or alike.fields.column.get("type", []).count("prediction") != n:
             return False
-        seen = self.shapes.see_one(alike.shape, n)
+        seen = self.convert.shapes.see_one(alike.shape, n)
         if seen is None:
             return False
         index = list(range(n))
@@ -166,7 +164,11 @@ class Poll:
             keys = [records[i].key for i in index]
             judged = self.judge.judge("prediction", keys, alike.fields, seen)
             if not judged.bad:
-                self._add_part(judged, np.array([rows[i] for i in index], np.int64), alike.values)
+                self.parts.append(
+                    self.convert.part(
+                        judged, np.array([rows[i] for i in index], np.int64), alike.values
+                    )
+                )
                 break
             for i in sorted(judged.bad):
                 event = orjson.loads(records[index[i]].value or b"")
@@ -175,6 +177,45 @@ class Poll:
             index = [index[i] for i in keep]
             alike, seen = alike.take(keep), seen._replace(n=len(keep))
         return True
+
+    def _take_arrow(self, row: int, record: Record) -> None:
+        """Decode a record of many events; `row` is that of the first."""
+        batches = open_stream(record.value or b"")
+        if isinstance(batches, Fault):
+            self.faults.append((row, batches))
+            return
+        for batch in batches:
+            n = batch.num_rows
+            columns = quick(batch)
+            part = None if columns is None else self._quick_part(row, record.key, columns)
+            if part is not None:
+                self.parts.append(part)
+            else:
+                rows = list(range(row, row + n))
+                self._take_events(_Group("", events_of(batch), rows, [record.key] * n))
+            row += n
+
+    def _quick_part(self, row: int, key: bytes | None, columns: Quick) -> Part | None:
+        """The part of a batch; None: its place or its names are wrong, and nothing is done."""
+        model_id, shard = columns.model_id, None if columns.shard < 0 else columns.shard
+        seen = self.convert.shapes.see_one(columns.names, columns.n)
+        if seen is None or fault_of_place(key, model_id, shard, self.judge.listed) is not None:
+            return None
+        place = (key, model_id, columns.model_version, columns.shard)
+        self.convert.n_unknown_fields += columns.n_unknown
+        return columns.part(
+            row,
+            model=self.judge.places.code(place),
+            shape=self.convert.shapes.columns(seen),
+            order=seen.order[0],
+            classes=[*map(self.convert.classes.codes.code, columns.prediction.names)],
+            source=self.convert.sources(columns.sources, columns.source_of),
+        )
+
+    def _take_events(self, group: _Group) -> None:
+        """Decode parsed events of whatever types."""
+        for of_type in self._by_type(group):
+            self._take_group(of_type)
 
     def _by_type(self, group: _Group) -> list[_Group]:
         """The predictions and the labels; the others are faults."""
@@ -197,14 +238,14 @@ class Poll:
         while group.events:
             fields = transpose(group.events, _KNOWN[group.kind])
             features = fields.column.get("features")
-            seen = self.shapes.see(features) if group.kind == "prediction" else None
+            seen = self.convert.shapes.see(features) if group.kind == "prediction" else None
             judged = self.judge.judge(group.kind, group.keys, fields, seen)
             if not judged.bad:
                 values: list[Json] = []
                 for i, of_event in enumerate(map(dict.values, features or ())):
                     indices = None if seen is None or seen.one is not None else seen.order[i]
                     values += of_event if indices is None else map([*of_event].__getitem__, indices)
-                self._add_part(judged, np.array(group.row, np.int64), values)
+                self.parts.append(self.convert.part(judged, np.array(group.row, np.int64), values))
                 return
             for i in sorted(judged.bad):
                 self.faults.append((group.row[i], self._fault(group.events[i], group.keys[i])))
@@ -218,54 +259,3 @@ class Poll:
             fault = fault_of_place(key, event["model_id"], event.get("shard"), listed)
         assert fault is not None  # what found it were the same rules
         return fault
-
-    def _add_part(self, judged: Judged, row: I64, values: list[Json]) -> None:
-        """Convert the columns of events in which nothing is wrong.
-
-        `values`: those of the features, value by value, or in bytes or a tuple per event.
-        """
-        n, column, seen = len(row), judged.fields.column, judged.seen
-        assert judged.times is not None
-        assert judged.model is not None
-        model = int32s(judged.model)
-        source = self._sources(n, column.get(_SOURCE_FIELD[judged.kind]))
-        self.n_unknown_fields += judged.fields.n_unknown
-        if seen is None:
-            self.parts.append(label_part(row, judged.times, model, source))
-            return
-        shape, n_values = self.shapes.columns(seen)
-        width = None if seen.one is None else len(seen.one)
-        if values and type(values[0]) is bytes:
-            value, kind = nullable_numbers(b"".join(values))
-        else:
-            each = values and type(values[0]) is tuple
-            value, kind = feature_values([*chain(*values)] if each else values, width)
-        if width and (indices := seen.order[0]) is not None:
-            value, kind = in_order(Values(value, kind), width, indices)
-        predictions = self.classes.columns(n, column.get("prediction"))
-        self.parts.append(
-            Part(
-                row=row,
-                is_label=False,
-                event_time_ms=judged.times,
-                model=model,
-                shape=shape,
-                n_values=n_values,
-                value=value,
-                kind=kind,
-                score=scores(n, column.get("score"), column.get("probabilities")),
-                prediction_kind=predictions.kind,
-                prediction=predictions.number,
-                predicted_class=predictions.class_code,
-                source=source,
-            )
-        )
-
-    def _sources(self, n: int, column: list[Json] | None) -> U64:
-        """(n, 2) the hash of each source; without a key they are counted and forgotten."""
-        if column is None:
-            return np.zeros((n, 2), np.uint64)
-        if self.source_key is None:
-            self.n_sources_dropped += n - column.count(None) - column.count("")
-            return np.zeros((n, 2), np.uint64)
-        return self.source_key.words(column)

@@ -1,11 +1,11 @@
 """Why a record is refused: the reason codes of the dead-letter topic.
 
 Codes are part of the protocol: they are added to, never renamed. A record has one reason, the
-first that applies in this order. Of the whole record: `empty`, `too_large`, `framing`, `not_json`,
-`not_object`. Of `type`: `missing_field`, `unknown_type`. Then field by field in the order of
-`schemas.rules` (the first field at fault decides): `missing_field`, `wrong_type`, `empty_field`,
-`too_long`, `too_many_features`, `out_of_range`, `bad_timestamp`. Last, of an event that is in
-itself right: `key_mismatch`, `model_not_listed`.
+first that applies in this order. Of the whole record: `empty`, `too_large`, `bad_arrow`,
+`framing`, `not_json`, `not_object`. Of `type`: `missing_field`, `unknown_type`. Then field by field
+in the order of `schemas.rules` (the first field at fault decides): `missing_field`, `wrong_type`,
+`empty_field`, `too_long`, `too_many_features`, `out_of_range`, `bad_timestamp`. Last, of an event
+that is in itself right: `key_mismatch`, `model_not_listed`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ class Reason(StrEnum):
 
     EMPTY = "empty"
     TOO_LARGE = "too_large"
+    BAD_ARROW = "bad_arrow"
     FRAMING = "framing"
     NOT_JSON = "not_json"
     NOT_OBJECT = "not_object"
@@ -43,12 +44,18 @@ class Explanation(NamedTuple):
 
 EXPLANATIONS: Final[dict[Reason, Explanation]] = {
     Reason.EMPTY: Explanation(
-        "The record has no value, or one of no bytes.",
+        "The record has no value, one of no bytes, or an Arrow stream of no rows.",
         "Send one JSON event as the value; the events topic must not be compacted.",
     ),
     Reason.TOO_LARGE: Explanation(
-        "The value is longer than max_event_bytes.",
-        "Send fewer or shorter features, or raise max_event_bytes in the detection config.",
+        "The value is longer than max_event_bytes; an Arrow stream: more than 1 MiB, 4,096 rows or "
+        "262,144 values.",
+        "Send fewer or shorter features, or raise max_event_bytes in the detection config; fewer "
+        "rows in an Arrow stream.",
+    ),
+    Reason.BAD_ARROW: Explanation(
+        "The value begins as an Arrow stream, and is not one that is taken.",
+        "Write one uncompressed IPC stream a record, of plain columns: docs/events.md.",
     ),
     Reason.FRAMING: Explanation(
         "The value starts with a zero byte, as schema-registry serializers write it.",

@@ -30,7 +30,9 @@ class Record(NamedTuple):
 
 
 class Reject(NamedTuple):
-    """One record that was refused: what the dead-letter topic says of it.
+    """One event that was refused: what the dead-letter topic says of it.
+
+    `row` is its index within its record: 0 for JSON, and where an Arrow stream is refused whole.
 
     `reason` is a code of `schemas.reasons`, `detail` names the field and the remedy in a
     sentence and never repeats payload; `digest` is the hex blake2b-128 of the payload.
@@ -44,3 +46,4 @@ class Reject(NamedTuple):
     digest: str
     key: bytes | None
     excerpt: bytes | None = None
+    row: int = 0

@@ -9,6 +9,7 @@ where the contract asks for a number: those come as the double that they become 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from typing import Annotated, Any, Final, NamedTuple
@@ -30,6 +31,9 @@ _Number = float | None
 _Text = str | None
 _Scalar = bool | _Integer | float | str
 _Category = bool | float | str | None
+
+_NEEDS_ESCAPE: Final = re.compile(r'[\x00-\x1f"\\]')
+"""In the name of a field; msgspec makes no struct of one that JSON must escape."""
 
 _TYPES: Final[dict[str, Any]] = {
     "event_id": str,
@@ -94,6 +98,8 @@ def layout_of(event: Json) -> Layout | str:
     categories = {name for name, value in features.items() if type(value) not in NUMBERS}
     if not {type(features[name]) for name in categories} <= {str, bool, type(None)}:
         return "other_type"
+    if _NEEDS_ESCAPE.search("".join(features)) is not None:
+        return "odd_name"
     return Layout(tuple(sorted(features)), frozenset(categories))
 
 

@@ -88,7 +88,7 @@ def dead_letter_output(
     """A refused record's notice, under the record's own key."""
     attributes = {
         "specversion": "1.0",
-        "id": record_id(letter.lineage, letter.offset),
+        "id": record_id(letter.lineage, letter.offset, letter.row),
         "type": DEAD_LETTER_TYPE,
         "source": f"/driftsentry/{deployment}",
         "time": rfc3339(reject.timestamp_ms),

@@ -93,6 +93,6 @@ def alert_id(
     )
 
 
-def record_id(lineage: str, offset: int) -> str:
-    """The identity of what is said of one input record, such as its dead letter."""
-    return _identity(b"ds-record", lineage, offset)
+def record_id(lineage: str, offset: int, row: int = 0) -> str:
+    """The identity of what is said of one input record, or of one of its events (`row` > 0)."""
+    return _identity(b"ds-record", lineage, offset, *([row] if row else []))

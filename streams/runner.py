@@ -62,6 +62,9 @@ MAX_ABORTS: Final = 10
 DECODED_AHEAD: Final = 1_024
 """Records that are decoded at once while those before them are folded in the other thread."""
 
+MAX_FOLDS: Final = 8
+"""Decoded stretches that may wait for their fold: their columns are memory."""
+
 RETRY_S: Final = 5.0
 """How long a partition whose state cannot be had stays paused before it is tried again."""
 
@@ -206,9 +209,13 @@ class Runner:
         if not worker.is_steady:
             worker.process(records)
             return
-        for start in range(0, len(records), DECODED_AHEAD):
-            part = records[start : start + DECODED_AHEAD]
+        start = 0
+        for stop in worker.cuts(records, DECODED_AHEAD):
+            part = records[start:stop]
             self._folds.append(self.folding.submit(worker.fold_decoded, part, worker.decode(part)))
+            start = stop
+            if len(self._folds) > MAX_FOLDS:
+                self._folds.pop(0).result()
 
     def _wait_for_folds(self) -> None:
         """Whatever else looks at a worker does so after this."""

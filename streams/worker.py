@@ -32,6 +32,8 @@ from streams.lineage import JournalEntry, Lineage, Metadata
 from streams.policy import POLICY_VERSION, Policy
 from streams.ports import Output
 
+MAX_BYTES_AT_ONCE: Final = 8 * 2**20
+"""Of the values that are decoded and folded in one go: their columns take some times that."""
 DECODER_VERSION: Final = 2
 """Version of the rules by which records are accepted and refused."""
 
@@ -119,6 +121,7 @@ class PartitionWorker:
         self.n_alerts = 0
         self.n_dead = 0
         self.n_records = 0
+        """Events taken and refused since the lineage's start; of JSON, each is a record."""
         self.loaded_offset = -1
         """Offset of the checkpoint it was built from; -1: from the lineage's start."""
         self.checkpoint_offset = -1
@@ -164,7 +167,7 @@ class PartitionWorker:
     def process(self, records: Sequence[Record]) -> None:
         """Fold records of this partition, in offset order, from `next_offset` on."""
         start = 0
-        for stop in self._cuts(records):
+        for stop in self.cuts(records):
             part = records[start:stop]
             self._reach(part[0].offset)
             self.fold_decoded(part, self.decode(part))
@@ -178,9 +181,17 @@ class PartitionWorker:
         """
         return not self.switches and self._watch_offset < 0
 
-    def _cuts(self, records: Sequence[Record]) -> list[int]:
-        """Where the records must be cut so that something can happen between two of them."""
-        cuts = [len(records)]
+    def cuts(self, records: Sequence[Record], n_most: int | None = None) -> list[int]:
+        """Where the records must be cut so that something can happen between two of them.
+
+        And so that what is decoded at once stays small: records of many events may be large.
+        `n_most`: how many records there may be in a piece. The last cut is the end.
+        """
+        cuts = [*range(0, len(records), n_most or max(1, len(records))), len(records)]
+        n_bytes = np.cumsum([len(record.value or b"") for record in records])
+        if len(records) and n_bytes[-1] > MAX_BYTES_AT_ONCE:
+            piece = n_bytes // MAX_BYTES_AT_ONCE
+            cuts += (np.flatnonzero(np.diff(piece)) + 1).tolist()
         if self.switches or self._watch_offset >= 0:
             offsets = [record.offset for record in records]
             wanted = {entry.offset for entry in self.switches} | {self._watch_offset}
@@ -198,7 +209,7 @@ class PartitionWorker:
             if alert.trigger_offset >= self.live_from:
                 record_time_ms = _record_time_ms(events, alert.trigger_offset)
                 self.outbox.append(alert_output(self.topics.alerts, alert, record_time_ms))
-        self.n_records += len(records)
+        self.n_records += len(events) + len(rejects)
         self.next_offset = records[-1].offset + 1
 
     def decode(self, records: Sequence[Record]) -> Decoding:
@@ -247,6 +258,7 @@ class PartitionWorker:
             topic=self.tp.topic,
             partition=self.tp.partition,
             offset=reject.offset,
+            row=reject.row,
             length=reject.length,
             digest=reject.digest,
             excerpt=excerpt,

@@ -32,7 +32,7 @@ from tests.schemas.contract import (
 from tests.schemas.strategies import polls
 
 LIMITS = DecodeLimits()
-BYTES_REASONS = {"empty", "framing", "not_json", "not_object"}
+BYTES_REASONS = {"empty", "bad_arrow", "framing", "not_json", "not_object"}
 SETTINGS = settings(deadline=None, max_examples=600)
 
 

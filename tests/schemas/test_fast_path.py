@@ -8,12 +8,15 @@ from unittest import mock
 
 import orjson
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from schemas import fast_path as module
 from schemas.decode import CHUNK, decode_records
-from schemas.fast_path import NAP_RECORDS, WINDOW, FastPath
+from schemas.fast_path import FastPath
 from schemas.limits import DecodeLimits
 from schemas.records import Record
+from schemas.routes import NAP_RECORDS, WINDOW
 from schemas.templates import Compiled
 from tests.schemas.contract import KEY, TP, record, right_key, same
 from tests.schemas.samples import LABEL, LIMITS, PREDICTION
@@ -182,6 +185,22 @@ def test_a_hostile_producer_makes_few_compilations() -> None:
         event = {**PREDICTION, "features": {f"f{start}": 1}}
         decode_records(TP, records_of([event, event]), LIMITS, KEY, None, fast_path)
     assert len(compiled.by_class) <= 64 + n_records // module.RECORDS_A_COMPILATION
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.none()))
+@example({'"': None})
+@example({"\\": None})
+@example({"\x00": None, "\x1f": None, "\x7f": None, "\u2028": None})
+@example({f"f{i}": None for i in range(4_096)})
+@example(dict.fromkeys(["f0", "f1", "features", "self", "__init__", "class", "a b", "é"]))
+def test_every_name_is_learned_or_left_alone(features: dict[str, None]) -> None:
+    event = {**PREDICTION, "features": features}
+    fast_path = FastPath(Compiled())
+    for _ in range(2):
+        n_slow(fast_path, [event] * 3)
+    needs_escape = any(c in '"\\' or c < " " for name in features for c in name)
+    assert n_slow(fast_path, [event]) == needs_escape
 
 
 def test_a_model_that_has_no_template_says_why() -> None:

@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from schemas import fast_path as module
+from schemas import routes
 from schemas.decode import decode_records
 from schemas.fast_path import FastPath
 from schemas.records import Record
@@ -83,7 +84,7 @@ def mutated(dice: random.Random, value: bytes) -> bytes:
 def _nothing_rests() -> Iterator[None]:
     # What misses is what is wanted here.
     with (
-        mock.patch.object(module, "WINDOW", 10**12),
+        mock.patch.object(routes, "WINDOW", 10**12),
         mock.patch.object(module, "TEMPLATES_A_ROUTE", len(BASES)),
     ):
         yield
