@@ -19,7 +19,7 @@ import orjson
 from schemas.batch import F64, I32, I64, U8, ValueKind
 from schemas.field_rules import Json
 from schemas.limits import MAX_TS_MS
-from schemas.timestamps import parse_ts
+from schemas.timestamps import parse_alike, parse_ts
 
 _NAN: Final = float("nan")
 _NUMBERS_AND_NULL: Final = frozenset({int, float, type(None)})
@@ -138,7 +138,10 @@ def event_times(column: list[Json] | None) -> I64 | None:
     if column is None:
         return None
     try:
-        if set(map(type, column)) != {int}:
+        types = set(map(type, column))
+        if types == {str} and (alike := parse_alike(column)) is not None:
+            return alike
+        if types != {int}:
             return int64s(list(map(parse_ts, column)))
         times = int64s(column)
     except (TypeError, ValueError, struct.error):  # struct.error: beyond 64 bits

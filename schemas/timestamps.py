@@ -15,8 +15,12 @@ import re
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from schemas.limits import MAX_TS_CHARS, MAX_TS_MS
 
+I64 = NDArray[np.int64]
 _FORM: Final = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})"
     r"(?:\.([0-9]+))?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
@@ -58,6 +62,37 @@ def parse_ts(value: object) -> int:
                 return ts_ms
             raise ValueError("before the year 1970")
     return _parse_any(value)
+
+
+def parse_alike(column: list[str]) -> I64 | None:
+    """(n,) epoch ms of texts that are all `YYYY-MM-DDThh:mm:ss.mmmZ`; None where one is not.
+
+    What it gives is what `parse_ts` gives: reading the digits of all of them at once takes a fifth
+    of the time, and what is left of each text is the same for all of a minute.
+    """
+    try:
+        raw = "".join(column).encode("ascii")
+    except UnicodeEncodeError:
+        return None
+    if set(map(len, column)) != {24}:
+        return None
+    text = np.frombuffer(raw, np.uint8).reshape(len(column), 24)
+    digit = text[:, 17:23] - np.uint8(ord("0"))  # one that is none wraps round, or is above 9
+    of_seconds = digit[:, 0] * np.int64(10) + digit[:, 1]
+    is_plain = (text[:, 19] == ord(".")) & (text[:, 23] == ord("Z")) & (of_seconds < 60)
+    if not is_plain.all() or (digit[:, [0, 1, 3, 4, 5]] > 9).any():
+        return None
+    millis = digit[:, 3] * np.int64(100) + digit[:, 4] * np.int64(10) + digit[:, 5]
+    minutes = [value[:17] for value in column]
+    distinct = dict.fromkeys(minutes)
+    try:
+        of_minute = {minute: _minute_ms(minute) for minute in distinct}
+    except ValueError:
+        return None
+    first = np.int64(of_minute[minutes[0]])
+    start = first if len(distinct) == 1 else np.array([of_minute[m] for m in minutes], np.int64)
+    times: I64 = start + of_seconds * 1_000 + millis
+    return times if times.min() >= 0 else None
 
 
 @lru_cache(maxsize=4_096)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.limits import MAX_TS_MS
-from schemas.timestamps import parse_ts
+from schemas.timestamps import parse_alike, parse_ts
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MS = dt.timedelta(milliseconds=1)
@@ -116,3 +116,35 @@ def test_an_integer_out_of_range_is_refused(number: int) -> None:
 def test_another_type_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="neither"):
         parse_ts(value)
+
+
+plain = st.datetimes(dt.datetime(1969, 12, 30), dt.datetime(9999, 12, 31)).map(  # noqa: DTZ001  UTC is written below
+    lambda moment: moment.isoformat(timespec="milliseconds") + "Z"
+)
+
+
+@given(
+    st.lists(plain, min_size=1, max_size=8),
+    st.integers(0, 7),
+    st.integers(0, 23),
+    st.sampled_from([*"0:6 9-+.ZTz/é٣", "\x00", ""]),
+)
+def test_texts_read_together_are_as_read_one_by_one(
+    column: list[str], row: int, at: int, instead: str
+) -> None:
+    odd = column[row % len(column)]
+    for values in (column, [*column, odd[:at] + instead + odd[at + 1 :]]):
+        together = parse_alike(values)
+        if together is not None:
+            assert together.tolist() == list(map(parse_ts, values))
+        elif values is column:
+            assert min(values) < "1970"
+
+
+def test_the_common_form_is_read_together() -> None:
+    values = ["2026-11-23T10:00:59.123Z", "2026-11-23T10:00:00.000Z", "2026-11-23T10:01:00.001Z"]
+
+    together = parse_alike(values)
+
+    assert together is not None
+    assert together.tolist() == list(map(parse_ts, values))
