@@ -77,6 +77,8 @@ class Judge:
         column, n = fields.column, len(keys)
         places = _places(kind, keys, fields)
         try:
+            if kind == "prediction" and "" in column["model_version"]:
+                return None  # the place of a label, which excuses no prediction
             if keys.count(keys[0]) == n and "shard" not in column:
                 # Very often there is one model only, and comparing is cheaper than hashing.
                 names = ("model_id", "model_version") if kind == "prediction" else ("model_id",)

@@ -70,6 +70,17 @@ def test_without_a_key_sources_are_dropped_and_counted() -> None:
     assert (hashed.source[0] == hashed.source[4]).all()
 
 
+@pytest.mark.parametrize("extra", [{}, {"unheard_of": 1}])
+def test_a_label_excuses_no_prediction_without_a_version(extra: dict[str, Any]) -> None:
+    # A label's model has the version "", which a prediction must not have.
+    values = [orjson.dumps(e) for e in (LABEL, {**PREDICTION, "model_version": "", **extra})]
+    good = orjson.dumps(PREDICTION)
+    for n_labels in (1, CHUNK, CHUNK + 1):
+        decoding = decode_values(good, *[values[0]] * n_labels, values[1], good)
+        (reject,) = decoding.rejects
+        assert (reject.offset, reject.reason) == (n_labels + 1, Reason.EMPTY_FIELD)
+
+
 @pytest.mark.parametrize(
     ("fields", "key"),
     [
