@@ -42,7 +42,7 @@ def decode_records(
 
     `records` are in offset order. `listed`: the only models that are taken; None takes any.
     Without a `source_key` sources are dropped and counted. With a `fast_path`, which learns from
-    what it sees, events that look like earlier ones cost half; the result is the same.
+    what it sees, events that look like earlier ones cost less; the result is the same.
     """
     in_order = list(records)
     poll = Poll(limits, source_key, listed, fast_path)
