@@ -456,11 +456,6 @@ class Runner:
             )
         except (FencedError, RefusedError):
             raise
-        except OperatorNeededError:
-            if not self._has_moved(tp, committed):
-                raise
-            self._set_adrift(tp, "another member has committed meanwhile")
-            return None
         except (StateUnavailableError, CommitError, LineageError) as error:
             self._set_adrift(tp, str(error))
             return None

@@ -134,9 +134,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         3,
         "moved while taking up: stops",
-        _RUNNER + "_has_moved",
-        "return self.commits.committed([tp]).get(tp) != taken_up_at",
-        "return False",
+        _RECOVERY + "_reset",
+        "if (None if now is None else now.offset) != offset:",
+        "if False:",
         _RULES + "test_a_commit_of_another_while_a_partition_is_taken_up_is_no_contradiction",
     ),
     Mutant(
@@ -262,6 +262,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RECOVERY + "_from_checkpoint",
         "entry.generation > checkpoint.generation",
         "entry.offset > checkpoint.next_offset",
+        _RULES + "test_a_config_that_switches_beside_a_checkpoint_switches_in_the_replay",
     ),
     Mutant(
         14,

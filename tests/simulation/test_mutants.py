@@ -12,7 +12,7 @@ from tests.simulation.mutants import hunt, hunt_all
 from tests.simulation.patching import applied
 
 N_JOBS: Final = 2
-N_SEEDS: Final = 120
+N_SEEDS: Final = 300
 SIMULATED: Final = [mutant for mutant in MUTANTS if not mutant.test]
 TESTED: Final = [mutant for mutant in MUTANTS if mutant.test]
 ROOT: Final = Path(__file__).parents[2]

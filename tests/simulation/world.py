@@ -424,11 +424,11 @@ WEIGHTED: Final[dict[Callable[[World], None], float]] = {
     World._kill: 0.7,
     World._silence: 1.2,
     World._wipe: 0.25,
-    World._roll_back: 0.6,
+    World._roll_back: 0.9,
     World._toggle: 0.8,
     World._expire_transactions: 0.4,
     World._trim: 0.9,
-    World._raise_generation: 0.3,
+    World._raise_generation: 0.6,
 }
 """What can happen in a turn beside a step of a process, and how often."""
 ACTIONS: Final = list(WEIGHTED)

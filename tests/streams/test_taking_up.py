@@ -15,9 +15,11 @@ from streams.checkpoint import (
     referenced_segments,
     state_digest,
 )
+from streams.checkpointer import Checkpointer
 from streams.lineage import load_metadata
 from streams.memory_commits import MemoryCommits
 from streams.memory_log import MemoryLog
+from streams.memory_store import MemoryStore
 from streams.ports import Committed
 from streams.recovery import OperatorNeededError, RecoverySettings
 from streams.runner import Runner
@@ -187,13 +189,14 @@ def test_a_checkpoint_of_the_lineage_before_is_left_alone() -> None:
     for tp in EVENTS:
         run.house.broker.commit(run.name, tp, Committed(300, ""))
     again = run.worker(settings=RecoverySettings(accept_reset=True))
-    run.step(again, 2)
+    # The new lineage's own checkpoints are lost: what there is, is of the one before.
+    again.checkpointer = Checkpointer(MemoryStore(), None, again.spares, again.background)
+    run.step(again, 20)
     crash(again)
-    lineage = next(iter(again.held.values())).worker.lineage
-    # The new lineage's own checkpoints are lost; the one before reached further than it has.
-    others = [stored for stored in run.store.manifests(TP) if stored.lineage != lineage.id]
-    assert others
-    run.store.roll_back(len(run.store.manifests(TP)) - len(others))
+    lineage = again.held[TP].worker.lineage
+    kept = run.store.manifests(TP)
+    assert all(stored.lineage != lineage.id for stored in kept)
+    assert any(stored.next_offset <= committed(run).offset for stored in kept)
 
     runner = run.worker()
     run.step(runner)
@@ -242,20 +245,29 @@ def test_a_commit_of_another_while_a_partition_is_taken_up_is_no_contradiction(
 
 
 def test_a_config_that_switches_beside_a_checkpoint_switches_in_the_replay() -> None:
-    """The lineage begins, and is checkpointed, at the offset at which its config then changes."""
-    run = house_with_events(0).run("beside")
-    run.step(run.worker(), 3)
-    assert [stored.next_offset for stored in run.store.manifests(TP)] == [0]
+    """The checkpoint stands at the offset of the switch, and was made before it."""
+    run = house_with_events(400).run("beside")
+    first = run.worker()
+    run.step(first, 4)
+    first.drain()
+    crash(first)
+    at = run.store.manifests(TP)[0].next_offset
+    assert at == committed(run).offset
     newer = FAST.model_copy(update={"generation": 2, "reference_events": 61})
-    run.store.unavailable = True
-    run.step(run.worker(newer), 3)
-    run.store.unavailable = False
+    run.house.broker.partition(TP).trim(1)  # only the checkpoint can give the state
+    switching = run.worker(newer)
+    switching.checkpointer = Checkpointer(
+        MemoryStore(), None, switching.spares, switching.background
+    )
+    run.step(switching)
+    crash(switching)
+    assert run.store.manifests(TP)[0].next_offset == at
 
     runner = run.worker(newer)
     run.step(runner, 3)
 
-    assert {held.worker.detection.config.generation for held in runner.held.values()} == {2}
-    assert len(runner.held) == len(EVENTS)
+    assert runner.held[TP].worker.loaded_offset == at
+    assert runner.held[TP].worker.detection.config.generation == 2
 
 
 def test_without_transactions_a_lineage_that_was_journaled_alone_is_begun_again() -> None:
