@@ -146,10 +146,11 @@ class LineageAudit:
             live_from=plan.start,
         )
         self._in_force = first
+        # By generation, as in recovery: a switch can stand at the very offset where this begins.
         self._switches = [
             entry
             for entry in plan.entries
-            if entry.kind == "config" and entry.offset >= plan.start and entry.offset > since
+            if entry.kind == "config" and entry.generation > first.generation
         ]
         stops = {plan.due, *(each.offset for each in plan.milestones)}
         stops |= {entry.offset for entry in self._switches}

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Producer, TopicPartition
 
 from streams.cli import main
-from tests.delivery.kit import SmallRun, make_topics
+from tests.delivery.kit import SmallRun, make_topics, wait_until
 from tests.delivery.oracle import journal_of
 from tests.delivery.outputs import Said, n_records, read_to_end, said
 
@@ -206,3 +206,14 @@ def test_what_cannot_be_verified_is_said_and_never_claimed(small_run: SmallRun) 
     nothing = call(run, alerts=f"{run.name}.nowhere")
     assert nothing.exit_code == 3
     assert "there is no topic" in nothing.stderr
+
+
+def test_a_config_switch_where_the_lineage_begins_is_followed(small_run: SmallRun) -> None:
+    first = small_run.start()
+    wait_until(lambda: small_run.committed() == dict.fromkeys(range(4), 0), first.log)
+    first.stop()
+    fold(small_run, 2_000, detection=SECOND)
+    for entries in journal_of(small_run).values():
+        assert [(entry.kind, entry.offset) for entry in entries] == [("lineage", 0), ("config", 0)]
+    assert report(small_run)["exit_code"] == 0
+    assert report(small_run, "--from", "checkpoint")["exit_code"] == 0
