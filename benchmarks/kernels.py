@@ -41,14 +41,15 @@ def quiet(n: int) -> F64:
 
 def changing(n: int) -> F64:
     """Gaussian, whose mean moves to and fro by a deviation."""
-    return quiet(n) + (np.arange(n) // PERIOD % 2)[:, np.newaxis]
+    moved: F64 = quiet(n) + (np.arange(n) // PERIOD % 2)[:, np.newaxis]
+    return moved
 
 
 def shares(n: int) -> F64:
     """Indicators that hold for 5 % of the rows, standardised, as missingness and classes are."""
     p = 0.05
     hits = np.random.default_rng(5).random(size=(n, N_LANES)) < p
-    z: F64 = (hits - p) / math.sqrt(p * (1 - p))
+    z: F64 = (hits.astype(np.float64) - p) / math.sqrt(p * (1 - p))
     return z
 
 

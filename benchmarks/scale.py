@@ -35,7 +35,7 @@ N_REFERENCE: Final = 20
 N_MODELS: Final = (1, 10, 100, 1_000)
 WIDTHS: Final = (10, 30, 100, 300, 1_000)
 N_PAUSED_SIGNALS: Final = 10_000
-WINDOWS: Final = (1_000, 10_000, 100_000, 1_000_000)
+WINDOWS: Final[tuple[int, ...]] = (1_000, 10_000, 100_000, 1_000_000)
 SLOT_RECORDS: Final = 8_192
 """Distinct events of a case with few models; they are sent again and again."""
 

@@ -69,7 +69,7 @@ def publish(
     for table in tables:
         shown = Table(title=table.title)
         for number, column in enumerate(table.columns):
-            shown.add_column(column, justify="right" if number else "left")
+            shown.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown)

@@ -14,7 +14,7 @@ from benchmarks.kit.report import FigureTable, parser, publish
 from benchmarks.kit.servers import servers
 from benchmarks.peers.contest import Contest, Sizes
 from benchmarks.peers.scaling import scaling_table, worker_rates
-from benchmarks.peers.standings import detections_table, standings_table
+from benchmarks.peers.standings import compare, detections_table, standings_table
 
 
 def main() -> None:
@@ -31,12 +31,14 @@ def main() -> None:
     with servers() as site:
         contest = Contest(site, sizes)
         runs = contest.run(n_rounds)
+        compared = compare(runs)
         tables: list[FigureTable] = [
             standings_table(runs, contest.event_bytes, n_rounds),
-            detections_table(runs),
+            detections_table(compared),
         ]
         figures: dict[str, object] = {
             "event_bytes": round(contest.event_bytes),
+            "differing": {name: one.differing for name, one in compared.items()},
             "contestants": {name: [run.figures for run in of] for name, of in runs.items()},
         }
         if options.workers > 1:

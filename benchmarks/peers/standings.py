@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from benchmarks.kit.report import FigureTable
 from benchmarks.peers.contest import ARROW, BARE, FAUST, OWN, PLAIN, QUIX, Run
+from benchmarks.peers.task import Found
 from benchmarks.pipeline import N_FEATURES, N_PARTITIONS
 
 TARGETS: Final = {
@@ -63,27 +64,51 @@ def _ratio(times: float) -> str:
     return f"{times:.0%}" if times < 1 else f"{times:.1f} x"
 
 
-def detections_table(runs: Runs) -> FigureTable:
-    """Whether everyone found the same, at the same events, as the plain loop with river."""
+class Compared(NamedTuple):
+    """What a contestant found, beside what river found, in the events that both have read."""
+
+    found: list[set[Found]]
+    """By run."""
+    expected: set[Found]
+    n_events: int
+
+    @property
+    def differing(self) -> list[Found]:
+        """What one found and the other did not, in any run."""
+        return sorted(set().union(*(found ^ self.expected for found in self.found)))
+
+
+def compare(runs: Runs) -> dict[str, Compared]:
+    """Everyone who looks for something, beside the plain loop with river."""
     rivers = best(runs[PLAIN]).found or frozenset()
-    n_per_partition = {name: best(of).n_events // N_PARTITIONS for name, of in runs.items()}
-    rows = []
+    n_rivers = best(runs[PLAIN]).n_events
+    compared = {}
     for name, of_name in runs.items():
         if name == BARE:
             continue
-        # Compared is what both have read.
-        n_read = min(n_per_partition[name], n_per_partition[PLAIN])
-        expected = {one for one in rivers if one.offset < n_read}
-        found = [{one for one in run.found or () if one.offset < n_read} for run in of_name]
-        n_adwin = sum(one.detector == "adwin" for one in found[0])
-        is_same = all(one == expected for one in found)
+        n_events = min(n_rivers, best(of_name).n_events)
+        n_read = n_events // N_PARTITIONS
+        compared[name] = Compared(
+            [{one for one in run.found or () if one.offset < n_read} for run in of_name],
+            {one for one in rivers if one.offset < n_read},
+            n_events,
+        )
+    return compared
+
+
+def detections_table(compared: Mapping[str, Compared]) -> FigureTable:
+    """Whether everyone found the same, at the same events."""
+    rows = []
+    for name, one in compared.items():
+        n_differing = len(one.differing)
+        n_adwin = sum(found.detector == "adwin" for found in one.found[0])
         rows.append(
             (
                 name,
-                "the same" if is_same else f"{len(found[0] ^ expected):,} differ",
+                f"{n_differing:,} differ" if n_differing else "the same",
                 f"{n_adwin:,}",
-                f"{len(found[0]) - n_adwin:,}",
-                f"{n_read * N_PARTITIONS:,}",
+                f"{len(one.found[0]) - n_adwin:,}",
+                f"{one.n_events:,}",
             )
         )
     return FigureTable(
