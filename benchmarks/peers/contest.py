@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,6 @@ PLAIN: Final = "confluent-kafka + river, plain loop"
 QUIX: Final = "Quix Streams + river"
 FAUST: Final = "Faust + river"
 
-TAKES_ARROW: Final = importlib.util.find_spec("schemas.arrow") is not None
 _FEATURE: Final = "feature:"
 
 
@@ -82,20 +80,16 @@ class Contest:
         producer = fast_producer(self.site.kafka)
         self.event_bytes = produce(producer, "peers", self.sizes.n)
         produce(producer, "peers.few", self.sizes.n_few)
-        if TAKES_ARROW:
-            produce_arrow(producer, "peers.arrow", self.sizes.n_arrow)
+        produce_arrow(producer, "peers.arrow", self.sizes.n_arrow)
 
     def run(self, n_rounds: int) -> dict[str, list[Run]]:
         """Everyone's runs, by name; who cannot take part is in `not_run`."""
         contestants: dict[str, Callable[[], Run]] = {
             BARE: lambda: self._peer("loop", self._task(detect=False)),
             OWN: lambda: self._own(self._task()),
+            ARROW: lambda: self._own(self._arrow(), ROWS),
             PLAIN: lambda: self._peer("loop", self._task()),
         }
-        if TAKES_ARROW:
-            contestants[ARROW] = lambda: self._own(self._arrow(), ROWS)
-        else:
-            self.not_run.append(f"{ARROW}: this version does not take them")
         try:
             python = quix_python()
         except EnvironmentMissingError as error:

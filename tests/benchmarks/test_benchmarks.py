@@ -36,8 +36,8 @@ def test_scale_measures_every_size() -> None:
 def test_peers_all_take_part_and_find_the_same() -> None:
     said = run_quick("peers", "--workers", "2")
     standings = rows(said, "standings")
-    for peer in ("Faust + river", "Quix Streams + river", "driftsentry, exactly-once"):
-        assert peer in standings
+    assert said["not_run"] == []
+    assert len(standings) == 6
     detections = rows(said, "detections")
     assert set(detections) == set(standings) - {"bare consume + orjson.loads"}
     for who, (comparison, n_adwin, n_page_hinkley, _) in detections.items():
