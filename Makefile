@@ -12,11 +12,12 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-header
 # What to run and how, e.g. make demo ARGS=--no-tty, make bench BENCH=pipeline ARGS=--json
 ARGS ?=
-BENCH ?= $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))))
+BENCH ?= $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)))) \
+	$(notdir $(patsubst %/__main__.py,%,$(wildcard benchmarks/*/__main__.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long sim mutants faults checks lint types fmt schemas kafka \
-	lock bench clean
+	lock bench figures clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -99,11 +100,16 @@ schemas: setup ## Write the JSON Schemas anew from the models
 lock: ## Resolve the dependencies anew (needs uv)
 	$(LOCK) pyproject.toml --extra demo --group dev --output-file requirements.txt
 	$(LOCK) pyproject.toml --constraint requirements.txt --output-file requirements-runtime.txt
+	$(LOCK) benchmarks/peers/requirements-quix.in \
+		--output-file benchmarks/peers/requirements-quix.txt
 	echo hatchling | $(LOCK) - --constraint requirements.txt \
 		--output-file requirements-build.txt
 
-bench: setup ## The benchmarks, or one of them (BENCH=pipeline)
+bench: setup ## The benchmarks, or one of them (BENCH=peers ARGS=--quick)
 	@for b in $(BENCH); do echo "== $$b"; $(BIN)/python -m benchmarks.$$b $(ARGS) || exit 1; done
+
+figures: setup kafka ## Run the benchmarks the docs name, and write their tables there
+	$(BIN)/python -m tools.figures $(ARGS)
 
 clean: ## Remove everything that can be made again, .venv too
 	rm -rf .venv var build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis \

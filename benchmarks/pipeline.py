@@ -1,8 +1,8 @@
 """Events per second of the whole worker, beside a loop that only reads and parses.
 
-    python -m benchmarks.pipeline [--events N] [--rounds N] [--json]
+    python -m benchmarks.pipeline [--events N] [--rounds N] [--quick] [--json]
 
-Real Kafka (started for the run), JSON events of 20 numeric features and some 860 bytes in 4
+Real Kafka (started for the run), JSON events of 20 numeric features and some 870 bytes in 4
 partitions. The contestants take turns within one run, because machines are noisy:
 
 - `bare`: consume and `orjson.loads`, nothing else, with the worker's own consumer settings;
@@ -15,12 +15,8 @@ Timed is what comes after a warm-up in which the references are learned.
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
-import platform
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,9 +26,9 @@ import orjson
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.kit.report import FigureTable, parser, publish
+from benchmarks.kit.watch import Watch
 from schemas.config import DetectionConfig
 from streams.config import Settings, Topics
 from streams.embedded import EmbeddedValkey
@@ -44,11 +40,11 @@ from tests.kit.kafka_server import KafkaCluster
 N_FEATURES = 20
 N_PARTITIONS = 4
 REFERENCE_EVENTS = 50
-NAMES = [f"transaction_feature_{j:02}" for j in range(N_FEATURES)]
+NAMES = [f"transaction_value_{j:02}" for j in range(N_FEATURES)]
 
 
 def event(i: int, model: str, values: list[float]) -> bytes:
-    """One event as a service would emit it, about 860 bytes."""
+    """One event as a service would emit it, about 870 bytes."""
     score = 1 / (1 + 2.718281828 ** -values[0])
     return orjson.dumps(
         {
@@ -93,14 +89,14 @@ def bare(servers: str, topic: str, group: str, n_warm: int, n: int) -> dict[str,
     consumer.subscribe([topic])
     loads = orjson.loads
     n_read = 0
-    timer = Timer(n_warm)
+    watch = Watch(n_warm)
     while n_read < n:
         messages = consumer.consume(1_024, 0.05)
         for message in messages:
             loads(message.value() or b"null")
         n_read += len(messages)
-        timer.at(n_read)
-    figures = timer.figures(n_read)
+        watch.at(n_read)
+    figures = watch.figures(n_read)
     consumer.close()
     return figures
 
@@ -124,14 +120,14 @@ def driftsentry(
     )
     runner = build_runner(settings, DetectionConfig(reference_events=REFERENCE_EVENTS))
     runner.log.subscribe(runner)
-    timer = Timer(n_warm)
+    watch = Watch(n_warm)
     n_folded = n_committed = 0
     while n_committed < n:
         runner.step()
         n_folded = sum(held.worker.n_records for held in runner.held.values())
         n_committed = sum(held.committed for held in runner.held.values())
-        timer.at(n_folded)
-    figures = timer.figures(n_folded)
+        watch.at(n_folded)
+    figures = watch.figures(n_folded)
     runner.drain()
     runner.checkpointer.close(10)
     runner.folding.close()
@@ -140,31 +136,6 @@ def driftsentry(
     runner.store.close()
     figures["alerts"] = sum(held.worker.n_alerts for held in runner.held.values())
     return figures
-
-
-class Timer:
-    """Wall and CPU time from the event at which the warm-up is over."""
-
-    def __init__(self, n_warm: int) -> None:
-        self.n_warm = n_warm
-        self.n_start = 0
-        self.wall_s = self.cpu_s = 0.0
-
-    def at(self, n: int) -> None:
-        """So many events have been read."""
-        if self.n_start == 0 and n >= self.n_warm:
-            self.n_start, self.wall_s, self.cpu_s = n, time.perf_counter(), time.process_time()
-
-    def figures(self, n: int) -> dict[str, float]:
-        """Events per second, and CPU seconds of all threads per million events."""
-        n_timed = n - self.n_start
-        wall_s = time.perf_counter() - self.wall_s
-        cpu_s = time.process_time() - self.cpu_s
-        return {
-            "events_per_s": n_timed / wall_s,
-            "us_per_event": wall_s / n_timed * 1e6,
-            "cpu_s_per_million": cpu_s / n_timed * 1e6,
-        }
 
 
 @contextmanager
@@ -190,14 +161,13 @@ def best(runs: list[dict[str, float]]) -> dict[str, float]:
 
 def main() -> None:
     """Run, print the table, and with --json the same figures as the last line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--events", type=int, default=200_000, help="timed events per run")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each contestant")
-    parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
-    options = parser.parse_args()
+    options_parser = parser("pipeline", __doc__)
+    options_parser.add_argument("--events", type=int, default=200_000, help="timed events per run")
+    options_parser.add_argument("--rounds", type=int, default=3, help="runs of each contestant")
+    options = options_parser.parse_args()
+    n_timed, n_rounds = (20_000, 1) if options.quick else (options.events, options.rounds)
     n_warm = 60_000
-    n = n_warm + options.events
-    console = Console()
+    n = n_warm + n_timed
     with KafkaCluster() as cluster, EmbeddedValkey() as valkey:
         servers = cluster.bootstrap_servers
         names = ["one", "thousand", "driftsentry.alerts", "driftsentry.dead-letter"]
@@ -218,34 +188,35 @@ def main() -> None:
         }
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
         with as_the_worker_runs():
-            for turn in range(options.rounds):
+            for turn in range(n_rounds):
                 for number, (name, contestant) in enumerate(contestants.items()):
                     runs[name].append(contestant(f"benchmark-{turn}-{number}"))
     figures = {name: best(of_name) for name, of_name in runs.items()}
     base = figures["bare consume + orjson.loads"]["events_per_s"]
-    table = Table(title=f"{N_FEATURES} features, {size:.0f} bytes, best of {options.rounds}")
-    for column in ("contestant", "events/s", "us/event", "CPU s per million", "of bare"):
-        table.add_column(column, justify="left" if column == "contestant" else "right")
-    for name, f in figures.items():
-        table.add_row(
-            name,
-            f"{f['events_per_s']:,.0f}",
-            f"{f['us_per_event']:.2f}",
-            f"{f['cpu_s_per_million']:.2f}",
-            f"{f['events_per_s'] / base:.0%}",
-        )
-    console.print(table)
-    if options.json:
-        document = {
-            "benchmark": "pipeline",
-            "machine": f"{platform.machine()}, Python {platform.python_version()}",
-            "event_bytes": round(size),
-            "contestants": {
-                name: f | {"of_bare": f["events_per_s"] / base} for name, f in figures.items()
-            },
-            "runs": runs,
-        }
-        print(json.dumps(document))
+    table = FigureTable(
+        "pipeline",
+        f"{N_FEATURES} features, {size:.0f} bytes, best of {n_rounds}",
+        ("contestant", "of bare", "events/s", "us/event", "CPU s per million"),
+        [
+            (
+                name,
+                f"{f['events_per_s'] / base:.0%}",
+                f"{f['events_per_s']:,.0f}",
+                f"{f['us_per_event']:.2f}",
+                f"{f['cpu_s_per_million']:.2f}",
+            )
+            for name, f in figures.items()
+        ],
+    )
+    contestants_said = {
+        name: f | {"of_bare": f["events_per_s"] / base} for name, f in figures.items()
+    }
+    publish(
+        "pipeline",
+        [table],
+        {"event_bytes": round(size), "contestants": contestants_said, "runs": runs},
+        options,
+    )
 
 
 if __name__ == "__main__":

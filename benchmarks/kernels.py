@@ -1,0 +1,167 @@
+"""What one update of one detector costs, ours beside river's: `python -m benchmarks.kernels`.
+
+CPU time, in turns within one run, on the same numbers: 20 lanes, in batches of 512 rows. Our banks
+and river must fire at the same rows, else the benchmark ends with an error. river has one object
+for each lane and is called once for each number.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from time import process_time
+from typing import Any, Final
+
+import numpy as np
+from river import drift, stats
+
+from benchmarks.kit.report import FigureTable, parser, publish
+from detectors.base import DetectorBank
+from detectors.drift.moments import MomentsBank
+from detectors.registry import REGISTRY
+from schemas.batch import F64, Batch
+from schemas.config import AdwinConfig, MomentsConfig, PageHinkleyConfig
+from tests.detectors.batches import one_model, split
+
+N_LANES: Final = 20
+BATCH_ROWS: Final = 512
+PERIOD: Final = 5_000
+"""Rows between two changes of the stream that changes."""
+TARGETS: Final = {"adwin": 10, "page_hinkley": 100}
+
+Rows = list[tuple[int, int]]
+"""Where detectors fired: (row, lane)."""
+
+
+def quiet(n: int) -> F64:
+    """Gaussian, nothing ever changes."""
+    return np.random.default_rng(3).normal(size=(n, N_LANES))
+
+
+def changing(n: int) -> F64:
+    """Gaussian, whose mean moves to and fro by a deviation."""
+    moved: F64 = quiet(n) + (np.arange(n) // PERIOD % 2)[:, np.newaxis]
+    return moved
+
+
+def shares(n: int) -> F64:
+    """Indicators that hold for 5 % of the rows, standardised, as missingness and classes are."""
+    p = 0.05
+    hits = np.random.default_rng(5).random(size=(n, N_LANES)) < p
+    z: F64 = (hits.astype(np.float64) - p) / math.sqrt(p * (1 - p))
+    return z
+
+
+STREAMS: Final = {"quiet": quiet, "changing": changing, "shares of 5 %": shares}
+
+
+def ours(name: str, batches: Sequence[Batch]) -> tuple[float, Rows, DetectorBank]:
+    """CPU seconds, firings and the bank of one run."""
+    configs = {
+        "moments": MomentsConfig(),
+        "adwin": AdwinConfig(),
+        "page_hinkley": PageHinkleyConfig(),
+    }
+    bank = REGISTRY[name].build(configs[name], N_LANES, None)
+    fired: Rows = []
+    started_s = process_time()
+    for batch in batches:
+        fired += [(firing.offset, firing.lane) for firing in bank.update(batch)]
+    return process_time() - started_s, sorted(fired), bank
+
+
+def rivers(name: str, lanes: list[list[float]]) -> tuple[float, Rows, list[Any]]:
+    """The same of river, lane after lane: that spares its caches, and it is no slower."""
+    modules: tuple[Any, Any] = drift, stats  # their classes have no types
+    make: dict[str, Callable[[], Any]] = {
+        "moments": lambda: modules[1].Var(ddof=0),
+        "adwin": modules[0].ADWIN,
+        "page_hinkley": lambda: modules[0].PageHinkley(delta=0.05, threshold=131.0, alpha=1.0),
+    }
+    detectors = [make[name]() for _ in lanes]
+    fired: Rows = []
+    started_s = process_time()
+    for number, (detector, values) in enumerate(zip(detectors, lanes, strict=True)):
+        update = detector.update
+        if name == "moments":
+            for x in values:
+                update(x)
+            continue
+        for i, x in enumerate(values):
+            update(x)
+            if detector.drift_detected:
+                fired.append((i, number))
+    return process_time() - started_s, sorted(fired), detectors
+
+
+def check(name: str, own: tuple[float, Rows, DetectorBank], theirs: tuple[float, Rows, Any]) -> int:
+    """How often both fired. Raises AssertionError where they differ."""
+    if own[1] != theirs[1]:
+        differing = sorted(set(own[1]) ^ set(theirs[1]))
+        raise AssertionError(f"{name} and river fire at other rows: {differing[:5]} ...")
+    bank = own[2]
+    if isinstance(bank, MomentsBank):
+        variance = [detector.get() for detector in theirs[2]]
+        if not np.allclose(bank.m2 / bank.n, variance, rtol=1e-9):
+            raise AssertionError("the variances differ from river's")
+    return len(own[1])
+
+
+def measure(name: str, stream: str, n: int, n_rounds: int) -> dict[str, Any]:
+    """The best of several rounds of both, in nanoseconds per update."""
+    values = STREAMS[stream](n)
+    batches = list(split(one_model(values), range(BATCH_ROWS, n, BATCH_ROWS)))
+    lanes = values.T.tolist()
+    own_s = rivers_s = math.inf
+    n_firings = 0
+    for _ in range(n_rounds):
+        own, theirs = ours(name, batches), rivers(name, lanes)
+        n_firings = check(name, own, theirs)
+        own_s, rivers_s = min(own_s, own[0]), min(rivers_s, theirs[0])
+    n_updates = n * N_LANES
+    return {
+        "detector": name,
+        "stream": stream,
+        "n_updates": n_updates,
+        "n_firings": n_firings,
+        "own_ns": own_s / n_updates * 1e9,
+        "river_ns": rivers_s / n_updates * 1e9,
+        "ratio": rivers_s / own_s,
+    }
+
+
+def main() -> None:
+    """Run, print the table, and with --json the same figures as the last line."""
+    options_parser = parser("kernels", __doc__)
+    options_parser.add_argument("--rows", type=int, default=50_000, help="of each stream")
+    options_parser.add_argument("--rounds", type=int, default=5)
+    options = options_parser.parse_args()
+    n, n_rounds = (11_000, 1) if options.quick else (options.rows, options.rounds)
+    measured = []
+    for name in REGISTRY:
+        ours(name, list(split(one_model(quiet(100)), [])))  # compiled or loaded before it counts
+        for stream in STREAMS:
+            print(f"{name}, {stream} ...", file=sys.stderr, flush=True)
+            measured.append(measure(name, stream, n, n_rounds))
+    table = FigureTable(
+        "kernels",
+        f"one update, {N_LANES} lanes of {n:,} rows, best of {n_rounds}; fired at the same rows",
+        ("detector, stream", "times river", "target", "driftsentry ns", "river ns", "fired"),
+        [
+            (
+                f"{one['detector']}, {one['stream']}",
+                f"{one['ratio']:.1f} x",
+                f"{TARGETS[one['detector']]} x" if one["detector"] in TARGETS else "",
+                f"{one['own_ns']:.1f}",
+                f"{one['river_ns']:.0f}",
+                f"{one['n_firings']:,}",
+            )
+            for one in measured
+        ],
+    )
+    publish("kernels", [table], {"measured": measured}, options)
+
+
+if __name__ == "__main__":
+    main()

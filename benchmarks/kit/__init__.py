@@ -1,0 +1,1 @@
+"""What the benchmarks share: reports, clocks, child processes, topics."""

@@ -1,0 +1,89 @@
+"""What a benchmark says: tables for people, and with `--json` one JSON object as the last line.
+
+The object holds the tables as they are shown, so that `python -m tools.figures` can put them into
+the documentation, and the figures behind them as numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+_WIDTH: Final = 120
+"""Of a table that goes to no terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class FigureTable:
+    """One table: the first column names what was measured, the second one is the ratio."""
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class ReportOptions(Protocol):
+    """What every benchmark's command line says of its report."""
+
+    json: bool
+    quick: bool
+
+
+def parser(module: str, doc: str) -> argparse.ArgumentParser:
+    """A command line with `--json` and `--quick`; the first sentence of `doc` describes it."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{module}", description=doc.split("\n", maxsplit=1)[0]
+    )
+    made.add_argument("--json", action="store_true", help="print one JSON object as last line")
+    made.add_argument(
+        "--quick", action="store_true", help="a small run: shows that it works, not how fast"
+    )
+    return made
+
+
+def machine() -> str:
+    """Where the figures come from, without anything that names the machine."""
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{platform.machine()}, {n_cores} cores, Python {platform.python_version()}"
+
+
+def publish(
+    benchmark: str,
+    tables: Sequence[FigureTable],
+    figures: Mapping[str, Any],
+    options: ReportOptions,
+    not_run: Sequence[str] = (),
+) -> None:
+    """Print the tables, what was not run and why, and where wanted the JSON object."""
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    for table in tables:
+        shown = Table(title=table.title)
+        for number, column in enumerate(table.columns):
+            shown.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)
+    for reason in not_run:
+        console.print(f"NOT RUN: {reason}", style="bold red", markup=False)
+    if options.quick:
+        console.print("a quick run: it shows that the benchmark works, not how fast anything is")
+    if options.json:
+        document = {
+            "benchmark": benchmark,
+            "machine": machine(),
+            "quick": options.quick,
+            "not_run": list(not_run),
+            "tables": [asdict(table) for table in tables],
+            "figures": figures,
+        }
+        print(json.dumps(document))

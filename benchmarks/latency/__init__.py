@@ -1,0 +1,1 @@
+"""From an event to its alert: `python -m benchmarks.latency`."""

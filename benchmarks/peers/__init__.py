@@ -1,0 +1,1 @@
+"""The same events through driftsentry and through others: `python -m benchmarks.peers`."""

@@ -1,0 +1,63 @@
+"""The benchmarks run and say what they are for; how fast anything is, no test says."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.scale import N_MODELS, N_PAUSED_SIGNALS, WIDTHS
+from detectors.registry import REGISTRY
+from tests.benchmarks.run import rows, run_quick
+
+
+@pytest.mark.long
+def test_kernels_fire_where_river_fires() -> None:
+    said = run_quick("kernels")
+    measured = said["figures"]["measured"]
+    assert {one["detector"] for one in measured} == set(REGISTRY)
+    assert all(one["own_ns"] > 0 and one["river_ns"] > 0 for one in measured)
+    fired = {one["detector"]: one["n_firings"] for one in measured if one["stream"] == "changing"}
+    assert fired["adwin"] > 0
+    assert fired["page_hinkley"] > 0
+
+
+@pytest.mark.long
+def test_scale_measures_every_size() -> None:
+    said = run_quick("scale")
+    assert set(rows(said, "models")) == {f"{n:,}" for n in N_MODELS}
+    assert set(rows(said, "features")) == {f"{n:,}" for n in WIDTHS}
+    sizes = list(said["figures"]["state_bytes_by_window"].values())
+    assert sizes == sorted(sizes)
+    assert len(sizes) == 2
+    assert said["figures"]["checkpoint"]["n_signals"] >= N_PAUSED_SIGNALS
+
+
+@pytest.mark.long
+@pytest.mark.kafka
+def test_peers_all_take_part_and_find_the_same() -> None:
+    said = run_quick("peers", "--workers", "2")
+    standings = rows(said, "standings")
+    assert said["not_run"] == []
+    assert len(standings) == 6
+    detections = rows(said, "detections")
+    assert set(detections) == set(standings) - {"bare consume + orjson.loads"}
+    for who, (comparison, n_adwin, n_page_hinkley, _) in detections.items():
+        assert comparison == "the same", who
+        assert int(n_adwin) > 0
+        assert int(n_page_hinkley) > 0
+    assert set(rows(said, "workers")) == {"1", "2"}
+
+
+@pytest.mark.long
+@pytest.mark.kafka
+def test_latency_sees_an_alert_for_every_event_that_must_raise_one() -> None:
+    figures = run_quick("latency")["figures"]
+    assert figures["n_alerts"] >= figures["n_spikes"] > 0
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"] <= figures["max_ms"]
+
+
+@pytest.mark.long
+@pytest.mark.kafka
+def test_startup_measures_both_caches() -> None:
+    figures = run_quick("startup")["figures"]["seconds"]
+    assert min(figures["cold kernel cache"]) > 0
+    assert min(figures["warm kernel cache"]) > 0
