@@ -1,7 +1,7 @@
 """What stands in the way of a worker: brokers, topics, rights, Redis; and what to do about it.
 
-It asks and compares; the only thing it writes is a transactional id of its own, with which it opens
-no transaction, so that it never fences a worker.
+It asks and compares. What it writes: a transactional id of its own, with which it opens no
+transaction, so that it never fences a worker; and nobody's checkpoint in Redis, removed again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.records import TopicPartition
 from streams.config import Settings
 from streams.config_errors import ConfigError
-from streams.credentials import redis_client_address
+from streams.credentials import checkpoint_key, redis_client_address, source_key
 from streams.embedded import is_mock_cluster
 from streams.kafka_clients import (
     ClientConfigError,
@@ -86,6 +86,7 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
             exactly_once=settings.mode == "exactly-once",
             transaction_timeout_ms=settings.transaction_timeout_ms,
         )
+    yield from key_checks(settings)
     yield redis_check(
         lambda: RedisStore(
             redis_client_address(settings), group=settings.group, prefix=settings.redis_prefix
@@ -135,6 +136,24 @@ def kafka_checks(
         )
 
 
+def key_checks(settings: Settings) -> Iterator[CheckResult]:
+    """Whether the keys that the settings refer to can be read."""
+    keys = {
+        "source key": (settings.source_key, source_key),
+        "checkpoint key": (settings.checkpoint_key, checkpoint_key),
+    }
+    for name, (reference, read) in keys.items():
+        if reference is None:
+            continue
+        try:
+            read(settings)
+        except ConfigError as error:
+            remedy = "set the variable or the file it names"
+            yield CheckResult(name, False, str(error), remedy)
+        else:
+            yield CheckResult(name, True, "can be read")
+
+
 def redis_check(open_store: Callable[[], RedisStore], events_topic: str) -> CheckResult:
     """Whether checkpoints can be read, and will not be thrown away."""
     remedy = (
@@ -148,6 +167,8 @@ def redis_check(open_store: Callable[[], RedisStore], events_topic: str) -> Chec
     try:
         problems = store.check_policy()
         store.manifests(TopicPartition(events_topic, 0))
+        # No topic can be called so: the partition is nobody's.
+        store.try_out(TopicPartition(f"{events_topic} doctor", 0))
     except StoreError as error:
         return CheckResult("redis", False, str(error), remedy)
     finally:
@@ -175,7 +196,7 @@ def _topic_checks(admin: AdminClient, names: Mapping[Duty, str]) -> Iterator[Che
             advice = (
                 "records that a replay or a reader needs are thrown away: change it"
                 if outcome.is_harmful
-                else "consider changing it; docs/operations says why"
+                else "consider changing it; docs/topics.md says why"
             )
             yield CheckResult(name, not outcome.is_harmful, outcome.detail, advice)
         else:

@@ -33,6 +33,7 @@ from schemas.records import TopicPartition
 from streams.ports import SaveResult, StoredManifest, StoreError
 from streams.redis_connection import connection_pool, in_words
 from streams.redis_script import SAVE_SCRIPT
+from streams.segments import segment_digest
 from streams.store_rules import N_KEPT, VIEW_TTL_S, check_save_arguments
 
 NEW_SEGMENT_TTL_S: Final = 600
@@ -189,6 +190,16 @@ class RedisStore:
                 " (CONFIG SET maxmemory-policy noeviction, and in its configuration file)."
             )
         return [problem]
+
+    def try_out(self, tp: TopicPartition) -> None:
+        """Save a checkpoint of a partition that is nobody's, read it and remove it again."""
+        digest = segment_digest(b"")
+        self.save(tp, "try", "", 0, b"try", {digest: b""}, [digest])
+        self.manifests(tp)
+        self.segments(tp, [digest])
+        base = self._base(tp)
+        with self._telling("removing what was tried"):
+            self._redis.delete(f"{base}head", f"{base}seg:{digest}")
 
     def close(self) -> None:
         """Close the connections."""

@@ -9,7 +9,7 @@ import redis
 from confluent_kafka.admin import AdminClient
 
 from streams.config import Settings, Topics
-from streams.doctor import checks, redis_check, run_doctor
+from streams.doctor import checks, key_checks, redis_check, run_doctor
 from streams.embedded import EmbeddedBroker
 from streams.kafka_commits import KafkaCommits
 from streams.kafka_log import KafkaLog
@@ -144,3 +144,41 @@ def test_a_reference_that_cannot_be_read_is_said(
     first, _ = checks(settings_for(UNREACHABLE, redis_url, unique_name, kafka=given))
     assert not first.ok
     assert "THERE_IS_NO_SUCH_VARIABLE" in first.detail
+
+
+def test_a_key_that_cannot_be_read_is_named(
+    redis_url: str, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOD_KEY", "0123456789abcdef0123456789abcdef")
+    settings = settings_for(
+        UNREACHABLE,
+        redis_url,
+        unique_name,
+        source_key="${env:NO_SUCH_KEY}",
+        checkpoint_key="${env:GOOD_KEY}",
+    )
+    source, checkpoint = key_checks(settings)
+
+    assert (source.name, source.ok) == ("source key", False)
+    assert "NO_SUCH_KEY" in source.detail
+    assert (checkpoint.name, checkpoint.ok) == ("checkpoint key", True)
+
+
+def test_a_redis_user_who_may_not_write_is_noticed_and_nothing_is_left_behind(
+    redis_url: str, unique_name: Callable[[str], str]
+) -> None:
+    name = unique_name("reader")
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command(
+            *("ACL", "SETUSER", name, "on", ">secret", "~*", "+@read", "+@connection", "+info")
+        )
+        try:
+            url = redis_url.replace("redis://", f"redis://{name}:secret@")
+            refused = redis_check(lambda: RedisStore(url, group="g"), "events")
+            taken = redis_check(lambda: RedisStore(redis_url, group="g"), "events")
+        finally:
+            client.execute_command("ACL", "DELUSER", name)
+        assert client.dbsize() == 0
+    assert not refused.ok
+    assert "permission" in refused.detail
+    assert taken.ok
