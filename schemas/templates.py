@@ -9,6 +9,7 @@ where the contract asks for a number: those come as the double that they become 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from typing import Annotated, Any, Final, NamedTuple
@@ -30,6 +31,9 @@ _Number = float | None
 _Text = str | None
 _Scalar = bool | _Integer | float | str
 _Category = bool | float | str | None
+
+_UNFIT: Final = re.compile(r'["\\\x00-\x1f]')
+"""What msgspec allows in no name: it would stand escaped in the message."""
 
 _TYPES: Final[dict[str, Any]] = {
     "event_id": str,
@@ -91,6 +95,8 @@ def layout_of(event: Json) -> Layout | str:
     features: Json = event.get("features") if kind == "prediction" else {}
     if FEATURES_RULE.fault(features) is not None:
         return "refused"
+    if any(map(_UNFIT.search, features)):
+        return "odd_name"
     categories = {name for name, value in features.items() if type(value) not in NUMBERS}
     if not {type(features[name]) for name in categories} <= {str, bool, type(None)}:
         return "other_type"
