@@ -16,7 +16,7 @@ BENCH ?= $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.
 	$(notdir $(patsubst %/__main__.py,%,$(wildcard benchmarks/*/__main__.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long sim mutants faults checks lint types fmt schemas kafka \
+.PHONY: help setup demo test test-long sim mutants fuzz faults checks lint types fmt schemas kafka \
 	lock bench figures clean
 
 help: ## This list
@@ -71,6 +71,11 @@ sim: setup ## Simulate the worker under faults (SEED=n: one run, told)
 
 mutants: setup ## Turn off every rule of delivery in turn: which test notices?
 	@$(BIN)/python -m tests.simulation.mutants $(ARGS)
+
+# For how many seconds altogether; another seed each time.
+SECONDS ?= 600
+fuzz: setup ## Fuzz every reader of foreign bytes (SECONDS=3600 ARGS=fold)
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --seed 0 $(ARGS)
 
 kafka: setup ## Java, Maven and Kafka's jars for the tests
 	@$(BIN)/python -m tests.kit.install

@@ -20,7 +20,7 @@ from detectors.kernels.observe import (
     SOURCE_OTHER,
     SOURCE_VALUE,
 )
-from detectors.monitor import PREDICTION_CLASS, Monitor
+from detectors.monitor import NEVER, PREDICTION_CLASS, Monitor
 from detectors.reference import N_PREDICTION_KINDS, N_VALUE_KINDS, Cohort
 from detectors.signals import Scale, Signal
 from schemas.batch import ModelKey
@@ -169,8 +169,9 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
     catalog.lanes.free = np.flatnonzero(is_free).tolist()
     reader.finish()
     numbers: list[int] = require_array(state, "numbers", np.int64, (n_numbers,)).tolist()
-    if min([*numbers, *n_events.tolist(), *last_seen.tolist()]) < 0:
-        raise StateError("a counter is negative")
+    counts = [*numbers, *n_events.tolist(), *last_seen.tolist()]
+    if min(counts) < 0 or max(counts) >= NEVER:
+        raise StateError("a counter is negative, or larger than any that was counted")
     return numbers
 
 

@@ -157,7 +157,8 @@ class Fold:
         said += [self._finding(firing) for firing in firings]
         self.counters["n_findings"] += len(firings)
         self.catalog.n_events[stretch.block_slot] += np.diff(stretch.block_ptr)
-        last_row = stretch.rows[stretch.block_ptr[1:] - 1]
+        # Positions go beyond the 32 bits that are enough for the rows of a poll.
+        last_row = stretch.rows[stretch.block_ptr[1:] - 1].astype(np.int64)
         self.catalog.last_seen[stretch.block_slot] = position + start + last_row
         self._freeze(events, stretch, said)
         return stretch.stop

@@ -70,7 +70,10 @@ def read_alerts(
 
 
 def as_cloudevent(message: Message) -> dict[str, object]:
-    """The alert in CloudEvents' JSON format: its attributes, and the data under `data`."""
+    """The alert in CloudEvents' JSON format: its attributes, and the data under `data`.
+
+    Raises `AlertsError` for a record that is no JSON: others may write to the topic.
+    """
     event: dict[str, object] = {}
     headers = message.headers() or ()
     for name, value in headers.items() if isinstance(headers, dict) else headers:
@@ -79,7 +82,13 @@ def as_cloudevent(message: Message) -> dict[str, object]:
             event[name.removeprefix("ce_")] = text
         elif name == "content-type":
             event["datacontenttype"] = text
-    event["data"] = orjson.loads(message.value() or b"null")
+    try:
+        event["data"] = orjson.loads(message.value() or b"null")
+    except orjson.JSONDecodeError:
+        raise AlertsError(
+            f"the record at {message.topic()}[{message.partition()}]:{message.offset()} is no "
+            "JSON, and so no alert: find out who else writes to the topic"
+        ) from None
     return event
 
 

@@ -60,7 +60,7 @@ def alerts(
     configuration = load_configuration(ctx, options, "bootstrap_servers")
     import orjson
 
-    from streams.alert_reader import as_cloudevent, as_sentence, read_alerts
+    from streams.alert_reader import AlertsError, as_cloudevent, as_sentence, read_alerts
     from streams.kafka_properties import read_properties
 
     settings = configuration.settings
@@ -72,5 +72,9 @@ def alerts(
         follow=not no_follow,
     )
     for message in messages:
-        event = as_cloudevent(message)
+        try:
+            event = as_cloudevent(message)
+        except AlertsError as error:
+            click.echo(f"driftsentry: {error}", err=True)
+            continue
         click.echo(orjson.dumps(event).decode() if as_json else as_sentence(event))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detectors.base import BankState, StateError, require_array
 from schemas.alerts import AlertData, Severity
@@ -54,14 +54,18 @@ class OpenAlert:
     detectors: list[str] = field(default_factory=list)
 
 
+# Offsets and counts; a made-up larger one could not be counted on, nor written as JSON.
+_Count = Annotated[int, Field(ge=0, lt=1 << 62)]
+
+
 class _OpenAlertDocument(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     key: tuple[str, str, int, str]
     alert_id: str
-    revision: int
-    opened_event: int
-    admitted: int
-    opened_offset: int
+    revision: _Count
+    opened_event: _Count
+    admitted: _Count
+    opened_offset: _Count
     detectors: list[str]
 
 

@@ -95,7 +95,17 @@ class CsvRows:
             if delimiter is None:
                 delimiter = max(_DELIMITERS, key=line.count)
             lines = [line, *(text.readline(1_000_000) for _ in range(20))]
-        names = next(csv.reader(lines, delimiter=delimiter), [])
+        try:
+            names = next(csv.reader(lines, delimiter=delimiter), [])
+        except csv.Error as error:
+            raise ScanError(
+                f"the first line of {self._path.name} holds no column names ({error}): is it a "
+                "CSV file? --format says what it is"
+            ) from None
+        if not names:
+            raise ScanError(
+                f"the first line of {self._path.name} is empty: put the column names there"
+            )
         if names and all(re.match(_NUMBER, name) for name in names):
             raise ScanError(
                 f"the first line of {self._path.name} holds values, not names: add a line of "
@@ -225,6 +235,8 @@ def _any(value: str | None) -> object:
     if value is None or not re.match(_NUMBER, value):
         return None if value is None else _BOOLEANS.get(value, value)
     try:
-        return int(value)
+        number = int(value)
     except ValueError:
         return float(value)
+    # A JSON event has 64 bits for it; beyond them a number is a double, as in a column of numbers.
+    return number if -(1 << 63) <= number < 1 << 63 else float(value)

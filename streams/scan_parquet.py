@@ -24,6 +24,7 @@ class ParquetRows:
     is_events = False
 
     def __init__(self, path: Path) -> None:
+        self._name = path.name
         self.notes: list[str] = []
         self.unreadable: list[tuple[int, str]] = []
         try:
@@ -58,6 +59,11 @@ class ParquetRows:
                 columns[name] = _epoch_ms(batch.column(name))
             yield maker.of_columns(range(row, row + batch.num_rows), columns)
             row += batch.num_rows
+        if row != self.n_rows:
+            raise ScanError(
+                f"{self._name} is damaged: it announces {self.n_rows:,} rows and holds {row:,}; "
+                "copy or write it again"
+            )
 
 
 def kind_of(of: pa.DataType) -> ColumnKind:

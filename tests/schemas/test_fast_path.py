@@ -110,6 +110,22 @@ def test_what_a_template_refuses_goes_the_slow_way_alone(odd: Event | bytes, why
     assert slow == (b"m", 1, why, False)
 
 
+@pytest.mark.parametrize("start", range(0, 0x300, 0x80))
+def test_a_feature_may_be_called_anything(start: int) -> None:
+    # A quotation mark in a name ended the decoder once, and with it the worker.
+    fast_path = FastPath(Compiled())
+    for code in (*range(start, start + 0x80), 0x2028, 0xFFFF, 0x1F600):
+        event = {**PREDICTION, "model_id": f"m{code}", "features": {f"x{chr(code)}": 1, "b": 2}}
+        events: list[Event | bytes] = [event] * 3
+        for _ in range(3):
+            records = records_of(events)
+            decoding = decode_records(TP, records, LIMITS, KEY, None, fast_path)
+            same(decoding, decode_records(TP, records, LIMITS, KEY, None))
+            assert len(decoding.events) == 3
+    odd = [model for model in fast_path.slow_models(999) if model.why == "odd_name"]
+    assert len(odd) == (34 if start == 0 else 0)  # 32 control characters, " and \\
+
+
 def test_missing_and_long_values_are_not_tried() -> None:
     fast_path = taught(PREDICTION)
     fast_path.n_slow.clear()

@@ -202,3 +202,15 @@ def test_a_damaged_snapshot_is_refused(document: object) -> None:
     except StateError:
         return
     assert own.open == {}
+
+
+@pytest.mark.parametrize("name", ["revision", "opened_event", "admitted", "opened_offset"])
+@pytest.mark.parametrize("count", [-1, 2**62, 2**63, 2**64 - 1])
+def test_a_made_up_count_is_refused(name: str, count: int) -> None:
+    # A revision of 2**64 - 1 was taken once, and its update could not be written as JSON.
+    first = policy()
+    first.decide([finding()], lambda: 1)
+    (opened,) = orjson.loads(first.snapshot()["open"].tobytes())
+    raw = orjson.dumps([opened | {name: count}])
+    with pytest.raises(StateError, match=name):
+        Policy(PolicyConfig(), "l", "d", 0, {"open": np.frombuffer(raw, np.uint8)})

@@ -33,6 +33,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "empty.parquet": (b"", "write it again"),
     "header.csv": (b"a,b\n", "no row"),
     "values.csv": (b"1,2\n3,4\n", "add a line of column names"),
+    "blank-first.csv": (b"\n1;true\na;b\n", "first line of blank-first.csv is empty"),
+    "long-name.csv": (b"a" * 200_000 + b",b\n1,2\n", "holds no column names"),
     "twice.csv": (b"a,b,a\n1,2,3\n", "two columns have the name `a`"),
     "latin.csv": (b"name,x\ncaf\xe9,1\n", "--encoding"),
     "latin-name.csv": (b"caf\xe9,x\na,1\n", "--encoding"),
@@ -62,6 +64,13 @@ def test_a_file_that_cannot_be_scanned_is_a_sentence_and_exit_code_2(
     assert result.stderr.startswith("driftsentry: ")
     assert "Traceback" not in result.output
     assert result.stdout == ""
+
+
+def test_a_parquet_file_that_holds_fewer_rows_than_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "short.parquet"
+    path.write_bytes((Path(__file__).parents[1] / "fuzz/corpus/parquet/fewer-rows").read_bytes())
+    with pytest.raises(ScanError, match="it announces"):
+        scanned(path)
 
 
 def test_other_ways_of_not_being_there(tmp_path: Path) -> None:
@@ -147,6 +156,15 @@ def test_values_are_what_their_whole_column_holds(tmp_path: Path) -> None:
     curve = scan.series.curve(scan.models[0], "feature:big")
     assert curve is not None
     assert curve.means[-1] > 1e20
+
+
+@pytest.mark.parametrize("number", ["9" * 23, "-" + "9" * 23, "9" * 400, str(2**64), str(2**63)])
+def test_a_number_beyond_64_bits_among_text_is_a_number(number: str, tmp_path: Path) -> None:
+    path = tmp_path / "mixed.csv"
+    path.write_text("x,y\n" + f"abc,1\n{number},1\n" * 20)
+    scan, _ = scanned(path)
+    assert not scan.refused
+    assert scan.n_folded == 40
 
 
 def test_other_delimiters_encodings_and_a_byte_order_mark(tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""One target in a process of its own: `python -m tests.fuzz.child MODE TARGET [ARGUMENT...]`.
+
+MODE is `fuzz` (the arguments are libFuzzer's; needs atheris), `replay` (the arguments are files,
+each of which is run once) or `seeds` (the argument is a directory for them). The memory of the
+process is capped, whatever the input asks for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pkgutil
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+MAX_MEMORY_BYTES: Final = 6 << 30
+"""Address space of a target's process: numba's compiler and Arrow reserve some 2 GiB of it."""
+MAX_INPUT_S: Final = 30
+"""One input takes a thousandth of it; a machine may be slow, and an endless loop has no end."""
+
+FAILED: Final = 77
+"""The exit code of libFuzzer, and of this, where an input failed."""
+
+
+def limit_memory() -> None:
+    """Cap the address space, so that an allocation beyond it is a MemoryError."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, hard))
+
+
+def fuzz(name: str, arguments: list[str]) -> None:
+    """Run libFuzzer; does not return."""
+    atheris: Any = import_module("atheris")  # there is none on every platform
+
+    import detectors.kernels  # noqa: PLC0415  what atheris must not load is loaded around it
+    from tests.fuzz import registry  # noqa: PLC0415
+
+    # What numba compiles must stay as it is written.
+    kernels = [each.name for each in pkgutil.iter_modules(detectors.kernels.__path__)]
+    with atheris.instrument_imports(
+        include=[*registry.PACKAGES, *registry.ALSO.get(name, ())],
+        exclude=[f"detectors.kernels.{kernel}" for kernel in kernels],
+    ):
+        target = registry.load(name)
+    target.run(target.seeds()[0])  # compiles what it needs: that is not an input's time
+    limit_memory()
+    prefix = next((a.partition("=")[2] for a in arguments if a.startswith("-artifact_")), None)
+
+    def run(content: bytes) -> None:
+        try:
+            target.run(content)
+        except Exception:
+            if prefix is None:
+                raise
+            # Not left to libFuzzer: it does so late in the process's end, and not always.
+            path = Path(f"{prefix}crash-{hashlib.sha1(content, usedforsecurity=False).hexdigest()}")
+            path.write_bytes(content)
+            traceback.print_exc()
+            sys.stderr.write(f"Test unit written to {path}\n")
+            sys.stderr.flush()
+            os._exit(FAILED)
+
+    # The first word is what libFuzzer starts again, to merge corpora.
+    atheris.Setup([f"{sys.executable} -m tests.fuzz.child fuzz {name}", *arguments], run)
+    atheris.Fuzz()
+
+
+def replay(name: str, files: list[str]) -> None:
+    """Run each file once; exits with 1 at the first that fails."""
+    from tests.fuzz import registry  # noqa: PLC0415  as above
+
+    target = registry.load(name)
+    target.run(target.seeds()[0])
+    limit_memory()
+    began_s = time.monotonic()
+    for file in files:
+        signal.alarm(MAX_INPUT_S)
+        try:
+            target.run(Path(file).read_bytes())
+        except Exception:  # noqa: BLE001  whatever it is, it is what is looked for
+            traceback.print_exc()
+            sys.stderr.write(f"FAILED {file}\n")
+            raise SystemExit(1) from None
+        signal.alarm(0)
+    took_s = time.monotonic() - began_s
+    sys.stderr.write(f"stat::number_of_executed_units: {len(files)}\nstat::seconds: {took_s:.3f}\n")
+
+
+def write_seeds(name: str, arguments: list[str]) -> None:
+    """Write the target's seeds into a directory, and its tokens as a dictionary beside it."""
+    (directory,) = arguments
+    from tests.fuzz import registry  # noqa: PLC0415  as above
+
+    target = registry.load(name)
+    for number, seed in enumerate(target.seeds()):
+        (Path(directory) / f"seed-{number:02}").write_bytes(seed)
+    if not target.tokens:
+        return  # libFuzzer takes an empty dictionary for a missing one
+    lines = ['"' + "".join(f"\\x{byte:02x}" for byte in token) + '"' for token in target.tokens]
+    Path(directory).with_suffix(".dict").write_text("\n".join([*lines, ""]))
+
+
+def main() -> None:
+    """Do what the command line says."""
+    mode, name, *arguments = sys.argv[1:]
+    modes: dict[str, Callable[[str, list[str]], None]]
+    modes = {"fuzz": fuzz, "replay": replay, "seeds": write_seeds}
+    modes[mode](name, arguments)
+
+
+if __name__ == "__main__":
+    main()

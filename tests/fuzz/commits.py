@@ -1,0 +1,120 @@
+"""Targets: commit metadata, the journal, and the configuration file."""
+
+from __future__ import annotations
+
+from schemas.config import DetectionConfig
+from streams.config_errors import ConfigError
+from streams.config_loader import check_file
+from streams.lineage import (
+    JournalEntry,
+    Lineage,
+    LineageError,
+    Metadata,
+    load_journal,
+    load_metadata,
+)
+from streams.worker import Detection
+from tests.fuzz.target import Target, must, written
+
+LINEAGE = Lineage(deployment="d", topic_id="t", partition=3, start_offset=0)
+METADATA = Metadata(
+    lineage=LINEAGE,
+    generation=1,
+    config="c0ffee",
+    config_from=0,
+    n_events=41,
+    n_alerts=2,
+    n_dead=1,
+    checkpoint=40,
+    digest="ab",
+    digest_offset=40,
+)
+ENTRY = JournalEntry(
+    kind="lineage",
+    lineage=LINEAGE,
+    offset=0,
+    generation=1,
+    config="c0ffee",
+    versions={"fold": 1},
+    document=DetectionConfig(),
+    n_partitions=4,
+)
+TOKENS = (
+    *(b"null", b"true", b"-1", b"1.0", b"18446744073709551616", b"9223372036854775808", b"1e300"),
+    *(b'"v":2', b'"kind":"reset"', b'"parent":""', b"\\ud800", b"{}", b"[]", b'"2"', b"NaN"),
+)
+YAML = b"""worker:
+  bootstrap_servers: localhost:9092
+  kafka: {linger.ms: 5, sasl.password: "${env:P}"}
+  topics: {alerts: a}
+  redis_url: redis://:${file:/x}@h:1/0
+detection:
+  generation: 2
+  reference_events: &n 100
+  bounds: {max_models: 3}
+  detectors: {adwin: {delta: 1e-3, enabled: no}}
+  model:
+    "fraud.v2": {reference_events: *n, signals: {score: {detectors: [adwin], kind: number}}}
+"""
+
+
+def run_metadata(content: bytes) -> None:
+    """`LineageError`, nothing, or metadata that can be written and read again."""
+    text = content.decode("utf-8", "replace")
+    try:
+        metadata = load_metadata(text)
+        dumped = None if metadata is None else metadata.dump()
+    except LineageError:
+        return
+    if metadata is None:
+        must(not text, "metadata passed over")
+    else:
+        must(load_metadata(dumped or "") == metadata, "other metadata after writing and reading")
+        must(metadata.lineage.id, "a lineage without an identity")
+
+
+def run_journal(content: bytes) -> None:
+    """A line is a record: `LineageError`, or entries that can be written and read again."""
+    try:
+        entries = load_journal(content.split(b"\n"))
+    except LineageError:
+        return
+    must(load_journal([entry.dump() for entry in entries]) == entries, "other entries")
+    for entry in entries:
+        must(entry.lineage.id, "a lineage without an identity")
+        Detection(entry.document, None)
+
+
+def run_config(content: bytes) -> None:
+    """`ConfigError` that can be shown, or a configuration that can be put into the journal."""
+    try:
+        configuration = check_file(written(content, "driftsentry.yaml"))
+    except ConfigError as error:
+        must(error.problems and str(error), "an error without a problem")
+        return
+    document = configuration.detection.model_dump(mode="json")
+    must(DetectionConfig.model_validate(document) == configuration.detection, "another config")
+    must(Detection(configuration.detection, None).identity, "a config without an identity")
+
+
+TARGETS = (
+    Target(
+        "metadata", run_metadata, lambda: [METADATA.dump().encode(), b"", b"{}", b"null"], TOKENS
+    ),
+    Target(
+        "journal",
+        run_journal,
+        lambda: [ENTRY.dump(), ENTRY.dump() + b"\n" + ENTRY.dump(), b"{}", b"[1]"],
+        (*TOKENS, b"\n", b'"document":{}', b'"versions":{}'),
+    ),
+    Target(
+        "config",
+        run_config,
+        lambda: [YAML, b"", b"detection: {models: listed, model: {m: {}}}", b"worker:\n  - 1\n"],
+        (
+            *(b"&a ", b"*a", b"!!str ", b"!!int ", b"<<: ", b"|\n", b">-\n", b"%YAML 1.2\n---\n"),
+            *(b"\xef\xbb\xbf", b"? ", b"- ", b": ", b"...", b"0x1f", b".inf", b".nan", b"\\uD800"),
+            *(b"detection:", b"worker:", b"bounds:", b"kafka:", b"topics:", b"${env:A}", b"1e400"),
+        ),
+    ),
+)
