@@ -5,6 +5,7 @@ A child gets its task as one JSON argument and answers with JSON lines; the last
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 _LINES_SHOWN: Final = 30
+_ENDS_S: Final = 30
+"""How long a child may take to end after its result."""
 
 
 class ChildError(RuntimeError):
@@ -84,4 +87,8 @@ def run_child(
 ) -> dict[str, Any]:
     """Run a child to its end; its one answer."""
     with Child(module, task, python=python) as child:
-        return child.answer()
+        answer = child.answer()
+        # It still has its files to remove.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.process.wait(_ENDS_S)
+        return answer

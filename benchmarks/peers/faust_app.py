@@ -14,14 +14,14 @@ from benchmarks.peers.river_monitor import RiverMonitor
 from benchmarks.peers.task import Task, answer
 
 
-async def run(task: Task) -> None:
-    """Read to the end of the task."""
+async def run(task: Task, directory: str) -> None:
+    """Read to the end of the task; what Faust keeps goes into the directory."""
     make: Any = faust.App  # it has no types to speak of
     app = make(
         task.group,
         broker=f"kafka://{task.servers}",
         store="memory://",
-        datadir=tempfile.mkdtemp(prefix="driftsentry-faust-"),
+        datadir=directory,
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
@@ -56,4 +56,5 @@ async def run(task: Task) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(Task.read()))
+    with tempfile.TemporaryDirectory(prefix="driftsentry-faust-") as name:
+        asyncio.run(run(Task.read(), name))

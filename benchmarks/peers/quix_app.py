@@ -11,9 +11,8 @@ from benchmarks.peers.river_monitor import RiverMonitor
 from benchmarks.peers.task import READER, Task, answer
 
 
-def main() -> None:
-    """Read to the end of the task."""
-    task = Task.read()
+def run(task: Task, directory: str) -> None:
+    """Read to the end of the task; what Quix Streams keeps goes into the directory."""
     # By name: the environment in which types are checked has no such module.
     quix: Any = importlib.import_module("quixstreams")
     app = quix.Application(
@@ -21,7 +20,7 @@ def main() -> None:
         consumer_group=task.group,
         auto_offset_reset="earliest",
         auto_create_topics=False,
-        state_dir=tempfile.mkdtemp(prefix="driftsentry-quix-"),
+        state_dir=directory,
         consumer_extra_config={**READER, "isolation.level": "read_committed"},
         loglevel="WARNING",
     )
@@ -47,4 +46,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory(prefix="driftsentry-quix-") as name:
+        run(Task.read(), name)
