@@ -80,6 +80,8 @@ def _batches(value: bytes) -> list[pa.RecordBatch] | Fault:
     first = next(messages, None)
     if first is None:
         return Fault(Reason.EMPTY, "", "the Arrow stream is empty: send it when it has rows")
+    if first.type != "schema":  # pyarrow looks into whatever it is given, and may crash
+        return _bad("does not begin with a schema")
     schema = pa.ipc.read_schema(first)
     n_leaves = _n_leaves(schema)
     if n_leaves is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import tracemalloc
 
 import numpy as np
@@ -86,6 +87,20 @@ def test_a_stream_that_is_cut_off_is_refused_wherever_it_is_cut() -> None:
 @pytest.mark.parametrize("value", [END, b"\xff\xff\xff\xff", END * 2, GOOD + GOOD, GOOD + END])
 def test_what_is_no_single_stream_is_refused(value: bytes) -> None:
     assert refused(value)[0] in {Reason.BAD_ARROW, Reason.EMPTY}
+
+
+def test_a_stream_that_does_not_begin_with_a_schema_is_refused() -> None:
+    # pyarrow.ipc.read_schema ends the process where the message is none.
+    (first_length,) = struct.unpack_from("<i", GOOD, 4)
+    assert refused(GOOD[8 + first_length :])[0] == Reason.BAD_ARROW
+    value = bytearray(GOOD)
+    table = 8 + struct.unpack_from("<I", GOOD, 8)[0]
+    vtable = table - struct.unpack_from("<i", GOOD, table)[0]
+    kind_at = table + struct.unpack_from("<H", GOOD, vtable + 6)[0]
+    assert value[kind_at] == 1  # a schema
+    for kind in (0, 2, 3, 4, 5, 6, 255):
+        value[kind_at] = kind
+        assert refused(bytes(value))[0] == Reason.BAD_ARROW
 
 
 def test_a_stream_of_no_rows_is_empty() -> None:
