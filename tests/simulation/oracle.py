@@ -12,7 +12,8 @@ from streams.ports import Output, StoredManifest
 from streams.recovery import in_force
 from streams.topics import journal_key
 from streams.worker import Detection, PartitionWorker
-from tests.simulation.world import GROUP, TOPICS, World
+from tests.simulation.process import GROUP, TOPICS
+from tests.simulation.world import World
 
 Row = tuple[int, bytes | None, bytes | None, tuple[tuple[str, bytes], ...], int]
 """seq, key, value, headers, timestamp."""
@@ -154,8 +155,9 @@ def _check_rows(what: str, found: list[Row], expected: list[Row]) -> None:
 
 def _check_journal(tp: TopicPartition, entries: Sequence[JournalEntry]) -> None:
     assert entries, f"{tp}: committed, and no journal"
-    assert [entry.kind for entry in entries] == ["lineage"] + ["config"] * (len(entries) - 1)
-    assert len({entry.lineage.id for entry in entries}) == 1
+    kinds = [entry.kind for entry in entries]
+    assert kinds == ["lineage"] + ["config"] * (len(entries) - 1), f"{tp}: the journal has {kinds}"
+    assert len({entry.lineage.id for entry in entries}) == 1, f"{tp}: two lineages"
     generations = [entry.generation for entry in entries]
     assert generations == sorted(set(generations)), f"{tp}: generations went {generations}"
 

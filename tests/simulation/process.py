@@ -1,217 +1,140 @@
-"""One worker process of a simulation: the real runner, on ports at which anything can happen.
-
-Every call of a port is a place before and a place after its effect; `World.at` decides what happens
-there: nothing, an error that the port may raise, the end of the process, or a pause in which the
-rest of the world moves on.
-"""
+"""One worker process of a simulation: the real runner on simulated ports, from start to end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from typing import Any, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
-from schemas.records import Record, TopicPartition
-from streams.memory_commits import MemoryCommits
-from streams.memory_log import MemoryLog
-from streams.memory_store import MemoryStore
-from streams.ports import (
-    AbortedError,
-    Committed,
-    FencedError,
-    IndeterminateError,
-    LogError,
-    Output,
-    OwnershipLostError,
-    SaveResult,
-    StateStore,
-    StoredManifest,
-    StoreError,
-    Watermarks,
+from schemas.records import TopicPartition
+from streams.ports import CommitError, LogError
+from streams.recovery import RecoverySettings
+from streams.runner import Cadence, Held, Runner
+from streams.topics import journal_key
+from streams.worker import Detection, OutputTopics
+from tests.simulation.ports import (
+    Crashed,
+    SimulatedBackground,
+    SimulatedCommits,
+    SimulatedLog,
+    SimulatedStore,
 )
-from tests.simulation.broker import SimulatedBroker
+from tests.simulation.traffic import detection_config
 
-P = ParamSpec("P")
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+GROUP: Final = "g"
+TOPICS: Final = OutputTopics("alerts", "dead", "journal")
 
 
-class Crashed(BaseException):
-    """The process is gone: nothing in it runs any more, not even a `finally` of its own."""
+@dataclass(eq=False)
+class Clock:
+    """Time that moves when it is told to."""
+
+    now_s: float = 100.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
 
 
-class Places(Protocol):
-    """Where a process asks what happens to it."""
+class SimulatedRunner(Runner):
+    """The runner; a replay that differs from what was committed is a failure here."""
+
+    def _diverged(self, tp: TopicPartition, held: Held, problem: str) -> bool:
+        assert self._has_moved(tp, held.taken_up_at), f"state_divergence at {tp}: {problem}"
+        return super()._diverged(tp, held, problem)
+
+
+@dataclass(eq=False)
+class Process:
+    """One worker process, from its start to its end."""
+
+    world: World
+    number: int
+    instance: str | None
+    runner: Runner = field(init=False)
+    log: SimulatedLog = field(init=False)
+    background: SimulatedBackground = field(init=False)
+    is_alive: bool = True
+    n_busy: int = 0
+    """On the stack: it stands still inside a call."""
+
+    def __post_init__(self) -> None:
+        world = self.world
+        self.log = SimulatedLog(world.broker, "events", group=GROUP, instance=self.instance)
+        commits = SimulatedCommits(
+            self.log,
+            journal_topic=TOPICS.journal,
+            instance=self.instance,
+            exactly_once=world.exactly_once,
+        )
+        self.log.places = commits.places = self
+        self.background = SimulatedBackground(self)
+        self.runner = SimulatedRunner(
+            log=self.log,
+            commits=commits,
+            store=SimulatedStore(world.store, self, world.broker, GROUP),
+            clock=world.clock,
+            # Not every process has the new file yet.
+            detection=Detection(
+                detection_config(max(1, world.generation - world.rng.choice((0, 0, 1)))), None
+            ),
+            topics=TOPICS,
+            recovery=RecoverySettings(),
+            journal_key=lambda tp: journal_key(GROUP, tp),
+            cadence=Cadence(
+                poll_records=world.rng.choice((4, 11, 37, 200)),
+                commit_interval_s=world.rng.choice((0.0, 0.3, 1.5, 4.0)),
+                checkpoint_interval_s=world.rng.choice((0.5, 3.0)),
+                view_interval_s=20.0,
+            ),
+            background=self.background,
+        )
+        self.log.subscribe(self.runner)
 
     def at(self, place: str, *errors: type[Exception]) -> None:
-        """Nothing, one of the errors, `Crashed`, or a pause."""
-        ...
+        """What happens to this process here."""
+        self.world.at(place, *errors)
 
     def wants(self, chance: float) -> bool:
         """A seeded decision."""
-        ...
+        return self.world.rng.random() < chance
 
-
-class SimulatedLog(MemoryLog):
-    """The events topic, with faults."""
-
-    places: Places
-
-    def poll(self, max_records: int, timeout_s: float) -> Mapping[TopicPartition, list[Record]]:
-        self.places.at("before poll", LogError)
-        polled = super().poll(max_records, timeout_s)
-        self.places.at("after poll", LogError)
-        return polled
-
-    def pause(self, tps: Iterable[TopicPartition]) -> None:
-        self.places.at("before pause")
-        super().pause(tps)
-
-    def resume(self, tp: TopicPartition, offset: int) -> None:
-        self.places.at("before resume")
-        super().resume(tp, offset)
-        self.places.at("after resume")
-
-    def close(self) -> None:
-        self.places.at("before close", LogError)
-        super().close()
-        self.places.at("after close", LogError)
-
-
-class SimulatedCommits(MemoryCommits):
-    """The transactions, with faults; those between their steps are the broker's."""
-
-    places: Places
-
-    def publish(
-        self, outputs: Sequence[Output], offsets: Mapping[TopicPartition, Committed]
-    ) -> None:
+    def run(self, what: Callable[[], object]) -> None:
+        """Let the process do something; whatever it raises ends it."""
+        self.world.stack.append(self)
+        self.n_busy += 1
         try:
-            self.places.at(
-                "before publish", AbortedError, OwnershipLostError, IndeterminateError, FencedError
-            )
-            super().publish(outputs, offsets)
-            self.places.at("after publish", IndeterminateError, FencedError)
-        except (IndeterminateError, FencedError):
-            self._epoch = None  # as with Kafka: no use of this producer any more
-            raise
+            what()
+        except Crashed:
+            self.end()
+        except (LogError, CommitError) as error:
+            # What `Runner.run` does on its way out.
+            self.world.say(f"process {self.number} ends: {type(error).__name__}: {error}")
+            with suppress(Crashed, CommitError):
+                self.runner._leave()
+            self.end()
+        finally:
+            self.n_busy -= 1
+            self.world.stack.pop()
 
-    def reopen(self) -> None:
-        if hasattr(self, "places"):  # not while it is being made
-            self.places.at("before reopen", IndeterminateError)
-        super().reopen()
-        if hasattr(self, "places"):
-            self.places.at("after reopen", IndeterminateError)
+    def stop(self) -> None:
+        """What `Runner.run` does once `stopping` is set."""
 
-    def committed(self, tps: Sequence[TopicPartition]) -> Mapping[TopicPartition, Committed | None]:
-        self.places.at("before committed", LogError)
-        answer = super().committed(tps)
-        self.places.at("after committed", LogError)
-        return answer
+        def drain_and_leave() -> None:
+            self.runner.drain()
+            self.runner._leave()
 
-    def watermarks(self, tp: TopicPartition) -> Watermarks:
-        self.places.at("before watermarks", LogError)
-        answer = super().watermarks(tp)
-        self.places.at("after watermarks", LogError)
-        return answer
+        self.run(drain_and_leave)
+        self.end()
 
-    def topic_id(self, topic: str) -> str:
-        self.places.at("before topic_id", LogError)
-        return super().topic_id(topic)
-
-    def journal(self, tp: TopicPartition) -> list[bytes]:
-        self.places.at("before journal", LogError)
-        answer = super().journal(tp)
-        self.places.at("after journal", LogError)
-        return answer
-
-
-class SimulatedStore(StateStore):
-    """One process's connection to the store of all."""
-
-    def __init__(self, inner: MemoryStore, places: Places, broker: SimulatedBroker, group: str):
-        self.inner = inner
-        self.places = places
-        self.broker = broker
-        self.group = group
-
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    def manifests(self, tp: TopicPartition) -> list[StoredManifest]:
-        return self._call("manifests", self.inner.manifests, tp)
-
-    def segments(self, tp: TopicPartition, digests: Sequence[str]) -> dict[str, bytes]:
-        return self._call("segments", self.inner.segments, tp, digests)
-
-    def save(
-        self,
-        tp: TopicPartition,
-        lineage: str,
-        parent: str,
-        next_offset: int,
-        manifest: bytes,
-        segments: Mapping[str, bytes],
-        referenced: Sequence[str],
-    ) -> SaveResult:
-        committed = self.broker.stable_commit(self.group, tp)
-        assert committed is not None, f"a checkpoint of {tp} without any commit"
-        assert next_offset <= committed.offset, f"a checkpoint of {tp} is ahead of the commit"
-        return self._call(
-            "save",
-            self.inner.save,
-            tp,
-            lineage,
-            parent,
-            next_offset,
-            manifest,
-            segments,
-            referenced,
-        )
-
-    def publish_view(self, model: str, view: Mapping[str, bytes]) -> None:
-        self._call("publish_view", self.inner.publish_view, model, view)
-
-    def live_view(self, model: str) -> dict[str, bytes]:
-        return self.inner.live_view(model)
-
-    def check_policy(self) -> list[str]:
-        return self.inner.check_policy()
-
-    def close(self) -> None:
-        """It is shared."""
-
-    def _call(self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        self.places.at(f"before {name}", StoreError)
-        answer = call(*args, **kwargs)
-        self.places.at(f"after {name}", StoreError)
-        return answer
-
-
-class SimulatedBackground:
-    """Calls beside the loop: each is made when the scheduler says."""
-
-    def __init__(self, places: Places) -> None:
-        self.places = places
-        self.waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
-
-    def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        future: Future[T] = Future()
-        self.waiting.append((future, lambda: call(*args, **kwargs)))
-        return future
-
-    def wait(self, under_way: Collection[Future[Any]], timeout_s: float) -> None:
-        """The store is quick, as a rule."""
-        while self.waiting and not all(future.done() for future in under_way):
-            if timeout_s <= 0.0 or self.places.wants(0.1):
-                return
-            self.run_one()
-
-    def close(self) -> None:
-        self.waiting.clear()
-
-    def run_one(self) -> None:
-        """Make the call that has waited longest."""
-        if self.waiting:
-            future, call = self.waiting.pop(0)
-            future.set_result(call())
+    def end(self) -> None:
+        """The process is gone; its membership and its requests under way are not yet."""
+        if self.is_alive:
+            self.is_alive = False
+            self.world.ghosts.append(self)

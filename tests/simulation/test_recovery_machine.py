@@ -22,9 +22,10 @@ from schemas.records import TopicPartition
 from streams.ports import Committed
 from streams.recovery import OperatorNeededError
 from tests.simulation.oracle import check
-from tests.simulation.process import Crashed
+from tests.simulation.ports import Crashed
+from tests.simulation.process import GROUP
 from tests.simulation.run import quiet
-from tests.simulation.world import GROUP, World
+from tests.simulation.world import World
 
 PLACES = [
     f"{when} {call}"
