@@ -302,7 +302,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         20,
-        "commit without metadata taken for another's",
+        "commit without metadata is foreign",
         _RECOVERY + "recover",
         "lineage = last if metadata is None else metadata.lineage",
         "lineage = None if metadata is None else metadata.lineage",
