@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # it comes without type hints
 import pytest
 
+from schemas import arrow as arrow_module
 from schemas.decode import decode_records
 from schemas.limits import (
     MAX_ARROW_BYTES,
@@ -86,6 +87,18 @@ def test_a_stream_that_is_cut_off_is_refused_wherever_it_is_cut() -> None:
 @pytest.mark.parametrize("value", [END, b"\xff\xff\xff\xff", END * 2, GOOD + GOOD, GOOD + END])
 def test_what_is_no_single_stream_is_refused(value: bytes) -> None:
     assert refused(value)[0] in {Reason.BAD_ARROW, Reason.EMPTY}
+
+
+@pytest.mark.parametrize("kind", [0, 2, 3, 4, 5, 6, 255])
+def test_a_stream_that_does_not_begin_with_a_schema_is_refused(kind: int) -> None:
+    # Arrow reads the first header as a schema whatever it says it is, and checks only what it says:
+    # offsets that nobody had checked ended the process.
+    message = 8 + int.from_bytes(GOOD[8:12], "little")
+    at = arrow_module._field(GOOD, message, 1)
+    assert at is not None
+    assert GOOD[at] == 1
+    reason, _ = refused(GOOD[:at] + bytes([kind]) + GOOD[at + 1 :])
+    assert reason == Reason.BAD_ARROW
 
 
 def test_a_stream_of_no_rows_is_empty() -> None:
