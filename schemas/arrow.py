@@ -80,8 +80,9 @@ def _batches(value: bytes) -> list[pa.RecordBatch] | Fault:
     first = next(messages, None)
     if first is None:
         return Fault(Reason.EMPTY, "", "the Arrow stream is empty: send it when it has rows")
-    if first.type != "schema":  # pyarrow looks into whatever it is given, and may crash
-        return _bad("does not begin with a schema")
+    # Arrow checks a header as what it says it is, and then reads it as a schema whatever it is.
+    if first.type != "schema":
+        return _bad("does not begin with a schema: write it whole with pyarrow.ipc.new_stream")
     schema = pa.ipc.read_schema(first)
     n_leaves = _n_leaves(schema)
     if n_leaves is None:

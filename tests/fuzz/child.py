@@ -1,8 +1,8 @@
 """One target in a process of its own: `python -m tests.fuzz.child MODE TARGET [ARGUMENT...]`.
 
-MODE is `fuzz` (the arguments are libFuzzer's; needs atheris), `replay` (the arguments are files,
-each of which is run once) or `seeds` (the argument is a directory for them). The memory of the
-process is capped, whatever the input asks for.
+MODE is `fuzz` (the arguments are a directory for the target's seeds, then libFuzzer's; needs
+atheris) or `replay` (the arguments are files, each of which is run once). The memory of the process
+is capped, whatever the input asks for.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:  # loaded late: the fuzzer instruments what a target imports
+    from tests.fuzz.target import Target
 
 MAX_MEMORY_BYTES: Final = 6 << 30
 """Address space of a target's process: numba's compiler and Arrow reserve some 2 GiB of it."""
@@ -49,9 +51,11 @@ def fuzz(name: str, arguments: list[str]) -> None:
         exclude=[f"detectors.kernels.{kernel}" for kernel in kernels],
     ):
         target = registry.load(name)
+    seeds, *given = arguments
+    given += write_seeds(target, Path(seeds))
     target.run(target.seeds()[0])  # compiles what it needs: that is not an input's time
     limit_memory()
-    prefix = next((a.partition("=")[2] for a in arguments if a.startswith("-artifact_")), None)
+    prefix = next((a.partition("=")[2] for a in given if a.startswith("-artifact_")), None)
 
     def run(content: bytes) -> None:
         try:
@@ -68,7 +72,8 @@ def fuzz(name: str, arguments: list[str]) -> None:
             os._exit(FAILED)
 
     # The first word is what libFuzzer starts again, to merge corpora.
-    atheris.Setup([f"{sys.executable} -m tests.fuzz.child fuzz {name}", *arguments], run)
+    again = f"{sys.executable} -m tests.fuzz.child fuzz {name} {seeds}"
+    atheris.Setup([again, *given], run)
     atheris.Fuzz()
 
 
@@ -93,26 +98,23 @@ def replay(name: str, files: list[str]) -> None:
     sys.stderr.write(f"stat::number_of_executed_units: {len(files)}\nstat::seconds: {took_s:.3f}\n")
 
 
-def write_seeds(name: str, arguments: list[str]) -> None:
-    """Write the target's seeds into a directory, and its tokens as a dictionary beside it."""
-    (directory,) = arguments
-    from tests.fuzz import registry  # noqa: PLC0415  as above
-
-    target = registry.load(name)
+def write_seeds(target: Target, directory: Path) -> list[str]:
+    """Write the target's seeds, and its tokens beside them; the arguments that name the tokens."""
+    directory.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds()):
-        (Path(directory) / f"seed-{number:02}").write_bytes(seed)
+        (directory / f"seed-{number:02}").write_bytes(seed)
     if not target.tokens:
-        return  # libFuzzer takes an empty dictionary for a missing one
+        return []  # libFuzzer takes an empty dictionary for a missing one
     lines = ['"' + "".join(f"\\x{byte:02x}" for byte in token) + '"' for token in target.tokens]
-    Path(directory).with_suffix(".dict").write_text("\n".join([*lines, ""]))
+    dictionary = directory.with_suffix(".dict")
+    dictionary.write_text("\n".join([*lines, ""]))
+    return [f"-dict={dictionary}"]
 
 
 def main() -> None:
     """Do what the command line says."""
     mode, name, *arguments = sys.argv[1:]
-    modes: dict[str, Callable[[str, list[str]], None]]
-    modes = {"fuzz": fuzz, "replay": replay, "seeds": write_seeds}
-    modes[mode](name, arguments)
+    {"fuzz": fuzz, "replay": replay}[mode](name, arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Targets: event records, and times as text."""
+"""Targets: event records in JSON and in Arrow, and times as text."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from functools import lru_cache
 
 import orjson
 
+from schemas.arrow import MARK, events_of, is_arrow, open_stream
 from schemas.decode import decode_records
 from schemas.fast_path import FastPath
+from schemas.field_rules import Fault
 from schemas.limits import MAX_TS_MS, DecodeLimits
 from schemas.records import Record
 from schemas.templates import Compiled
 from schemas.timestamps import parse_ts
 from streams.scan_time import time_unit, to_ms
 from tests.fuzz.target import Target, must
+from tests.schemas.arrow_streams import Table, stream_of
 from tests.schemas.contract import (
     KEY,
     TP,
@@ -28,8 +31,11 @@ from tests.schemas.contract import (
     same,
 )
 from tests.schemas.samples import LABEL, PREDICTION
+from tests.schemas.test_arrow import decode_arrow, same_as_json
 
 LIMITS = DecodeLimits()
+MAX_COMPARED = 64
+"""Rows of an Arrow stream that are decoded as JSON, too: 4,096 would take long."""
 EXAMPLES = tuple(
     orjson.dumps(event)
     for event in (
@@ -69,7 +75,9 @@ def taught(compiled: Compiled) -> FastPath:
 
 def run_events(content: bytes) -> None:
     """A line is a record; the decoder and the models must say the same, on both paths."""
-    values = content.split(b"\n")
+    values = [value for value in content.split(b"\n") if not is_arrow(value)]
+    if not values:
+        return
     records = [Record(TP, i, 1_000, right_key(value), value) for i, value in enumerate(values)]
     slow = decode_records(TP, records, LIMITS, KEY, None)
     same(decode_records(TP, records, LIMITS, KEY, None, taught(templates())), slow)
@@ -89,6 +97,35 @@ def run_events(content: bytes) -> None:
     # The key and the list of models may refuse more, and never raise.
     elsewhere = [each._replace(key=values[0]) for each in records]
     decode_records(TP, elsewhere, LIMITS, None, frozenset({"m"}))
+
+
+def run_arrow(content: bytes) -> None:
+    """The rows are what the same events are in JSON; or the record is refused, whole."""
+    key = b"m"
+    arrow = decode_arrow(content, key=key)
+    check_form(arrow.events)
+    if not is_arrow(content):
+        return
+    batches = open_stream(content)
+    if isinstance(batches, Fault):
+        must(len(arrow.rejects) == 1 and not len(arrow.events), "a stream refused in part")
+        return
+    events = [event for batch in batches for event in events_of(batch)]
+    must(len(arrow.events) + len(arrow.rejects) == len(events), "a row is lost")
+    if len(events) <= MAX_COMPARED:
+        same_as_json(Table(content, events), arrow, key)
+
+
+def arrow_seeds() -> list[bytes]:
+    prediction = {**PREDICTION, "features": {"a": 1.5, "b": "x", "c": None}, "prediction": 1}
+    rows = [prediction | {"event_id": str(i), "score": i / 7, "source": "s"} for i in range(3)]
+    return [
+        stream_of(rows),
+        stream_of([PREDICTION]),
+        stream_of([LABEL, LABEL | {"label": 2}]),
+        stream_of([{**PREDICTION, "probabilities": {"0": 0.5, "1": 0.5}, "shard": 3}]),
+        MARK + bytes(4),
+    ]
 
 
 def run_timestamps(content: bytes) -> None:
@@ -113,6 +150,7 @@ def run_timestamps(content: bytes) -> None:
 
 
 TARGETS = (
+    Target("arrow", run_arrow, arrow_seeds, (MARK, b"event_id", b"ts", b"\xff\x7f", b"features")),
     Target(
         "events",
         run_events,

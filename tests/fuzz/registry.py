@@ -19,6 +19,7 @@ MAX_FILES: Final = 100
 
 MODULES: Final[dict[str, str]] = {
     "events": "events",
+    "arrow": "events",
     "timestamps": "events",
     "manifest": "checkpoints",
     "segment": "checkpoints",

@@ -82,10 +82,8 @@ def fuzz(name: str, seconds: float, n_runs: int | None, seed: int) -> Run:
         directory.mkdir(parents=True, exist_ok=True)
     seeds = VAR / name / "seeds"
     shutil.rmtree(seeds, ignore_errors=True)
-    seeds.mkdir()
-    tokens = seeds.with_suffix(".dict")
-    tokens.unlink(missing_ok=True)
     arguments = [
+        str(seeds),
         str(grown),
         str(seeds),
         *([str(CORPUS / name)] if (CORPUS / name).is_dir() else []),
@@ -100,10 +98,7 @@ def fuzz(name: str, seconds: float, n_runs: int | None, seed: int) -> Run:
     ]
     if n_runs is not None:
         arguments.append(f"-runs={n_runs}")
-    made = child("seeds", name, [str(seeds)], STARTING_S)
-    if tokens.is_file():
-        arguments.append(f"-dict={tokens}")
-    done = made if made.returncode else child("fuzz", name, arguments, seconds + STARTING_S)
+    done = child("fuzz", name, arguments, seconds + STARTING_S)
     return _run(name, done, is_guided=True)
 
 
@@ -124,7 +119,8 @@ def keep(name: str) -> int:
     sources = [str(CORPUS / name), str(VAR / name / "grown"), str(VAR / name / "seeds")]
     (CORPUS / name).mkdir(parents=True, exist_ok=True)
     limits = [f"-timeout={MAX_INPUT_S}", "-rss_limit_mb=0", f"-max_len={MAX_LEN}"]
-    done = child("fuzz", name, ["-merge=1", *limits, str(merged), *sources], 3_600)
+    arguments = [str(VAR / name / "seeds"), "-merge=1", *limits, str(merged), *sources]
+    done = child("fuzz", name, arguments, 3_600)
     if done.returncode:
         raise RuntimeError(f"{name}: the corpora could not be merged: {done.stdout[-2_000:]}")
     if not any(merged.iterdir()):
