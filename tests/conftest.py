@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import redis
+import structlog
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -48,6 +49,11 @@ def pytest_collection_modifyitems(
     config.stash[SKIPPED] = (len(needing), why)
     for item in needing:
         item.add_marker(pytest.mark.skip(reason=f"no real Kafka: {why}"))
+
+
+def pytest_runtest_setup() -> None:
+    """Let no test inherit where another has sent the log: tests run in any order."""
+    structlog.reset_defaults()
 
 
 def pytest_terminal_summary(
