@@ -58,6 +58,9 @@ class RecoveryMachine(RuleBasedStateMachine):
     def open(self, seed: int) -> None:
         self.world = PlannedWorld(seed)
         self.world.exactly_once = True
+        self.produce(3)
+        self.start()
+        self.work(4, 1.0)
 
     @property
     def here(self) -> PlannedWorld:
@@ -93,8 +96,7 @@ class RecoveryMachine(RuleBasedStateMachine):
         what=st.sampled_from(
             [
                 *(World._kill, World._stop, World._silence, World._bury, World._late_save),
-                *(World._wipe, World._roll_back, World._toggle, World._expire_transactions),
-                *(World._trim, World._raise_generation),
+                *(World._expire_transactions, World._trim, World._raise_generation),
             ]
         )
     )
@@ -102,17 +104,30 @@ class RecoveryMachine(RuleBasedStateMachine):
         assert callable(what)
         what(self.here)
 
+    @rule(what=st.sampled_from([World._wipe, World._roll_back, World._toggle]))
+    def lose(self, what: object) -> None:
+        assert callable(what)
+        what(self.here)
+
+    @rule()
+    def restart(self) -> None:
+        """All processes die at once, and another begins."""
+        for process in self.here.processes:
+            process.end()
+        self._forget_the_dead()
+        self.here.start()
+
     @precondition(lambda self: self.world is not None and self.movable())
     @rule()
     def move_an_offset_back_and_restore_it(self) -> None:
         """A tool moves the committed offset: the worker stops and asks, and does nothing else."""
         world = self.here
         tp, committed, offset = self.movable()[0]
+        world.planned = None
         for process in world.processes:
             process.end()
         self._forget_the_dead()
         world.broker.commit(GROUP, tp, Committed(offset, ""))
-        world.planned = None
         world.start()
         (process,) = world.processes
         with pytest.raises(OperatorNeededError, match="offset_regression"):
