@@ -140,7 +140,7 @@ def _fault_of_ts(value: Json) -> Fault | None:
     return None
 
 
-def _never(column: list[Json]) -> bool:  # noqa: ARG001
+def _never(column: list[Json]) -> bool:  # noqa: ARG001 - the form of a rule
     """For fields that the decoder judges while converting them: nothing is accepted unseen."""
     return False
 

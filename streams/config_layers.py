@@ -185,7 +185,7 @@ class Layers:
         self._take(check_detection(detection), "detection")
         if settings.kafka:
             # Imported here: a client library is much to load where there is nothing to ask.
-            from streams.librdkafka_check import librdkafka_problems  # noqa: PLC0415
+            from streams.librdkafka_check import librdkafka_problems  # noqa: PLC0415 - `--help` must not load librdkafka
 
             for name, text, remedy in librdkafka_problems(settings.kafka):
                 self._add(("kafka", name), text, remedy)

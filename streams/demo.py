@@ -198,7 +198,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def _write_report(story: Story, path: Path) -> None:
     # Imported here: matplotlib is an extra, and slow to load.
-    from streams.report import render_report  # noqa: PLC0415
+    from streams.report import render_report  # noqa: PLC0415 - plots are in an extra
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render_report(story), encoding="utf-8")
