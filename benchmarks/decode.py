@@ -26,7 +26,7 @@ from schemas.source_hash import SourceKey
 from schemas.templates import Compiled
 
 N_EVENTS: Final = 4_096
-SLICE: Final = 512
+SLICE: Final = 1_024
 ARROW_ROWS: Final = 2_048
 N_FEATURES: Final = 20
 _TP: Final = TopicPartition("driftsentry.events", 0)

@@ -16,7 +16,6 @@ Timed is what comes after a warm-up in which the references are learned.
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +32,7 @@ from schemas.config import DetectionConfig
 from streams.config import Settings, Topics
 from streams.embedded import EmbeddedValkey
 from streams.kafka_clients import consumer_config
-from streams.launch import SWITCH_INTERVAL_S, build_runner
+from streams.launch import build_runner
 from streams.redis_address import RedisUrl
 from tests.kit.kafka_server import KafkaCluster
 
@@ -130,7 +129,6 @@ def driftsentry(
     figures = watch.figures(n_folded)
     runner.drain()
     runner.checkpointer.close(10)
-    runner.folding.close()
     runner.log.close()
     runner.commits.close()
     runner.store.close()
@@ -140,9 +138,7 @@ def driftsentry(
 
 @contextmanager
 def as_the_worker_runs() -> Iterator[None]:
-    """The interpreter as `streams.launch.run` sets it: no cyclic collector, quick switches."""
-    switch_interval_s = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    """The interpreter as `streams.launch.run` sets it: no cyclic collector."""
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -151,7 +147,6 @@ def as_the_worker_runs() -> Iterator[None]:
     finally:
         gc.enable()
         gc.unfreeze()
-        sys.setswitchinterval(switch_interval_s)
 
 
 def best(runs: list[dict[str, float]]) -> dict[str, float]:

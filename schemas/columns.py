@@ -1,7 +1,7 @@
 """From parsed events to columns: one C-speed pass per field over a few hundred events at a time.
 
 Everything here works on lists of `orjson.loads` values that `schemas.rules` has accepted. The lists
-are short (`schemas.decode.CHUNK`), so that the parsed objects stay in the processor's cache.
+are short (`schemas.poll.CHUNK`), so that the parsed objects stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def feature_values(values: list[Json], width: int | None) -> Values:
     return Values(value.reshape(-1), kind.reshape(-1))
 
 
-def nullable_numbers(doubles: bytes) -> Values:
+def nullable_numbers(doubles: bytes | bytearray) -> Values:
     """The values of many events, as doubles in native order; NaN for null."""
     value = np.frombuffer(doubles, np.float64)
     # JSON has no NaN, so a NaN is a null.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -28,10 +27,10 @@ class Converter:
         self.n_unknown_fields = 0
         self.n_sources_dropped = 0
 
-    def part(self, judged: Judged, row: I64, values: list[Json]) -> Part:
+    def part(self, judged: Judged, row: I64, values: list[Json] | bytearray) -> Part:
         """The columns of events in which nothing is wrong.
 
-        `values`: those of the features, value by value, or in bytes or a tuple per event.
+        `values`: those of the features, event by event; in bytes they are doubles, NaN for null.
         """
         n, column, seen = len(row), judged.fields.column, judged.seen
         assert judged.times is not None
@@ -44,11 +43,11 @@ class Converter:
             return label_part(row, judged.times, model, source)
         shape, n_values = self.shapes.columns(seen)
         width = None if seen.one is None else len(seen.one)
-        if values and type(values[0]) is bytes:
-            value, kind = nullable_numbers(b"".join(values))
-        else:
-            each = values and type(values[0]) is tuple
-            value, kind = feature_values([*chain(*values)] if each else values, width)
+        value, kind = (
+            nullable_numbers(values)
+            if isinstance(values, bytearray)
+            else feature_values(values, width)
+        )
         if width and (indices := seen.order[0]) is not None:
             value, kind = in_order(Values(value, kind), width, indices)
         predictions = self.classes.columns(n, column.get("prediction"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from schemas.batch import I64, ModelKey
 from schemas.codes import Codes, Seen
@@ -14,6 +14,11 @@ from schemas.rules import RULES, fault_of_place
 
 Place = tuple[bytes | None, str, str, int]
 """Record key, model_id, model_version (a label's is "") and shard (-1: none)."""
+
+
+_NAMES_BUT_TS: Final = {
+    kind: frozenset(rule.name for rule in rules) - {"ts"} for kind, rules in RULES.items()
+}
 
 
 class Judged(NamedTuple):
@@ -45,16 +50,26 @@ class Judge:
         return [ModelKey(*place[1:]) for place in self.places.of]
 
     def judge(
-        self, kind: str, keys: Sequence[bytes | None], fields: Transposed, seen: Seen | None
+        self,
+        kind: str,
+        keys: Sequence[bytes | None],
+        fields: Transposed,
+        seen: Seen | None,
+        *,
+        is_opened: bool = False,
     ) -> Judged:
         """Judge the columns of one or more events; `seen` is None where `features` has a fault.
+
+        `is_opened`: a template has read them, and judged all that an event says but `ts`.
 
         An event of a model that was let in before in this poll need not have key, id and version
         judged again: they are equal to some that are right. A shard must (true equals 1).
         """
         times = event_times(fields.column.get("ts"))
         model = self._known_models(kind, keys, fields)
-        sound = set() if model is None else {"model_id", "model_version"}
+        sound = set(_NAMES_BUT_TS[kind]) if is_opened else set()
+        if model is not None:
+            sound |= {"model_id", "model_version"}
         if times is not None:
             sound.add("ts")
         if seen is not None:
@@ -65,26 +80,30 @@ class Judge:
             if rule.name not in sound and not _is_accepted(rule, column):
                 bad |= _refused(rule, column, len(keys))
         if model is None and not bad:
-            places = list(_places(kind, keys, fields))
-            bad = {i for i, place in enumerate(places) if self._is_misplaced(place)}
-            model = None if bad else self.places.column(places)
+            one = _one_place(kind, keys, fields)
+            places = list(_places(kind, keys, fields)) if one is None else [one]
+            misplaced = set(filter(self._is_misplaced, dict.fromkeys(places)))
+            if one is not None:
+                places *= len(keys)
+            if misplaced:
+                bad = {i for i, place in enumerate(places) if place in misplaced}
+            elif one is not None:
+                model = [self.places.code(one)] * len(keys)
+            else:
+                model = self.places.column(places)
         return Judged(kind, fields, seen, times, model, bad)
 
     def _known_models(
         self, kind: str, keys: Sequence[bytes | None], fields: Transposed
     ) -> list[int] | None:
         """The model of each event, if all have come before in this poll."""
-        column, n = fields.column, len(keys)
-        places = _places(kind, keys, fields)
         try:
-            if kind == "prediction" and "" in column["model_version"]:
+            if kind == "prediction" and "" in fields.column["model_version"]:
                 return None  # the place of a label, which excuses no prediction
-            if keys.count(keys[0]) == n and "shard" not in column:
-                # Very often there is one model only, and comparing is cheaper than hashing.
-                names = ("model_id", "model_version") if kind == "prediction" else ("model_id",)
-                if all(column[name].count(column[name][0]) == n for name in names):
-                    return [self.places.of[next(iter(places))]] * n
-            return list(map(self.places.of.__getitem__, places))
+            one = _one_place(kind, keys, fields)
+            if one is not None:
+                return [self.places.of[one]] * len(keys)
+            return list(map(self.places.of.__getitem__, _places(kind, keys, fields)))
         except (KeyError, TypeError):  # TypeError: a list or an object, which has no hash
             return None
 
@@ -93,6 +112,20 @@ class Judge:
             return False
         key, model_id, _, shard = place
         return fault_of_place(key, model_id, None if shard < 0 else shard, self.listed) is not None
+
+
+def _one_place(kind: str, keys: Sequence[bytes | None], fields: Transposed) -> Place | None:
+    """The place of all events, where they have the same.
+
+    Very often there is one model only, and comparing is cheaper than hashing.
+    """
+    column, n = fields.column, len(keys)
+    names = ("model_id", "model_version") if kind == "prediction" else ("model_id",)
+    if keys.count(keys[0]) != n or "shard" in column or any(name not in column for name in names):
+        return None
+    if any(column[name].count(column[name][0]) != n for name in names):
+        return None
+    return next(iter(_places(kind, keys, fields)))
 
 
 def _places(kind: str, keys: Sequence[bytes | None], fields: Transposed) -> Iterable[Place]:

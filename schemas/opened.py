@@ -8,51 +8,67 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from itertools import accumulate
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 
 from schemas.columns import Transposed
 from schemas.field_rules import Json
-from schemas.templates import FIELDS, Compiled
+from schemas.templates import Compiled
 
 _NAN: Final = float("nan")
-_flat: Final[Callable[[Any], tuple[Json, ...]]] = msgspec.structs.astuple
+_features: Final[Callable[[Any], tuple[Json, ...]]] = msgspec.structs.astuple
+COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "prediction": (
+        *("model_id", "model_version", "ts", "prediction"),
+        *("score", "probabilities", "source", "shard"),
+    ),
+    "label": ("model_id", "ts", "label_source", "shard"),
+}
+"""By type of event, the fields that become columns; a template has judged the others."""
+_fields_of: Final = {kind: attrgetter(*names) for kind, names in COLUMNS.items()}
 
 
 class Opened:
     """Events of one type, event by event; what is not at hand is empty."""
 
-    __slots__ = ("flat", "index", "kind", "names", "values")
+    __slots__ = ("doubles", "flat", "index", "kind", "names", "values")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.index: list[int] = []
         """Of each event's record in its chunk."""
         self.flat: list[Json] = []
-        """The values of the fields of `FIELDS[kind]`; null instead of `features`."""
+        """The values of the fields `COLUMNS[kind]`."""
         self.names: list[tuple[str, ...]] = []
         """Of each prediction, its features in order."""
-        self.values: list[Any] = []
-        """Of each prediction the values of its features: as doubles (bytes, NaN for null) or a
-        tuple."""
+        self.values: list[Json] = []
+        """Feature values, event by event, where they are not all numbers or null."""
+        self.doubles = bytearray()
+        """Feature values as doubles in native order, NaN for null, where they are."""
 
     def fields(self) -> Transposed:
         """The columns, those left out that hold nulls only."""
-        names, n = FIELDS[self.kind], len(self.index)
+        names, n = COLUMNS[self.kind], len(self.index)
         columns = {name: self.flat[k :: len(names)] for k, name in enumerate(names)}
-        return Transposed({name: c for name, c in columns.items() if c.count(None) < n}, 0)
+        held = {name: c for name, c in columns.items() if c[0] is not None or c.count(None) < n}
+        return Transposed(held, 0)
 
     def take(self, keep: list[int]) -> Opened:
         """The events at the indices `keep`."""
         kept = Opened(self.kind)
-        width = len(FIELDS[self.kind])
+        width = len(COLUMNS[self.kind])
         kept.index = [self.index[i] for i in keep]
         for i in keep:
             kept.flat += self.flat[i * width : (i + 1) * width]
         if self.names:
             kept.names = [self.names[i] for i in keep]
-            kept.values = [self.values[i] for i in keep]
+            end = [0, *accumulate(map(len, self.names))]
+            for i in keep:
+                kept.values += self.values[end[i] : end[i + 1]]
+                kept.doubles += self.doubles[8 * end[i] : 8 * end[i + 1]]
         return kept
 
 
@@ -75,33 +91,37 @@ class Opening:
 
     def n_taken(self) -> int:
         """How many events there are."""
-        return sum(len(group.index) for group in self.groups())
+        return sum(len(group.index) for group in (self.numeric, self.mixed, self.labels))
 
     def take(self, numbered: Iterable[tuple[int, Any]]) -> None:
         """Take events apart, each with the index of its record."""
-        by_class, numeric = self._compiled.by_class, self.numeric
+        numeric = self.numeric
+        known: type | None = None
+        pack: Callable[..., bytes] = bytes
+        names: tuple[str, ...] = ()
+        doubles, flat, fields_of = numeric.doubles, numeric.flat, _fields_of["prediction"]
+        seen, seen_names = numeric.index.append, numeric.names.append
         for i, event in numbered:
-            template = by_class.get(type(event))
-            if template is None or template.pack is None:
-                self._take_mixed(i, event)
-                continue
-            values = _flat(event.features)
+            if type(event) is not known:
+                template = self._compiled.by_class.get(type(event))
+                if template is None or template.pack is None:
+                    self._take_mixed(i, event)
+                    continue
+                known, pack, names = type(event), template.pack, template.layout.names
+            values = _features(event.features)
             try:
-                numeric.values.append(template.pack(*values))
+                doubles += pack(*values)
             except struct.error:  # a null
-                with_nan = [_NAN if value is None else value for value in values]
-                numeric.values.append(template.pack(*with_nan))
-            event.features = None  # gives its memory back
-            numeric.index.append(i)
-            numeric.names.append(template.layout.names)
-            numeric.flat += _flat(event)
+                doubles += pack(*[_NAN if value is None else value for value in values])
+            flat += fields_of(event)
+            seen(i)
+            seen_names(names)
 
     def _take_mixed(self, i: int, event: Any) -> None:
         template = self._compiled.by_class.get(type(event))
         group = self.labels if template is None else self.mixed
         if template is not None:
-            group.values.append(_flat(event.features))
+            group.values += _features(event.features)
             group.names.append(template.layout.names)
-            event.features = None
         group.index.append(i)
-        group.flat += _flat(event)
+        group.flat += _fields_of[group.kind](event)

@@ -10,6 +10,7 @@ and the others are judged again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple, cast
 
@@ -19,10 +20,7 @@ import orjson
 from schemas.arrow import events_of, is_arrow, open_stream
 from schemas.arrow_columns import Quick, quick
 from schemas.codes import seen_of
-from schemas.columns import (
-    transpose,
-    transpose_alike,
-)
+from schemas.columns import transpose, transpose_alike
 from schemas.convert import Converter
 from schemas.fast_path import FastPath
 from schemas.field_rules import Fault, Json
@@ -30,10 +28,13 @@ from schemas.judge import Judge
 from schemas.limits import DecodeLimits
 from schemas.opened import Opened
 from schemas.parse import parse
-from schemas.parts import Names, Part, row_of
+from schemas.parts import ROW_BITS, Names, Part, row_of
 from schemas.records import Record
 from schemas.rules import RULES, fault_of_event, fault_of_place, fault_of_type
 from schemas.source_hash import SourceKey
+
+CHUNK: Final = 256
+"""Records that are parsed before they are transposed: few enough for the processor's cache."""
 
 _KNOWN: Final = {
     kind: frozenset({"type", *(rule.name for rule in rules)}) for kind, rules in RULES.items()
@@ -91,32 +92,31 @@ class Poll:
         )
 
     def take(self, start: int, records: list[Record]) -> None:
-        """Decode one chunk; `start` is the row of its first record."""
-        rows = list(map(row_of, range(start, start + len(records))))
-        if self.fast_path is None:
-            self._take_slow(rows, records)
-            return
-        keys, values = list(map(itemgetter(3), records)), list(map(itemgetter(4), records))
-        opening, slow = self.fast_path.decode(keys, values, self.limits.max_event_bytes)
-        for opened in opening.groups():
-            self._take_opened(rows, records, opened)
-        if slow:
-            self._take_slow([rows[i] for i in slow], [records[i] for i in slow])
+        """Decode these records; `start` is the row of the first."""
+        slow: Sequence[int] = range(len(records))
+        if self.fast_path is not None:
+            keys, values = list(map(itemgetter(3), records)), list(map(itemgetter(4), records))
+            opening, slow = self.fast_path.decode(keys, values, self.limits.max_event_bytes)
+            for opened in opening.groups():
+                self._take_opened(start, records, opened)
+        for first in range(0, len(slow), CHUNK):
+            chunk = slow[first : first + CHUNK]
+            self._take_slow([row_of(start + i) for i in chunk], [records[i] for i in chunk])
 
-    def _take_opened(self, rows: list[int], records: list[Record], opened: Opened) -> None:
+    def _take_opened(self, start: int, records: list[Record], opened: Opened) -> None:
         """Make a part of events that templates have read."""
         while opened.index:
             seen = seen_of(opened.names) if opened.names else None
             keys = [records[i].key for i in opened.index]
-            judged = self.judge.judge(opened.kind, keys, opened.fields(), seen)
+            judged = self.judge.judge(opened.kind, keys, opened.fields(), seen, is_opened=True)
             if not judged.bad:
-                row = np.array([rows[i] for i in opened.index], np.int64)
-                self.parts.append(self.convert.part(judged, row, opened.values))
+                row = (np.array(opened.index, np.int64) + start) << ROW_BITS
+                self.parts.append(self.convert.part(judged, row, opened.doubles or opened.values))
                 return
             for i in sorted(judged.bad):
                 at = opened.index[i]
                 event = orjson.loads(records[at].value or b"")
-                self.faults.append((rows[at], self._fault(event, keys[i])))
+                self.faults.append((row_of(start + at), self._fault(event, keys[i])))
             opened = opened.take([i for i in range(len(keys)) if i not in judged.bad])
 
     def _take_slow(self, rows: list[int], records: list[Record]) -> None:

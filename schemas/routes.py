@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, cast
 
 import msgspec
@@ -81,7 +82,9 @@ def decode_each(
         decoders, values = [decoders[i] for i in index], [values[i] for i in index]
     errors: list[tuple[int, str]] = []
     n_before = opening.n_taken()
-    decoded = map(_decode, decoders, values)
+    decoded: Iterator[Any] = map(_decode, decoders, values)
+    if decoders and decoders.count(decoders[0]) == len(decoders):
+        decoded = map(partial(_decode, decoders[0]), values)
     numbered = zip(index, decoded, strict=False)
     while True:
         try:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 
 from schemas.field_rules import NUMBERS, Json
+from schemas.limits import MAX_ID_CHARS, MAX_NAME_CHARS, MAX_SHARD
 from schemas.rules import FEATURES_RULE, RULES
 
 MAX_TEMPLATES: Final = 256
@@ -28,33 +29,36 @@ MAX_TEMPLATE_FEATURES: Final = 32_768
 # is still one to orjson, but a bound that msgspec can check ends there: the slow way takes it.
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Number = float | None
-_Text = str | None
-_Scalar = bool | _Integer | float | str
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARS)]
+_Text = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)]
+_Name = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)]
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Scalar = bool | _Integer | float | _Name
 _Category = bool | float | str | None
 
 _NEEDS_ESCAPE: Final = re.compile(r'[\x00-\x1f"\\]')
 """In the name of a field; msgspec makes no struct of one that JSON must escape."""
 
 _TYPES: Final[dict[str, Any]] = {
-    "event_id": str,
-    "model_id": str,
-    "model_version": str,
+    "event_id": _Id,
+    "model_id": _Id,
+    "model_version": _Id,
     "ts": _Integer | str,
     "prediction": _Scalar | None,
     "label": _Scalar,
     "score": _Number,
-    "probabilities": dict[str, float] | None,
-    "source": _Text,
-    "label_source": _Text,
-    "slices": dict[str, str] | None,
-    "feature_view": _Text,
-    "latency_ms": _Number,
-    "sample_rate": _Number,
-    "schema_version": _Integer | str | None,
-    "shard": _Integer | None,
-    "traceparent": _Text,
+    "probabilities": Annotated[dict[_Name, _Share], msgspec.Meta(min_length=1)] | None,
+    "source": _Text | None,
+    "label_source": _Text | None,
+    "slices": dict[Annotated[_Name, msgspec.Meta(min_length=1)], _Name] | None,
+    "feature_view": _Text | None,
+    "latency_ms": Annotated[float, msgspec.Meta(ge=0)] | None,
+    "sample_rate": Annotated[float, msgspec.Meta(gt=0, le=1)] | None,
+    "schema_version": _Integer | _Text | None,
+    "shard": Annotated[int, msgspec.Meta(ge=0, le=MAX_SHARD)] | None,
+    "traceparent": _Text | None,
 }
-"""What each field but `features` may hold, as far as a parser looks; `schemas.rules` judges."""
+"""What each field but `features` may hold: what `schemas.rules` says of it, save for `ts`."""
 
 FIELDS: Final[dict[str, tuple[str, ...]]] = {
     kind: tuple(rule.name for rule in rules) for kind, rules in RULES.items()

@@ -83,14 +83,16 @@ def parse_alike(column: list[str]) -> I64 | None:
     if not is_plain.all() or (digit[:, [0, 1, 3, 4, 5]] > 9).any():
         return None
     millis = digit[:, 3] * np.int64(100) + digit[:, 4] * np.int64(10) + digit[:, 5]
-    minutes = [value[:17] for value in column]
-    distinct = dict.fromkeys(minutes)
+    prefix = text[:, :17]
     try:
-        of_minute = {minute: _minute_ms(minute) for minute in distinct}
+        if (prefix == prefix[0]).all():
+            start = np.array([_minute_ms(column[0][:17])])
+        else:
+            minutes = [value[:17] for value in column]
+            of_minute = {minute: _minute_ms(minute) for minute in dict.fromkeys(minutes)}
+            start = np.array([of_minute[minute] for minute in minutes], np.int64)
     except ValueError:
         return None
-    first = np.int64(of_minute[minutes[0]])
-    start = first if len(distinct) == 1 else np.array([of_minute[m] for m in minutes], np.int64)
     times: I64 = start + of_seconds * 1_000 + millis
     return times if times.min() >= 0 else None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,7 +17,6 @@ from confluent_kafka import KafkaException
 from schemas.config import DetectionConfig
 from schemas.records import TopicPartition
 from schemas.source_hash import SourceKey
-from streams.background import BackgroundThread
 from streams.checkpoint_topic import CheckpointTopic
 from streams.config import Settings
 from streams.credentials import checkpoint_key, redis_client_address, source_key
@@ -44,8 +42,6 @@ log = structlog.get_logger(__name__)
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_OPERATOR: Final = 3
-
-SWITCH_INTERVAL_S: Final = 1e-4
 
 STOP_S: Final = 9.0
 """A stop that takes longer, because brokers do not answer, ends hard: to Kafka it is a crash."""
@@ -80,9 +76,6 @@ def run(settings: Settings, config: DetectionConfig) -> int:
         gc.collect()
         gc.freeze()
         gc.disable()
-        # The thread that folds asks for the interpreter after each kernel: with the default it
-        # would wait 5 ms for it, ten times as long as a kernel runs.
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         runner.run()
     except OperatorNeededError as error:
         log.critical("stopped: a person has to decide", reason=str(error))
@@ -150,7 +143,6 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
             checkpoint_events=settings.checkpoint_events,
         ),
         spares=_spares(settings, properties, is_mock),
-        folding=BackgroundThread("fold"),
     )
 
 

@@ -3,8 +3,7 @@
 The order, for each stretch of records (docs/delivery.md says why):
 
 1. poll (rebalance callbacks fire in here, and nowhere else);
-2. fold, with no transaction open; outputs wait in each partition's outbox (while one stretch is
-   folded in a thread of its own the next is decoded in this one; nothing else happens meanwhile);
+2. fold, with no transaction open; outputs wait in each partition's outbox;
 3. every `commit_interval_ms`: outputs, offsets and metadata in one transaction;
 4. only after a confirmed commit, at its offset: a checkpoint, saved in the background.
 
@@ -16,14 +15,13 @@ again from what is committed; nothing is ever sent again blindly.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
 from schemas.records import Record, TopicPartition
-from streams.background import AtOnce, Background, BackgroundThread
+from streams.background import Background, BackgroundThread
 from streams.checkpointer import Checkpointer
 from streams.generations import next_detection
 from streams.lineage import LineageError
@@ -58,12 +56,6 @@ log = structlog.get_logger(__name__)
 
 MAX_ABORTS: Final = 10
 """How often the same outputs are published again before the producer is abandoned."""
-
-DECODED_AHEAD: Final = 1_024
-"""Records that are decoded at once while those before them are folded in the other thread."""
-
-MAX_FOLDS: Final = 8
-"""Decoded stretches that may wait for their fold: their columns are memory."""
 
 RETRY_S: Final = 5.0
 """How long a partition whose state cannot be had stays paused before it is tried again."""
@@ -117,8 +109,6 @@ class Runner:
     """Where checkpoints go, and are looked for, beside the store."""
     background: Background = field(default_factory=BackgroundThread)
     """Where checkpoints are saved."""
-    folding: Background = field(default_factory=AtOnce)
-    """Where what this thread has decoded is folded: a kernel lets go of the interpreter."""
     held: dict[TopicPartition, Held] = field(default_factory=dict)
     adrift: dict[TopicPartition, float] = field(default_factory=dict)
     """Assigned partitions without a state, and when each is to be taken up again."""
@@ -127,8 +117,6 @@ class Runner:
     progress: Progress = field(init=False)
     _commit_due_s: float = 0.0
     _view_due_s: float = 0.0
-    _folds: list[Future[None]] = field(default_factory=list)
-    """Folds under way; none between two turns of the loop."""
 
     def __post_init__(self) -> None:
         self.checkpointer = Checkpointer(
@@ -157,7 +145,6 @@ class Runner:
         except LogError as error:
             log.warning("the group was not left properly", reason=str(error))
         self.checkpointer.close()
-        self.folding.close()
 
     def step(self) -> None:
         """One turn of the loop."""
@@ -168,7 +155,6 @@ class Runner:
         for tp, records in polled.items():
             if tp not in anew:
                 self._process(tp, records)
-        self._wait_for_folds()
         now_s = self.clock.monotonic_s()
         if now_s >= self._commit_due_s:
             self.commit()
@@ -189,7 +175,9 @@ class Runner:
             return
         live_from = held.worker.live_from
         first = held.worker.next_offset
-        fresh = [record for record in records if record.offset >= first]
+        fresh = records
+        if records[0].offset < first:
+            fresh = [record for record in records if record.offset >= first]
         if held.recovered is not None:
             replayed = [record for record in fresh if record.offset < live_from]
             if replayed:
@@ -202,26 +190,7 @@ class Runner:
                 return
             fresh = rest
         if fresh:
-            self._fold(held.worker, fresh)
-
-    def _fold(self, worker: PartitionWorker, records: Sequence[Record]) -> None:
-        """Decode in this thread and fold in the other; the same as `worker.process`."""
-        if not worker.is_steady:
-            worker.process(records)
-            return
-        start = 0
-        for stop in worker.cuts(records, DECODED_AHEAD):
-            part = records[start:stop]
-            self._folds.append(self.folding.submit(worker.fold_decoded, part, worker.decode(part)))
-            start = stop
-            if len(self._folds) > MAX_FOLDS:
-                self._folds.pop(0).result()
-
-    def _wait_for_folds(self) -> None:
-        """Whatever else looks at a worker does so after this."""
-        folds, self._folds = self._folds, []
-        for fold in folds:
-            fold.result()
+            held.worker.process(fresh)
 
     def _settle(self, tp: TopicPartition) -> bool:
         """Once a partition has replayed all that was committed, check it and go live.

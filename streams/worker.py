@@ -170,47 +170,25 @@ class PartitionWorker:
         for stop in self.cuts(records):
             part = records[start:stop]
             self._reach(part[0].offset)
-            self.fold_decoded(part, self.decode(part))
+            self._fold(part)
             start = stop
 
-    @property
-    def is_steady(self) -> bool:
-        """Whether records may be decoded while those before them are folded.
-
-        Not where a switch of config or a digest to be compared lies ahead.
-        """
-        return not self.switches and self._watch_offset < 0
-
-    def cuts(self, records: Sequence[Record], n_most: int | None = None) -> list[int]:
+    def cuts(self, records: Sequence[Record]) -> list[int]:
         """Where the records must be cut so that something can happen between two of them.
 
-        And so that what is decoded at once stays small: records of many events may be large.
-        `n_most`: how many records there may be in a piece. The last cut is the end.
+        And so that what is decoded at once stays small: records of many events may be large. The
+        last cut is the end.
         """
-        cuts = [*range(0, len(records), n_most or max(1, len(records))), len(records)]
-        n_bytes = np.cumsum([len(record.value or b"") for record in records])
-        if len(records) and n_bytes[-1] > MAX_BYTES_AT_ONCE:
-            piece = n_bytes // MAX_BYTES_AT_ONCE
-            cuts += (np.flatnonzero(np.diff(piece)) + 1).tolist()
+        cuts = {len(records)}
+        sizes = [0 if record.value is None else len(record.value) for record in records]
+        if sum(sizes) > MAX_BYTES_AT_ONCE:
+            piece = np.cumsum(sizes) // MAX_BYTES_AT_ONCE
+            cuts.update((np.flatnonzero(np.diff(piece)) + 1).tolist())
         if self.switches or self._watch_offset >= 0:
             offsets = [record.offset for record in records]
             wanted = {entry.offset for entry in self.switches} | {self._watch_offset}
-            cuts += np.searchsorted(offsets, sorted(wanted)).tolist()
-        return sorted({cut for cut in cuts if cut > 0})
-
-    def fold_decoded(self, records: Sequence[Record], decoding: Decoding) -> None:
-        """Fold what these records, in order from `next_offset` on, were decoded to."""
-        events, rejects = decoding
-        for reject in rejects:
-            self._dead_letter(reject)
-        said = self.fold.process(events)
-        for alert in self.policy.decide(said, self._next_alert):
-            self.recent.append(alert)
-            if alert.trigger_offset >= self.live_from:
-                record_time_ms = _record_time_ms(events, alert.trigger_offset)
-                self.outbox.append(alert_output(self.topics.alerts, alert, record_time_ms))
-        self.n_records += len(events) + len(rejects)
-        self.next_offset = records[-1].offset + 1
+            cuts.update(np.searchsorted(offsets, sorted(wanted)).tolist())
+        return sorted(cuts - {0})
 
     def decode(self, records: Sequence[Record]) -> Decoding:
         """What is to be folded of these records, and what is refused of them."""
@@ -224,6 +202,20 @@ class PartitionWorker:
             frozenset(config.model) if config.models == "listed" else None,
             self.fast_path,
         )
+
+    def _fold(self, records: Sequence[Record]) -> None:
+        """Fold these records, in order from `next_offset` on, in one go."""
+        events, rejects = self.decode(records)
+        for reject in rejects:
+            self._dead_letter(reject)
+        said = self.fold.process(events)
+        for alert in self.policy.decide(said, self._next_alert):
+            self.recent.append(alert)
+            if alert.trigger_offset >= self.live_from:
+                record_time_ms = _record_time_ms(events, alert.trigger_offset)
+                self.outbox.append(alert_output(self.topics.alerts, alert, record_time_ms))
+        self.n_records += len(events) + len(rejects)
+        self.next_offset = records[-1].offset + 1
 
     def _reach(self, offset: int) -> None:
         """Do what is to be done before the record at `offset` is folded."""

@@ -18,7 +18,7 @@ from benchmarks.peers.task import Task, answer
 from detectors.warm import warm
 from schemas.config import DetectionConfig, PolicyConfig
 from streams.config import Settings, Topics
-from streams.launch import SWITCH_INTERVAL_S, build_runner
+from streams.launch import build_runner
 from streams.redis_address import RedisUrl
 from streams.runner import Runner
 
@@ -50,7 +50,6 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     runner.log.subscribe(runner)
     if task.n_own_partitions:
         _take_up(runner, task.n_own_partitions)
@@ -64,7 +63,6 @@ def main() -> None:
     figures = watch.figures(_n_folded(runner)) | {"ended_s": time.monotonic()}
     runner.drain()
     runner.checkpointer.close(10)
-    runner.folding.close()
     runner.log.close()
     runner.commits.close()
     runner.store.close()

@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from schemas.batch import ModelKey, PredictionKind, ValueKind
-from schemas.decode import CHUNK, decode_records
+from schemas.decode import decode_records
+from schemas.poll import CHUNK
 from schemas.reasons import Reason
 from tests.schemas.contract import KEY, TP, check_form, record, rows
 from tests.schemas.samples import LABEL, LIMITS, PREDICTION, decode, decode_values

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from schemas import decode
+from schemas import decode, poll
 from schemas.decode import decode_records
 from schemas.fast_path import FastPath
 from schemas.limits import DecodeLimits
@@ -58,7 +58,7 @@ def same_field(reject: Reject, refused: Refused) -> bool:
 @example([b'{"type": "prediction", "features": {}}', b'{"features": {}}'], 256)
 def test_decoder_and_models_agree(values: list[bytes], chunk: int) -> None:
     expected = [by_model(value) for value in values]
-    with mock.patch.object(decode, "CHUNK", chunk):
+    with mock.patch.object(decode, "AT_ONCE", 2 * chunk), mock.patch.object(poll, "CHUNK", chunk):
         decoding = decode_records(TP, records_of(values), LIMITS, KEY, None)
     check_form(decoding.events)
     accepted = {i: row for i, row in enumerate(expected) if isinstance(row, Row)}
@@ -76,7 +76,7 @@ def test_decoder_and_models_agree(values: list[bytes], chunk: int) -> None:
 def test_with_templates_every_column_is_the_same(values: list[bytes], chunk: int) -> None:
     records = records_of(values)
     slow = decode_records(TP, records, LIMITS, KEY, None)
-    with mock.patch.object(decode, "CHUNK", chunk):
+    with mock.patch.object(decode, "AT_ONCE", 2 * chunk), mock.patch.object(poll, "CHUNK", chunk):
         fast_path = FastPath(Compiled())
         for _ in range(3):  # learned, learned a second time, taken
             same(decode_records(TP, records, LIMITS, KEY, None, fast_path), slow)

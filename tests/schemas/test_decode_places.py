@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.decode import CHUNK, decode_records
+from schemas.decode import decode_records
+from schemas.poll import CHUNK
 from schemas.reasons import Reason
 from tests.schemas.contract import KEY, TP, record, rows
 from tests.schemas.samples import LABEL, LIMITS, PREDICTION, decode_values, with_key

@@ -217,21 +217,21 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         12,
         "one finding a batch",
-        _WORKER + "fold_decoded",
+        _WORKER + "_fold",
         "said = self.fold.process(events)",
         "said = self.fold.process(events)[:1]",
     ),
     Mutant(
         12,
         "cooldown ends with the batch",
-        _WORKER + "fold_decoded",
+        _WORKER + "_fold",
         "said = self.fold.process(events)",
         "said = self.fold.process(events); self.policy.open.clear()",
     ),
     Mutant(
         13,
         "findings in any order",
-        _WORKER + "fold_decoded",
+        _WORKER + "_fold",
         "said = self.fold.process(events)",
         "import random; said = sorted(self.fold.process(events), key=lambda _: random.random())",
     ),
@@ -311,7 +311,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         25,
         "alerts of a replay published",
-        _WORKER + "fold_decoded",
+        _WORKER + "_fold",
         "if alert.trigger_offset >= self.live_from:",
         "if True:",
     ),

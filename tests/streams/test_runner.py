@@ -11,8 +11,7 @@ import pytest
 from schemas.config import DetectionConfig, DetectorsConfig, PageHinkleyConfig
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
-from streams.background import AtOnce, Background, BackgroundThread
-from streams.checkpoint import Checkpoint, state_digest
+from streams.checkpoint import Checkpoint
 from streams.memory_broker import MemoryBroker
 from streams.memory_commits import MemoryCommits
 from streams.memory_log import MemoryLog
@@ -28,7 +27,7 @@ from streams.recovery import OperatorNeededError, RecoverySettings
 from streams.runner import Cadence, Runner
 from streams.spares import Spares
 from streams.topics import journal_key
-from streams.worker import Detection, OutputTopics, PartitionWorker
+from streams.worker import Detection, OutputTopics
 from tests.streams.events import shifting_stream
 
 EVENTS = [TopicPartition("events", p) for p in range(2)]
@@ -122,7 +121,6 @@ class Run:
         key: SourceKey | None = None,
         spares: Spares | None = None,
         exactly_once: bool = True,
-        folding: Background | None = None,
     ) -> Runner:
         log = MemoryLog(self.house.broker, "events", group=self.name, instance=member)
         commits = FaultyCommits(
@@ -145,7 +143,6 @@ class Run:
                 poll_records=37, commit_interval_s=2.0, checkpoint_interval_s=5.0, drain_s=5.0
             ),
             spares=spares or Spares(),
-            folding=folding or AtOnce(),
         )
         log.subscribe(runner)
         return runner
@@ -403,42 +400,6 @@ def test_a_checkpoint_is_never_ahead_of_the_commit() -> None:
             for stored in run.store.manifests(tp):
                 assert committed is not None
                 assert stored.next_offset <= committed.offset
-
-
-def test_decoding_ahead_of_the_fold_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.runner.DECODED_AHEAD", 5)
-    house = house_with_events()
-    whole, ahead = house.run("whole"), house.run("ahead")
-    at_once = whole.worker()
-    whole.finish(at_once)
-    folding = BackgroundThread("fold")
-    runner = ahead.worker(folding=folding)
-    ahead.finish(runner)
-    folding.close()
-
-    assert ahead.outputs() == whole.outputs()
-    assert digests(runner) == digests(at_once)
-
-
-def digests(runner: Runner) -> dict[TopicPartition, str]:
-    return {tp: state_digest(held.worker.parts()) for tp, held in runner.held.items()}
-
-
-def test_what_a_fold_in_the_other_thread_raises_ends_the_turn(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def broken(*_: object) -> None:
-        raise OSError("told to")
-
-    house = house_with_events(200)
-    run = house.run("a")
-    folding = BackgroundThread("fold")
-    runner = run.worker(folding=folding)
-    run.step(runner, 2)
-    monkeypatch.setattr(PartitionWorker, "fold_decoded", broken)
-    with pytest.raises(OSError, match="told to"):
-        run.step(runner, 5)
-    folding.close()
 
 
 def test_a_store_that_is_down_is_asked_by_time_and_not_at_every_turn() -> None:
