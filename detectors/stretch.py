@@ -214,17 +214,16 @@ def class_numbers(catalog: Catalog, events: Decoded, stretch: Stretch) -> I32:
     number[present] = CLASS_OTHER
     _learn_classes(catalog, events, stretch, present & (role == PREDICTION_LEARNING))
     rows = np.flatnonzero(present & (local >= 0))
-    used, of_row = np.unique(local[rows], return_inverse=True)
-    slots = np.unique(stretch.slot[rows])
+    of_rows = local[rows]
+    used = np.flatnonzero(np.bincount(of_rows, minlength=len(events.classes)))
+    slots = stretch.block_slot
     # By class and slot; there are few classes in a poll, and each slot is looked up once.
-    table = np.array(
-        [
-            [catalog.monitor(s).class_number.get(name, CLASS_OTHER) for s in slots.tolist()]
-            for name in (events.classes[c] for c in used.tolist())
-        ],
-        np.int32,
-    ).reshape(len(used), len(slots))
-    number[rows] = table[of_row.reshape(len(rows)), np.searchsorted(slots, stretch.slot[rows])]
+    table = np.full((len(events.classes), len(slots)), CLASS_OTHER, np.int32)
+    for place, slot in enumerate(slots.tolist()):
+        class_number = catalog.monitor(slot).class_number
+        for code in used.tolist():
+            table[code, place] = class_number.get(events.classes[code], CLASS_OTHER)
+    number[rows] = table[of_rows, np.searchsorted(slots, stretch.slot[rows])]
     return number
 
 

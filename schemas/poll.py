@@ -98,16 +98,22 @@ class Poll:
             keys, values = list(map(itemgetter(3), records)), list(map(itemgetter(4), records))
             opening, slow = self.fast_path.decode(keys, values, self.limits.max_event_bytes)
             for opened in opening.groups():
-                self._take_opened(start, records, opened)
+                self._take_opened(start, keys, values, opened)
         for first in range(0, len(slow), CHUNK):
             chunk = slow[first : first + CHUNK]
             self._take_slow([row_of(start + i) for i in chunk], [records[i] for i in chunk])
 
-    def _take_opened(self, start: int, records: list[Record], opened: Opened) -> None:
+    def _take_opened(
+        self,
+        start: int,
+        key_of: list[bytes | None],
+        value_of: list[bytes | None],
+        opened: Opened,
+    ) -> None:
         """Make a part of events that templates have read."""
         while opened.index:
             seen = seen_of(opened.names) if opened.names else None
-            keys = [records[i].key for i in opened.index]
+            keys = list(map(key_of.__getitem__, opened.index))
             judged = self.judge.judge(opened.kind, keys, opened.fields(), seen, is_opened=True)
             if not judged.bad:
                 row = (np.array(opened.index, np.int64) + start) << ROW_BITS
@@ -115,7 +121,7 @@ class Poll:
                 return
             for i in sorted(judged.bad):
                 at = opened.index[i]
-                event = orjson.loads(records[at].value or b"")
+                event = orjson.loads(value_of[at] or b"")
                 self.faults.append((row_of(start + at), self._fault(event, keys[i])))
             opened = opened.take([i for i in range(len(keys)) if i not in judged.bad])
 

@@ -11,6 +11,7 @@ import base64
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -34,6 +35,8 @@ from streams.ports import Output
 
 MAX_BYTES_AT_ONCE: Final = 8 * 2**20
 """Of the values that are decoded and folded in one go: their columns take some times that."""
+_value: Final = itemgetter(Record._fields.index("value"))
+
 DECODER_VERSION: Final = 2
 """Version of the rules by which records are accepted and refused."""
 
@@ -180,9 +183,9 @@ class PartitionWorker:
         last cut is the end.
         """
         cuts = {len(records)}
-        sizes = [0 if record.value is None else len(record.value) for record in records]
-        if sum(sizes) > MAX_BYTES_AT_ONCE:
-            piece = np.cumsum(sizes) // MAX_BYTES_AT_ONCE
+        values = list(map(_value, records))
+        if sum(map(len, filter(None, values))) > MAX_BYTES_AT_ONCE:
+            piece = np.cumsum([len(value or b"") for value in values]) // MAX_BYTES_AT_ONCE
             cuts.update((np.flatnonzero(np.diff(piece)) + 1).tolist())
         if self.switches or self._watch_offset >= 0:
             offsets = [record.offset for record in records]
