@@ -49,6 +49,15 @@ def test_peers_all_take_part_and_find_the_same() -> None:
 
 @pytest.mark.long
 @pytest.mark.kafka
+def test_the_profile_parts_all_of_the_time() -> None:
+    figures = run_quick("profile")["figures"]
+    own_us = figures["own_us_per_event"]
+    assert all(us > 0 for us in own_us.values()), own_us
+    assert sum(own_us.values()) == pytest.approx(figures["worker"]["us_per_event"], rel=0.1)
+
+
+@pytest.mark.long
+@pytest.mark.kafka
 def test_latency_sees_an_alert_for_every_event_that_must_raise_one() -> None:
     figures = run_quick("latency")["figures"]
     assert figures["n_alerts"] >= figures["n_spikes"] > 0
