@@ -23,7 +23,7 @@ from schemas.field_rules import Fault
 from schemas.limits import EXCERPT_BYTES, MAX_KEY_BYTES, DecodeLimits
 from schemas.parts import MAX_ROW, ROW_BITS, assemble
 from schemas.poll import Poll
-from schemas.records import Record, Reject, TopicPartition
+from schemas.records import Record, Records, Reject, TopicPartition
 from schemas.source_hash import SourceKey
 
 AT_ONCE: Final = 1_024
@@ -44,7 +44,7 @@ def decode_records(
     Without a `source_key` sources are dropped and counted. With a `fast_path`, which learns from
     what it sees, events that look like earlier ones cost less; the result is the same.
     """
-    in_order = list(records)
+    in_order = Records.of(records)
     poll = Poll(limits, source_key, listed, fast_path)
     for start in range(0, len(in_order), AT_ONCE):
         poll.take(start, in_order[start : start + AT_ONCE])
@@ -59,7 +59,7 @@ def decode_records(
 
 
 def _reject(
-    records: list[Record], row: int, fault: Fault, limits: DecodeLimits, digests: dict[int, str]
+    records: Records, row: int, fault: Fault, limits: DecodeLimits, digests: dict[int, str]
 ) -> Reject:
     """What is said of one refused event: no payload, but for the excerpt where it is allowed."""
     index = row >> ROW_BITS

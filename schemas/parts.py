@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
 from schemas.batch import F64, I32, I64, U8, U64, Decoded, ModelKey
 from schemas.limits import MAX_ARROW_ROWS
-from schemas.records import Record, TopicPartition
+from schemas.records import Records, TopicPartition
 
 N = TypeVar("N")
 
@@ -53,7 +52,7 @@ class Names(NamedTuple):
     n_sources_dropped: int
 
 
-def assemble(tp: TopicPartition, records: list[Record], parts: list[Part], names: Names) -> Decoded:
+def assemble(tp: TopicPartition, records: Records, parts: list[Part], names: Names) -> Decoded:
     """All parts as one, in offset order."""
     row, label, time, model, shape, n_values, value, kind, score, p_kind, p, p_class, source = zip(
         *(parts or [_NOTHING]), strict=True
@@ -77,8 +76,8 @@ def assemble(tp: TopicPartition, records: list[Record], parts: list[Part], names
     n = len(rows)
     value_ptr = np.zeros(n + 1, np.int64)
     np.cumsum(n_values_of, out=value_ptr[1:])
-    offsets = np.fromiter(map(itemgetter(1), records), np.int64, len(records))
-    times = np.fromiter(map(itemgetter(2), records), np.int64, len(records))
+    offsets = np.array(records.offsets, np.int64)
+    times = np.array(records.timestamps_ms, np.int64)
     return Decoded(
         tp=tp,
         offset=offsets[rows >> ROW_BITS],

@@ -29,7 +29,7 @@ from schemas.limits import DecodeLimits
 from schemas.opened import Opened
 from schemas.parse import parse
 from schemas.parts import ROW_BITS, Names, Part, row_of
-from schemas.records import Record
+from schemas.records import Record, Records
 from schemas.rules import RULES, fault_of_event, fault_of_place, fault_of_type
 from schemas.source_hash import SourceKey
 
@@ -91,11 +91,11 @@ class Poll:
             n_sources_dropped=self.convert.n_sources_dropped,
         )
 
-    def take(self, start: int, records: list[Record]) -> None:
+    def take(self, start: int, records: Records) -> None:
         """Decode these records; `start` is the row of the first."""
         slow: Sequence[int] = range(len(records))
         if self.fast_path is not None:
-            keys, values = list(map(itemgetter(3), records)), list(map(itemgetter(4), records))
+            keys, values = records.keys, records.values
             opening, slow = self.fast_path.decode(keys, values, self.limits.max_event_bytes)
             for opened in opening.groups():
                 self._take_opened(start, keys, values, opened)

@@ -91,7 +91,7 @@ class EventLog(Protocol):
         """Join the group; the listener hears of assignments from inside `poll`."""
         ...
 
-    def poll(self, max_records: int, timeout_s: float) -> Mapping[TopicPartition, list[Record]]:
+    def poll(self, max_records: int, timeout_s: float) -> Mapping[TopicPartition, Sequence[Record]]:
         """Fetch records of owned partitions, each partition's in offset order, without repeats.
 
         Records of a partition that is no longer owned, or whose offset lies before the next

@@ -11,7 +11,6 @@ import base64
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -24,7 +23,7 @@ from schemas.config import DetectionConfig
 from schemas.decode import decode_records
 from schemas.fast_path import FastPath
 from schemas.limits import DecodeLimits
-from schemas.records import Record, Reject, TopicPartition
+from schemas.records import Record, Records, Reject, TopicPartition
 from schemas.source_hash import SourceKey
 from streams.checkpoint import Checkpoint, state_digest
 from streams.cloudevents import alert_output, dead_letter_output
@@ -35,8 +34,6 @@ from streams.ports import Output
 
 MAX_BYTES_AT_ONCE: Final = 8 * 2**20
 """Of the values that are decoded and folded in one go: their columns take some times that."""
-_value: Final = itemgetter(Record._fields.index("value"))
-
 DECODER_VERSION: Final = 2
 """Version of the rules by which records are accepted and refused."""
 
@@ -169,28 +166,26 @@ class PartitionWorker:
 
     def process(self, records: Sequence[Record]) -> None:
         """Fold records of this partition, in offset order, from `next_offset` on."""
-        start = 0
+        start, records = 0, Records.of(records)
         for stop in self.cuts(records):
             part = records[start:stop]
-            self._reach(part[0].offset)
+            self._reach(part.offsets[0])
             self._fold(part)
             start = stop
 
-    def cuts(self, records: Sequence[Record]) -> list[int]:
+    def cuts(self, records: Records) -> list[int]:
         """Where the records must be cut so that something can happen between two of them.
 
         And so that what is decoded at once stays small: records of many events may be large. The
         last cut is the end.
         """
         cuts = {len(records)}
-        values = list(map(_value, records))
-        if sum(map(len, filter(None, values))) > MAX_BYTES_AT_ONCE:
-            piece = np.cumsum([len(value or b"") for value in values]) // MAX_BYTES_AT_ONCE
+        if sum(map(len, filter(None, records.values))) > MAX_BYTES_AT_ONCE:
+            piece = np.cumsum([len(value or b"") for value in records.values]) // MAX_BYTES_AT_ONCE
             cuts.update((np.flatnonzero(np.diff(piece)) + 1).tolist())
         if self.switches or self._watch_offset >= 0:
-            offsets = [record.offset for record in records]
             wanted = {entry.offset for entry in self.switches} | {self._watch_offset}
-            cuts.update(np.searchsorted(offsets, sorted(wanted)).tolist())
+            cuts.update(np.searchsorted(records.offsets, sorted(wanted)).tolist())
         return sorted(cuts - {0})
 
     def decode(self, records: Sequence[Record]) -> Decoding:
@@ -206,7 +201,7 @@ class PartitionWorker:
             self.fast_path,
         )
 
-    def _fold(self, records: Sequence[Record]) -> None:
+    def _fold(self, records: Records) -> None:
         """Fold these records, in order from `next_offset` on, in one go."""
         events, rejects = self.decode(records)
         for reject in rejects:
@@ -218,7 +213,7 @@ class PartitionWorker:
                 record_time_ms = _record_time_ms(events, alert.trigger_offset)
                 self.outbox.append(alert_output(self.topics.alerts, alert, record_time_ms))
         self.n_records += len(events) + len(rejects)
-        self.next_offset = records[-1].offset + 1
+        self.next_offset = records.offsets[-1] + 1
 
     def _reach(self, offset: int) -> None:
         """Do what is to be done before the record at `offset` is folded."""
