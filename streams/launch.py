@@ -18,6 +18,7 @@ from schemas.config import DetectionConfig
 from schemas.records import TopicPartition
 from schemas.source_hash import SourceKey
 from streams.checkpoint_topic import CheckpointTopic
+from streams.checkpoints import Cadence
 from streams.config import Settings
 from streams.credentials import checkpoint_key, redis_client_address, source_key
 from streams.embedded import is_mock_cluster
@@ -30,7 +31,7 @@ from streams.kafka_properties import KafkaValue, read_properties
 from streams.ports import CommitError, Commits, LogError, StoreError
 from streams.recovery import OperatorNeededError, RecoverySettings
 from streams.redis_store import RedisStore
-from streams.runner import Cadence, Runner
+from streams.runner import Runner
 from streams.spares import Spares
 from streams.spool import Spool
 from streams.store_breaker import StoreBreaker

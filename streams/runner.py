@@ -23,6 +23,7 @@ import structlog
 from schemas.records import Record, TopicPartition
 from streams.background import Background, BackgroundThread
 from streams.checkpointer import Checkpointer
+from streams.checkpoints import Cadence, Checkpoints, Held
 from streams.generations import next_detection
 from streams.lineage import LineageError
 from streams.ports import (
@@ -42,7 +43,6 @@ from streams.ports import (
 from streams.progress import Progress
 from streams.recovery import (
     OperatorNeededError,
-    Recovered,
     RecoverySettings,
     check_replay,
     recover,
@@ -50,7 +50,7 @@ from streams.recovery import (
 from streams.replay_config import StateUnavailableError
 from streams.spares import Spares
 from streams.views import live_views
-from streams.worker import Detection, OutputTopics, PartitionWorker
+from streams.worker import Detection, OutputTopics
 
 log = structlog.get_logger(__name__)
 
@@ -59,34 +59,6 @@ MAX_ABORTS: Final = 10
 
 RETRY_S: Final = 5.0
 """How long a partition whose state cannot be had stays paused before it is tried again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cadence:
-    """How often things happen."""
-
-    poll_records: int = 1_024
-    poll_timeout_s: float = 0.05
-    commit_interval_s: float = 0.1
-    checkpoint_interval_s: float = 30.0
-    checkpoint_events: int = 200_000
-    view_interval_s: float = 2.0
-    drain_s: float = 5.0
-
-
-@dataclass(slots=True)
-class Held:
-    """A partition this process folds."""
-
-    worker: PartitionWorker
-    committed: int
-    recovered: Recovered | None
-    """What the replay is still to be checked against."""
-    checkpoint_due_s: float
-    taken_up_at: Committed | None
-    """What was committed when it was taken up."""
-    checkpoint_records: int = 0
-    """`worker.n_records` at the latest checkpoint; -1 where the store has none of this state."""
 
 
 @dataclass(slots=True)
@@ -114,6 +86,7 @@ class Runner:
     """Assigned partitions without a state, and when each is to be taken up again."""
     stopping: bool = False
     checkpointer: Checkpointer = field(init=False)
+    checkpoints: Checkpoints = field(init=False)
     progress: Progress = field(init=False)
     _commit_due_s: float = 0.0
     _view_due_s: float = 0.0
@@ -122,6 +95,7 @@ class Runner:
         self.checkpointer = Checkpointer(
             self.store, self.recovery.checkpoint_key, self.spares, self.background
         )
+        self.checkpoints = Checkpoints(self.checkpointer, self.spares, self.clock, self.cadence)
         self.progress = Progress(self.clock)
 
     def run(self) -> None:
@@ -159,13 +133,14 @@ class Runner:
         if now_s >= self._commit_due_s:
             self.commit()
             self._commit_due_s = self.clock.monotonic_s() + self.cadence.commit_interval_s
-        self._checkpoint_due(now_s)
+        self.checkpoints.save_due(self.held, now_s)
+        self._show(now_s)
         self.progress.report({tp: held.worker for tp, held in self.held.items()}, self.adrift)
 
     def drain(self) -> None:
         """Commit what is folded and save every state."""
         self.commit()
-        self._save_now(list(self.held))
+        self.checkpoints.save_now(self.held, self.held.keys())
 
     # Folding
 
@@ -230,7 +205,7 @@ class Runner:
         if not self._publish([output], offsets):
             return False
         held.committed = worker.next_offset
-        self._checkpoint(tp)
+        self.checkpoints.save(tp, held)
         return True
 
     def _diverged(self, tp: TopicPartition, held: Held, problem: str) -> bool:
@@ -315,60 +290,12 @@ class Runner:
         if isinstance(error, IndeterminateError):
             self.commits.reopen()
 
-    # Checkpoints
-
-    def _checkpoint_due(self, now_s: float) -> None:
-        self._note_saved()
-        for tp, held in self.held.items():
-            n_records = held.worker.n_records - held.checkpoint_records
-            # One that could not be saved is tried again by time alone: it is a whole state.
-            is_far = held.checkpoint_records >= 0 and n_records >= self.cadence.checkpoint_events
-            due = now_s >= held.checkpoint_due_s or is_far
-            if (due and n_records > 0) or self.spares.wants(tp, held.worker.next_offset):
-                self._checkpoint(tp)
+    def _show(self, now_s: float) -> None:
+        """Refresh what dashboards see, if that is due."""
         if now_s >= self._view_due_s:
             workers = [held.worker for held in self.held.values() if held.recovered is None]
             self.checkpointer.submit_views(live_views(workers))
             self._view_due_s = now_s + self.cadence.view_interval_s
-
-    def _note_saved(self) -> None:
-        """Take note of what became of the checkpoints that were under way."""
-        for tp, saved in self.checkpointer.finished().items():
-            held = self.held.get(tp)
-            if held is None:
-                continue
-            if saved is None:
-                # Due again, after the usual time: also where no event comes any more.
-                held.checkpoint_records = -1
-            elif held.worker.lineage.id == saved.lineage and held.recovered is None:
-                held.worker.checkpointed(saved.next_offset, saved.digest)
-
-    def _save_now(self, tps: Sequence[TopicPartition]) -> None:
-        """Save these states and wait for it, `drain_s` at most."""
-        deadline_s = self.clock.monotonic_s() + self.cadence.drain_s
-        # An older state of a partition may be under way, and only one at a time can be.
-        self.checkpointer.wait(self.cadence.drain_s)
-        self._note_saved()
-        for tp in tps:
-            held = self.held.get(tp)
-            if held is not None and held.worker.n_records != held.checkpoint_records:
-                self._checkpoint(tp)
-        self.checkpointer.wait(max(0.0, deadline_s - self.clock.monotonic_s()))
-
-    def _checkpoint(self, tp: TopicPartition) -> None:
-        """Save the state, if it stands at a committed offset (a replay stands before one)."""
-        held = self.held[tp]
-        worker = held.worker
-        replaying = held.recovered is not None and worker.next_offset < held.committed
-        at_commit = held.recovered is None and worker.next_offset == held.committed
-        if self.checkpointer.is_busy(tp) or not (replaying or at_commit):
-            return
-        self.checkpointer.submit(tp, worker.checkpoint())
-        held.checkpoint_records = worker.n_records
-        spread = 0.75 + 0.5 * (tp.partition % 16) / 16
-        held.checkpoint_due_s = (
-            self.clock.monotonic_s() + self.cadence.checkpoint_interval_s * spread
-        )
 
     # Partitions come and go
 
@@ -385,7 +312,7 @@ class Runner:
         """Commit what these partitions have folded, save their state, let them go."""
         mine = [tp for tp in tps if tp in self.held]
         if mine and self.commit():
-            self._save_now(mine)
+            self.checkpoints.save_now(self.held, mine)
         self.on_lost(tps)
 
     def on_lost(self, tps: Sequence[TopicPartition]) -> None:

@@ -22,6 +22,7 @@ class Mutant(NamedTuple):
 
 
 _RUNNER: Final = "streams.runner:Runner."
+_CHECKPOINTS: Final = "streams.checkpoints:Checkpoints."
 _WORKER: Final = "streams.worker:PartitionWorker."
 _RECOVERY: Final = "streams.recovery:"
 _RULES: Final = "tests/streams/test_taking_up.py::"
@@ -87,7 +88,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         2,
         "checkpoint before the commit",
-        _RUNNER + "_checkpoint",
+        _CHECKPOINTS + "save",
         "at_commit = held.recovered is None and worker.next_offset == held.committed",
         "at_commit = held.recovered is None",
     ),
@@ -202,7 +203,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         9,
         "a replay saves nothing on its way",
-        _RUNNER + "_checkpoint",
+        _CHECKPOINTS + "save",
         "replaying = held.recovered is not None and worker.next_offset < held.committed",
         "replaying = False",
         _RULES + "test_a_replay_that_is_interrupted_again_and_again_arrives",

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from schemas.records import TopicPartition
+from streams.checkpoints import Cadence, Held
 from streams.ports import CommitError, LogError
 from streams.recovery import RecoverySettings
-from streams.runner import Cadence, Held, Runner
+from streams.runner import Runner
 from streams.topics import journal_key
 from streams.worker import Detection, OutputTopics
 from tests.simulation.ports import (

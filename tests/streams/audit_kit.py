@@ -14,13 +14,14 @@ from streams.audit_observed import DUTIES, Observed, OutputDuty, Position, Seen
 from streams.audit_plan import Facts, PartitionPlan, lineage_ids, plan_partition
 from streams.audit_verdict import Verdict
 from streams.checkpoint import Checkpoint
+from streams.checkpoints import Cadence
 from streams.memory_broker import MemoryBroker
 from streams.memory_commits import MemoryCommits
 from streams.memory_log import MemoryLog
 from streams.memory_store import MemoryStore
 from streams.ports import Committed, Output, Watermarks
 from streams.recovery import RecoverySettings
-from streams.runner import Cadence, Runner
+from streams.runner import Runner
 from streams.topics import journal_key
 from streams.verify import load_checkpoints
 from streams.worker import Detection, OutputTopics

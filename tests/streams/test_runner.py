@@ -12,6 +12,7 @@ from schemas.config import DetectionConfig, DetectorsConfig, PageHinkleyConfig
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
 from streams.checkpoint import Checkpoint
+from streams.checkpoints import Cadence
 from streams.memory_broker import MemoryBroker
 from streams.memory_commits import MemoryCommits
 from streams.memory_log import MemoryLog
@@ -24,7 +25,7 @@ from streams.ports import (
     OwnershipLostError,
 )
 from streams.recovery import OperatorNeededError, RecoverySettings
-from streams.runner import Cadence, Runner
+from streams.runner import Runner
 from streams.spares import Spares
 from streams.topics import journal_key
 from streams.worker import Detection, OutputTopics

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from schemas.alerts import AlertData
 from schemas.config import DetectionConfig, DetectorsConfig, PageHinkleyConfig
 from schemas.records import Record, TopicPartition
+from streams.checkpoints import Cadence
 from streams.lineage import Lineage
 from streams.memory_broker import MemoryBroker
 from streams.memory_commits import MemoryCommits
@@ -20,7 +21,7 @@ from streams.memory_log import MemoryLog
 from streams.memory_store import MemoryStore
 from streams.ports import Output
 from streams.recovery import RecoverySettings
-from streams.runner import Cadence, Runner
+from streams.runner import Runner
 from streams.scan import ScanOptions, open_scan, run_scan
 from streams.scan_columns import ScanError, Wishes
 from streams.scan_events import EventMaker

@@ -190,7 +190,9 @@ def test_a_checkpoint_of_the_lineage_before_is_left_alone() -> None:
         run.house.broker.commit(run.name, tp, Committed(300, ""))
     again = run.worker(settings=RecoverySettings(accept_reset=True))
     # The new lineage's own checkpoints are lost: what there is, is of the one before.
-    again.checkpointer = Checkpointer(MemoryStore(), None, again.spares, again.background)
+    again.checkpoints.checkpointer = Checkpointer(
+        MemoryStore(), None, again.spares, again.background
+    )
     run.step(again, 20)
     crash(again)
     lineage = again.held[TP].worker.lineage
