@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from schemas.records import TopicPartition
 from streams.checkpointer import Checkpointer
@@ -16,6 +17,8 @@ from streams.recovery import Recovered
 from streams.spares import Spares
 from streams.worker import PartitionWorker
 
+ALERT_INTERVAL_S: Final = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
@@ -23,7 +26,9 @@ class Cadence:
 
     poll_records: int = 1_024
     poll_timeout_s: float = 0.05
-    commit_interval_s: float = 0.1
+    commit_interval_s: float = 0.2
+    alert_interval_s: float = ALERT_INTERVAL_S
+    """Between two commits where an alert waits for the second."""
     checkpoint_interval_s: float = 30.0
     checkpoint_events: int = 200_000
     view_interval_s: float = 2.0

@@ -18,7 +18,7 @@ from schemas.config import DetectionConfig
 from schemas.records import TopicPartition
 from schemas.source_hash import SourceKey
 from streams.checkpoint_topic import CheckpointTopic
-from streams.checkpoints import Cadence
+from streams.checkpoints import ALERT_INTERVAL_S, Cadence
 from streams.config import Settings
 from streams.credentials import checkpoint_key, redis_client_address, source_key
 from streams.embedded import is_mock_cluster
@@ -140,6 +140,7 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
         cadence=Cadence(
             poll_records=settings.poll_records,
             commit_interval_s=settings.commit_interval_ms / 1000,
+            alert_interval_s=min(settings.commit_interval_ms / 1000, ALERT_INTERVAL_S),
             checkpoint_interval_s=settings.checkpoint_interval_s,
             checkpoint_events=settings.checkpoint_events,
         ),

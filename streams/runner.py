@@ -4,7 +4,8 @@ The order, for each stretch of records (docs/delivery.md says why):
 
 1. poll (rebalance callbacks fire in here, and nowhere else);
 2. fold, with no transaction open; outputs wait in each partition's outbox;
-3. every `commit_interval_ms`: outputs, offsets and metadata in one transaction;
+3. every `commit_interval_ms`, and sooner where an alert waits: outputs, offsets and metadata in one
+   transaction;
 4. only after a confirmed commit, at its offset: a checkpoint, saved in the background.
 
 On an aborted transaction the same outputs are published again: the state is a function of the
@@ -89,6 +90,7 @@ class Runner:
     checkpoints: Checkpoints = field(init=False)
     progress: Progress = field(init=False)
     _commit_due_s: float = 0.0
+    _alert_due_s: float = 0.0
     _view_due_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -130,9 +132,11 @@ class Runner:
             if tp not in anew:
                 self._process(tp, records)
         now_s = self.clock.monotonic_s()
-        if now_s >= self._commit_due_s:
+        if now_s >= self._commit_due_s or (now_s >= self._alert_due_s and self._has_alerts()):
             self.commit()
-            self._commit_due_s = self.clock.monotonic_s() + self.cadence.commit_interval_s
+            committed_s = self.clock.monotonic_s()
+            self._commit_due_s = committed_s + self.cadence.commit_interval_s
+            self._alert_due_s = committed_s + self.cadence.alert_interval_s
         self.checkpoints.save_due(self.held, now_s)
         self._show(now_s)
         self.progress.report({tp: held.worker for tp, held in self.held.items()}, self.adrift)
@@ -238,6 +242,10 @@ class Runner:
         return self.commits.committed([tp]).get(tp) != taken_up_at
 
     # Committing
+
+    def _has_alerts(self) -> bool:
+        """Whether somebody waits for the next commit; for a dead letter, of many maybe, nobody."""
+        return any(held.worker.has_alerts for held in self.held.values())
 
     def commit(self) -> bool:
         """Publish all outputs and commit all progress; False where every state was dropped."""

@@ -130,6 +130,8 @@ class PartitionWorker:
         self.fast_path = FastPath()
         """What it knows of the form of events, to read them faster; no part of the state."""
         self.outbox: list[Output] = []
+        self.has_alerts = False
+        """Whether one of the outbox is an alert."""
         self.recent: deque[AlertData] = deque(maxlen=100)
         """The latest alerts, for the live view; no part of the state."""
         self.switches: list[JournalEntry] = []
@@ -212,6 +214,7 @@ class PartitionWorker:
             if alert.trigger_offset >= self.live_from:
                 record_time_ms = _record_time_ms(events, alert.trigger_offset)
                 self.outbox.append(alert_output(self.topics.alerts, alert, record_time_ms))
+                self.has_alerts = True
         self.n_records += len(events) + len(rejects)
         self.next_offset = records.offsets[-1] + 1
 
@@ -273,7 +276,7 @@ class PartitionWorker:
 
     def take_outputs(self) -> list[Output]:
         """What is to be published; the caller publishes it, all of it, or drops the worker."""
-        outputs, self.outbox = self.outbox, []
+        outputs, self.outbox, self.has_alerts = self.outbox, [], False
         return outputs
 
     def metadata(self) -> Metadata:

@@ -90,7 +90,9 @@ class Process:
             journal_key=lambda tp: journal_key(GROUP, tp),
             cadence=Cadence(
                 poll_records=world.rng.choice((4, 11, 37, 200)),
-                commit_interval_s=world.rng.choice((0.0, 0.3, 1.5, 4.0)),
+                commit_interval_s=(commit_interval_s := world.rng.choice((0.0, 0.3, 1.5, 4.0))),
+                # In two of three worlds an alert waits as long as anything else.
+                alert_interval_s=world.rng.choice((0.05, commit_interval_s, commit_interval_s)),
                 checkpoint_interval_s=world.rng.choice((0.5, 3.0)),
                 view_interval_s=20.0,
             ),

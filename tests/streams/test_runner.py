@@ -403,6 +403,29 @@ def test_a_checkpoint_is_never_ahead_of_the_commit() -> None:
                 assert stored.next_offset <= committed.offset
 
 
+def test_an_alert_does_not_wait_for_the_interval_of_commits() -> None:
+    run = house_with_events().run("alerts")
+    runner = run.worker()
+    runner.cadence = Cadence(poll_records=37, commit_interval_s=1e9, alert_interval_s=0.0)
+    run.step(runner)  # which commits, as the first turn does
+    n_before, n_seen = committed_events(run), 0
+    for _ in range(40):
+        before = committed_events(run)
+        run.step(runner)
+        n_alerts = sum(held.worker.n_alerts for held in runner.held.values())
+        # Neither events nor dead letters alone are a reason to commit.
+        assert (committed_events(run) > before) == (n_alerts > n_seen)
+        assert not any(held.worker.has_alerts for held in runner.held.values())
+        n_seen = n_alerts
+    assert n_seen > 0
+    assert committed_events(run) > n_before
+
+
+def committed_events(run: Run) -> int:
+    commits = [run.house.broker.committed(run.name, tp) for tp in EVENTS]
+    return sum(commit.offset for commit in commits if commit is not None)
+
+
 def test_a_store_that_is_down_is_asked_by_time_and_not_at_every_turn() -> None:
     # From `checkpoint_events` records on every turn of the loop copied the whole state.
     house = house_with_events(900)
