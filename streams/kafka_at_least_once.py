@@ -114,7 +114,7 @@ class AtLeastOnceCommits(KafkaHistory, Commits):
             outbox.discard()
 
     def _commit(self, offsets: Mapping[TopicPartition, Committed], deadline_s: float) -> None:
-        positions = kafka_offsets(offsets)
+        positions = kafka_offsets(offsets, self._log.epochs)
         while True:
             try:
                 answers = self._log.consumer.commit(offsets=positions, asynchronous=False)

@@ -108,7 +108,8 @@ class KafkaCommits(KafkaHistory, Commits):
             producer.begin_transaction()
             outbox.send(outputs, deadline_s)
             if offsets:
-                _send_offsets(producer, kafka_offsets(offsets), member, deadline_s)
+                positions = kafka_offsets(offsets, self._log.epochs)
+                _send_offsets(producer, positions, member, deadline_s)
             outbox.flush(deadline_s)
         except KafkaException as exception:
             raise self._abort(outbox, kafka_error(exception), start_s) from exception

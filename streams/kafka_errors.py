@@ -88,6 +88,9 @@ EXPIRED: Final = _codes("INVALID_PRODUCER_ID_MAPPING")
 OUT_OF_RANGE: Final = _codes("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE")
 """The offset asked for is not, or no longer, in the log."""
 
+TRUNCATION: Final[int] = _code("_LOG_TRUNCATION")
+"""The leader epoch asked for ended before the offset asked for."""
+
 MISSING_TOPIC: Final = _codes(
     "UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC",
 )  # fmt: skip
@@ -105,6 +108,15 @@ PURGED: Final = _codes("_PURGE_QUEUE", "_PURGE_INFLIGHT")
 TOPIC_EXISTS: Final = _codes("TOPIC_ALREADY_EXISTS")
 PARTITION_END: Final[int] = _code("_PARTITION_EOF")
 TIMED_OUT: Final[int] = _code("_TIMED_OUT")
+
+
+def is_truncation(error: KafkaError) -> bool:
+    """Whether a validated position is not in the log any more.
+
+    With `auto.offset.reset=error` librdkafka reports the policy, and the cause in words alone.
+    """
+    cause = KafkaError(TRUNCATION).str()
+    return error.code() == TRUNCATION or (error.code() in OUT_OF_RANGE and cause in error.str())
 
 
 def is_passing(error: KafkaError) -> bool:

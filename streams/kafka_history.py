@@ -85,12 +85,12 @@ class KafkaHistory:
                     raise KafkaException(each.error)
             return answer
 
-        return {
-            TopicPartition(each.topic, each.partition): (
-                Committed(each.offset, each.metadata or "") if each.offset >= 0 else None
-            )
-            for each in self._patiently(f"the commits of group {self._log.group}", ask)
-        }
+        found: dict[TopicPartition, Committed | None] = {}
+        for each in self._patiently(f"the commits of group {self._log.group}", ask):
+            tp = TopicPartition(each.topic, each.partition)
+            found[tp] = Committed(each.offset, each.metadata or "") if each.offset >= 0 else None
+            self._log.epochs.committed(tp, each.offset, each.leader_epoch)
+        return found
 
     def watermarks(self, tp: TopicPartition) -> Watermarks:
         """The first retained offset and the last stable one, asked of the broker now."""

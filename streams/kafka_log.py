@@ -8,6 +8,7 @@ position can surface, and nothing ever depends on `auto.offset.reset`, which is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from operator import lt
 from typing import Any, Final, TypeVar
@@ -25,12 +26,15 @@ from streams.kafka_clients import (
     kafka_error,
     open_client,
 )
-from streams.kafka_errors import MISSING_TOPIC, OUT_OF_RANGE, is_passing
+from streams.kafka_epochs import UNKNOWN, LeaderEpochs, truncated
+from streams.kafka_errors import MISSING_TOPIC, OUT_OF_RANGE, is_passing, is_truncation
 from streams.kafka_properties import KafkaValue
 from streams.ports import EventLog, LogError, OwnershipLostError, RebalanceListener
+from streams.recovery import OperatorNeededError
 
 # consume() waits for n messages or for the timeout: longer is latency of every partly filled batch.
 LONGEST_POLL_S: Final = 0.05
+_METADATA_S: Final = 10.0
 
 Answer = TypeVar("Answer")
 
@@ -69,10 +73,14 @@ class KafkaLog(EventLog):
             self.consumer: Final = open_client(Consumer, config, "consumer")
         except ClientConfigError as error:
             raise LogError(str(error)) from None
+        self.epochs: Final = LeaderEpochs()
+        """Told by whoever reads the commit, asked by whoever commits."""
         self._listener: RebalanceListener | None = None
         self._owned: set[TopicPartition] = set()
         self._next_offset: dict[TopicPartition, int] = {}  # of what is fetched: owned, not paused
         self._moved: set[TopicPartition] = set()  # (un)assigned since the last consume() began
+        self._looking_back: set[TopicPartition] = set()  # fetched from the record before
+        self._doubted: set[TopicPartition] = set()  # reported as truncated, and asked once more
         self._failure: BaseException | None = None
         self._closed = False
 
@@ -90,7 +98,8 @@ class KafkaLog(EventLog):
         """Records by partition; waits 50 ms at most, whatever is asked for.
 
         What the listener raises comes out of here. After an error the log cannot be used, only
-        closed. Raises `LogError`.
+        closed. Raises `LogError`, and `OperatorNeededError` where the log was cut off and filled
+        again behind what was folded.
         """
         self._raise_failure()
         self._moved.clear()
@@ -104,7 +113,7 @@ class KafkaLog(EventLog):
             return {}
         try:
             return self._records(messages)
-        except LogError as error:
+        except (LogError, OperatorNeededError) as error:
             self._failure = error
             raise
 
@@ -194,10 +203,23 @@ class KafkaLog(EventLog):
             self._failure = error
             raise
 
-    def _start_fetching(self, starts: Mapping[TopicPartition, int]) -> None:
+    def _start_fetching(
+        self, starts: Mapping[TopicPartition, int], *, look_back: bool = True
+    ) -> None:
+        """Fetch from these offsets on, and the record before where its leader epoch is known."""
         self._moved.update(starts)
+        back = {
+            tp
+            for tp, offset in starts.items()
+            if look_back and self.epochs.before(tp, offset) != UNKNOWN
+        }
+        self._looking_back.difference_update(starts)
+        self._looking_back |= back
         self.consumer.incremental_assign(
-            [KafkaPartition(tp.topic, tp.partition, offset) for tp, offset in starts.items()]
+            [
+                KafkaPartition(tp.topic, tp.partition, offset - (tp in back))
+                for tp, offset in starts.items()
+            ]
         )
         self._next_offset.update(starts)
 
@@ -216,6 +238,10 @@ class KafkaLog(EventLog):
     def _give_up(self, tps: Sequence[TopicPartition]) -> None:
         self._stop_fetching(tps)
         self._owned.difference_update(tps)
+        self._doubted.difference_update(tps)
+        self._looking_back.difference_update(tps)
+        for tp in tps:
+            self.epochs.forget(tp)
 
     def _raise_failure(self) -> None:
         # confluent-kafka lets exceptions of callbacks through; this does not rely on it.
@@ -243,11 +269,15 @@ class KafkaLog(EventLog):
         offsets: list[Any] = list(map(Message.offset, run))
         if not all(map(lt, offsets, islice(offsets, 1, None))):
             raise LogError(f"{tp}: the client delivered offsets out of order")
+        self.epochs.compare(tp, expected - (tp in self._looking_back), offsets, run)
+        self._looking_back.discard(tp)
+        self._doubted.discard(tp)
         if offsets[0] < expected:
             n_stale = sum(offset < expected for offset in offsets)
             del run[:n_stale], offsets[:n_stale]
             if not run:
                 return None
+        self.epochs.delivered(tp, run[-1], offsets[-1])
         self._next_offset[tp] = offsets[-1] + 1
         times_ms = [time_ms for _, time_ms in map(Message.timestamp, run)]
         keys: list[Any] = list(map(Message.key, run))
@@ -255,7 +285,10 @@ class KafkaLog(EventLog):
         return Records(tp, offsets, times_ms, keys, values)
 
     def _without_errors(self, messages: list[Message]) -> list[Message]:
-        """The messages that are records. Raises `LogError` for an error that does not pass."""
+        """The messages that are records.
+
+        Raises `LogError` or `OperatorNeededError` for an error that does not pass.
+        """
         good: list[Message] = []
         for message in messages:
             error = message.error()
@@ -275,6 +308,8 @@ class KafkaLog(EventLog):
             if tp in self._moved:
                 self._read_again(tp, expected)
                 return None
+            if self._asked_again(tp, expected, error):
+                return None
             return (
                 f"{tp}: offset {expected} is not in the log: its retention has removed it, or the "
                 f"topic was truncated or made again ({describe(error)}, at {message.offset()})"
@@ -288,6 +323,30 @@ class KafkaLog(EventLog):
             LOGGER.warning("consumer: %s", describe(error))
             return None
         return describe(error)
+
+    def _asked_again(self, tp: TopicPartition, expected: int, error: KafkaError) -> bool:
+        """Whether an offset that is not in the log, as it seems, is to be read once more.
+
+        Raises `OperatorNeededError` where the leader says again that the log was truncated.
+        """
+        if tp in self._doubted:
+            raise truncated(tp, expected, describe(error))
+        if is_truncation(error):
+            # A broker that was frozen takes itself for the leader for a moment after it wakes up,
+            # and knows of no later epoch than its own. The record itself decides.
+            LOGGER.warning("%s: the log seems truncated, looking: %s", tp, describe(error))
+            self._doubted.add(tp)
+            # So the client hears who leads now; where nobody answers, the second report decides.
+            with suppress(KafkaException):
+                self.consumer.list_topics(self.topic, _METADATA_S)
+            self._read_again(tp, expected)
+            return True
+        if tp in self._looking_back:
+            # Retention has removed all that was folded, and nothing is left to compare with.
+            self._stop_fetching([tp])
+            self._start_fetching({tp: expected}, look_back=False)
+            return True
+        return False
 
 
 def _by_partition(messages: Sequence[Message]) -> dict[int, list[Message]]:

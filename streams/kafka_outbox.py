@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from schemas.records import TopicPartition
+from streams.kafka_epochs import LeaderEpochs
 from streams.kafka_errors import PURGED, TIMED_OUT
 from streams.ports import Committed, Output
 
@@ -17,10 +18,18 @@ _PAUSE_S: Final = 0.01
 _POLL_EVERY: Final = 1_000
 
 
-def kafka_offsets(offsets: Mapping[TopicPartition, Committed]) -> list[KafkaPartition]:
-    """The offsets to commit in the client's form."""
+def kafka_offsets(
+    offsets: Mapping[TopicPartition, Committed], epochs: LeaderEpochs
+) -> list[KafkaPartition]:
+    """The offsets to commit in the client's form, with the leader epochs that are known."""
     return [
-        KafkaPartition(tp.topic, tp.partition, committed.offset, metadata=committed.metadata)
+        KafkaPartition(
+            tp.topic,
+            tp.partition,
+            committed.offset,
+            committed.metadata,
+            epochs.before(tp, committed.offset),
+        )
         for tp, committed in offsets.items()
     ]
 

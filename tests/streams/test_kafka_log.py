@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from schemas.records import Record, TopicPartition
+from streams.kafka_errors import OUT_OF_RANGE
 from streams.kafka_log import KafkaLog
 from streams.ports import LogError, OwnershipLostError
+from streams.recovery import OperatorNeededError
 from tests.streams.transports import Recorder
 
 FIRST, SECOND = TopicPartition("events", 0), TopicPartition("events", 1)
@@ -38,6 +40,11 @@ class Client:
     def incremental_assign(self, partitions: list[KafkaPartition]) -> None:
         self.calls.append(("assign", [(each.partition, each.offset) for each in partitions]))
 
+    def list_topics(self, topic: str, timeout_s: float) -> None:
+        assert (topic, timeout_s > 0) == ("events", True)
+        self.calls.append(("metadata", []))
+        raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT))
+
     def incremental_unassign(self, partitions: list[KafkaPartition]) -> None:
         self.calls.append(("unassign", [(each.partition, -1) for each in partitions]))
 
@@ -51,13 +58,26 @@ class Client:
         self.callbacks[what](self, [KafkaPartition("events", number) for number in numbers])
 
 
-def message(offset: int, partition: int = 0) -> Message:
-    return Message("events", partition, offset, b"key", b"%d" % offset, timestamp=(1, 1_000))
+def message(offset: int, partition: int = 0, epoch: int = -1) -> Message:
+    value = b"%d" % offset
+    when = (1, 1_000)
+    return Message("events", partition, offset, b"key", value, timestamp=when, leader_epoch=epoch)
 
 
 def failed(name: str, partition: int = 0, *, fatal: bool = False) -> Message:
     error = KafkaError(getattr(KafkaError, name), "said by the broker", fatal=fatal)
     return Message("events", partition, 3, error=error)
+
+
+def truncated() -> Message:
+    """As librdkafka 2.16 says it."""
+    text = (
+        "Partition log truncation detected at offset 12 (leader epoch 4): broker end offset is 5 "
+        "(offset leader epoch 3). Reset to INVALID.: Local: Partition log truncation detected "
+        "(broker 1)"
+    )
+    (code,) = (code for code in OUT_OF_RANGE if code < 0)
+    return Message("events", 0, error=KafkaError(code, text))
 
 
 @pytest.fixture
@@ -206,3 +226,81 @@ def test_one_that_is_no_member_gives_no_group_metadata(
         log.group_metadata()
     client.members = ["me", "me"]
     assert log.group_metadata() == b"metadata"
+
+
+def test_fetching_begins_with_the_record_before_where_its_epoch_is_known(
+    log: KafkaLog, client: Client
+) -> None:
+    assert polled(log, client, message(10, epoch=4), message(11, epoch=4)) == {FIRST: [10, 11]}
+    log.resume(FIRST, 12)
+    assert client.calls.pop() == ("assign", [(0, 11)])
+    assert log.position(FIRST) == 12
+    assert polled(log, client) == {}
+    assert polled(log, client, message(11, epoch=4)) == {}
+    assert polled(log, client, message(12, epoch=5)) == {FIRST: [12]}
+    log.resume(FIRST, 12)
+    assert client.calls.pop() == ("assign", [(0, 12)])
+    log.epochs.committed(FIRST, 12, 4)
+    log.resume(FIRST, 12)
+    assert client.calls.pop() == ("assign", [(0, 11)])
+    assert polled(log, client) == {}
+    assert polled(log, client, message(11, epoch=4), message(12, epoch=5)) == {FIRST: [12]}
+    client.hear("on_revoke", [0])
+    client.hear("on_assign", [0])
+    assert client.calls.pop() == ("assign", [(0, 10)])
+
+
+def test_where_retention_has_removed_the_record_before_there_is_nothing_to_compare(
+    log: KafkaLog, client: Client
+) -> None:
+    log.epochs.committed(FIRST, 12, 4)
+    log.resume(FIRST, 12)
+    assert polled(log, client) == {}
+    assert polled(log, client, failed("_AUTO_OFFSET_RESET"), message(10, 1)) == {SECOND: [10]}
+    assert client.calls[-2:] == [("unassign", [(0, -1)]), ("assign", [(0, 12)])]
+    assert polled(log, client, message(12, epoch=5)) == {FIRST: [12]}
+    with pytest.raises(LogError, match="offset 13 is not in the log"):
+        polled(log, client, failed("_AUTO_OFFSET_RESET"))
+
+
+def test_a_truncation_that_is_reported_twice_ends_the_log(log: KafkaLog, client: Client) -> None:
+    def reported(expected: int) -> None:
+        """The leader is asked again, for the record before: a broker may think that it leads."""
+        client.calls.clear()
+        assert polled(log, client, truncated(), message(expected)) == {}
+        again = [("metadata", []), ("unassign", [(0, -1)]), ("assign", [(0, expected - 1)])]
+        assert client.calls[:3] == again
+        assert polled(log, client) == {}
+
+    assert polled(log, client, message(10), message(11, epoch=4)) == {FIRST: [10, 11]}
+    reported(12)
+    assert polled(log, client, message(11, epoch=4)) == {}
+    reported(12)
+    assert polled(log, client, message(11, epoch=4), message(12, epoch=4)) == {FIRST: [12]}
+    reported(13)
+    for _ in range(2):
+        with pytest.raises(OperatorNeededError, match="said by the broker") as caught:
+            polled(log, client, failed("_AUTO_OFFSET_RESET"))
+        assert caught.value.code == "log_truncated"
+        assert "--accept-reset" in str(caught.value)
+
+
+def test_another_record_before_the_commit_ends_the_log(log: KafkaLog, client: Client) -> None:
+    log.epochs.committed(FIRST, 13, 4)
+    assert polled(log, client, message(10, epoch=3), message(11, epoch=6)) == {FIRST: [10, 11]}
+    with pytest.raises(OperatorNeededError, match=r"log_truncated at events\[0\].*offset 13"):
+        polled(log, client, message(12, epoch=6), message(13, epoch=6), message(10, 1))
+    assert log.position(FIRST) == 12
+    with pytest.raises(OperatorNeededError, match=r"had leader epoch 4, and has 6 now"):
+        log.poll(1, 0.0)
+
+
+def test_a_record_before_the_commit_that_is_gone_ends_the_log(
+    log: KafkaLog, client: Client
+) -> None:
+    """Where others were written in its place there can be a transaction's marker."""
+    log.epochs.committed(FIRST, 10, 4)
+    log.resume(FIRST, 10)
+    assert polled(log, client) == {}
+    with pytest.raises(OperatorNeededError, match="had leader epoch 4, and is gone"):
+        polled(log, client, message(10, epoch=6))
