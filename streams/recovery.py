@@ -329,6 +329,15 @@ def _resume(
         break
     if worker is None:
         said = "; ".join(tried) or "no place has a checkpoint of this lineage"
+        gap = _gap(case, lineage, said)
+        if gap and case.settings.accept_reset and not case.store_error:
+            # Not while the store is down: it may have the state.
+            return _reset(case, "state_gap", gap, committed, lineage)
+        if gap:
+            raise StateUnavailableError(
+                f"{gap}. Bring back the checkpoints, or start once with --accept-reset to begin a "
+                "new lineage at the committed offset (alerts get new identities)"
+            )
         worker = _from_start(case, lineage, entries, committed, metadata, said)
     n_replay, margin = committed - worker.next_offset, worker.next_offset - case.watermarks.low
     if case.watermarks.low > lineage.start_offset and margin < 2 * n_replay:
@@ -340,6 +349,16 @@ def _resume(
         )
     worker.checkpointed(metadata.checkpoint, metadata.digest)
     return Recovered(worker, committed, metadata, is_spare=is_spare)
+
+
+def _gap(case: _Case, lineage: Lineage, said: str) -> str:
+    """Why the state can be had from nowhere any more; "" where the log has all that made it."""
+    if lineage.start_offset >= case.watermarks.low:
+        return ""
+    return (
+        f"{said}; and the log begins at {case.watermarks.low}, after the lineage's start at "
+        f"{lineage.start_offset}, so the state cannot be folded again"
+    )
 
 
 def in_force(
@@ -397,12 +416,7 @@ def _from_start(
     metadata: Metadata,
     said: str,
 ) -> PartitionWorker:
-    """Fold again from the lineage's start, where the log still has it and it is not too far."""
-    if lineage.start_offset < case.watermarks.low:
-        raise StateUnavailableError(
-            f"{said}; and the log begins at {case.watermarks.low}, after the lineage's start at "
-            f"{lineage.start_offset}, so the state cannot be folded again"
-        )
+    """Fold again from the lineage's start, which the log still has, where it is not too far."""
     n_replay = committed - lineage.start_offset
     if n_replay > case.settings.max_replay_events:
         raise StateUnavailableError(

@@ -16,7 +16,7 @@ from streams.checkpoint import (
     state_digest,
 )
 from streams.checkpointer import Checkpointer
-from streams.lineage import load_metadata
+from streams.lineage import load_journal, load_metadata
 from streams.memory_commits import MemoryCommits
 from streams.memory_log import MemoryLog
 from streams.memory_store import MemoryStore
@@ -110,6 +110,41 @@ def test_an_offset_beyond_the_end_stops_the_worker() -> None:
         del house.broker.partition(tp).entries[300:]
 
     assert code_of_stop(run) == "log_truncated"
+
+
+def test_a_state_that_is_nowhere_and_a_log_that_is_cut_pause_until_a_reset_is_accepted() -> None:
+    house = house_with_events(600)
+    run = house.run("gap")
+    first = run.worker()
+    run.step(first, 10)
+    crash(first)
+    run.store.wipe()
+    at = {tp: committed(run, tp).offset for tp in EVENTS}
+    for tp in EVENTS:
+        assert at[tp] > 50
+        house.broker.partition(tp).trim(50)
+
+    paused = run.worker()
+    run.step(paused, 3)
+    assert set(paused.adrift) == set(EVENTS)
+    crash(paused)
+
+    # While the store is down it may still have the state: nothing is begun anew.
+    run.store.unavailable = True
+    paused = run.worker(settings=RecoverySettings(accept_reset=True))
+    run.step(paused, 3)
+    assert set(paused.adrift) == set(EVENTS)
+    crash(paused)
+    run.store.unavailable = False
+
+    again = run.worker(settings=RecoverySettings(accept_reset=True))
+    run.step(again, 1)
+    for tp, held in again.held.items():
+        assert (held.worker.lineage.start_offset, held.worker.lineage.n_resets) == (at[tp], 1)
+        journal = load_journal(again.commits.journal(tp))
+        assert [entry.kind for entry in journal] == ["lineage", "reset"]
+        assert journal[-1].reason.startswith("state_gap: ")
+    run.finish(again)
 
 
 @pytest.mark.parametrize("moved", [0, -40, 40])
