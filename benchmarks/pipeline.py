@@ -27,6 +27,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.kit.report import FigureTable, parser, publish
+from benchmarks.kit.rounds import middle, ratio
 from benchmarks.kit.watch import Watch
 from schemas.config import DetectionConfig
 from streams.config import Settings, Topics
@@ -39,6 +40,7 @@ from tests.kit.kafka_server import KafkaCluster
 N_FEATURES = 20
 N_PARTITIONS = 4
 REFERENCE_EVENTS = 50
+BARE = "bare consume + orjson.loads"
 NAMES = [f"transaction_value_{j:02}" for j in range(N_FEATURES)]
 
 
@@ -149,16 +151,11 @@ def as_the_worker_runs() -> Iterator[None]:
         gc.unfreeze()
 
 
-def best(runs: list[dict[str, float]]) -> dict[str, float]:
-    """The fastest of several runs: what disturbs a run only ever slows it down."""
-    return max(runs, key=lambda figures: figures["events_per_s"])
-
-
 def main() -> None:
     """Run, print the table, and with --json the same figures as the last line."""
     options_parser = parser("pipeline", __doc__)
     options_parser.add_argument("--events", type=int, default=200_000, help="timed events per run")
-    options_parser.add_argument("--rounds", type=int, default=3, help="runs of each contestant")
+    options_parser.add_argument("--rounds", type=int, default=5, help="runs of each contestant")
     options = options_parser.parse_args()
     n_timed, n_rounds = (20_000, 1) if options.quick else (options.events, options.rounds)
     n_warm = 60_000
@@ -175,7 +172,7 @@ def main() -> None:
         size = produce(servers, "one", n, 1)
         produce(servers, "thousand", n, 1_000)
         contestants: dict[str, Callable[[str], dict[str, float]]] = {
-            "bare consume + orjson.loads": lambda g: bare(servers, "one", g, n_warm, n),
+            BARE: lambda g: bare(servers, "one", g, n_warm, n),
             "driftsentry, 1 model": lambda g: driftsentry(servers, valkey.url, "one", g, n_warm, n),
             "driftsentry, 1,000 models": lambda g: driftsentry(
                 servers, valkey.url, "thousand", g, n_warm, n
@@ -186,16 +183,17 @@ def main() -> None:
             for turn in range(n_rounds):
                 for number, (name, contestant) in enumerate(contestants.items()):
                     runs[name].append(contestant(f"benchmark-{turn}-{number}"))
-    figures = {name: best(of_name) for name, of_name in runs.items()}
-    base = figures["bare consume + orjson.loads"]["events_per_s"]
+    figures = {name: of_name[middle(of_name)] for name, of_name in runs.items()}
+    rates = {name: [run["events_per_s"] for run in of_name] for name, of_name in runs.items()}
+    of_bare = {name: ratio(of_name, rates[BARE]) for name, of_name in rates.items()}
     table = FigureTable(
         "pipeline",
-        f"{N_FEATURES} features, {size:.0f} bytes, best of {n_rounds}",
+        f"{N_FEATURES} features, {size:.0f} bytes, median of {n_rounds} rounds",
         ("contestant", "of bare", "events/s", "us/event", "CPU s per million"),
         [
             (
                 name,
-                f"{f['events_per_s'] / base:.0%}",
+                f"{of_bare[name]:.0%}",
                 f"{f['events_per_s']:,.0f}",
                 f"{f['us_per_event']:.2f}",
                 f"{f['cpu_s_per_million']:.2f}",
@@ -203,9 +201,7 @@ def main() -> None:
             for name, f in figures.items()
         ],
     )
-    contestants_said = {
-        name: f | {"of_bare": f["events_per_s"] / base} for name, f in figures.items()
-    }
+    contestants_said = {name: f | {"of_bare": of_bare[name]} for name, f in figures.items()}
     publish(
         "pipeline",
         [table],

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from benchmarks.kit.report import FigureTable
+from benchmarks.kit.rounds import middle, ratio
 from benchmarks.peers.contest import ARROW, BARE, FAUST, OWN, PLAIN, QUIX, Run
 from benchmarks.peers.task import Found
 from benchmarks.pipeline import N_FEATURES, N_PARTITIONS
@@ -22,23 +23,28 @@ TARGETS: Final = {
 Runs = Mapping[str, Sequence[Run]]
 
 
-def best(runs: Sequence[Run]) -> Run:
-    """The fastest of several runs: what disturbs a run only ever slows it down."""
-    return max(runs, key=lambda run: float(run.figures["events_per_s"]))
+def typical(runs: Sequence[Run]) -> Run:
+    """The run in the middle."""
+    return runs[middle([run.figures for run in runs])]
+
+
+def rates_of(runs: Sequence[Run]) -> list[float]:
+    """Events per second of each round."""
+    return [float(run.figures["events_per_s"]) for run in runs]
 
 
 def standings_table(runs: Runs, event_bytes: float, n_rounds: int) -> FigureTable:
     """Speed, CPU time and memory; the ratios come first."""
-    rates = {name: float(best(of).figures["events_per_s"]) for name, of in runs.items()}
+    rates = {name: rates_of(of_name) for name, of_name in runs.items()}
     rows = []
     for name, of_name in runs.items():
-        figures = best(of_name).figures
+        figures = typical(of_name).figures
         is_other = name not in {BARE, OWN, ARROW}
         rows.append(
             (
                 name,
-                _ratio(rates[name] / rates[BARE]),
-                _ratio(rates[OWN] / rates[name]) if is_other else "",
+                _ratio(ratio(rates[name], rates[BARE])),
+                _ratio(ratio(rates[OWN], rates[name])) if is_other else "",
                 TARGETS.get(name, ""),
                 f"{figures['events_per_s']:,.0f}",
                 f"{figures['us_per_event']:.2f}",
@@ -50,7 +56,7 @@ def standings_table(runs: Runs, event_bytes: float, n_rounds: int) -> FigureTabl
     return FigureTable(
         "standings",
         f"{N_FEATURES} features, {event_bytes:.0f} bytes of JSON, {N_PARTITIONS} partitions, "
-        f"best of {n_rounds}",
+        f"median of {n_rounds} rounds",
         (
             "contestant", "of the bare loop", "driftsentry is", "target", "events/s", "us/event",
             "CPU s per million", "peak MiB", "events timed",
@@ -80,13 +86,13 @@ class Compared(NamedTuple):
 
 def compare(runs: Runs) -> dict[str, Compared]:
     """Everyone who looks for something, beside the plain loop with river."""
-    rivers = best(runs[PLAIN]).found or frozenset()
-    n_rivers = best(runs[PLAIN]).n_events
+    rivers = typical(runs[PLAIN]).found or frozenset()
+    n_rivers = typical(runs[PLAIN]).n_events
     compared = {}
     for name, of_name in runs.items():
         if name == BARE:
             continue
-        n_events = min(n_rivers, best(of_name).n_events)
+        n_events = min(n_rivers, typical(of_name).n_events)
         n_read = n_events // N_PARTITIONS
         compared[name] = Compared(
             [{one for one in run.found or () if one.offset < n_read} for run in of_name],
