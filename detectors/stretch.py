@@ -235,6 +235,8 @@ def _learn_classes(catalog: Catalog, events: Decoded, stretch: Stretch, learning
     limit = max(catalog.config.bounds.max_classes, MAX_INTEGER_CLASSES)
     local = events.predicted_class[stretch.start : stretch.stop]
     rows = np.flatnonzero(learning & (local >= 0))
+    if not len(rows):
+        return
     code = stretch.slot[rows].astype(np.int64) * (len(events.classes) + 1) + local[rows]
     first = np.unique(code, return_index=True)[1]
     for row in rows[np.sort(first)].tolist():
