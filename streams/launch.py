@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -44,6 +45,8 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_OPERATOR: Final = 3
 
+_STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
+
 STOP_S: Final = 9.0
 """A stop that takes longer, because brokers do not answer, ends hard: to Kafka it is a crash."""
 
@@ -68,9 +71,9 @@ def run(settings: Settings, config: DetectionConfig) -> int:
     runner: Runner | None = None
     hard_end = threading.Timer(STOP_S, _end_hard)
     hard_end.daemon = True
+    # Before anything that may wait: the first process of a container has no other handler.
+    stop = _Stop(hard_end)
     try:
-        # Before anything that may wait: the first process of a container has no other handler.
-        stop = _Stop(hard_end)
         runner = build_runner(settings, config)
         stop.ends(runner)
         # The hot loop makes no cycles; scanning for them costs a fifth of the decoding.
@@ -89,7 +92,7 @@ def run(settings: Settings, config: DetectionConfig) -> int:
         if runner is not None:
             runner.commits.close()
             runner.store.close()
-        hard_end.cancel()
+        stop.close()
     log.info("drained and left")
     return EXIT_OK
 
@@ -220,12 +223,21 @@ def _cluster_id(kafka_log: KafkaLog, settings: Settings) -> str | None:
 
 
 class _Stop:
-    """Turns SIGTERM and SIGINT into the end of a runner, also of one that is not made yet."""
+    """Turns SIGTERM and SIGINT into the end of a runner, also of one that is not made yet.
+
+    The time until the hard end is counted from the signal on. Python calls `_ask` only when the
+    main thread is back from a call into librdkafka, which may take a minute where no broker
+    answers; so a thread of its own hears of the signal.
+    """
 
     def __init__(self, hard_end: threading.Timer) -> None:
         self._hard_end = hard_end
         self._runner: Runner | None = None
         self._is_asked = False
+        self._signals, self._wakeup = socket.socketpair()
+        self._wakeup.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._count_down, name="signals", daemon=True).start()
         signal.signal(signal.SIGTERM, self._ask)
         signal.signal(signal.SIGINT, self._ask)
 
@@ -236,11 +248,22 @@ class _Stop:
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         log.info("stopping", signal=signal.Signals(number).name)
+        self._is_asked = True
         if self._runner is not None:
             self._runner.stopping = True
-        if not self._is_asked:
-            self._is_asked = True
-            self._hard_end.start()
+
+    def close(self) -> None:
+        """Hear of no signal any more, and call the hard end off."""
+        signal.set_wakeup_fd(-1)
+        self._wakeup.close()
+        self._hard_end.cancel()
+
+    def _count_down(self) -> None:
+        with self._signals:
+            while number := self._signals.recv(1):  # none: closed
+                if number[0] in _STOPPING:
+                    self._hard_end.start()
+                    return
 
 
 def _end_hard() -> None:

@@ -58,6 +58,9 @@ log = structlog.get_logger(__name__)
 MAX_ABORTS: Final = 10
 """How often the same outputs are published again before the producer is abandoned."""
 
+MAX_OUTBOX: Final = 16_384
+"""Outputs that wait at most, and those of one piece of a poll: a commit that is not due is made."""
+
 RETRY_S: Final = 5.0
 """How long a partition whose state cannot be had stays paused before it is tried again."""
 
@@ -129,7 +132,7 @@ class Runner:
         # What was read for one that is taken up anew belongs to the place where it stood before.
         anew = {tp for tp in list(self.held) if not self._settle(tp)}
         for tp, records in polled.items():
-            if tp not in anew:
+            if tp not in anew and not self.stopping:
                 self._process(tp, records)
         now_s = self.clock.monotonic_s()
         if now_s >= self._commit_due_s or (now_s >= self._alert_due_s and self._has_alerts()):
@@ -159,8 +162,8 @@ class Runner:
             fresh = [record for record in records if record.offset >= first]
         if held.recovered is not None:
             replayed = [record for record in fresh if record.offset < live_from]
-            if replayed:
-                held.worker.process(replayed)
+            if replayed and not self._fold(held, replayed):
+                return
             rest = fresh[len(replayed) :]
             if rest and held.worker.next_offset < live_from:
                 # Only holes are left before the committed offset.
@@ -169,7 +172,16 @@ class Runner:
                 return
             fresh = rest
         if fresh:
-            held.worker.process(fresh)
+            self._fold(held, fresh)
+
+    def _fold(self, held: Held, records: Sequence[Record]) -> bool:
+        """Fold these records; False where it was left off, or every state was dropped."""
+        for _ in held.worker.steps(records):
+            if len(held.worker.outbox) >= MAX_OUTBOX and not self.commit():
+                return False
+            if self.stopping:  # what is not folded is the next worker's
+                break
+        return held.worker.next_offset > records[-1].offset
 
     def _settle(self, tp: TopicPartition) -> bool:
         """Once a partition has replayed all that was committed, check it and go live.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from detectors.base import BankState
 from detectors.fold import Fold, algorithm_versions
 from schemas.alerts import AlertData, DeadLetterData
+from schemas.arrow import MARK, is_arrow
 from schemas.batch import Decoded, Decoding
 from schemas.config import DetectionConfig
 from schemas.decode import decode_records
@@ -34,6 +36,8 @@ from streams.ports import Output
 
 MAX_BYTES_AT_ONCE: Final = 8 * 2**20
 """Of the values that are decoded and folded in one go: their columns take some times that."""
+ARROW_COUNTS_BYTES: Final = 2**19
+"""So many more count for an Arrow stream: in 200 bytes it may hold thousands of refused rows."""
 DECODER_VERSION: Final = 2
 """Version of the rules by which records are accepted and refused."""
 
@@ -168,11 +172,20 @@ class PartitionWorker:
 
     def process(self, records: Sequence[Record]) -> None:
         """Fold records of this partition, in offset order, from `next_offset` on."""
+        for _ in self.steps(records):
+            pass
+
+    def steps(self, records: Sequence[Record]) -> Iterator[None]:
+        """The same in pieces: one is folded at each step. It may be left off between two of them.
+
+        All that is folded stands before `next_offset` then, and nothing else.
+        """
         start, records = 0, Records.of(records)
         for stop in self.cuts(records):
             part = records[start:stop]
             self._reach(part.offsets[0])
             self._fold(part)
+            yield
             start = stop
 
     def cuts(self, records: Records) -> list[int]:
@@ -182,8 +195,13 @@ class PartitionWorker:
         last cut is the end.
         """
         cuts = {len(records)}
-        if sum(map(len, filter(None, records.values))) > MAX_BYTES_AT_ONCE:
-            piece = np.cumsum([len(value or b"") for value in records.values]) // MAX_BYTES_AT_ONCE
+        n_bytes = sum(map(len, filter(None, records.values)))
+        n_arrow = sum(map(bytes.startswith, filter(None, records.values), repeat(MARK)))
+        if n_bytes + n_arrow * ARROW_COUNTS_BYTES > MAX_BYTES_AT_ONCE:
+            weights = [
+                len(value or b"") + is_arrow(value) * ARROW_COUNTS_BYTES for value in records.values
+            ]
+            piece = np.cumsum(weights) // MAX_BYTES_AT_ONCE
             cuts.update((np.flatnonzero(np.diff(piece)) + 1).tolist())
         if self.switches or self._watch_offset >= 0:
             wanted = {entry.offset for entry in self.switches} | {self._watch_offset}
