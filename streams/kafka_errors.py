@@ -91,6 +91,9 @@ OUT_OF_RANGE: Final = _codes("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE")
 TRUNCATION: Final[int] = _code("_LOG_TRUNCATION")
 """The leader epoch asked for ended before the offset asked for."""
 
+FENCED_INSTANCE: Final = KafkaError(_code("FENCED_INSTANCE_ID")).str()
+"""What a static member hears whose name another one has taken; a fatal error keeps the words."""
+
 MISSING_TOPIC: Final = _codes(
     "UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC",
 )  # fmt: skip

@@ -27,7 +27,13 @@ from streams.kafka_clients import (
     open_client,
 )
 from streams.kafka_epochs import UNKNOWN, LeaderEpochs, truncated
-from streams.kafka_errors import MISSING_TOPIC, OUT_OF_RANGE, is_passing, is_truncation
+from streams.kafka_errors import (
+    FENCED_INSTANCE,
+    MISSING_TOPIC,
+    OUT_OF_RANGE,
+    is_passing,
+    is_truncation,
+)
 from streams.kafka_properties import KafkaValue
 from streams.ports import EventLog, LogError, OwnershipLostError, RebalanceListener
 from streams.recovery import OperatorNeededError
@@ -318,6 +324,11 @@ class KafkaLog(EventLog):
             return (
                 f"the topic {self.topic} does not exist; `driftsentry topics create` makes it "
                 f"({describe(error)})"
+            )
+        if FENCED_INSTANCE in error.str():
+            return (
+                "another process has joined the group under this instance name and has taken this "
+                f"one's place: give each a name of its own with --instance ({describe(error)})"
             )
         if is_passing(error):
             LOGGER.warning("consumer: %s", describe(error))

@@ -104,6 +104,9 @@ class JournalEntry(BaseModel):
     source_key: str | None = Field(default=None, description="Fingerprint of the source key.")
     versions: dict[str, int]
     document: DetectionConfig = Field(description="The whole detection config.")
+    follows: int = Field(
+        default=0, description="Generation that was in force before a change of config."
+    )
     reason: str = ""
     n_partitions: int = Field(
         default=0, description="Partitions of the topic when the lineage began; 0 elsewhere."

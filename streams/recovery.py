@@ -362,19 +362,30 @@ def _gap(case: _Case, lineage: Lineage, said: str) -> str:
 
 
 def in_force(
-    journal: Sequence[JournalEntry], lineage: Lineage, metadata: Metadata | None
+    journal: Sequence[JournalEntry], lineage: Lineage, metadata: Metadata
 ) -> list[JournalEntry]:
-    """The entries of this lineage whose commit came.
+    """The entries of this lineage whose commit came, back from the one that the commit names.
 
-    With transactions that is all of them. Without, the process may have ended between the two:
-    then the commit knows nothing of the generation, or the same is journaled once more.
+    With transactions that is all of them. Without, whoever wrote one may have ended before the
+    commit, or be one that was thought dead: then the next change is one of the generation before.
     """
     entries = [entry for entry in journal if entry.lineage.id == lineage.id]
-    while any(entry.kind != "config" for entry in entries[1:]):
-        del entries[0]
-    if metadata is not None:
-        entries = [entry for entry in entries if entry.generation <= metadata.generation]
-    return list({entry.generation: entry for entry in entries}.values())
+    committed = [
+        at
+        for at, entry in enumerate(entries)
+        if (entry.generation, entry.offset) == (metadata.generation, metadata.config_from)
+    ]
+    if not committed:
+        return entries
+    at = committed[-1]
+    back = [entries[at]]
+    while back[-1].kind == "config":
+        before = [k for k in range(at) if entries[k].generation == back[-1].follows]
+        if not before:
+            break
+        at = before[-1]
+        back.append(entries[at])
+    return back[::-1]
 
 
 def _from_checkpoint(

@@ -137,7 +137,7 @@ def move(alert: SeenAlert) -> str:
 def opening_lines(scan: Scan) -> list[str]:
     """What will be done with the file, and which option changes it."""
     n_reference = scan.detection.reference_events
-    head = f"{scan.path.name}: {scan.n_rows:,} rows"
+    head = f"{scan.path.name}: {_n(scan.n_rows, 'row')}"
     if scan.is_events:
         lines = [f"{head}, each one of driftsentry's own events"]
     else:
@@ -232,7 +232,7 @@ def summary_lines(scan: Scan) -> list[str]:
         "",
         f"{scan.n_rows:,} rows in {scan.seconds:.1f} s; {n_refused:,} of them were refused.",
         *refused_lines(scan),
-        f"{len(of_signal):,} of {scan.n_signals:,} signals moved: {len(scan.alerts):,} alerts.",
+        f"{len(of_signal):,} of {scan.n_signals:,} signals moved: {_n(len(scan.alerts), 'alert')}.",
         *quiet_lines(scan),
     ]
     if not of_signal:
@@ -250,3 +250,8 @@ def summary_lines(scan: Scan) -> list[str]:
     if len(of_signal) > len(shown):
         lines.append(f"and {len(of_signal) - len(shown)} further signals")
     return lines
+
+
+def _n(number: int, what: str) -> str:
+    """So many of something, in words."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -118,6 +118,8 @@ class PartitionWorker:
         self.lineage = lineage
         self.detection = detection
         self.config_from = config_from
+        self.follows = 0
+        """The generation before the latest switch of config; 0: it has seen none."""
         self.topics = topics
         self.live_from = live_from
         """Outputs of records before it are left out: whoever committed them published them."""
@@ -279,6 +281,7 @@ class PartitionWorker:
 
     def switch(self, detection: Detection, offset: int) -> None:
         """Go on under another config from `offset` on."""
+        self.follows = self.detection.config.generation
         self.detection = detection
         self.config_from = offset
         self.fold.reconfigure(detection.config)
@@ -331,6 +334,7 @@ class PartitionWorker:
                 "source_key": self.detection.key_fingerprint,
                 "versions": state_versions(),
                 "document": self.detection.config,
+                "follows": self.follows if kind == "config" else 0,
                 "reason": reason,
                 "n_partitions": n_partitions,
             }

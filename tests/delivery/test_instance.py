@@ -21,6 +21,7 @@ def test_an_older_worker_of_the_same_instance_ends_and_does_not_fence_the_newer(
     small_run.send(1_000)
 
     assert older.wait(15) == EXIT_FAILED, older.log()
+    assert older.said("give each a name of its own with --instance"), older.log()
     small_run.wait_done()
     time.sleep(0.5)
     assert newer.is_running(), newer.log()

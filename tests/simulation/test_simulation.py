@@ -48,6 +48,13 @@ def test_whatever_fails_the_output_is_that_of_an_undisturbed_run() -> None:
         assert any(kind.endswith("Error") for kind in kinds), (place, kinds)
 
 
+@pytest.mark.parametrize("seed", [291, 664])
+def test_what_seeds_have_found_stays_mended(seed: int) -> None:
+    """In at-least-once mode, entries in the journal whose commit never came."""
+    outcome = run_seed(seed)
+    assert not outcome.problem, f"{outcome.problem}\nto see it again: {outcome.command}"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_seed_gives_the_same_run_again(seed: int) -> None:
     first, again = run_seed(seed), run_seed(seed)

@@ -1,0 +1,67 @@
+"""Which journaled configs are in force, where a journal holds some whose commit never came."""
+
+from __future__ import annotations
+
+from schemas.config import DetectionConfig
+from streams.lineage import JournalEntry, Lineage, Metadata
+from streams.recovery import in_force
+
+LINEAGE = Lineage(deployment="d", topic_id="t", partition=0, start_offset=0, n_resets=0, parent="")
+
+
+def entry(kind: str, offset: int, generation: int, follows: int = 0) -> JournalEntry:
+    return JournalEntry.model_validate(
+        {
+            "kind": kind,
+            "lineage": LINEAGE,
+            "offset": offset,
+            "generation": generation,
+            "config": f"config {generation}",
+            "versions": {},
+            "document": DetectionConfig(generation=generation),
+            "follows": follows,
+        }
+    )
+
+
+def committed(generation: int, config_from: int) -> Metadata:
+    return Metadata(
+        lineage=LINEAGE,
+        generation=generation,
+        config=f"config {generation}",
+        config_from=config_from,
+        n_events=0,
+        n_alerts=0,
+        n_dead=0,
+        checkpoint=-1,
+        digest="",
+        digest_offset=-1,
+    )
+
+
+def test_all_are_where_each_was_committed() -> None:
+    journal = [entry("lineage", 0, 1), entry("config", 5, 2, 1), entry("config", 5, 4, 2)]
+    assert in_force(journal, LINEAGE, committed(4, 5)) == journal
+    assert in_force(journal, LINEAGE, committed(2, 5)) == journal[:2]
+
+
+def test_a_change_that_was_journaled_alone_is_passed_over() -> None:
+    begin, alone, next_one = (
+        entry("lineage", 0, 1),
+        entry("config", 69, 2, 1),
+        entry("config", 69, 3, 1),
+    )
+    assert in_force([begin, alone, next_one], LINEAGE, committed(3, 69)) == [begin, next_one]
+    assert in_force([begin, alone], LINEAGE, committed(1, 0)) == [begin]
+    later = entry("config", 80, 2, 1)
+    assert in_force([begin, alone, later], LINEAGE, committed(2, 80)) == [begin, later]
+
+
+def test_a_beginning_that_somebody_thought_dead_journals_late_is_passed_over() -> None:
+    begin, change = entry("lineage", 0, 1), entry("config", 5, 2, 1)
+    assert in_force([begin, change, begin], LINEAGE, committed(2, 5)) == [begin, change]
+
+
+def test_a_lineage_that_is_begun_again_is_the_one_that_was_committed() -> None:
+    alone, begin = entry("lineage", 0, 1), entry("lineage", 0, 2)
+    assert in_force([alone, begin], LINEAGE, committed(2, 0)) == [begin]
