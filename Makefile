@@ -12,8 +12,13 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 	--no-header
 # What to run and how, e.g. make demo ARGS=--no-tty, make bench BENCH=pipeline ARGS=--json
 ARGS ?=
+# Processes that run the tests. Half of the time they wait for servers: more of them than processors.
+JOBS ?= 4
 BENCH ?= $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)))) \
 	$(notdir $(patsubst %/__main__.py,%,$(wildcard benchmarks/*/__main__.py)))
+
+# The tests start hundreds of processes: what one has compiled the others need not.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long sim mutants fuzz faults checks lint types fmt schemas kafka \
@@ -52,11 +57,12 @@ $(STAMP): requirements.txt pyproject.toml
 demo: setup ## The whole system on this machine, with real drift (ARGS=--no-tty)
 	@$(BIN)/driftsentry demo $(ARGS)
 
-# One after the other, so that the summary of the tests stands last.
-test: setup ## Every check and every test but the long ones
+# One after the other, so that the summary of the tests stands last; the kernels are compiled once.
+test: setup ## Every check and every test but the long ones (JOBS=0: in one process)
 	@$(BIN)/python -m tests.kit.install
 	@$(MAKE) --no-print-directory checks
-	$(BIN)/python -m pytest -m "not long" $(ARGS)
+	@$(BIN)/python -m detectors.warm
+	$(BIN)/python -m pytest -m "not long" -n $(JOBS) $(ARGS)
 
 test-long: setup kafka ## The long tests alone
 	$(BIN)/python -m pytest -m long $(ARGS)

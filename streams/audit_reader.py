@@ -21,7 +21,13 @@ from schemas.records import Record, TopicPartition
 from streams.audit_observed import OutputDuty, Position, Seen
 from streams.config import Topics
 from streams.embedded import is_mock_cluster
-from streams.kafka_clients import admin_config, describe, open_client, reader_config
+from streams.kafka_clients import (
+    admin_config,
+    describe,
+    learn_leaders,
+    open_client,
+    reader_config,
+)
 from streams.kafka_errors import NOT_AUTHORISED, OUT_OF_RANGE, PARTITION_END, is_passing
 from streams.kafka_history import KafkaHistory
 from streams.kafka_log import KafkaLog
@@ -164,6 +170,7 @@ class AuditReader:
         unfinished = {number for number, end in ends.items() if end > starts[number]}
         consumer = open_client(Consumer, self._config, "audit reader")
         try:
+            learn_leaders(consumer, topic)
             consumer.assign([KafkaPartition(topic, n, starts[n]) for n in sorted(unfinished)])
             deadline_s = time.monotonic() + self._patience_s
             while unfinished:

@@ -26,8 +26,8 @@ from confluent_kafka import Producer
 from streams.process_guard import GuardedProcess, ProcessGuard
 
 _MOCK_CLUSTER: Final = re.compile(r"mockCluster[0-9a-f]+")
-_LOWEST_PORT: Final = 20_000
-_N_PORTS: Final = 12_000
+PORTS = range(20_000, 32_000)
+"""Where servers listen: below the range that Linux and macOS use for outgoing connections."""
 _N_ATTEMPTS: Final = 8
 
 
@@ -43,11 +43,10 @@ def is_mock_cluster(cluster_id: str | None) -> bool:
 def free_port() -> int:
     """A TCP port that nobody listens on at 127.0.0.1 now; it may be taken a moment later.
 
-    The port lies below the range that Linux and macOS use for outgoing connections, so a server
-    that is restarted finds its port again.
+    It is one of `PORTS`, so a server that is restarted finds it again.
     """
     for _ in range(1000):
-        port = _LOWEST_PORT + secrets.randbelow(_N_PORTS)
+        port = secrets.choice(PORTS)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -55,7 +54,7 @@ def free_port() -> int:
             except OSError:
                 continue
         return port
-    raise EmbeddedServerError(f"no free port in {_LOWEST_PORT}..{_LOWEST_PORT + _N_PORTS - 1}")
+    raise EmbeddedServerError(f"no free port in {PORTS.start}..{PORTS.stop - 1}")
 
 
 class EmbeddedBroker:

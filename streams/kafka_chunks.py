@@ -22,6 +22,7 @@ from streams.kafka_clients import (
     ClientConfigError,
     describe,
     kafka_error,
+    learn_leaders,
     open_client,
     producer_config,
     reader_config,
@@ -87,6 +88,7 @@ class KafkaChunkLog:
         if start >= stop:
             return
         with self._telling("reading"), self._reader() as reader:
+            learn_leaders(reader, self._topic)
             reader.assign([KafkaPartition(self._topic, partition, start)])
             for message in self._messages(reader, partition, start, stop):
                 offset = message.offset()

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from streams.kafka_properties import KafkaValue, is_secret
 
@@ -20,6 +21,7 @@ LOGGER: Final = logging.getLogger("driftsentry.kafka")
 FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
 _RECEIVE_MAX_BYTES: Final = 4 * FETCH_MAX_BYTES
 _SHORTEST_SECRET: Final = 3
+_LEADERS_S: Final = 2.0
 
 # librdkafka warns of a property that its kind of client does not know: give each its own.
 _CONSUMER_ONLY: Final = frozenset({
@@ -90,6 +92,16 @@ def open_client(make: Callable[..., Client], config: Mapping[str, KafkaValue], k
         problem = str(error)
     # Outside the handler: a chained exception would show the text with the secret in it.
     raise ClientConfigError(f"the Kafka {kind} cannot be made: {redacted(problem, config)}")
+
+
+def learn_leaders(reader: Consumer, topic: str) -> None:
+    """Have a new reader ask who leads the topic's partitions, before these are assigned to it.
+
+    Otherwise it asks when they are, and looks at the answer half a second later. Where nobody
+    answers soon it is left to the reader, which goes on asking.
+    """
+    with suppress(KafkaException):
+        reader.list_topics(topic, _LEADERS_S)
 
 
 def consumer_config(

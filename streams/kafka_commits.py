@@ -84,7 +84,8 @@ class KafkaCommits(KafkaHistory, Commits):
             transactional_id=self.transactional_id,
             transaction_timeout_ms=transaction_timeout_ms,
         )
-        self._outbox: Outbox | None = None  # None: abandoned, or a publish was interrupted
+        self._outbox: Outbox | None = None
+        self._is_interrupted = False  # by whatever left a transaction that only reopening can end
         self.reopen()
 
     def publish(
@@ -96,11 +97,10 @@ class KafkaCommits(KafkaHistory, Commits):
         `OwnershipLostError`, `RefusedError`, `IndeterminateError` or `FencedError`.
         """
         outbox = self._outbox
-        if outbox is None:
+        if outbox is None or self._is_interrupted:
             raise IndeterminateError("the producer was abandoned: reopen it first")
         member = self._log.group_metadata() if offsets else None
-        # Whatever interrupts this leaves a transaction behind that only reopening can end.
-        self._outbox = None
+        self._is_interrupted = True
         start_s = time.monotonic()
         deadline_s = start_s + self._timeout_s
         producer = outbox.producer
@@ -120,7 +120,7 @@ class KafkaCommits(KafkaHistory, Commits):
             if error.txn_requires_abort():
                 raise self._abort(outbox, error, start_s) from exception
             raise self._unknown(error, start_s) from exception
-        self._outbox = outbox
+        self._is_interrupted = False
 
     def reopen(self) -> None:
         """Abandon the producer and open one with the same transactional id, which fences the old.
@@ -139,6 +139,7 @@ class KafkaCommits(KafkaHistory, Commits):
         except KafkaException as exception:
             raise self._unknown(kafka_error(exception), start_s) from exception
         self._outbox = Outbox(producer)
+        self._is_interrupted = False
 
     def close(self) -> None:
         """Drop the producer; no transaction is open between two calls of `publish`."""
@@ -159,7 +160,7 @@ class KafkaCommits(KafkaHistory, Commits):
         except KafkaException as exception:
             return self._unknown(kafka_error(exception), start_s)
         outbox.forget_failures()
-        self._outbox = outbox
+        self._is_interrupted = False
         text = describe(cause)
         if cause.code() in OWNERSHIP_LOST:
             return OwnershipLostError(text)
@@ -168,8 +169,7 @@ class KafkaCommits(KafkaHistory, Commits):
         return AbortedError(text)
 
     def _unknown(self, error: KafkaError, start_s: float) -> CommitError:
-        """Give the producer up; the exception to raise."""
-        self._abandon()
+        """Leave the producer to `reopen` and `close`; the exception to raise."""
         text = describe(error)
         if error.code() in REFUSED:
             return RefusedError(text)

@@ -27,6 +27,7 @@ from streams.kafka_clients import (
     admin_config,
     describe,
     kafka_error,
+    learn_leaders,
     open_client,
     reader_config,
 )
@@ -38,6 +39,7 @@ from streams.topics import journal_key
 
 _REQUEST_S: Final = 10.0
 _PAUSE_S: Final = 0.05
+_POLL_S: Final = 0.01
 _OFFSETS: Final[Any] = OffsetSpec  # its methods carry no types
 
 Answer = TypeVar("Answer")
@@ -182,6 +184,7 @@ class KafkaHistory:
     ) -> Iterator[Message]:
         topic = self._journal_topic
         unfinished = {number for number, end in ends.items() if end > 0}
+        learn_leaders(reader, topic)
         reader.assign([KafkaPartition(topic, number, OFFSET_BEGINNING) for number in unfinished])
         while unfinished:
             if time.monotonic() > deadline_s:
@@ -189,7 +192,7 @@ class KafkaHistory:
                     f"the journal {topic} could not be read to its end in {self._patience_s:g} s: "
                     "a transaction stays open, or no broker answers"
                 )
-            for message in reader.consume(1_000, _PAUSE_S):
+            for message in reader.consume(1_000, _POLL_S):
                 number, offset, error = message.partition(), message.offset(), message.error()
                 if number is None or offset is None:
                     continue

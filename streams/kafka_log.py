@@ -205,9 +205,10 @@ class KafkaLog(EventLog):
             return otherwise
         try:
             return tell(self._listener)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, `poll` and `close` raise it
+            # Not through the client, which would keep it, and by its traceback all that it meets.
             self._failure = error
-            raise
+            return otherwise
 
     def _start_fetching(
         self, starts: Mapping[TopicPartition, int], *, look_back: bool = True
@@ -250,7 +251,6 @@ class KafkaLog(EventLog):
             self.epochs.forget(tp)
 
     def _raise_failure(self) -> None:
-        # confluent-kafka lets exceptions of callbacks through; this does not rely on it.
         if self._failure is not None:
             raise self._failure
 

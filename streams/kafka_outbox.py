@@ -67,13 +67,16 @@ class Outbox:
         self._failure = None
 
     def discard(self) -> None:
-        """Drop what is queued or on its way; the producer is not used any more."""
+        """Drop what is queued or on its way; the producer is not used any more.
+
+        A record that was never reported on would keep the producer alive, and this with it.
+        """
+        self.producer.purge()
         try:
-            self.producer.purge()
             self.producer.poll(0)
         except KafkaException:
-            # A producer with a fatal error has nothing left to drop.
-            return
+            # Of a fatal error the client tells first, once, and of the records when asked again.
+            self.producer.poll(0)
 
     def _produce(self, output: Output, deadline_s: float) -> None:
         while True:

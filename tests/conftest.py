@@ -4,7 +4,8 @@
 - `new_topic`: makes topics in it; `unique_name`: names for groups, topics, instances;
 - `valkey`: address of a real Valkey; `redis_url`: an empty database in it; `redis_prefix`.
 
-A test that stops, kills or fills a server starts one of its own, from `tests.kit`.
+A test that stops, kills or fills a server starts one of its own, from `tests.kit`. Where several
+processes run the tests, each has servers and ports of its own; who runs what: `tests.kit.shares`.
 """
 
 from __future__ import annotations
@@ -14,39 +15,68 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 import redis
 import structlog
+from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]  # it ships no types
 
+from streams import embedded
 from streams.embedded import EmbeddedValkey
 from tests.kit.install import ci_forbids_skips
 from tests.kit.kafka_libs import why_unavailable
-from tests.kit.kafka_server import KafkaCluster
+from tests.kit.kafka_server import KafkaCluster, make_new_topics
+from tests.kit.loud_lines import say_at_the_end, take_over, write_all
+from tests.kit.shares import by_share, n_processes, own_number, share_of
 
 N_DATABASES = 1024
-SKIPPED = pytest.StashKey[tuple[int, str]]()
 NUMBERS = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Share out the ports: a server that is killed and restarted must find its own still free."""
+    n_ports = len(embedded.PORTS) // n_processes()
+    first = embedded.PORTS[own_number() * n_ports]
+    embedded.PORTS = range(first, first + n_ports)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Give each process one share after the other, in the order of the collection."""
+    scheduler = LoadFileScheduling(config, log)
+    scheduler._split_scope = share_of
+    config.option.loadscopereorder = False
+    return scheduler
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a process that ends wants to be said."""
+    take_over(node)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Iterator[None]:
-    """Mark what uses the broker; skip it, or fail the run under CI, where there can be none."""
+    """Mark what uses the broker; skip it where there can be none, or let it fail under CI."""
     for item in items:
         if "kafka_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker("kafka")
     yield
+    by_share(items)
     # After the selection by -m and -k: a run that asks for no Kafka test needs no Kafka.
     needing = [item for item in items if item.get_closest_marker("kafka") is not None]
     if not needing or (why := why_unavailable()) is None:
         return
     if ci_forbids_skips():
-        raise pytest.UsageError(f"CI: {len(needing)} tests need a real Kafka: {why}")
-    config.stash[SKIPPED] = (len(needing), why)
+        say_at_the_end(config, f"CI: {len(needing)} TESTS NEED A REAL KAFKA AND FAIL: {why}")
+        return
+    say_at_the_end(config, f"NO REAL KAFKA: {len(needing)} TESTS DID NOT RUN ({why})")
     for item in needing:
         item.add_marker(pytest.mark.skip(reason=f"no real Kafka: {why}"))
 
@@ -59,12 +89,8 @@ def pytest_runtest_setup() -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say loudly that the broker was missing."""
-    if SKIPPED in config.stash:
-        n_skipped, why = config.stash[SKIPPED]
-        terminalreporter.write_line(
-            f"NO REAL KAFKA: {n_skipped} TESTS DID NOT RUN ({why})", red=True, bold=True
-        )
+    """Say loudly what was missing."""
+    write_all(terminalreporter, config)
 
 
 @pytest.fixture(scope="session")
@@ -74,11 +100,17 @@ def kafka_cluster(request: pytest.FixtureRequest) -> Iterator[KafkaCluster]:
     try:
         yield cluster
     finally:
-        # A client that outlives its broker says so on stderr, below the summary of the tests.
         gc.collect()
-        logs = cluster.close(keep_logs=request.session.testsfailed > 0)
+        left = [
+            each for each in gc.get_objects() if isinstance(each, (AdminClient, Consumer, Producer))
+        ]
+        has_failed = request.session.testsfailed > 0
+        logs = cluster.close(keep_logs=has_failed)
         if logs is not None:
             print(f"\nthe log of the Kafka node is kept in {logs}")
+    # A client that outlives its broker says so on stderr, below the summary of the tests. The
+    # trace of a failure may hold some.
+    assert has_failed or not left, f"clients that no test has let go of: {left}"
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +136,7 @@ def new_topic(kafka: str, unique_name: Callable[[str], str]) -> Callable[..., st
     ) -> str:
         name = unique_name(what)
         topic = NewTopic(name, num_partitions=n_partitions, config=dict(config or {}))
-        admin.create_topics([topic])[name].result(timeout=30)
+        make_new_topics(admin, [topic])
         return name
 
     return create

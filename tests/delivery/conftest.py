@@ -12,23 +12,16 @@ from confluent_kafka.admin import AdminClient
 from tests.delivery.kit import Run, SmallRun, make_topics
 from tests.delivery.outputs import Outputs, n_records
 from tests.delivery.traffic import N_PARTITIONS, NO_ELEC2, eight_models, elec2_path, produce
+from tests.kit.loud_lines import say_at_the_end
 
-GENERATED = pytest.StashKey[bool]()
 DETECTION: dict[str, Any] = {"reference_events": 500}
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Say loudly that a real stream was missing."""
-    if config.stash.get(GENERATED, False):
-        terminalreporter.write_line(NO_ELEC2, red=True, bold=True)
 
 
 @pytest.fixture(scope="session")
 def traffic(kafka: str, request: pytest.FixtureRequest) -> str:
     """A topic of four partitions that holds the eight models."""
-    request.config.stash[GENERATED] = elec2_path() is None
+    if elec2_path() is None:
+        say_at_the_end(request.config, NO_ELEC2)
     topic = f"eight-models.{os.getpid()}"
     make_topics(AdminClient({"bootstrap.servers": kafka}), {topic: N_PARTITIONS})
     produce(kafka, topic, eight_models(n_real=10_000, n_generated=4_000))

@@ -32,6 +32,7 @@ from streams.process_guard import GuardedProcess, ProcessGuard
 from streams.redis_store import RedisStore
 from tests.delivery.outputs import OFFSETS, Outputs, read_outputs
 from tests.delivery.traffic import produce, small_stream
+from tests.kit.kafka_server import make_new_topics
 
 NUMBERS = itertools.count(1)
 WAIT_S = 60.0
@@ -326,8 +327,7 @@ def make_topics(admin: AdminClient, n_partitions: Mapping[str, int]) -> None:
     # The timestamps of the events are in the past.
     keep = {"retention.ms": "-1"}
     new = [NewTopic(name, num_partitions=n, config=keep) for name, n in n_partitions.items()]
-    for future in admin.create_topics(new).values():
-        future.result(timeout=30)
+    make_new_topics(admin, new)
 
 
 def dumped(store: redis.Redis) -> dict[bytes, tuple[bytes, int]]:

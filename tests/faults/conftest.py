@@ -1,4 +1,4 @@
-"""One site for all fault tests, and a deployment that goes on from fault to fault."""
+"""One site for the fault tests, and a deployment that goes on from fault to fault."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Standing:
             self._run = None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """Three brokers and a Valkey behind a network that can fail."""
     with new_site() as site:
@@ -51,7 +51,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
             print(f"\nthe logs of the three Kafka nodes are kept in {logs}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def standing(site: Site) -> Iterator[Standing]:
     """The deployment of the fault tests."""
     standing = Standing(site)

@@ -26,7 +26,7 @@ def test_the_corpus_is_kept_and_small(name: str) -> None:
 
 def test_the_fuzzer_finds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     # Each file of the corpus is run before anything is made up; without atheris only those are.
-    code = driver.main(["--seconds", str(SECONDS), "--jobs", "2"])
+    code = driver.main(["--seconds", str(SECONDS)])
     said = capsys.readouterr()
     assert code == 0, said.out
     assert (driver.NOT_GUIDED in said.err) == (not HAS_ATHERIS)

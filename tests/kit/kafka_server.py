@@ -8,13 +8,14 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from streams.process_guard import ProcessGuard
 from tests.kit.kafka_libs import LIBS, KafkaUnavailableError, why_unavailable
@@ -200,6 +201,17 @@ def node_properties(nodes: list[KafkaNode]) -> dict[str, object]:
     else:
         shared["controller.quorum.voters"] = ",".join(voters)
     return shared
+
+
+def make_new_topics(admin: AdminClient, new: Sequence[NewTopic]) -> None:
+    """Make these topics, and wait until the broker knows of them: it hears of them a bit later."""
+    for future in admin.create_topics(list(new)).values():
+        future.result(timeout=30)
+    deadline_s = time.monotonic() + 30
+    while missing := {topic.topic for topic in new} - admin.list_topics(timeout=10).topics.keys():
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"made, and not there: {missing}")
+        time.sleep(0.01)
 
 
 def _accepts(port: int) -> bool:

@@ -44,10 +44,13 @@ def test_the_lock_is_held_against_other_processes(tmp_path: Path) -> None:
     )
 
 
-def test_ci_turns_missing_kafka_into_a_failure_and_otherwise_one_loud_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_processes", [0, 2])
+def test_ci_turns_missing_kafka_into_a_failure_and_otherwise_one_loud_line(
+    tmp_path: Path, n_processes: int
+) -> None:
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/kit/test_kit.py"),
-        *("-k", "not_made_by_asking or committed_readers"),
+        *("-k", "not_made_by_asking or committed_readers", f"-n{n_processes}"),
     ]
     # A path without Java: the interpreter is started by its full path.
     env = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
@@ -65,5 +68,6 @@ def test_ci_turns_missing_kafka_into_a_failure_and_otherwise_one_loud_line(tmp_p
         text=True,
         check=False,
     )
-    assert in_ci.returncode != 0
-    assert "2 tests need a real Kafka" in in_ci.stdout + in_ci.stderr
+    assert in_ci.returncode == pytest.ExitCode.TESTS_FAILED
+    assert in_ci.stdout.count("CI: 2 TESTS NEED A REAL KAFKA AND FAIL: no Java 17") == 1
+    assert "2 errors" in in_ci.stdout

@@ -19,6 +19,8 @@ class Mutant(NamedTuple):
     old: str
     new: str
     test: str = ""
+    seed: int = 0
+    """Where the hunt begins: this seed has caught it before, after many that had not."""
 
 
 _RUNNER: Final = "streams.runner:Runner."
@@ -38,6 +40,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "streams.memory_log:MemoryLog.require_membership",
         "if self._member is None or not self._group().is_current(self._member):",
         "if self._member is None:",
+        seed=5,
     ),
     Mutant(
         1,
@@ -45,6 +48,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RUNNER + "_publish",
         "self._drop_all(error)\n            return False",
         "self.commits.reopen()",
+        seed=25,
     ),
     Mutant(
         1,
@@ -52,6 +56,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RUNNER + "_publish",
         "self.clock.sleep(min(0.02 * 2**attempt, 1.0))",
         "return True",
+        seed=41,
     ),
     Mutant(
         1,
@@ -153,6 +158,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RECOVERY + "_from_start",
         "if lineage.start_offset < case.watermarks.low:",
         "if False:",
+        seed=12,
     ),
     Mutant(
         5,
@@ -160,6 +166,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RECOVERY + "_from_checkpoint",
         "if stored.next_offset < case.watermarks.low:",
         "if False:",
+        seed=105,
     ),
     Mutant(
         7,
@@ -249,6 +256,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RECOVERY + "_from_start",
         "worker.switches, worker.source_key = switches, case.detection.key",
         "pass",
+        seed=5,
     ),
     Mutant(
         14,
@@ -256,6 +264,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RECOVERY + "_from_checkpoint",
         'if entry.kind == "config" and entry.generation > checkpoint.generation',
         "if False",
+        seed=33,
     ),
     Mutant(
         14,
@@ -278,6 +287,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "streams.runner:next_detection",
         "if mine.config.generation > theirs.config.generation:",
         "if mine.config.generation != theirs.config.generation:",
+        seed=8,
     ),
     Mutant(
         14,
@@ -293,6 +303,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RUNNER + "_publish",
         "except (FencedError, RefusedError):\n            raise",
         "except FencedError:\n            self.commits.reopen()",
+        seed=5,
     ),
     Mutant(
         18,
@@ -300,6 +311,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RUNNER + "_drop_all",
         "if isinstance(error, IndeterminateError):",
         "if False:",
+        seed=21,
     ),
     Mutant(
         20,
@@ -315,6 +327,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _WORKER + "_fold",
         "if alert.trigger_offset >= self.live_from:",
         "if True:",
+        seed=8,
     ),
     Mutant(
         25,
@@ -322,6 +335,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _WORKER + "_dead_letter",
         "if reject.offset < self.live_from:",
         "if False:",
+        seed=3,
     ),
     Mutant(
         26,

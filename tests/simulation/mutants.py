@@ -39,14 +39,15 @@ def hunt(mutant: Mutant, n_seeds: int = N_SEEDS) -> Verdict:
     """Let the simulation, or the named test, look at the product with this mutant in it."""
     if mutant.test:
         return _hunt_by_test(mutant)
+    seeds = dict.fromkeys([mutant.seed, *range(n_seeds)])
     with applied(mutant), quiet():
-        for seed in range(n_seeds):
+        for n_tried, seed in enumerate(seeds, 1):
             try:
                 problem = run_seed(seed).problem
             except Exception as error:  # noqa: BLE001  whatever it breaks, it is noticed
                 problem = f"{type(error).__name__}: {error}"
             if problem:
-                return Verdict(mutant, "simulation", seed + 1, problem)
+                return Verdict(mutant, "simulation", n_tried, problem)
     return Verdict(mutant, "", n_seeds, "it lives")
 
 

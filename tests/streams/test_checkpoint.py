@@ -201,7 +201,7 @@ def test_big_endian_arrays_are_stored_little_endian() -> None:
         np.zeros(2, np.float16),
         np.zeros((1,) * 9),
     ],
-    ids=str,
+    ids=lambda array: f"{array.dtype} of {array.ndim}",
 )
 def test_an_array_that_is_not_plain_numbers_is_not_written(array: NDArray[Any]) -> None:
     with pytest.raises(CheckpointError, match="'x'"):

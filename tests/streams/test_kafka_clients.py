@@ -8,11 +8,13 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
+from streams import kafka_clients
 from streams.kafka_clients import (
     FETCH_MAX_BYTES,
     ClientConfigError,
     admin_config,
     consumer_config,
+    learn_leaders,
     open_client,
     producer_config,
     reader_config,
@@ -134,3 +136,13 @@ def test_a_property_that_librdkafka_refuses_is_named_and_a_secret_is_not_shown()
 def test_text_is_shown_without_the_values_of_secret_properties() -> None:
     properties = {"sasl.password": SECRET, "ssl.key.password": "", "client.id": "worker"}
     assert redacted(f"login of worker with {SECRET}", properties) == "login of worker with ***"
+
+
+def test_leaders_that_nobody_tells_in_time_are_left_to_the_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kafka_clients, "_LEADERS_S", 0.05)
+    reader = open_client(Consumer, reader_config("127.0.0.1:1", "group", {}), "reader")
+    learn_leaders(reader, "topic")
+    assert reader.consume(1, 0.01) == []
+    reader.close()

@@ -183,6 +183,21 @@ def test_an_assignment_of_nothing_is_answered_too(log: KafkaLog, client: Client)
     assert log.owned() == {FIRST, SECOND}
 
 
+def test_what_a_listener_raises_does_not_go_through_the_client(
+    client: Client, log: KafkaLog
+) -> None:
+    # It would keep the exception, and with it whatever its traceback refers to, for ever.
+    def fail(_: object) -> None:
+        raise ValueError("heard too much")
+
+    log.subscribe(Recorder(on_revoked=fail))
+    client.hear("on_revoke", [0])
+    assert client.calls == [("unassign", [(0, -1)])]
+    for _ in range(2):
+        with pytest.raises(ValueError, match="heard too much"):
+            log.poll(1, 0.0)
+
+
 @pytest.mark.parametrize("name", ["_ALL_BROKERS_DOWN", "_TRANSPORT", "_MAX_POLL_EXCEEDED"])
 def test_an_error_that_passes_is_logged(
     log: KafkaLog, client: Client, caplog: pytest.LogCaptureFixture, name: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -74,6 +76,11 @@ def test_offsets_that_never_arrive_cost_the_producer_and_nothing_else(
             commits.publish([output], {tp: Committed(5, "")})
 
         commits.reopen()
+        # Nor does it leave anything behind that the stuck call itself does not hold.
+        abandoned = weakref.ref(outbox)
+        del outbox
+        gc.collect()
+        assert abandoned() is None
         assert commits.committed([tp]) == {tp: None}
         commits.publish([output], {tp: Committed(6, "")})
         assert commits.committed([tp]) == {tp: Committed(6, "")}

@@ -186,7 +186,12 @@ def test_a_member_that_was_thought_dead_commits_nothing_and_hears_that_it_lost(
     assert theirs.committed([lost]) == {lost: Committed(5, "theirs")}
     assert transport.seen(transport.alerts) == []
 
-    poll_until(transport, [silent[0], other[0]], lambda _: len(silent[1].owned) == 1)
+    # It still thinks that it owns what it has lost.
+    poll_until(
+        transport,
+        [silent[0], other[0]],
+        lambda _: len(silent[1].heard) > n_heard and len(silent[1].owned) == 1,
+    )
     assert silent[1].heard[n_heard] == ("lost", [lost.partition])
     (mine,) = silent[1].owned
     commits.publish([alert(transport, "back")], {mine: Committed(6, "back")})
