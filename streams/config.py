@@ -81,10 +81,11 @@ class Settings(StrictSettings):
     start: Literal["earliest", "latest"] = "earliest"
     """Where a partition begins that has neither a committed offset nor a known lineage."""
     accept_reset: bool = False
-    """Go on where the group's offset has moved back or is lost: begins a new lineage, with new
-    alert identities. Without it the worker stops and asks."""
+    """Go on where the group's offset has moved back or is lost, or the state is nowhere and the log
+    is cut: begins a new lineage, with new alert identities. Without it the worker stops and asks."""
     commit_interval_ms: Annotated[int, Field(ge=10, le=60_000)] = 200
-    """How often alerts and offsets are committed, while there are any."""
+    """How often offsets and dead letters are committed, while there are any. Where an alert waits,
+    50 ms after the last commit, if that is sooner."""
     poll_records: Annotated[int, Field(ge=1, le=100_000)] = 4_096
     """Records fetched in one call, at most."""
     checkpoint_interval_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 30.0

@@ -155,9 +155,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         5,
         "goes on without its log",
-        _RECOVERY + "_from_start",
-        "if lineage.start_offset < case.watermarks.low:",
-        "if False:",
+        _RECOVERY + "_gap",
+        "if lineage.start_offset >= case.watermarks.low:",
+        "if True:",
         seed=12,
     ),
     Mutant(
