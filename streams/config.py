@@ -82,7 +82,8 @@ class Settings(StrictSettings):
     """Where a partition begins that has neither a committed offset nor a known lineage."""
     accept_reset: bool = False
     """Go on where the group's offset has moved back or is lost, or the state is nowhere and the log
-    is cut: begins a new lineage, with new alert identities. Without it the worker stops and asks."""
+    is cut: begins a new lineage, with new alert identities. Without it the worker stops, or waits,
+    and asks."""
     commit_interval_ms: Annotated[int, Field(ge=10, le=60_000)] = 200
     """How often offsets and dead letters are committed, while there are any. Where an alert waits,
     50 ms after the last commit, if that is sooner."""
