@@ -26,7 +26,7 @@ from schemas.poll import Poll
 from schemas.records import Record, Records, Reject, TopicPartition
 from schemas.source_hash import SourceKey
 
-AT_ONCE: Final = 1_024
+AT_ONCE: Final = 2_048
 """Records taken at once: few enough for the cache, enough to spread the cost of numpy's calls."""
 
 

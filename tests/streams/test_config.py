@@ -56,7 +56,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
         None,
         "exactly-once",
     )
-    assert (settings.commit_interval_ms, settings.poll_records) == (200, 4096)
+    assert (settings.commit_interval_ms, settings.poll_records) == (200, 8192)
     assert (settings.checkpoint_interval_s, settings.checkpoint_events) == (30, 200_000)
     assert settings.max_replay_events == 20_000_000
     assert settings.transaction_timeout_ms == 10_000
