@@ -36,6 +36,14 @@ class KafkaStartError(RuntimeError):
     """A node did not start; the message holds the end of its log."""
 
 
+def free_ports(n: int) -> list[int]:
+    """So many ports that are free now, each another one: `free_port` may give one twice."""
+    ports: dict[int, None] = {}
+    while len(ports) < n:
+        ports[free_port()] = None
+    return list(ports)
+
+
 class KafkaNode:
     """One combined node: broker and controller. It keeps its ports and its data over restarts."""
 
@@ -44,9 +52,7 @@ class KafkaNode:
     ) -> None:
         self.node_id = node_id
         self.directory = directory
-        self.port = free_port()
-        self.controller_port = free_port()
-        self.edge_port = free_port()
+        self.port, self.controller_port, self.edge_port = free_ports(3)
         """Where a proxy leads to, if there is one: clients that come here are sent to it."""
         self._guard = guard
         self._heap_mib = heap_mib

@@ -200,6 +200,12 @@ def test_a_cluster_whose_port_was_taken_takes_others(
         assert "attempt-1" in str(cluster.nodes[0].directory)
 
 
+def test_a_node_takes_no_port_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = iter([5, 5, 6, 5, 7, 8])
+    monkeypatch.setattr(kafka_node, "free_port", lambda: next(given))
+    assert kafka_node.free_ports(3) == [5, 6, 7]
+
+
 def test_a_valkey_whose_port_was_taken_takes_another(
     taken_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
