@@ -86,6 +86,16 @@ def pytest_runtest_setup() -> None:
     structlog.reset_defaults()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Let no test hold what its fixtures gave it while they are taken down.
+
+    The last test of a process would hold its clients until its broker is gone.
+    """
+    if isinstance(item, pytest.Function):
+        item.funcargs.clear()
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
