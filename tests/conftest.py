@@ -14,6 +14,7 @@ import gc
 import itertools
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -39,6 +40,9 @@ NUMBERS = itertools.count(1)
 
 def pytest_configure() -> None:
     """Share out the ports: a server that is killed and restarted must find its own still free."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # So a shell starts `make test &`; the programs under test would inherit their deafness.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     n_ports = len(embedded.PORTS) // n_processes()
     first = embedded.PORTS[own_number() * n_ports]
     embedded.PORTS = range(first, first + n_ports)
