@@ -13,7 +13,7 @@ runs over every entry of the registry:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from detectors.drift.ranks import LaneReference
 from schemas.batch import I32, Batch
 from schemas.findings import Firing
 
@@ -49,6 +50,10 @@ class DetectorBank(Protocol):
 
         That is the state of a new lane, its switch included.
         """
+        ...
+
+    def learn(self, lanes: I32, references: Sequence[LaneReference]) -> None:
+        """Give these lanes, freshly reset, what their references held; each ends before them."""
         ...
 
     def set_enabled(self, lanes: I32, enabled: bool) -> None:

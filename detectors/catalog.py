@@ -12,6 +12,7 @@ import numpy as np
 
 from detectors.lanes import LanePool
 from detectors.layout import Layout, build_layout
+from detectors.learning import Rows
 from detectors.monitor import (
     AWAITS_PREDICTION,
     AWAITS_SCORE,
@@ -49,6 +50,12 @@ class Catalog:
         """Slots whose signals got no lanes, until the fold has said so."""
         self.freeze_at: I64 = np.zeros(0, np.int64)
         """(slots,) the model event before which each slot's next reference is complete."""
+        self.n_reserved = 0
+        """Derived: values that all references being learned may come to keep."""
+        self.learning_full = False
+        """Whether one found no room for its rows (said once)."""
+        self.rows_refused = False
+        """Whether that was a new model's, until the fold has said so."""
         self.fresh_lanes: list[int] = []
         """Lanes given since the banks were last told."""
         self.prediction_role: U8 = np.zeros(0, np.uint8)
@@ -130,6 +137,7 @@ class Catalog:
         end = reference_events(self.config, key)
         outputs = Cohort(start=0, end=end, score=True, prediction=True)
         monitor = Monitor(key, cohorts=[outputs], admitted=position)
+        self.rows_refused |= not self.keep_rows(outputs)
         self.slots[slot] = monitor
         self.slot_of[key] = slot
         self.n_events[slot] = 0
@@ -141,6 +149,28 @@ class Catalog:
         self.n_changes += 1
         self.changed(slot)
         return slot
+
+    def keep_rows(self, cohort: Cohort) -> bool:
+        """Let a reference that just began keep its rows; False where there is no room for them.
+
+        In log order. It keeps none, and that is as it should be, where no detector asks for them.
+        """
+        if not self.config.detectors.focus.enabled:
+            return True
+        cohort.rows = Rows()
+        return self.reserve(cohort, 0)
+
+    def reserve(self, cohort: Cohort, n_before: int) -> bool:
+        """Make room for the rows of a reference that has grown; False where it now keeps none.
+
+        `n_before` values were reserved for it. To be asked in log order.
+        """
+        self.n_reserved += cohort.n_reserved - n_before
+        if cohort.rows is None or self.n_reserved <= self.config.bounds.max_learning_values:
+            return True
+        self.n_reserved -= cohort.n_reserved
+        cohort.rows = None
+        return False
 
     def _latest_version(self, key: ModelKey) -> Monitor | None:
         """The most recently seen other version of the model that has an input reference."""
@@ -162,6 +192,7 @@ class Catalog:
         for signal in monitor.signals:
             if signal.lane >= 0:
                 self.lanes.give_back(signal.lane)
+        self.n_reserved -= sum(cohort.n_reserved for cohort in monitor.cohorts)
         del self.slot_of[monitor.key]
         self.n_evicted += 1
         self.slots[slot] = None

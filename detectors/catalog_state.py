@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from detectors.kernels.observe import (
     SOURCE_VALUE,
 )
 from detectors.monitor import NEVER, PREDICTION_CLASS, Monitor
+from detectors.ranks_state import RanksReader, RanksWriter, RowsReader, snapshot_rows
 from detectors.reference import N_PREDICTION_KINDS, N_VALUE_KINDS, Cohort
 from detectors.signals import Scale, Signal
 from schemas.batch import ModelKey
@@ -39,6 +41,7 @@ class _CohortDocument(_Document):
     score: bool
     prediction: bool
     features: list[int]
+    n_rows: int
     n_classes: int
     n_other_class: int
 
@@ -54,6 +57,7 @@ class _MonitorDocument(_Document):
     full: list[bool]
     awaits: list[bool]
     admitted: int
+    events_per_week: float
     signals: list[list[int]]
     cohorts: list[_CohortDocument]
 
@@ -62,6 +66,7 @@ class _CatalogDocument(_Document):
     n_lanes: int
     n_evicted: int
     models_full: bool
+    learning_full: bool
     slots: list[_MonitorDocument | None]
 
 
@@ -69,14 +74,20 @@ def snapshot_catalog(catalog: Catalog, numbers: Sequence[int]) -> BankState:
     """The catalog, and the fold's counters, as arrays."""
     monitors = [monitor for monitor in catalog.slots if monitor is not None]
     cohorts = [cohort for monitor in monitors for cohort in monitor.cohorts]
+    ranks = RanksWriter()
     scales = [signal.scale for monitor in monitors for signal in monitor.signals]
     document = {
         "n_lanes": catalog.lanes.n_lanes,
         "n_evicted": catalog.n_evicted,
         "models_full": catalog.models_full,
-        "slots": [None if monitor is None else _document(monitor) for monitor in catalog.slots],
+        "learning_full": catalog.learning_full,
+        "slots": [
+            None if monitor is None else _document(monitor, ranks) for monitor in catalog.slots
+        ],
     }
     return {
+        **ranks.arrays(),
+        **snapshot_rows([cohort.rows for cohort in cohorts if cohort.rows is not None]),
         "document": np.frombuffer(orjson.dumps(document), np.uint8).copy(),
         "numbers": np.array(numbers, np.int64),
         "n_events": catalog.n_events.copy(),
@@ -97,7 +108,7 @@ def _stack(arrays: Sequence[NDArray[Any]], dtype: type[Any], tail: tuple[int, ..
     return np.concatenate([np.zeros((0, *tail), dtype), *arrays])
 
 
-def _document(monitor: Monitor) -> dict[str, Any]:
+def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
     return {
         "model_id": monitor.key.model_id,
         "model_version": monitor.key.model_version,
@@ -109,7 +120,11 @@ def _document(monitor: Monitor) -> dict[str, Any]:
         "full": [monitor.features_full, monitor.classes_full, monitor.lanes_full],
         "awaits": [monitor.awaits_score, monitor.awaits_prediction],
         "admitted": monitor.admitted,
-        "signals": [[s.source, s.index, s.expected, s.scale.rule, s.lane] for s in monitor.signals],
+        "events_per_week": monitor.events_per_week,
+        "signals": [
+            [s.source, s.index, s.expected, s.scale.rule, s.lane, ranks.add(s.ranks)]
+            for s in monitor.signals
+        ],
         "cohorts": [
             {
                 "start": cohort.start,
@@ -117,6 +132,7 @@ def _document(monitor: Monitor) -> dict[str, Any]:
                 "score": cohort.score,
                 "prediction": cohort.prediction,
                 "features": cohort.features,
+                "n_rows": -1 if cohort.rows is None else cohort.rows.n,
                 "n_classes": len(cohort.n_class),
                 "n_other_class": cohort.n_other_class,
             }
@@ -142,6 +158,7 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
     last_seen = require_array(state, "last_seen", np.int64, (n_slots,))
     catalog.n_evicted = document.n_evicted
     catalog.models_full = document.models_full
+    catalog.learning_full = document.learning_full
     taken: set[int] = set()
     for slot, of_slot in enumerate(document.slots):
         catalog.extend()
@@ -156,6 +173,7 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
             raise StateError("a model has two slots")
         catalog.slots[slot] = monitor
         catalog.slot_of[monitor.key] = slot
+        catalog.n_reserved += sum(cohort.n_reserved for cohort in monitor.cohorts)
         catalog.changed(slot)
     catalog.n_events, catalog.last_seen = n_events, last_seen
     n_lanes = document.n_lanes
@@ -193,6 +211,8 @@ class _Reader:
             "n_class": require_array(state, "cohort_n_class", np.int64, (None,)),
         }
         self.at = dict.fromkeys(["scale", *self.arrays], 0)
+        self.ranks = RanksReader(state)
+        self.rows = RowsReader(state)
 
     def cut(self, name: str, length: int) -> NDArray[Any]:
         """The next `length` rows of one array."""
@@ -205,6 +225,8 @@ class _Reader:
 
     def finish(self) -> None:
         """Raise where an array is longer than the document says, or holds what no event leaves."""
+        self.ranks.finish()
+        self.rows.finish()
         for name, array in self.arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise StateError(f"array {name!r} has a value that is not finite")
@@ -221,6 +243,8 @@ class _Reader:
         kinds_known = all(0 <= k <= 4 or k in (KIND_ANY, KIND_LEARNING) for k in document.kinds)
         if len(document.kinds) != n_features or not kinds_known:
             raise StateError("a monitor's features and kinds do not agree")
+        if not 0.0 <= document.events_per_week < math.inf:
+            raise StateError("a monitor's rate is out of range")
         if len(document.full) != 3 or len(document.awaits) != 2:
             raise StateError("a monitor's switches are not as many as there are")
         if len(set(document.features)) < n_features or len(set(document.classes)) < n_classes:
@@ -241,15 +265,16 @@ class _Reader:
             awaits_score=document.awaits[0],
             awaits_prediction=document.awaits[1],
             admitted=document.admitted,
+            events_per_week=document.events_per_week,
             feature_number={name: i for i, name in enumerate(document.features)},
             class_number={name: i for i, name in enumerate(document.classes)},
         )
 
     def signal(self, row: list[int], n_features: int, n_classes: int) -> Signal:
         """One signal and its scale."""
-        if len(row) != 5:
-            raise StateError("a signal is not five numbers")
-        source, index, expected, rule, lane = row
+        if len(row) != 6:
+            raise StateError("a signal is not six numbers")
+        source, index, expected, rule, lane, ranks = row
         n_index = 1
         if source in (SOURCE_VALUE, SOURCE_MISSING):
             n_index = n_features
@@ -261,7 +286,8 @@ class _Reader:
         )
         if not (fits and rule in (0, 1) and lane >= -1 and 0 < sd < np.inf and np.isfinite(mean)):
             raise StateError("a signal is out of range")
-        return Signal(source, index, expected, Scale(rule, constant, mean, sd), lane)
+        scale = Scale(rule, constant, mean, sd)
+        return Signal(source, index, expected, scale, lane, self.ranks.get(ranks))
 
     def cohort(self, document: _CohortDocument, n_features: int, n_classes: int) -> Cohort:
         """One reference that is still learning."""
@@ -285,4 +311,5 @@ class _Reader:
             n_prediction_kind=self.cut("n_prediction_kind", N_PREDICTION_KINDS),
             n_class=self.cut("n_class", document.n_classes),
             n_other_class=document.n_other_class,
+            rows=self.rows.read(document.n_rows, n),
         )

@@ -8,19 +8,20 @@ from its first row to its last, so that each bank advances in one kernel call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from detectors.base import BankState, DetectorBank, StateError
+from detectors.budget import events_between_alarms
 from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
+from detectors.drift.ranks import LaneReference
 from detectors.kernels.observe import count_unfit, gather_lanes, observe
 from detectors.monitor import NEVER, signal_config
 from detectors.registry import REGISTRY
 from detectors.stretch import (
     Stretch,
-    begin_outputs,
     class_numbers,
     feature_columns,
     group,
@@ -28,7 +29,7 @@ from detectors.stretch import (
 )
 from schemas.batch import I32, I64, Batch, Decoded
 from schemas.config import DetectionConfig, SignalConfig
-from schemas.findings import Finding, Firing, Notice
+from schemas.findings import Aspect, Finding, Firing, Notice
 
 FOLD_VERSION = 1
 """Version of the catalog's state and of the rules by which it changes."""
@@ -146,10 +147,9 @@ class Fold:
         """Fold one stretch from `start` on; returns where the next one begins."""
         slot, stop = self._admit(events, start, position, said)
         stretch = until_freeze(self.catalog, group(self.catalog, slot, start, stop))
-        stretch = begin_outputs(self.catalog, events, stretch)
         stretch, columns = feature_columns(self.catalog, events, stretch)
         self.counters["n_refused_features"] += int(columns.n_unlearned.sum())
-        said += [self._notice(events, start + row, "max_features") for row in columns.full]
+        said += [self._notice(events, start + row, bound) for row, bound in columns.full]
         predicted_class = class_numbers(self.catalog, events, stretch)
         self._refuse(events, stretch, said)
         batch = self._observe(events, stretch, columns.ptr, columns.column, predicted_class)
@@ -246,6 +246,7 @@ class Fold:
                     events.prediction_kind[rows],
                     predicted_class,
                     len(monitor.classes),
+                    events.event_time_ms[rows],
                 )
         n_lanes = np.diff(layout.ptr)[stretch.block_slot]
         block_value_ptr = _ends(np.diff(stretch.block_ptr) * n_lanes)
@@ -300,9 +301,11 @@ class Fold:
         monitor = catalog.monitor(slot)
         config = signal_config(self.config, monitor)
         had_all_classes = not monitor.classes_full
+        n_reserved = sum(cohort.n_reserved for cohort in monitor.cohorts)
         signals = monitor.freeze(
             int(catalog.n_events[slot]), config, self.config.bounds.max_classes
         )
+        catalog.n_reserved += sum(cohort.n_reserved for cohort in monitor.cohorts) - n_reserved
         if had_all_classes and monitor.classes_full:
             said.append(self._notice(events, stretch.stop - 1, "max_classes"))
         catalog.assign(slot, signals)
@@ -315,6 +318,10 @@ class Fold:
         if catalog.n_evicted and not catalog.models_full:
             catalog.models_full = True
             said.append(self._notice(events, row, "max_models"))
+        if catalog.rows_refused and not catalog.learning_full:
+            catalog.learning_full = True
+            said.append(self._notice(events, row, "max_learning_values"))
+        catalog.rows_refused = False
         slots, catalog.short_of_lanes = catalog.short_of_lanes, []
         if any(not catalog.monitor(slot).lanes_full for slot in slots):
             said.append(self._notice(events, row, "max_lanes"))
@@ -332,6 +339,22 @@ class Fold:
             bank.reset(fresh)
             bank.set_enabled(fresh, True)
             bank.set_enabled(np.array(sorted(off.get(name, ())), np.int32), False)
+        self._teach(self.banks.values(), set(fresh.tolist()))
+
+    def _teach(self, banks: Iterable[DetectorBank], lanes: set[int]) -> None:
+        """Tell these banks what the references of these lanes held."""
+        taught: list[int] = []
+        references: list[LaneReference] = []
+        for monitor in self.catalog.slots:
+            if monitor is None:
+                continue
+            arl0 = events_between_alarms(self.config, monitor)
+            for signal in monitor.signals:
+                if signal.lane in lanes and signal.ranks is not None:
+                    taught.append(signal.lane)
+                    references.append(LaneReference(signal.ranks, arl0))
+        for bank in banks:
+            bank.learn(np.array(taught, np.int32), references)
 
     def _switched_off(self, lanes: set[int]) -> dict[str, set[int]]:
         """Which of these lanes the config takes away from which detector."""
@@ -365,9 +388,10 @@ class Fold:
             event_time_ms=firing.event_time_ms,
             statistic=firing.statistic,
             threshold=firing.threshold,
-            before=signal.scale.raw(firing.before),
-            after=signal.scale.raw(firing.after),
+            before=signal.raw(firing.before, firing.aspect),
+            after=signal.raw(firing.after, firing.aspect),
             effect=firing.after - firing.before,
+            aspect=Aspect(firing.aspect),
             change_offset=firing.change_offset,
             n_before=firing.n_before,
             n_after=firing.n_after,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from detectors.kernels.observe import KIND_LEARNING, SOURCE_MISSING, SOURCE_VALUE
@@ -50,6 +50,8 @@ class Monitor:
     awaits_score: bool = False
     """Whether no event had a score while its reference was learned: it begins with the first."""
     awaits_prediction: bool = False
+    events_per_week: float = 0.0
+    """By the event times of its reference, frozen with it; 0: unknown."""
     columns: tuple[F64, U8] | None = None
     """Derived: the signals that have lanes and the features, as `detectors.layout` wants them."""
 
@@ -67,32 +69,30 @@ class Monitor:
         """The signal's name."""
         return signal_name(signal.source, signal.index, self.features, self.classes)
 
-    def add_feature(self, name: str, event: int, reference_events: int) -> None:
-        """Learn a feature that model event number `event` is the first to carry."""
-        number = len(self.features)
-        self.features.append(name)
-        self.kinds.append(KIND_LEARNING)
-        self.feature_number[name] = number
-        self._cohort(event, reference_events).add_feature(number)
+    def add_features(self, names: Sequence[str], cohort: Cohort) -> None:
+        """Learn features that the first event of the cohort is the first to carry."""
+        for name in names:
+            number = len(self.features)
+            self.features.append(name)
+            self.kinds.append(KIND_LEARNING)
+            self.feature_number[name] = number
+            cohort.add_feature(number)
 
-    def begin_outputs(
-        self, *, score: bool, prediction: bool, event: int, reference_events: int
-    ) -> None:
-        """Learn outputs that were awaited and that model event number `event` is first to carry."""
-        cohort = self._cohort(event, reference_events)
+    def begin_outputs(self, cohort: Cohort, *, score: bool, prediction: bool) -> None:
+        """Learn outputs that were awaited and that the cohort's first event is first to carry."""
         cohort.score |= score
         cohort.prediction |= prediction
         self.awaits_score &= not score
         self.awaits_prediction &= not prediction
 
-    def _cohort(self, event: int, reference_events: int) -> Cohort:
-        """The cohort that begins with this event; they stand in the order of their beginnings."""
-        cohort = next((c for c in self.cohorts if c.start == event), None)
-        if cohort is None:
-            cohort = Cohort(start=event, end=event + reference_events)
-            self.cohorts.append(cohort)
-            self.cohorts.sort(key=lambda each: each.start)
-        return cohort
+    def cohort_of(self, event: int) -> Cohort | None:
+        """The cohort that begins with this event, if one does."""
+        return next((c for c in self.cohorts if c.start == event), None)
+
+    def add_cohort(self, cohort: Cohort) -> None:
+        """Learn one more reference; they stand in the order of their beginnings."""
+        self.cohorts.append(cohort)
+        self.cohorts.sort(key=lambda each: each.start)
 
     def add_class(self, name: str) -> None:
         """Learn a predicted class."""
@@ -101,6 +101,7 @@ class Monitor:
 
     def inherit(self, parent: Monitor) -> None:
         """Take over the input reference of an earlier version of the model (lanes begin anew)."""
+        self.events_per_week = parent.events_per_week
         for name, kind in zip(parent.features, parent.kinds, strict=True):
             if kind != KIND_LEARNING:
                 self.feature_number[name] = len(self.features)
@@ -115,8 +116,9 @@ class Monitor:
         self, event: int, config: Mapping[str, SignalConfig], max_classes: int
     ) -> list[Signal]:
         """Complete the references that end before model event `event`; their signals, no lanes."""
-        new: list[Signal] = []
+        complete: list[Signal] = []
         for cohort in [c for c in self.cohorts if c.end == event]:
+            new: list[Signal] = []
             kinds, signals = freeze_features(cohort, self.features, config)
             for feature, kind in kinds.items():
                 self.kinds[feature] = kind
@@ -127,8 +129,13 @@ class Monitor:
                 self.awaits_score = not score
             if cohort.prediction:
                 new += self._freeze_prediction(cohort, config, max_classes)
+            if cohort.rows is not None:
+                self.events_per_week = self.events_per_week or cohort.rows.events_per_week()
+                ranks = cohort.rows.ranks(new, cohort.features)
+                new = [replace(s, ranks=of) for s, of in zip(new, ranks, strict=True)]
             self.cohorts.remove(cohort)
-        return new
+            complete += new
+        return complete
 
     def _freeze_prediction(
         self, cohort: Cohort, config: Mapping[str, SignalConfig], max_classes: int

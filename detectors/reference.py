@@ -18,6 +18,7 @@ from detectors.kernels.observe import (
     learn_column,
     learn_features,
 )
+from detectors.learning import N_OUTPUT_COLUMNS, Rows
 from detectors.signals import Signal, number_scale, share_scale
 from schemas.batch import F64, I32, I64, U8, PredictionKind, ValueKind
 from schemas.config import SignalConfig
@@ -59,6 +60,15 @@ class Cohort:
     """By class number of the model; grows with its classes."""
     n_other_class: int = 0
     """Predictions of classes past the bound."""
+    rows: Rows | None = None
+    """Its rows, where a detector wants more than moments of them and there is room for them."""
+
+    @property
+    def n_reserved(self) -> int:
+        """How many values its rows may come to."""
+        if self.rows is None:
+            return 0
+        return (self.end - self.start) * (len(self.features) + N_OUTPUT_COLUMNS)
 
     def add_feature(self, feature: int) -> None:
         """Learn this feature too."""
@@ -80,8 +90,23 @@ class Cohort:
         prediction_kind: U8,
         predicted_class: I32,
         n_classes: int,
+        event_time_ms: I64,
     ) -> None:
         """Fold these rows (of its model, in order, before `end`) into the reference."""
+        if self.rows is not None:
+            self.rows.add(
+                rows,
+                np.array(self.features, np.int32),
+                value_ptr,
+                column_ptr,
+                column,
+                value,
+                kind,
+                score,
+                prediction,
+                predicted_class,
+                event_time_ms,
+            )
         if self.features:
             learn_features(
                 rows,
@@ -121,6 +146,9 @@ class Cohort:
 
     def limit_classes(self, max_classes: int) -> bool:
         """Count what is beyond the first `max_classes` classes as other; whether that is any."""
+        if self.rows is not None:
+            classes = self.rows.column("predicted_class")
+            classes[classes >= max_classes] = -1
         self.n_other_class += int(self.n_class[max_classes:].sum())
         self.n_class = self.n_class[:max_classes]
         return self.n_other_class > 0

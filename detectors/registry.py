@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from detectors.base import DetectorSpec
-from detectors.drift import adwin, moments, page_hinkley
-from schemas.config import AdwinConfig, MomentsConfig, PageHinkleyConfig
+from detectors.drift import adwin, focus, moments, page_hinkley
+from schemas.config import AdwinConfig, FocusConfig, MomentsConfig, PageHinkleyConfig
 
 REGISTRY: Final[dict[str, DetectorSpec]] = {
     moments.NAME: DetectorSpec(moments.NAME, 1, MomentsConfig, moments.build),
     adwin.NAME: DetectorSpec(adwin.NAME, 1, AdwinConfig, adwin.build),
+    focus.NAME: DetectorSpec(focus.NAME, 1, FocusConfig, focus.build),
     page_hinkley.NAME: DetectorSpec(page_hinkley.NAME, 1, PageHinkleyConfig, page_hinkley.build),
 }
 """By the name that stands in the config's `detectors` section and in a finding's `detector`."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite, sqrt
 
+from detectors.drift.ranks import Indicator, Ranks
 from detectors.kernels.observe import (
     MAX_RAW,
     RULE_DEPARTURE,
@@ -16,6 +17,7 @@ from detectors.kernels.observe import (
     SOURCE_SCORE,
     SOURCE_VALUE,
 )
+from schemas.findings import Aspect
 
 OTHER_CLASS = "__other__"
 
@@ -50,6 +52,12 @@ class Signal:
     """The `ValueKind` the feature has in the reference (or KIND_ANY); 0 for other sources."""
     scale: Scale
     lane: int = -1
+    ranks: Ranks | Indicator | None = field(default=None, compare=False, repr=False)
+    """What its reference held, for detectors that ask more than its moments."""
+
+    def raw(self, z: float, aspect: int) -> float:
+        """What z stands for, in the signal's units: a mean, or a mean distance from one."""
+        return z * self.scale.sd if aspect == Aspect.SPREAD else self.scale.raw(z)
 
     @property
     def is_share(self) -> bool:

@@ -17,7 +17,7 @@ from detectors.monitor import (
     PREDICTION_NUMBER,
     reference_events,
 )
-from detectors.reference import MAX_INTEGER_CLASSES
+from detectors.reference import MAX_INTEGER_CLASSES, Cohort
 from schemas.batch import I32, I64, Bool, Decoded, PredictionKind
 
 Number = TypeVar("Number", bound=np.generic)
@@ -70,14 +70,55 @@ def _at(of_slot: NDArray[Number], slot: I32) -> NDArray[Number]:
     return of_slot[slot] if len(of_slot) else np.zeros(len(slot), of_slot.dtype)
 
 
-def begin_outputs(catalog: Catalog, events: Decoded, stretch: Stretch) -> Stretch:
+class Columns(NamedTuple):
+    """Where the features of a stretch's rows stand."""
+
+    ptr: I64
+    """(n,) into `column`."""
+    column: I32
+    """Feature f of row i stands in column `column[ptr[i] + f]` of its values; -1: absent."""
+    n_unlearned: I64
+    """(n,) how many features of each row are not learned."""
+    full: list[tuple[int, str]]
+    """Rows at which a bound was first reached, and its name."""
+
+
+def feature_columns(catalog: Catalog, events: Decoded, stretch: Stretch) -> tuple[Stretch, Columns]:
+    """Where each row's features stand; what is new, features and outputs, is learned from here on.
+
+    In log order, since there is room for so many references only. Returns the stretch, cut where a
+    reference that begins here is complete: what lies behind it is not learned before that.
+    """
+    full: list[tuple[int, str]] = []
+    maps = _column_maps(catalog, events, stretch)
+    unlearned = np.flatnonzero(maps[2])
+    for row in _first_of_pairs(events, stretch, unlearned) if len(unlearned) else ():
+        stretch = _begin_outputs(catalog, events, stretch, row + 1, full)
+        if row >= len(stretch.slot):
+            break
+        _learn_names(catalog, events, stretch, row, full)
+        stretch = until_freeze(catalog, stretch)
+    stretch = _begin_outputs(catalog, events, stretch, len(stretch.slot), full)
+    if len(unlearned) or len(stretch.slot) < len(maps[0]):
+        maps = _column_maps(catalog, events, stretch)
+    return stretch, Columns(*maps, full)
+
+
+def _begin_outputs(
+    catalog: Catalog,
+    events: Decoded,
+    stretch: Stretch,
+    until: int,
+    full: list[tuple[int, str]],
+) -> Stretch:
     """Let awaited scores and predictions be learned from the first event on that has one.
 
-    Returns the stretch, cut where a reference that begins here is complete.
+    In the rows before `until`. Returns the stretch, cut where a reference that begins is complete.
     """
     while True:
-        rows = slice(stretch.start, stretch.stop)
-        awaits = _at(catalog.awaits, stretch.slot) * (stretch.slot >= 0)
+        n = min(until, len(stretch.slot))
+        rows, slots = slice(stretch.start, stretch.start + n), stretch.slot[:n]
+        awaits = _at(catalog.awaits, slots) * (slots >= 0)
         if not awaits.any():
             return stretch
         score = (awaits & AWAITS_SCORE > 0) & ~np.isnan(events.score[rows])
@@ -89,47 +130,31 @@ def begin_outputs(catalog: Catalog, events: Decoded, stretch: Stretch) -> Stretc
         row = int(found.argmax())
         slot = int(stretch.slot[row])
         monitor = catalog.monitor(slot)
-        monitor.begin_outputs(
-            score=bool(score[row]),
-            prediction=bool(prediction[row]),
-            event=int(stretch.model_event[row]),
-            reference_events=reference_events(catalog.config, monitor.key),
-        )
+        cohort = _cohort(catalog, slot, int(stretch.model_event[row]), row, full)
+        monitor.begin_outputs(cohort, score=bool(score[row]), prediction=bool(prediction[row]))
         catalog.changed(slot)
         stretch = until_freeze(catalog, stretch)
 
 
-class Columns(NamedTuple):
-    """Where the features of a stretch's rows stand."""
+def _cohort(
+    catalog: Catalog, slot: int, event: int, row: int, full: list[tuple[int, str]]
+) -> Cohort:
+    """The reference of the model that begins with this event of it, at this row."""
+    monitor = catalog.monitor(slot)
+    cohort = monitor.cohort_of(event)
+    if cohort is None:
+        n_reference = reference_events(catalog.config, monitor.key)
+        cohort = Cohort(start=event, end=event + n_reference)
+        monitor.add_cohort(cohort)
+        if not catalog.keep_rows(cohort):
+            _say_learning_full(catalog, row, full)
+    return cohort
 
-    ptr: I64
-    """(n,) into `column`."""
-    column: I32
-    """Feature f of row i stands in column `column[ptr[i] + f]` of its values; -1: absent."""
-    n_unlearned: I64
-    """(n,) how many features of each row are not learned."""
-    full: list[int]
-    """The rows at which a model first had more features than are learned."""
 
-
-def feature_columns(catalog: Catalog, events: Decoded, stretch: Stretch) -> tuple[Stretch, Columns]:
-    """Where each row's features stand; features that are new are learned from here on.
-
-    Returns the stretch, cut where a reference that begins here is complete: what lies behind it
-    is not learned before that.
-    """
-    full: list[int] = []
-    maps = _column_maps(catalog, events, stretch)
-    unlearned = np.flatnonzero(maps[2])
-    if len(unlearned):
-        for row in _first_of_pairs(events, stretch, unlearned):
-            if row >= len(stretch.slot):
-                break
-            if _learn_names(catalog, events, stretch, row):
-                full.append(row)
-            stretch = until_freeze(catalog, stretch)
-        maps = _column_maps(catalog, events, stretch)
-    return stretch, Columns(*maps, full)
+def _say_learning_full(catalog: Catalog, row: int, full: list[tuple[int, str]]) -> None:
+    if not catalog.learning_full:
+        catalog.learning_full = True
+        full.append((row, "max_learning_values"))
 
 
 def _column_maps(catalog: Catalog, events: Decoded, stretch: Stretch) -> tuple[I64, I32, I64]:
@@ -181,21 +206,25 @@ def _first_of_pairs(events: Decoded, stretch: Stretch, rows: I64) -> list[int]:
     return in_order
 
 
-def _learn_names(catalog: Catalog, events: Decoded, stretch: Stretch, row: int) -> bool:
-    """Learn this row's new features; True where there is no room for one for the first time."""
+def _learn_names(
+    catalog: Catalog, events: Decoded, stretch: Stretch, row: int, full: list[tuple[int, str]]
+) -> None:
+    """Learn this row's new features, as many as there is room for."""
     slot = int(stretch.slot[row])
     monitor = catalog.monitor(slot)
     names = events.shapes[events.shape[stretch.start + row]]
     new = [name for name in names if name not in monitor.feature_number]
     room = max(0, catalog.config.bounds.max_features - len(monitor.features))
-    n_reference = reference_events(catalog.config, monitor.key)
-    for name in new[:room]:
-        monitor.add_feature(name, int(stretch.model_event[row]), n_reference)
     if new[:room]:
+        cohort = _cohort(catalog, slot, int(stretch.model_event[row]), row, full)
+        n_before = cohort.n_reserved
+        monitor.add_features(new[:room], cohort)
+        if not catalog.reserve(cohort, n_before):
+            _say_learning_full(catalog, row, full)
         catalog.changed(slot)
-    newly_full = len(new) > room and not monitor.features_full
-    monitor.features_full |= newly_full
-    return newly_full
+    if len(new) > room and not monitor.features_full:
+        monitor.features_full = True
+        full.append((row, "max_features"))
 
 
 def class_numbers(catalog: Catalog, events: Decoded, stretch: Stretch) -> I32:

@@ -74,8 +74,9 @@ class AlertData(BaseModel):
     after: float | None = Field(
         description="Mean since the change; null where it rests on fewer than 20 events."
     )
-    unit: Literal["value", "share"] = Field(
-        description="What `before` and `after` are: values of the signal, or shares of events."
+    unit: Literal["value", "share", "spread"] = Field(
+        description="What `before` and `after` are: values of the signal, shares of events, or "
+        "mean distances of its values from the reference mean."
     )
     change_offset: int = Field(description="About where the change began.")
     trigger_offset: int = Field(description="The record at which the detector fired.")

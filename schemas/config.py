@@ -15,6 +15,19 @@ MAX_SKEW_MS: Final = 10 * 365 * 86_400_000
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+FalseAlerts = Annotated[
+    str,
+    Field(
+        pattern=r"^([1-9][0-9]{0,5}(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9]) "
+        r"per (hour|day|week|month|year)( and model)?$",
+        examples=["1 per week and model", "0.5 per day"],
+    ),
+]
+"""How many false alerts of a model are accepted in a time."""
+Arl0 = Annotated[float, Field(ge=100, le=1e15)]
+"""Mean number of events of a model between two false alarms of one signal."""
+
+
 class Strict(BaseModel):
     """Frozen, and an unknown field is an error: a typo must not pass for a setting."""
 
@@ -48,11 +61,20 @@ class PageHinkleyConfig(Strict):
     alpha: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
+class FocusConfig(Strict):
+    """FOCuS (Romano, Eckley, Fearnhead and Rigaill 2023) within a false-alarm budget."""
+
+    enabled: bool = False
+    baseline_rows: Annotated[int, Field(ge=20, le=1_000_000)] = 2_000
+    """After a change, so many rows of the signal become the baseline that it works against."""
+
+
 class DetectorsConfig(Strict):
     """One section per entry of the detector registry, by its name."""
 
     moments: MomentsConfig = MomentsConfig()
     adwin: AdwinConfig = AdwinConfig()
+    focus: FocusConfig = FocusConfig()
     page_hinkley: PageHinkleyConfig = PageHinkleyConfig()
 
 
@@ -71,6 +93,8 @@ class ModelConfig(Strict):
     """Refines one model, all its versions."""
 
     reference_events: Annotated[int, Field(ge=20, le=1_000_000)] | None = None
+    false_alerts: FalseAlerts | None = None
+    arl0: Arl0 | None = None
     signals: dict[str, SignalConfig] = Field(default_factory=dict)
     """By signal name: `feature:X`, `missing:X`, `score`, `prediction`, `class:V`."""
 
@@ -86,6 +110,9 @@ class BoundsConfig(Strict):
     """Predicted classes of one model version; further ones are counted as `class:__other__`."""
     max_lanes: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
     """Monitored signals of all models together."""
+    max_learning_values: Annotated[int, Field(ge=0, le=10_000_000_000)] = 32_000_000
+    """Values that all references being learned keep, 9 bytes each. One beyond it keeps none: its
+    signals have no reference that a detector with a budget could use."""
     min_idle_records: Annotated[int, Field(ge=0, le=1_000_000_000_000)] = 1_000
     """A full table gives the longest idle model's place away only after it has been idle for
     this many records of the partition: else a flood of new names would push out the living."""
@@ -111,6 +138,11 @@ class DetectionConfig(Strict):
     """`listed`: events of models that `model` does not name are dead-lettered."""
     reference_events: Annotated[int, Field(ge=20, le=1_000_000)] = 2_000
     """How many first events of a model form its frozen reference."""
+    false_alerts: FalseAlerts = "1 per week and model"
+    """The false alerts that you accept. What a detector with a budget needs to fire follows from
+    it, from the model's events a week and from the number of its signals."""
+    arl0: Arl0 | None = None
+    """Stated directly: events of a model between two false alarms of one signal."""
     max_event_bytes: Annotated[int, Field(ge=1_024, le=1_048_576)] = 65_536
     max_future_ms: Annotated[int, Field(ge=0, le=MAX_SKEW_MS)] = 300_000
     """How far `ts` may lie after its record's timestamp before the event is counted as future."""

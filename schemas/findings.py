@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple
+
+
+class Aspect(IntEnum):
+    """What of a signal a firing is about."""
+
+    MEAN = 0
+    SPREAD = 1
+    """`before` and `after` are means of the absolute value."""
+    SETTLED = 2
+    """Nothing changed: the rows since the last change are a working baseline now."""
 
 
 class Firing(NamedTuple):
@@ -36,6 +47,8 @@ class Firing(NamedTuple):
     """How many observations `before` rests on."""
     n_after: int = 0
     """How many observations `after` rests on."""
+    aspect: int = 0
+    """What of the signal moved: `Aspect`."""
 
 
 class Finding(NamedTuple):
@@ -70,6 +83,7 @@ class Finding(NamedTuple):
     """Whether the share is that of events that depart from a constant reference."""
     admitted: int
     """Position at which the model version was admitted: one that gave way and came back is new."""
+    aspect: Aspect = Aspect.MEAN
 
 
 class Notice(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import orjson
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from detectors.base import BankState, StateError, require_array
 from schemas.alerts import AlertData, Severity
 from schemas.config import PolicyConfig
-from schemas.findings import Finding, Notice
+from schemas.findings import Aspect, Finding, Notice
 from streams.identity import alert_id
 from streams.sentences import bound_sentence, drift_sentence
 
@@ -135,6 +135,7 @@ class Policy:
             if isinstance(item, Notice)
             else self._drift_alert(item, next_seq())
             for item in said
+            if isinstance(item, Notice) or item.aspect is not Aspect.SETTLED
         ]
 
     def _drift_alert(self, finding: Finding, seq: int) -> AlertData:
@@ -169,7 +170,7 @@ class Policy:
             effect=effect,
             before=before,
             after=after,
-            unit="share" if finding.is_share else "value",
+            unit=_unit(finding),
             change_offset=finding.change_offset,
             trigger_offset=finding.offset,
             trigger_row=finding.event_row,
@@ -240,6 +241,12 @@ class Policy:
             event_time_ms=notice.event_time_ms,
             message=bound_sentence(notice),
         )
+
+
+def _unit(finding: Finding) -> Literal["value", "share", "spread"]:
+    if finding.aspect is Aspect.SPREAD:
+        return "spread"
+    return "share" if finding.is_share else "value"
 
 
 def severity(effect: float) -> Severity:

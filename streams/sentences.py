@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from schemas.findings import Finding, Notice
+from schemas.findings import Aspect, Finding, Notice
 
-_DETECTOR_NAMES = {"adwin": "ADWIN", "page_hinkley": "Page-Hinkley"}
+_DETECTOR_NAMES = {"adwin": "ADWIN", "focus": "FOCuS", "page_hinkley": "Page-Hinkley"}
 
 
 def detector_name(name: str) -> str:
@@ -47,6 +47,8 @@ def drift_sentence(
     if finding.is_departure:
         what = name if kind == "feature" else kind
         subject = f"the share of events whose {what} departs from its constant"
+    if finding.aspect is Aspect.SPREAD:
+        subject = f"the spread of {subject}"
     show = percent if share else number
     model = model_name(finding.model_id, finding.model_version, finding.shard)
     verb = "rose" if finding.effect > 0 else "fell"
@@ -65,6 +67,8 @@ _BOUNDS = {
     "give way, and while none has been idle for long new ones are not monitored",
     "max_features": "{model} has more than {limit} features; the further ones are not monitored",
     "max_classes": "{model} predicts more than {limit} classes; the further ones count as other",
+    "max_learning_values": "the references being learned keep {limit} values already; that of "
+    "{model} keeps none, and no detector with a budget watches its signals",
     "max_lanes": "there are more signals than {limit}; new ones of {model} are not monitored",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from detectors.drift.lane_table import (
     require_lanes,
     require_names,
 )
+from detectors.drift.ranks import LaneReference
 from detectors.kernels.adwin import adwin_update
 from detectors.kernels.compile import DONE, LEVELS, NO_LANE
 from schemas.batch import I32, Batch
@@ -117,6 +119,9 @@ class AdwinBank:
         """Put these lanes, and their switch, back into the initial state."""
         self._lanes.reset(lanes)
         self._buckets.reset(lanes)
+
+    def learn(self, lanes: I32, references: Sequence[LaneReference]) -> None:
+        """Nothing: the lanes' values are standardised, and that is all this detector asks."""
 
     def set_enabled(self, lanes: I32, enabled: bool) -> None:
         """Switch these lanes on or off; a lane that is off observes nothing."""

@@ -19,8 +19,8 @@ class FiringBuffer:
         self.cursor = np.zeros(5, np.int64)
         self.row = np.empty(capacity, np.int64)
         self.lane = np.empty(capacity, np.int32)
-        self.numbers = np.empty((capacity, 6), np.float64)
-        """(capacity, 6) statistic, threshold, before, after, n_before, n_after."""
+        self.numbers = np.zeros((capacity, 7), np.float64)
+        """(capacity, 7) statistic, threshold, before, after, n_before, n_after, aspect."""
         self.change_offset = np.empty(capacity, np.int64)
 
     def start(self) -> None:
@@ -34,7 +34,7 @@ class FiringBuffer:
         firings = []
         for k in range(n_fired):
             row = int(self.row[k])
-            statistic, threshold, before, after, n_before, n_after = self.numbers[k].tolist()
+            numbers = self.numbers[k].tolist()
             firings.append(
                 Firing(
                     offset=int(batch.offset[row]),
@@ -44,13 +44,14 @@ class FiringBuffer:
                     detector=detector,
                     event_time_ms=int(batch.event_time_ms[row]),
                     model_event=int(batch.model_event[row]),
-                    statistic=statistic,
-                    threshold=threshold,
-                    before=before,
-                    after=after,
+                    statistic=numbers[0],
+                    threshold=numbers[1],
+                    before=numbers[2],
+                    after=numbers[3],
                     change_offset=int(self.change_offset[k]),
-                    n_before=int(n_before),
-                    n_after=int(n_after),
+                    n_before=int(numbers[4]),
+                    n_after=int(numbers[5]),
+                    aspect=int(numbers[6]),
                 )
             )
         return firings

@@ -19,7 +19,9 @@ class Column(NamedTuple):
 
     name: str
     dtype: type[Any]
-    initial: float
+    initial: float | tuple[float, ...]
+    shape: tuple[int, ...] = ()
+    """Of one lane's entry."""
 
 
 class LaneTable:
@@ -34,10 +36,15 @@ class LaneTable:
         self._arrays: dict[str, NDArray[Any]] = {}
         for column in columns:
             if state is None:
-                array = np.full(n_lanes, column.initial, column.dtype)
+                array = np.full((n_lanes, *column.shape), column.initial, column.dtype)
             else:
-                array = require_array(state, column.name, column.dtype, (n_lanes,))
+                array = require_array(state, column.name, column.dtype, (n_lanes, *column.shape))
             self._arrays[column.name] = array
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the arrays, in the order of the columns."""
+        return tuple(self._arrays)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """One array at its full capacity: the bank's own, to be written by a kernel."""
@@ -56,7 +63,8 @@ class LaneTable:
         for column in self._columns:
             array = self._arrays[column.name]
             if n_lanes > len(array):
-                grown = np.full(max(n_lanes, 2 * len(array)), column.initial, column.dtype)
+                length = max(n_lanes, 2 * len(array))
+                grown = np.full((length, *column.shape), column.initial, column.dtype)
                 grown[: len(array)] = array
                 self._arrays[column.name] = grown
         self.n_lanes = n_lanes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from detectors.drift.lane_table import (
     require_lanes,
     require_names,
 )
+from detectors.drift.ranks import LaneReference
 from detectors.kernels.compile import NO_LANE
 from detectors.kernels.moments import moments_update
 from schemas.batch import F64, I32, I64, Batch
@@ -101,6 +103,9 @@ class MomentsBank:
     def reset(self, lanes: I32) -> None:
         """Put these lanes, and their switch, back into the initial state."""
         self._lanes.reset(lanes)
+
+    def learn(self, lanes: I32, references: Sequence[LaneReference]) -> None:
+        """Nothing: the lanes' values are standardised, and that is all this detector asks."""
 
     def set_enabled(self, lanes: I32, enabled: bool) -> None:
         """Switch these lanes on or off; a lane that is off observes nothing."""

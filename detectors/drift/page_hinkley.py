@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from detectors.drift.lane_table import (
     require_lanes,
     require_names,
 )
+from detectors.drift.ranks import LaneReference
 from detectors.kernels.compile import DONE, NO_LANE
 from detectors.kernels.page_hinkley import page_hinkley_update
 from schemas.batch import I32, Batch
@@ -128,6 +130,9 @@ class PageHinkleyBank:
     def reset(self, lanes: I32) -> None:
         """Put these lanes, and their switch, back into the initial state."""
         self._lanes.reset(lanes)
+
+    def learn(self, lanes: I32, references: Sequence[LaneReference]) -> None:
+        """Nothing: the lanes' values are standardised, and that is all this detector asks."""
 
     def set_enabled(self, lanes: I32, enabled: bool) -> None:
         """Switch these lanes on or off; a lane that is off observes nothing."""

@@ -17,6 +17,7 @@ from schemas.config import (
     BoundsConfig,
     DetectionConfig,
     DetectorsConfig,
+    FocusConfig,
     ModelConfig,
     PageHinkleyConfig,
     SignalConfig,
@@ -26,10 +27,19 @@ from tests.detectors.decoded import Event, Scalar, decoded
 
 SMALL = DetectionConfig(
     reference_events=20,
+    arl0=100,
     bounds=BoundsConfig(
-        max_models=2, max_features=4, max_classes=3, max_lanes=12, min_idle_records=5
+        max_models=2,
+        max_features=4,
+        max_classes=3,
+        max_lanes=12,
+        max_learning_values=250,
+        min_idle_records=5,
     ),
-    detectors=DetectorsConfig(page_hinkley=PageHinkleyConfig(min_instances=2, threshold=3.0)),
+    detectors=DetectorsConfig(
+        focus=FocusConfig(enabled=True, baseline_rows=20),
+        page_hinkley=PageHinkleyConfig(min_instances=2, threshold=3.0),
+    ),
 )
 
 Said = list[Finding | Notice]

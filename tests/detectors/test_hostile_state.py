@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from detectors.base import StateError
 from detectors.registry import REGISTRY
-from schemas.config import AdwinConfig, PageHinkleyConfig
-from tests.detectors.batches import batch_of, one_model
+from schemas.config import AdwinConfig, FocusConfig, PageHinkleyConfig
+from tests.detectors.batches import batch_of, one_model, teach
 
 N_TRIES = 3000
 N_LANES = 3
 CONFIGS = {
     "adwin": AdwinConfig(clock=1, max_buckets=3, delta=0.9, min_window_length=1, grace_period=0),
+    "focus": FocusConfig(enabled=True, baseline_rows=20),
     "page_hinkley": PageHinkleyConfig(min_instances=1, threshold=1.0),
 }
 NUMBERS = {
@@ -70,6 +71,7 @@ def attack() -> None:
         values[:, 0] += np.arange(200) // 50
         stream = one_model(values)
         honest = spec.build(config, N_LANES, None)
+        teach(honest, range(N_LANES), eager=True)
         honest.update(batch_of(stream, 0, 100))
         n_taken = 0
         for _ in range(N_TRIES):

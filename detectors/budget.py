@@ -1,0 +1,36 @@
+"""From the false alerts that a user accepts to the events between false alarms of one signal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from detectors.monitor import Monitor
+from schemas.config import DetectionConfig, ModelConfig
+
+UNKNOWN_RATE: Final = 604_800.0
+"""Events a week of a model whose reference has no span of time: one a second."""
+_WEEKS: Final = {"hour": 168.0, "day": 7.0, "week": 1.0, "month": 12 / 52, "year": 1 / 52}
+"""How many of each there are in a week."""
+LOWEST: Final = 100.0
+"""No detector keeps a promise of less: it would alarm before it has seen anything."""
+
+
+def events_between_alarms(config: DetectionConfig, monitor: Monitor) -> float:
+    """ARL0 of each signal of this model, in events of the model.
+
+    Events a week times signals over false alerts a week: each signal has an equal share of them.
+    """
+    own = config.model.get(monitor.key.model_id, ModelConfig())
+    arl0 = own.arl0 or config.arl0
+    if arl0 is not None:
+        return arl0
+    n_signals = sum(signal.lane >= 0 for signal in monitor.signals)
+    rate = monitor.events_per_week or UNKNOWN_RATE
+    accepted = accepted_per_week(own.false_alerts or config.false_alerts)
+    return max(rate * max(n_signals, 1) / accepted, LOWEST)
+
+
+def accepted_per_week(text: str) -> float:
+    """How many false alerts a week that is, such as `1 per week and model`."""
+    number, _, unit, *_ = text.split()
+    return float(number) * _WEEKS[unit]

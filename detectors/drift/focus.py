@@ -1,0 +1,290 @@
+"""The FOCuS bank: a change of location, spread or frequency, at a stated false-alarm rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.base import Z_LIMIT, BankState, DetectorBank
+from detectors.drift.firings import FiringBuffer
+from detectors.drift.lane_table import (
+    MAX_N,
+    Column,
+    LaneTable,
+    require_all,
+    require_lanes,
+    require_names,
+)
+from detectors.drift.ranks import GRAIN, MAX_ORDER, N_CUTS, Indicator, LaneReference
+from detectors.drift.thresholds import octave_thresholds
+from detectors.kernels.compile import DONE, NO_LANE
+from detectors.kernels.focus import (
+    CAP,
+    FORM_BINARY,
+    FORM_NONE,
+    FORM_RANKED,
+    LEAST_SCALE,
+    MAX_RESTARTS,
+    N_AFFINE,
+    N_ASPECTS,
+    N_COLLECTED,
+    N_OCTAVES,
+    N_SIDES,
+    N_SUMS,
+    NEXT_SCALE,
+    SUMS,
+    focus_update,
+)
+from schemas.batch import I32, Batch
+from schemas.config import FocusConfig
+from schemas.findings import Firing
+
+NAME: Final = "focus"
+
+_N_HULLS: Final = N_ASPECTS * N_SIDES
+_A: Final = (N_ASPECTS,)
+_IDENTITY: Final = (0.0, 1.0) * (1 + N_ASPECTS)
+_V: Final = (_N_HULLS, CAP)
+_COLUMNS: Final = (
+    Column("form", np.uint8, FORM_NONE),
+    Column("arl0", np.float64, 0.0),
+    Column("n_cuts", np.int32, 0),
+    Column("n", np.int64, 0),
+    Column("total", np.int64, 0, _A),
+    Column("raw", np.float64, 0.0, _A),
+    Column("base_t", np.int64, 0, _A),
+    Column("base_sum", np.int64, 0, _A),
+    Column("base_raw", np.float64, 0.0, _A),
+    Column("variance", np.float64, 1.0, _A),
+    Column("lightest", np.float64, 1.0, _A),
+    Column("n_vertices", np.uint8, 0, (_N_HULLS,)),
+    Column("vertex_t", np.int64, 0, _V),
+    Column("vertex_sum", np.int64, 0, _V),
+    Column("vertex_raw", np.float64, 0.0, _V),
+    Column("vertex_offset", np.int64, -1, _V),
+    Column("cuts", np.float64, 0.0, (N_CUTS,)),
+    Column("location", np.int32, 0, (N_CUTS + 1,)),
+    Column("spread", np.int32, 0, (N_CUTS + 1,)),
+    Column("coefficient", np.float64, 0.0, (MAX_ORDER,)),
+    Column("recent", np.float64, 0.0, (MAX_ORDER,)),
+    Column("affine", np.float64, _IDENTITY, (N_AFFINE,)),
+    Column("n_baseline", np.int32, 0),
+    Column("n_collected", np.int32, -1),
+    Column("n_restarts", np.uint8, 0),
+    Column("collected", np.float64, 0.0, (N_COLLECTED,)),
+)
+MIN_BASELINE: Final = 20
+MAX_BASELINE: Final = 1_000_000
+MAX_SUM: Final = 2**60
+MAX_SCORE: Final = 16 * 65_536
+"""No normal score, in 1/65536, lies further out."""
+
+
+class FocusBank:
+    """Fires where a lane's rows have changed against those before, whenever and however far.
+
+    A lane observes nothing until `learn` has given it a reference. A ranked lane watches two
+    aspects of its normal scores, location and spread; an indicator its frequency. After an alarm
+    it begins at once at the change point; a working baseline takes over later, and is said in a
+    firing of aspect `SETTLED`. Source: Romano, Eckley, Fearnhead, Rigaill (JMLR 2023).
+    """
+
+    def __init__(self, config: FocusConfig, n_lanes: int, state: BankState | None) -> None:
+        self._config = config
+        self._fired = FiringBuffer()
+        columns = (Column("enabled", np.bool_, config.enabled), *_COLUMNS)
+        if state is not None:
+            require_names(state, {column.name for column in columns})
+        self._lanes = LaneTable(columns, n_lanes, state)
+        if state is not None:
+            self._check()
+        self._thresholds = np.zeros((1, N_OCTAVES))
+        self._threshold_row = np.zeros(n_lanes, np.int32)
+        self._row_of: dict[tuple[float, int], int] = {}
+        self._choose_thresholds(np.arange(n_lanes))
+
+    def _check(self) -> None:
+        lanes = self._lanes
+        n, n_cuts, size = lanes["n"], lanes["n_cuts"], lanes["n_vertices"]
+        require_all(lanes["form"] <= FORM_BINARY, "form is unknown")
+        require_all((n >= 0) & (n <= MAX_N), "a count is out of range")
+        require_all((n_cuts >= 0) & (n_cuts <= N_CUTS), "n_cuts is out of range")
+        require_all(size <= CAP, "n_vertices is out of range")
+        for name in ("raw", "base_raw", "vertex_raw", "cuts", "coefficient", "recent", "collected"):
+            require_all(np.isfinite(lanes[name]), f"{name} is not finite")
+        for name in ("arl0", "variance", "affine"):
+            require_all(np.isfinite(lanes[name]), f"{name} is not finite")
+        require_all(np.isfinite(lanes["lightest"]), "lightest is not finite")
+        require_all(lanes["lightest"] > 0.0, "lightest is out of range")
+        require_all(lanes["variance"] >= 1.0, "variance is out of range")
+        require_all(lanes["affine"][:, 1::2] > 0.0, "affine is out of range")
+        scale, collecting = lanes["collected"][:, NEXT_SCALE], lanes["n_collected"] > 0
+        ranked = lanes["form"] == FORM_RANKED
+        require_all((scale >= LEAST_SCALE) | ~(collecting & ranked), "collected is out of range")
+        measured = lanes["n_collected"] > lanes["n_baseline"] // 2
+        for at in (2, 3, 2 + N_SUMS, 3 + N_SUMS):
+            sums = lanes["collected"][:, SUMS + at]
+            require_all((sums > 0.0) | ~(measured & ranked), "collected is out of range")
+        used = lanes["form"] != FORM_NONE
+        require_all((lanes["arl0"] >= 1.0) | ~used, "arl0 is out of range")
+        require_all((lanes["n_baseline"] >= MIN_BASELINE) | ~used, "n_baseline is out of range")
+        require_all(lanes["n_collected"] >= -1, "n_collected is out of range")
+        require_all(lanes["n_collected"] < np.maximum(lanes["n_baseline"], 1), "n_collected")
+        require_all(lanes["vertex_offset"] >= -1, "vertex_offset is out of range")
+        require_all(lanes["n_baseline"] <= MAX_BASELINE, "n_baseline is out of range")
+        require_all(lanes["n_restarts"] <= MAX_RESTARTS, "n_restarts is out of range")
+        require_all(within(lanes["base_t"], MAX_N), "base_t is out of range")
+        for name in ("total", "base_sum", "vertex_sum"):
+            require_all(within(lanes[name], MAX_SUM), f"{name} is out of range")
+        require_all(lanes["base_t"] <= n[:, None], "base_t is out of range")
+        kept = np.arange(CAP) < size[:, :, None]
+        t = lanes["vertex_t"]
+        before = np.repeat(lanes["base_t"], N_SIDES, axis=1)[:, :, None]
+        require_all(
+            ((t > before) & (t >= 0) & (t <= n[:, None, None])) | ~kept, "vertex_t is out of range"
+        )
+        require_all((np.diff(t, axis=2) > 0) | ~kept[:, :, 1:], "vertex_t is not ascending")
+        for name in ("location", "spread"):
+            require_all(within(lanes[name], MAX_SCORE), f"{name} is out of range")
+
+    def learn(self, lanes: I32, references: Sequence[LaneReference]) -> None:
+        """Give these lanes, freshly reset, their references; each begins after its last row."""
+        require_lanes(lanes, self._lanes.n_lanes)
+        for lane, reference in zip(lanes.tolist(), references, strict=True):
+            self._learn(lane, reference)
+        self._choose_thresholds(lanes)
+
+    def _learn(self, lane: int, reference: LaneReference) -> None:
+        own = {name: self._lanes[name][lane : lane + 1] for name in self._lanes.names}
+        ranks = reference.ranks
+        own["arl0"][:] = reference.arl0
+        own["n_baseline"][:] = min(max(ranks.n, MIN_BASELINE), self._config.baseline_rows)
+        own["base_t"][:] = -ranks.n
+        own["n_vertices"][:] = 1
+        own["vertex_offset"][:, :, 0] = -1
+        if isinstance(ranks, Indicator):
+            own["form"][:] = FORM_BINARY
+            own["n_cuts"][:] = 1
+            own["cuts"][0, 0] = ranks.cut
+            own["variance"][:] = ranks.variance
+            own["base_sum"][0, 0] = -ranks.ones
+            own["base_raw"][0, 0] = -ranks.raw
+            return
+        k = len(ranks.cuts)
+        own["form"][:] = FORM_RANKED
+        own["n_cuts"][:] = k
+        own["cuts"][0, :k] = ranks.cuts
+        own["location"][0, : k + 1] = ranks.location
+        own["spread"][0, : k + 1] = ranks.spread
+        own["coefficient"][0] = ranks.coefficient
+        own["recent"][0] = ranks.recent
+        own["variance"][0] = np.multiply(ranks.variance, GRAIN * GRAIN)
+        own["lightest"][0] = own["variance"][0] / ranks.tails
+        own["base_sum"][0] = np.negative(ranks.sums)
+        own["base_raw"][0] = np.negative(ranks.raw)
+
+    def _choose_thresholds(self, lanes: I32 | NDArray[np.int64]) -> None:
+        """Give each lane the row of its thresholds; derived, no part of the state."""
+        if len(self._threshold_row) < self._lanes.n_lanes:
+            grown = np.zeros(self._lanes.n_lanes, np.int32)
+            grown[: len(self._threshold_row)] = self._threshold_row
+            self._threshold_row = grown
+        arl0, form = self._lanes["arl0"], self._lanes["form"]
+        for lane in lanes.tolist():
+            if form[lane] == FORM_NONE:
+                continue
+            share = N_ASPECTS if form[lane] == FORM_RANKED else 1
+            key = (float(arl0[lane]), share)
+            row = self._row_of.get(key)
+            if row is None:
+                row = self._row_of[key] = len(self._thresholds)
+                new = np.array([octave_thresholds(key[0] * share)])
+                self._thresholds = np.concatenate([self._thresholds, new])
+            self._threshold_row[lane] = row
+
+    def update(self, batch: Batch) -> list[Firing]:
+        """Fold a batch; the firings in no particular order. Raises IndexError: unknown lane."""
+        lanes, fired = self._lanes, self._fired
+        fired.start()
+        firings: list[Firing] = []
+        while True:
+            status = focus_update(
+                batch.block_row_ptr,
+                batch.block_lane_ptr,
+                batch.block_value_ptr,
+                batch.lane,
+                batch.value,
+                batch.row_index,
+                batch.offset,
+                lanes["enabled"],
+                lanes["form"],
+                lanes["n_cuts"],
+                lanes["n"],
+                lanes["total"],
+                lanes["raw"],
+                lanes["base_t"],
+                lanes["base_sum"],
+                lanes["base_raw"],
+                lanes["variance"],
+                lanes["lightest"],
+                lanes["n_vertices"],
+                lanes["vertex_t"],
+                lanes["vertex_sum"],
+                lanes["vertex_raw"],
+                lanes["vertex_offset"],
+                lanes["cuts"],
+                lanes["location"],
+                lanes["spread"],
+                lanes["coefficient"],
+                lanes["recent"],
+                lanes["affine"],
+                self._thresholds,
+                self._threshold_row,
+                lanes["n_baseline"],
+                lanes["n_collected"],
+                lanes["n_restarts"],
+                lanes["collected"],
+                Z_LIMIT,
+                lanes.n_lanes,
+                fired.cursor,
+                fired.row,
+                fired.lane,
+                fired.numbers,
+                fired.change_offset,
+            )
+            if status == NO_LANE:
+                require_lanes(batch.lane, lanes.n_lanes)
+            firings += fired.drain(NAME, batch)
+            if status == DONE:
+                return firings
+
+    def resize(self, n_lanes: int) -> None:
+        """Make room for lanes 0..n_lanes-1."""
+        self._lanes.resize(n_lanes)
+        self._choose_thresholds(np.zeros(0, np.int32))
+
+    def reset(self, lanes: I32) -> None:
+        """Put these lanes back into the initial state: without a reference."""
+        self._lanes.reset(lanes)
+
+    def set_enabled(self, lanes: I32, enabled: bool) -> None:
+        """Switch these lanes on or off; a lane that is off observes nothing."""
+        require_lanes(lanes, self._lanes.n_lanes)
+        self._lanes["enabled"][lanes] = enabled
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """The arrays of the bank, the first axis of each is the lane."""
+        return self._lanes.snapshot()
+
+
+def within(numbers: NDArray[Any], limit: int) -> NDArray[np.bool_]:
+    """Whether each integer lies in -limit..limit (`abs` of the least of all is negative)."""
+    return (numbers >= -limit) & (numbers <= limit)
+
+
+def build(config: FocusConfig, n_lanes: int, state: BankState | None) -> DetectorBank:
+    """Make the bank, from nothing or from a snapshot; raises `StateError`."""
+    return FocusBank(config, n_lanes, state)

@@ -1,0 +1,238 @@
+"""What FOCuS knows of a signal's reference: the way to normal scores, and how they vary.
+
+Everything here is a pure function of the reference's rows in their order.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+
+from schemas.batch import F64, I32
+
+N_CUTS: Final = 130
+"""Cuts of a reference at most: as fine in its tails as in its middle."""
+GRAIN: Final = 65_536.0
+"""Normal scores are whole multiples of 1/65536: their sums are exact."""
+MAX_ORDER: Final = 3
+"""Of the autoregression."""
+MIN_AUTOREGRESSION: Final = 100
+"""Rows of a reference from which on an autoregression is fitted."""
+LEAST_EXPLAINED: Final = 0.1
+"""Share of the variance that an autoregression must explain; less is left to the variance."""
+_FEW: Final = 20
+"""A signal with at most so many values is no linear process, and gets no autoregression."""
+_SPACING: Final = 1.0 / 16.0
+_FURTHEST: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The transform of a ranked lane and what its reference adds to the start of the walk.
+
+    A residual falls into bin k = number of `cuts` not above it; `location[k]` is its normal score
+    and `spread[k]` the normal score of that one's absolute value, in 1/65536.
+    """
+
+    cuts: F64
+    location: I32
+    spread: I32
+    coefficient: F64
+    """(MAX_ORDER,) autoregression by lag; zero where there is none."""
+    recent: F64
+    """(MAX_ORDER,) the last rows, latest first."""
+    sums: tuple[int, int]
+    """Sums of location and spread over the rows."""
+    raw: tuple[float, float]
+    """Sums of the rows and of their absolute values."""
+    variance: tuple[float, float]
+    """By which the squares of location and of spread grow, beyond those of independent normals."""
+    tails: tuple[float, float]
+    """What of the variance is due to tails heavier than a normal's, as factors."""
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """An indicator's reference: rows, ones, and the long-run variance relative to independence."""
+
+    cut: float
+    """A row above it is a one."""
+    ones: int
+    raw: float
+    variance: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneReference:
+    """What a lane is given when its reference is complete."""
+
+    ranks: Ranks | Indicator
+    arl0: float
+    """Mean number of the signal's rows between false alarms, 1 or more."""
+
+
+def fit(x: F64) -> Ranks | Indicator:
+    """Fit a reference of (n,) rows, none of them NaN, two values or more; of two, an indicator."""
+    values = np.unique(x)
+    if len(values) == 2:
+        return fit_indicator(x, float(values.mean()))
+    coefficient = autoregression(x) if len(values) > _FEW else np.zeros(MAX_ORDER)
+    order = int(np.max(np.flatnonzero(coefficient), initial=-1)) + 1
+    residual = x[order:].copy()
+    for lag in range(1, order + 1):
+        residual -= coefficient[lag - 1] * x[order - lag : len(x) - lag]
+    cuts = quantile_cuts(residual)
+    at = np.searchsorted(cuts, residual, side="right")
+    weight = np.bincount(at, minlength=len(cuts) + 1).astype(np.float64)
+    below = np.concatenate([[0.0], np.cumsum(weight)])[:-1]
+    location = _standardised(_normal_scores(below, weight), weight)
+    spread = _standardised(_absolute_scores(location, weight), weight)
+    z, w = location[at], spread[at]
+    of_z = long_run_variance(z)
+    tails = tail_factor(location, weight), tail_factor(spread, weight)
+    grains_z, grains_w = (np.rint(each * GRAIN).astype(np.int32) for each in (location, spread))
+    recent = np.zeros(MAX_ORDER)
+    recent[: min(MAX_ORDER, len(x))] = x[::-1][:MAX_ORDER]
+    return Ranks(
+        cuts=cuts,
+        location=grains_z,
+        spread=grains_w,
+        coefficient=coefficient,
+        recent=recent,
+        sums=(int(grains_z[at].sum(dtype=np.int64)), int(grains_w[at].sum(dtype=np.int64))),
+        # The first rows have no residual; the others stand for them.
+        raw=(float(x[order:].sum()), float(np.abs(x[order:]).sum())),
+        variance=(tails[0] * of_z, tails[1] * max(of_z, long_run_variance(w))),
+        tails=tails,
+        n=len(residual),
+    )
+
+
+def fit_indicator(x: F64, cut: float) -> Indicator:
+    """Fit a reference of (n,) rows of which those above `cut`, maybe none or all, are ones."""
+    ones = (x > cut).astype(np.float64)
+    return Indicator(cut, int(ones.sum()), float(x.sum()), long_run_variance(ones), len(x))
+
+
+def quantile_cuts(x: F64) -> F64:
+    """Ascending cuts (<= N_CUTS,) between the bins of a reference, evenly spaced in normal score.
+
+    The outermost bins lie beyond every row: what falls into them is further out than all of these.
+    """
+    ordered = np.sort(x)
+    values = np.unique(ordered)
+    n_inner = N_CUTS - 2
+    if len(values) - 1 <= n_inner:
+        inner = values[1:]
+    else:
+        inner = np.unique(ordered[(_grid() * len(ordered)).astype(np.int64)])
+        inner = inner[inner > ordered[0]]
+    ends = [ordered[0], *inner.tolist(), np.nextafter(ordered[-1], np.inf)]
+    return np.array(ends, np.float64)
+
+
+@functools.cache
+def _grid() -> F64:
+    """Probabilities whose normal scores are evenly spaced."""
+    normal = NormalDist()
+    n = int(_FURTHEST / _SPACING)
+    return np.array([normal.cdf(k * _SPACING) for k in range(-n + 1, n)])
+
+
+def _normal_scores(below: F64, weight: F64) -> F64:
+    """The normal scores of mid-ranks: `below` rows are smaller, `weight` are equal."""
+    n = int(weight.sum())
+    probability = (below + 0.5 * weight + 0.5) / (n + 1)
+    quantile = NormalDist().inv_cdf
+    return np.array([quantile(each) for each in probability.tolist()])
+
+
+def _absolute_scores(location: F64, weight: F64) -> F64:
+    """The normal scores of the absolute values' mid-ranks."""
+    size = np.round(np.abs(location), 9)
+    sizes, of_bin = np.unique(size, return_inverse=True)
+    equal = np.bincount(of_bin, weights=weight, minlength=len(sizes)).astype(np.float64)
+    below = np.concatenate([[0.0], np.cumsum(equal)])[:-1]
+    return _normal_scores(below, equal)[of_bin]
+
+
+def _standardised(score: F64, weight: F64) -> F64:
+    n = weight.sum()
+    mean = float((score * weight).sum() / n)
+    sd = math.sqrt(float((((score - mean) ** 2) * weight).sum() / n))
+    standardised: F64 = (score - mean) / (sd if sd > 0.0 else 1.0)
+    return standardised
+
+
+def tail_factor(score: F64, weight: F64) -> float:
+    """How much heavier than a standard normal's the tails of the scores are: 1 or more.
+
+    The least variance of a normal whose moment generating function bounds that of the scores.
+    """
+    t = np.concatenate([np.arange(-40, 0), np.arange(1, 41)]) / 10.0
+    mean = (np.exp(np.multiply.outer(t, score)) * weight).sum(axis=1) / weight.sum()
+    return max(1.0, float(np.max(2.0 * np.log(mean) / t**2)))
+
+
+def autoregression(x: F64) -> F64:
+    """(MAX_ORDER,) coefficients by Yule and Walker, of the order with the least BIC."""
+    n = len(x)
+    none = np.zeros(MAX_ORDER)
+    if n < MIN_AUTOREGRESSION:
+        return none
+    middle, width = float(np.median(x)), float(np.std(x))
+    # One far outlier must not pass for independence.
+    y = np.clip(x - middle, -4.0 * width, 4.0 * width)
+    y -= y.mean()
+    correlation = np.array([float(y[lag:] @ y[: n - lag]) for lag in range(MAX_ORDER + 1)])
+    if correlation[0] <= 0.0:
+        return none
+    correlation /= correlation[0]
+    best, least = none, n * math.log(1.0 - LEAST_EXPLAINED)
+    for order in range(1, MAX_ORDER + 1):
+        lags = np.abs(np.subtract.outer(np.arange(order), np.arange(order)))
+        solved = np.linalg.solve(
+            correlation[lags] + 1e-9 * np.eye(order), correlation[1 : order + 1]
+        )
+        left = 1.0 - float(solved @ correlation[1 : order + 1])
+        criterion = n * math.log(max(left, 1e-12)) + order * math.log(n)
+        if criterion < least:
+            least = criterion
+            best = np.concatenate([solved, np.zeros(MAX_ORDER - order)])
+    return best
+
+
+def long_run_variance(x: F64) -> float:
+    """The long-run variance of (n,) rows over their variance: 1 or more.
+
+    The larger of two estimates: the variance of batch means (and of the differences of
+    neighbouring ones) where it is significantly above that of independent rows, one standard error
+    added; and that of a first-order autoregression whose coefficient is one standard error above
+    the estimate, which is what short references need.
+    """
+    n = len(x)
+    y = x - x.mean()
+    variance = float(y @ y) / n
+    if variance <= 0.0 or n < 4:
+        return 1.0
+    highest = 1.0
+    b = 4
+    while n // b >= 16:
+        k = n // b
+        means = y[: k * b].reshape(k, b).mean(axis=1)
+        spread = b * float(np.var(means, ddof=1)) / variance
+        steps = b / 2.0 * float(np.mean(np.diff(means) ** 2)) / variance
+        for found, error in ((spread, math.sqrt(2 / (k - 1))), (steps, math.sqrt(3 / (k - 1)))):
+            if found > 1.0 + 3.0 * error:
+                highest = max(highest, found * (1.0 + error))
+        b *= 2
+    first = float(y[1:] @ y[:-1]) / (n * variance) + 1.0 / math.sqrt(n)
+    first = min(first, 0.999)
+    return max(highest, (1.0 + first) / (1.0 - first))

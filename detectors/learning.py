@@ -1,0 +1,154 @@
+"""The rows of a reference while it is learned, and what detectors are told of them in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.drift.ranks import Indicator, Ranks, fit, fit_indicator
+from detectors.kernels.observe import SOURCE_MISSING, SOURCE_VALUE, observe
+from detectors.signals import Signal
+from schemas.batch import F64, I32, I64, U8
+
+ABSENT: Final = 255
+"""Kind of a feature that a row does not have."""
+MIN_ROWS: Final = 20
+"""A reference with fewer observations of a signal says nothing of how it varies."""
+
+COLUMNS: Final[dict[str, type[Any]]] = {
+    "value": np.float64,
+    "kind": np.uint8,
+    "score": np.float64,
+    "prediction": np.float64,
+    "predicted_class": np.int32,
+    "event_time_ms": np.int64,
+}
+"""What is kept of a row; `value` and `kind` of each feature."""
+N_OUTPUT_COLUMNS: Final = 3
+"""As much as this many features' values takes what is kept of a row besides."""
+
+
+@dataclass(slots=True)
+class Rows:
+    """The rows seen so far, column by column; `value` and `kind` are (rows * features,)."""
+
+    n_features: int = 0
+    pieces: dict[str, list[NDArray[Any]]] = field(
+        default_factory=lambda: {name: [] for name in COLUMNS}
+    )
+
+    @property
+    def n(self) -> int:
+        """How many rows there are."""
+        return sum(map(len, self.pieces["score"]))
+
+    def column(self, name: str) -> NDArray[Any]:
+        """One column as one array."""
+        pieces = self.pieces[name]
+        if len(pieces) != 1:
+            pieces[:] = [np.concatenate([np.zeros(0, COLUMNS[name]), *pieces])]
+        return pieces[0]
+
+    def add(
+        self,
+        rows: I32,
+        features: I32,
+        value_ptr: I64,
+        column_ptr: I64,
+        column: I32,
+        value: F64,
+        kind: U8,
+        score: F64,
+        prediction: F64,
+        predicted_class: I32,
+        event_time_ms: I64,
+    ) -> None:
+        """Keep these rows of a poll: its columns as `detectors.kernels.observe` takes them."""
+        self.n_features = len(features)
+        # A map of columns may be empty where there are no features.
+        place = column[column_ptr[rows][:, None] + features] if len(features) else _NOWHERE
+        at = (value_ptr[rows][:, None] + place)[:, : len(features)].ravel()
+        is_there = place.ravel() >= 0
+        own_value = np.full(len(at), np.nan)
+        own_kind = np.full(len(at), ABSENT, np.uint8)
+        own_value[is_there] = value[at[is_there]]
+        own_kind[is_there] = kind[at[is_there]]
+        new: dict[str, NDArray[Any]] = {
+            "value": own_value,
+            "kind": own_kind,
+            "score": score[rows],
+            "prediction": prediction[rows],
+            "predicted_class": predicted_class[rows],
+            "event_time_ms": event_time_ms[rows],
+        }
+        for name, array in new.items():
+            self.pieces[name].append(array)
+
+    def events_per_week(self) -> float:
+        """The rate of its rows by their event times; 0 where they do not say."""
+        times = self.column("event_time_ms")
+        span_ms = int(times.max() - times.min()) if len(times) else 0
+        return (len(times) - 1) * WEEK_MS / span_ms if span_ms > 0 else 0.0
+
+    def observations(self, signals: Sequence[Signal], features: Sequence[int]) -> F64:
+        """(signals, rows) what lanes of these signals would have observed, NaN where missing.
+
+        `features` are the numbers of the features kept, in their order.
+        """
+        n = self.n
+        place = {feature: j for j, feature in enumerate(features)}
+        index = [
+            place[s.index] if s.source in (SOURCE_VALUE, SOURCE_MISSING) else s.index
+            for s in signals
+        ]
+        scales = [signal.scale for signal in signals]
+        out = np.empty(len(signals) * n)
+        observe(
+            np.arange(n, dtype=np.int32),
+            np.zeros(1, np.int32),
+            np.array([0, n], np.int64),
+            np.array([0, len(out)], np.int64),
+            np.array([0, len(signals)], np.int64),
+            np.array([signal.source for signal in signals], np.uint8),
+            np.array(index, np.int32),
+            np.array([signal.expected for signal in signals], np.uint8),
+            np.array([scale.rule for scale in scales], np.uint8),
+            np.array([scale.constant for scale in scales]),
+            np.array([scale.mean for scale in scales]),
+            np.array([scale.sd for scale in scales]),
+            np.arange(n, dtype=np.int64) * self.n_features,
+            np.zeros(n, np.int64),
+            np.arange(max(self.n_features, 1), dtype=np.int32),
+            self.column("value"),
+            self.column("kind"),
+            self.column("score"),
+            self.column("prediction"),
+            self.column("predicted_class"),
+            out,
+        )
+        return out.reshape(len(signals), n)
+
+    def ranks(
+        self, signals: Sequence[Signal], features: Sequence[int]
+    ) -> list[Ranks | Indicator | None]:
+        """What detectors are told of each signal; None where too little of it was observed."""
+        if not signals:
+            return []
+        found: list[Ranks | Indicator | None] = []
+        for signal, z in zip(signals, self.observations(signals, features), strict=True):
+            observed = z[~np.isnan(z)]
+            if len(observed) < MIN_ROWS:
+                found.append(None)
+            elif signal.is_share:
+                found.append(fit_indicator(observed, (0.5 - signal.scale.mean) / signal.scale.sd))
+            else:
+                found.append(fit(observed))
+        return found
+
+
+WEEK_MS: Final = 7 * 86_400_000
+_NOWHERE: Final = np.zeros((1, 0), np.int32)

@@ -1,0 +1,178 @@
+"""References with their ranks, and rows still being learned, as arrays of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.base import BankState, StateError, require_array
+from detectors.drift.focus import MAX_SCORE, within
+from detectors.drift.ranks import MAX_ORDER, N_CUTS, Indicator, Ranks
+from detectors.learning import COLUMNS, Rows
+
+_NUMBERS: Final = ("n", "n_cuts", "sum_location", "sum_spread")
+_MOMENTS: Final = 6
+"""Raw sums, variances and tails, of location and of spread."""
+
+
+class RanksWriter:
+    """Gathers references; one that versions of a model share is stored once."""
+
+    def __init__(self) -> None:
+        self.found: list[Ranks | Indicator] = []
+        self._place: dict[int, int] = {}
+
+    def add(self, ranks: Ranks | Indicator | None) -> int:
+        """The number under which this reference is stored; -1: there is none."""
+        if ranks is None:
+            return -1
+        place = self._place.setdefault(id(ranks), len(self.found))
+        if place == len(self.found):
+            self.found.append(ranks)
+        return place
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All of them; an indicator has one cut and no scores."""
+        numbers, moments = [], []
+        cuts, location, spread = [np.zeros(0)], [_NO_SCORE], [_NO_SCORE]
+        process = []
+        for each in self.found:
+            if isinstance(each, Indicator):
+                numbers.append((each.n, 0, each.ones, 0))
+                moments.append((each.raw, 0.0, each.variance, 1.0, 1.0, 1.0))
+                cuts.append(np.array([each.cut]))
+                process.append(np.zeros(2 * MAX_ORDER))
+                continue
+            numbers.append((each.n, len(each.cuts), *each.sums))
+            moments.append((*each.raw, *each.variance, *each.tails))
+            cuts.append(each.cuts)
+            location.append(each.location)
+            spread.append(each.spread)
+            process.append(np.concatenate([each.coefficient, each.recent]))
+        return {
+            "ranks_numbers": np.array(numbers, np.int64).reshape(-1, len(_NUMBERS)),
+            "ranks_moments": np.array(moments, np.float64).reshape(-1, _MOMENTS),
+            "ranks_process": np.array(process, np.float64).reshape(-1, 2 * MAX_ORDER),
+            "ranks_cuts": np.concatenate(cuts),
+            "ranks_location": np.concatenate(location),
+            "ranks_spread": np.concatenate(spread),
+        }
+
+
+class RanksReader:
+    """The references of a snapshot. Raises `StateError` where they cannot be any."""
+
+    def __init__(self, state: BankState) -> None:
+        numbers = require_array(state, "ranks_numbers", np.int64, (None, len(_NUMBERS)))
+        k = len(numbers)
+        moments = require_array(state, "ranks_moments", np.float64, (k, _MOMENTS))
+        process = require_array(state, "ranks_process", np.float64, (k, 2 * MAX_ORDER))
+        cuts = require_array(state, "ranks_cuts", np.float64, (None,))
+        location = require_array(state, "ranks_location", np.int32, (None,))
+        spread = require_array(state, "ranks_spread", np.int32, (len(location),))
+        if not all(np.isfinite(each).all() for each in (moments, process, cuts)):
+            raise StateError("a reference has a number that is not finite")
+        if (moments[:, 2:] < 1.0).any():
+            raise StateError("a reference varies less than independent rows do")
+        if not (within(location, MAX_SCORE).all() and within(spread, MAX_SCORE).all()):
+            raise StateError("a reference has a score that is none")
+        self.found: list[Ranks | Indicator] = []
+        self._used: set[int] = set()
+        at_cut = at_score = 0
+        for row, of_moments, of_process in zip(
+            numbers.tolist(), moments.tolist(), process, strict=True
+        ):
+            n, n_cuts, first, second = row
+            own = cuts[at_cut : at_cut + max(n_cuts, 1)]
+            if n < 1 or not 0 <= n_cuts <= N_CUTS or len(own) < max(n_cuts, 1):
+                raise StateError("a reference's numbers are out of range")
+            at_cut += len(own)
+            if n_cuts == 0:
+                if not 0 <= first <= n:
+                    raise StateError("a reference has more ones than rows")
+                cut, raw, variance = float(own[0]), of_moments[0], of_moments[2]
+                self.found.append(Indicator(cut, first, raw, variance, n))
+                continue
+            scores = slice(at_score, at_score + n_cuts + 1)
+            at_score += n_cuts + 1
+            if at_score > len(location) or (np.diff(own) <= 0.0).any():
+                raise StateError("a reference's cuts and scores do not agree")
+            if max(abs(first), abs(second)) > MAX_SCORE * n:
+                raise StateError("a reference's sums are out of range")
+            self.found.append(
+                Ranks(
+                    cuts=own.copy(),
+                    location=location[scores].copy(),
+                    spread=spread[scores].copy(),
+                    coefficient=of_process[:MAX_ORDER].copy(),
+                    recent=of_process[MAX_ORDER:].copy(),
+                    sums=(first, second),
+                    raw=(of_moments[0], of_moments[1]),
+                    variance=(of_moments[2], of_moments[3]),
+                    tails=(of_moments[4], of_moments[5]),
+                    n=n,
+                )
+            )
+        if at_cut != len(cuts) or at_score != len(location):
+            raise StateError("the references' cuts or scores are too many")
+
+    def get(self, place: int) -> Ranks | Indicator | None:
+        """The reference of this number; None for -1."""
+        if place < -1 or place >= len(self.found):
+            raise StateError("a signal has a reference that does not exist")
+        self._used.add(place)
+        return None if place < 0 else self.found[place]
+
+    def finish(self) -> None:
+        """Raise where a reference belongs to no signal."""
+        if len(self._used - {-1}) < len(self.found):
+            raise StateError("a reference belongs to no signal")
+
+
+_NO_SCORE: Final = np.zeros(0, np.int32)
+
+
+def snapshot_rows(rows: Sequence[Rows]) -> dict[str, NDArray[Any]]:
+    """The rows that references keep while they are learned, one reference after the other."""
+    return {
+        f"rows_{name}": np.concatenate(
+            [np.zeros(0, dtype), *(each.column(name) for each in rows)], dtype=dtype
+        )
+        for name, dtype in COLUMNS.items()
+    }
+
+
+class RowsReader:
+    """Cuts them apart again."""
+
+    def __init__(self, state: BankState) -> None:
+        self._columns = {
+            name: require_array(state, f"rows_{name}", dtype, (None,))
+            for name, dtype in COLUMNS.items()
+        }
+        self._at = dict.fromkeys(COLUMNS, 0)
+
+    def read(self, n_rows: int, n_features: int) -> Rows | None:
+        """The rows of one reference; -1: it keeps none. Raises `StateError`: too few are there."""
+        if n_rows < -1:
+            raise StateError("a reference has less than no rows")
+        if n_rows < 0:
+            return None
+        rows = Rows(n_features)
+        for name, column in self._columns.items():
+            start = self._at[name]
+            stop = start + n_rows * (n_features if name in ("value", "kind") else 1)
+            if stop > len(column):
+                raise StateError(f"array 'rows_{name}' is too short")
+            self._at[name] = stop
+            rows.pieces[name].append(column[start:stop].copy())
+        return rows
+
+    def finish(self) -> None:
+        """Raise where there are more rows than references keep."""
+        for name, at in self._at.items():
+            if at != len(self._columns[name]):
+                raise StateError(f"array 'rows_{name}' is too long")
