@@ -141,6 +141,7 @@ def state_table(windows: tuple[int, ...]) -> tuple[FigureTable, dict[int, float]
     banks = [
         spec.build(getattr(DetectorsConfig(), name), n_lanes, None)
         for name, spec in REGISTRY.items()
+        if getattr(DetectorsConfig(), name).enabled
     ]
     values = np.random.default_rng(3).normal(size=(windows[-1], n_lanes))
     of_window: dict[int, float] = {}
@@ -152,7 +153,8 @@ def state_table(windows: tuple[int, ...]) -> tuple[FigureTable, dict[int, float]
         if n in windows:
             of_window[n] = sum(n_bytes(bank.snapshot()) for bank in banks) / n_lanes
     rows = [(f"{n:,}", f"{size / 3_072:.0%}", f"{size:,.0f}") for n, size in of_window.items()]
-    title = f"state per signal ({', '.join(REGISTRY)}), by events since a change"
+    on = [name for name in REGISTRY if getattr(DetectorsConfig(), name).enabled]
+    title = f"state per signal ({', '.join(on)}), by events since a change"
     columns = ("events seen", "of the 3 KiB allowed", "bytes")
     return FigureTable("state", title, columns, rows), of_window
 

@@ -11,8 +11,9 @@ import sys
 import numpy as np
 
 from detectors.fold import Fold
+from detectors.registry import REGISTRY
 from schemas.batch import Decoded, ModelKey, PredictionKind, ValueKind
-from schemas.config import DetectionConfig
+from schemas.config import DetectionConfig, DetectorsConfig
 from schemas.records import TopicPartition
 
 N_REFERENCE = 20
@@ -21,7 +22,10 @@ N_REFERENCE = 20
 
 def warm() -> list[str]:
     """Fold two references' worth of events, save the state and go on from it; the banks' names."""
-    config = DetectionConfig(reference_events=N_REFERENCE)
+    every_one = {name: {"enabled": True} for name in REGISTRY}
+    config = DetectionConfig(
+        reference_events=N_REFERENCE, detectors=DetectorsConfig.model_validate(every_one)
+    )
     fold = Fold(config)
     fold.process(_events(2 * N_REFERENCE))
     return list(Fold(config, fold.snapshot()).banks)

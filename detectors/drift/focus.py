@@ -22,20 +22,30 @@ from detectors.drift.ranks import GRAIN, MAX_ORDER, N_CUTS, Indicator, LaneRefer
 from detectors.drift.thresholds import octave_thresholds
 from detectors.kernels.compile import DONE, NO_LANE
 from detectors.kernels.focus import (
+    BASE_RAW,
+    BASE_SUM,
+    BASE_T,
+    BOUND,
     CAP,
     FORM_BINARY,
     FORM_NONE,
     FORM_RANKED,
+    LAST,
     LEAST_SCALE,
     MAX_RESTARTS,
     N_AFFINE,
     N_ASPECTS,
     N_COLLECTED,
+    N_FIELDS,
     N_OCTAVES,
     N_SIDES,
     N_SUMS,
+    N_WALK,
     NEXT_SCALE,
+    OFFSET,
+    SUM,
     SUMS,
+    T,
     focus_update,
 )
 from schemas.batch import I32, Batch
@@ -44,27 +54,18 @@ from schemas.findings import Firing
 
 NAME: Final = "focus"
 
-_N_HULLS: Final = N_ASPECTS * N_SIDES
 _A: Final = (N_ASPECTS,)
 _IDENTITY: Final = (0.0, 1.0) * (1 + N_ASPECTS)
-_V: Final = (_N_HULLS, CAP)
 _COLUMNS: Final = (
     Column("form", np.uint8, FORM_NONE),
     Column("arl0", np.float64, 0.0),
     Column("n_cuts", np.int32, 0),
     Column("n", np.int64, 0),
-    Column("total", np.int64, 0, _A),
-    Column("raw", np.float64, 0.0, _A),
-    Column("base_t", np.int64, 0, _A),
-    Column("base_sum", np.int64, 0, _A),
-    Column("base_raw", np.float64, 0.0, _A),
+    Column("walk", np.float64, 0.0, (N_ASPECTS, N_WALK)),
     Column("variance", np.float64, 1.0, _A),
     Column("lightest", np.float64, 1.0, _A),
-    Column("n_vertices", np.uint8, 0, (_N_HULLS,)),
-    Column("vertex_t", np.int64, 0, _V),
-    Column("vertex_sum", np.int64, 0, _V),
-    Column("vertex_raw", np.float64, 0.0, _V),
-    Column("vertex_offset", np.int64, -1, _V),
+    Column("n_vertices", np.uint8, 0, (N_ASPECTS, N_SIDES)),
+    Column("vertex", np.float64, 0.0, (N_ASPECTS, N_SIDES, CAP, N_FIELDS)),
     Column("cuts", np.float64, 0.0, (N_CUTS,)),
     Column("location", np.int32, 0, (N_CUTS + 1,)),
     Column("spread", np.int32, 0, (N_CUTS + 1,)),
@@ -76,9 +77,10 @@ _COLUMNS: Final = (
     Column("n_restarts", np.uint8, 0),
     Column("collected", np.float64, 0.0, (N_COLLECTED,)),
 )
+MAX_ARL0: Final = 1e18
 MIN_BASELINE: Final = 20
 MAX_BASELINE: Final = 1_000_000
-MAX_SUM: Final = 2**60
+MAX_SUM: Final = float(2**62)
 MAX_SCORE: Final = 16 * 65_536
 """No normal score, in 1/65536, lies further out."""
 
@@ -108,47 +110,53 @@ class FocusBank:
 
     def _check(self) -> None:
         lanes = self._lanes
-        n, n_cuts, size = lanes["n"], lanes["n_cuts"], lanes["n_vertices"]
+        n, n_baseline, n_collected = lanes["n"], lanes["n_baseline"], lanes["n_collected"]
+        for name in lanes.names:
+            if lanes[name].dtype.kind == "f":
+                require_all(np.isfinite(lanes[name]), f"{name} is not finite")
         require_all(lanes["form"] <= FORM_BINARY, "form is unknown")
-        require_all((n >= 0) & (n <= MAX_N), "a count is out of range")
-        require_all((n_cuts >= 0) & (n_cuts <= N_CUTS), "n_cuts is out of range")
-        require_all(size <= CAP, "n_vertices is out of range")
-        for name in ("raw", "base_raw", "vertex_raw", "cuts", "coefficient", "recent", "collected"):
-            require_all(np.isfinite(lanes[name]), f"{name} is not finite")
-        for name in ("arl0", "variance", "affine"):
-            require_all(np.isfinite(lanes[name]), f"{name} is not finite")
-        require_all(np.isfinite(lanes["lightest"]), "lightest is not finite")
-        require_all(lanes["lightest"] > 0.0, "lightest is out of range")
-        require_all(lanes["variance"] >= 1.0, "variance is out of range")
-        require_all(lanes["affine"][:, 1::2] > 0.0, "affine is out of range")
-        scale, collecting = lanes["collected"][:, NEXT_SCALE], lanes["n_collected"] > 0
-        ranked = lanes["form"] == FORM_RANKED
-        require_all((scale >= LEAST_SCALE) | ~(collecting & ranked), "collected is out of range")
-        measured = lanes["n_collected"] > lanes["n_baseline"] // 2
-        for at in (2, 3, 2 + N_SUMS, 3 + N_SUMS):
-            sums = lanes["collected"][:, SUMS + at]
-            require_all((sums > 0.0) | ~(measured & ranked), "collected is out of range")
-        used = lanes["form"] != FORM_NONE
+        used, ranked = lanes["form"] != FORM_NONE, lanes["form"] == FORM_RANKED
         require_all((lanes["arl0"] >= 1.0) | ~used, "arl0 is out of range")
-        require_all((lanes["n_baseline"] >= MIN_BASELINE) | ~used, "n_baseline is out of range")
-        require_all(lanes["n_collected"] >= -1, "n_collected is out of range")
-        require_all(lanes["n_collected"] < np.maximum(lanes["n_baseline"], 1), "n_collected")
-        require_all(lanes["vertex_offset"] >= -1, "vertex_offset is out of range")
-        require_all(lanes["n_baseline"] <= MAX_BASELINE, "n_baseline is out of range")
-        require_all(lanes["n_restarts"] <= MAX_RESTARTS, "n_restarts is out of range")
-        require_all(within(lanes["base_t"], MAX_N), "base_t is out of range")
-        for name in ("total", "base_sum", "vertex_sum"):
-            require_all(within(lanes[name], MAX_SUM), f"{name} is out of range")
-        require_all(lanes["base_t"] <= n[:, None], "base_t is out of range")
-        kept = np.arange(CAP) < size[:, :, None]
-        t = lanes["vertex_t"]
-        before = np.repeat(lanes["base_t"], N_SIDES, axis=1)[:, :, None]
-        require_all(
-            ((t > before) & (t >= 0) & (t <= n[:, None, None])) | ~kept, "vertex_t is out of range"
-        )
-        require_all((np.diff(t, axis=2) > 0) | ~kept[:, :, 1:], "vertex_t is not ascending")
+        require_all(lanes["arl0"] <= MAX_ARL0, "arl0 is out of range")
+        require_all((n >= 0) & (n <= MAX_N), "a count is out of range")
+        require_all((lanes["n_cuts"] >= 0) & (lanes["n_cuts"] <= N_CUTS), "n_cuts is out of range")
         for name in ("location", "spread"):
             require_all(within(lanes[name], MAX_SCORE), f"{name} is out of range")
+        require_all(lanes["variance"] >= 1.0, "variance is out of range")
+        require_all(lanes["lightest"] > 0.0, "lightest is out of range")
+        require_all(lanes["affine"][:, 1::2] > 0.0, "affine is out of range")
+        require_all(lanes["n_restarts"] <= MAX_RESTARTS, "n_restarts is out of range")
+        require_all((n_baseline >= MIN_BASELINE) | ~used, "n_baseline is out of range")
+        require_all((n_baseline >= 0) & (n_baseline <= MAX_BASELINE), "n_baseline is out of range")
+        require_all(n_collected >= -1, "n_collected is out of range")
+        require_all(n_collected < np.maximum(n_baseline, 1), "n_collected is out of range")
+        collected = lanes["collected"]
+        is_narrow = collected[:, NEXT_SCALE] < LEAST_SCALE
+        require_all(~(is_narrow & ranked & (n_collected > 0)), "collected is out of range")
+        measured = ranked & (n_collected > n_baseline // 2)
+        for at in (2, 3, 2 + N_SUMS, 3 + N_SUMS):
+            require_all((collected[:, SUMS + at] > 0.0) | ~measured, "collected is out of range")
+        self._check_hulls()
+
+    def _check_hulls(self) -> None:
+        lanes = self._lanes
+        walk, vertex, size = lanes["walk"], lanes["vertex"], lanes["n_vertices"]
+        require_all(size <= CAP, "n_vertices is out of range")
+        require_all(np.abs(walk) <= MAX_SUM, "walk is out of range")
+        require_all(walk[..., BOUND] >= 0.0, "walk has a bound that is none")
+        require_all(np.abs(vertex) <= MAX_SUM, "vertex is out of range")
+        whole = (T, SUM, OFFSET)
+        require_all(vertex[..., whole] == np.rint(vertex[..., whole]), "vertex is not whole")
+        require_all(vertex[..., OFFSET] >= -1.0, "vertex has an offset that is none")
+        base_t = walk[:, :, BASE_T]
+        now = lanes["n"][:, np.newaxis]
+        require_all((base_t == np.rint(base_t)) & (base_t <= now), "walk is out of range")
+        kept = np.arange(CAP) < size[..., np.newaxis]
+        t = vertex[..., T]
+        after = (t > base_t[:, :, np.newaxis, np.newaxis]) & (t >= 0)
+        fits = after & (t <= now[:, :, np.newaxis, np.newaxis])
+        require_all(fits | ~kept, "vertex is out of range")
+        require_all((np.diff(t, axis=-1) > 0) | ~kept[..., 1:], "vertices do not ascend")
 
     def learn(self, lanes: I32, references: Sequence[LaneReference]) -> None:
         """Give these lanes, freshly reset, their references; each begins after its last row."""
@@ -162,16 +170,15 @@ class FocusBank:
         ranks = reference.ranks
         own["arl0"][:] = reference.arl0
         own["n_baseline"][:] = min(max(ranks.n, MIN_BASELINE), self._config.baseline_rows)
-        own["base_t"][:] = -ranks.n
-        own["n_vertices"][:] = 1
-        own["vertex_offset"][:, :, 0] = -1
+        own["walk"][0, :, BASE_T] = -ranks.n
         if isinstance(ranks, Indicator):
             own["form"][:] = FORM_BINARY
             own["n_cuts"][:] = 1
             own["cuts"][0, 0] = ranks.cut
             own["variance"][:] = ranks.variance
-            own["base_sum"][0, 0] = -ranks.ones
-            own["base_raw"][0, 0] = -ranks.raw
+            own["walk"][0, 0, BASE_SUM] = -ranks.ones
+            own["walk"][0, 0, BASE_RAW] = -ranks.raw
+            own["walk"][0, 0, LAST] = ranks.ones / ranks.n
             return
         k = len(ranks.cuts)
         own["form"][:] = FORM_RANKED
@@ -183,8 +190,9 @@ class FocusBank:
         own["recent"][0] = ranks.recent
         own["variance"][0] = np.multiply(ranks.variance, GRAIN * GRAIN)
         own["lightest"][0] = own["variance"][0] / ranks.tails
-        own["base_sum"][0] = np.negative(ranks.sums)
-        own["base_raw"][0] = np.negative(ranks.raw)
+        own["walk"][0, :, BASE_SUM] = np.negative(ranks.sums)
+        own["walk"][0, :, BASE_RAW] = np.negative(ranks.raw)
+        own["walk"][0, :, LAST] = np.divide(ranks.sums, ranks.n)
 
     def _choose_thresholds(self, lanes: I32 | NDArray[np.int64]) -> None:
         """Give each lane the row of its thresholds; derived, no part of the state."""
@@ -223,18 +231,11 @@ class FocusBank:
                 lanes["form"],
                 lanes["n_cuts"],
                 lanes["n"],
-                lanes["total"],
-                lanes["raw"],
-                lanes["base_t"],
-                lanes["base_sum"],
-                lanes["base_raw"],
+                lanes["walk"].reshape(-1),
                 lanes["variance"],
                 lanes["lightest"],
-                lanes["n_vertices"],
-                lanes["vertex_t"],
-                lanes["vertex_sum"],
-                lanes["vertex_raw"],
-                lanes["vertex_offset"],
+                lanes["n_vertices"].reshape(-1),
+                lanes["vertex"].reshape(-1),
                 lanes["cuts"],
                 lanes["location"],
                 lanes["spread"],

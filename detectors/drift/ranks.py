@@ -79,9 +79,12 @@ class LaneReference:
 
 
 def fit(x: F64) -> Ranks | Indicator:
-    """Fit a reference of (n,) rows, none of them NaN, two values or more; of two, an indicator."""
+    """Fit a reference of (n,) rows, n > 0, none of them NaN; an indicator where two values occur.
+
+    Of one value alone an indicator of what lies above it: give departures, to see both sides.
+    """
     values = np.unique(x)
-    if len(values) == 2:
+    if len(values) <= 2:
         return fit_indicator(x, float(values.mean()))
     coefficient = autoregression(x) if len(values) > _FEW else np.zeros(MAX_ORDER)
     order = int(np.max(np.flatnonzero(coefficient), initial=-1)) + 1

@@ -13,7 +13,7 @@ from schemas.batch import F64
 
 LOWEST: Final = 8.0
 """No threshold is lower: below it the tail approximation says nothing."""
-_FLAT: Final = 4
+N_FLAT: Final = 4
 """The youngest octaves share the highest of their thresholds: segments of 1 to 15 rows."""
 _STEPS: Final = 4_001
 _FAR: Final = 60.0
@@ -31,8 +31,8 @@ def octave_thresholds(updates: float) -> tuple[float, ...]:
     Venkatraman's (Annals of Statistics 1995), split by age.
     """
     raw = [_threshold(updates, octave) for octave in range(N_OCTAVES)]
-    youngest = max(raw[:_FLAT])
-    falling = np.minimum.accumulate([youngest] * _FLAT + raw[_FLAT:])
+    youngest = max(raw[:N_FLAT])
+    falling = np.minimum.accumulate([youngest] * N_FLAT + raw[N_FLAT:])
     return tuple((np.ceil(np.maximum(falling, LOWEST) * _GRAIN) / _GRAIN).tolist())
 
 

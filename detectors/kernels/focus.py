@@ -17,12 +17,12 @@ from detectors.kernels.compile import (
     BLOCKS,
     BOOL_IN,
     DONE,
+    F64,
     F64_2D,
     FIRED,
     FULL,
     I32,
     I64,
-    I64_2D,
     NO_LANE,
     TRIGGERS,
     U8,
@@ -31,9 +31,6 @@ from detectors.kernels.compile import (
 )
 
 I32_2D = types.Array(types.int32, 2, "C")
-I64_3D = types.Array(types.int64, 3, "C")
-F64_3D = types.Array(types.float64, 3, "C")
-U8_2D = types.Array(types.uint8, 2, "C")
 
 CAP = 20
 """Vertices kept of each hull. A smaller set only lowers the maximum: never a false alarm more."""
@@ -41,8 +38,14 @@ N_ASPECTS = 2
 N_SIDES = 2
 FORM_NONE, FORM_RANKED, FORM_BINARY = range(3)
 """What a lane is: without a reference (it observes nothing), ranked, or an indicator."""
-YOUNG = 64
-"""Candidates up to this age are evaluated at every update, older ones at every 16th."""
+T, SUM, RAW, OFFSET = range(4)
+N_FIELDS = 4
+"""Of a vertex: updates before the change, sums of scores and of values up to it, and the offset of
+the first row after it. As floats: whole numbers are exact in them up to 2**53."""
+TOTAL, TOTAL_RAW, BASE_T, BASE_SUM, BASE_RAW, BOUND, LAST = range(7)
+N_WALK = 7
+"""Of a lane's aspect: the sums so far, where its first segment begins, what no candidate's log
+likelihood ratio is above, and the latest score (the mean, where no row came since the base)."""
 SETTLED = 2
 """The aspect of a firing that says: a working baseline was taken up."""
 MAX_RESTARTS = 2
@@ -51,8 +54,8 @@ SHIFT, SCALE = range(2)
 N_AFFINE = 6
 NEXT_SHIFT, NEXT_SCALE, SUMS = range(3)
 N_SUMS = 4
-RAW = SUMS + N_ASPECTS * N_SUMS
-N_COLLECTED = RAW + N_ASPECTS
+VALUES = SUMS + N_ASPECTS * N_SUMS
+N_COLLECTED = VALUES + N_ASPECTS
 LEAST_SCALE = 0.5
 """No baseline is narrower, next to its reference: a signal that stands still for a while would turn
 every move into a change."""
@@ -61,13 +64,6 @@ ONE = 65536.0
 """Scores are whole multiples of 1/65536."""
 N_OCTAVES = 28
 """Thresholds stand for octaves of age; the last is for everything older."""
-
-
-@part
-def _gaussian(after: float, before: float, k: float, m: float) -> float:
-    """Log likelihood ratio of a shift of the mean, unit variance: k rows against m before."""
-    gap = after * m - before * k
-    return gap * gap / (2.0 * m * k * (m + k))
 
 
 @part
@@ -86,35 +82,15 @@ def _bernoulli(after: float, before: float, k: float, m: float) -> float:
 
 
 @part
-def _bernoulli_bound(after: float, before: float, k: float, m: float) -> float:
-    """No less than `_bernoulli`, without a logarithm: a divergence is at most its chi-squared."""
-    ones = before + after
-    zeros = m + k - ones
-    if ones <= 0.0 or zeros <= 0.0:
-        return 0.0
-    gap = after * m - before * k
-    return gap * gap * (m + k) / (m * k * ones * zeros)
-
-
-@part
 def _bin(x: float, cuts: NDArray[np.float64], n_cuts: int) -> int:
     """How many of the cuts are not above x."""
-    low, high = 0, n_cuts
-    while low < high:
-        middle = (low + high) >> 1
-        if x < cuts[middle]:
-            high = middle
-        else:
-            low = middle + 1
+    # As many steps for each x and nothing to guess: a processor takes it in its stride.
+    low, left = 0, n_cuts
+    while left > 0:
+        half = (left + 1) >> 1
+        low = low + half if cuts[low + half - 1] <= x else low
+        left -= half
     return low
-
-
-@part
-def _rebased(score: int, centre: float, width: float) -> int:
-    """The score against the working baseline."""
-    if centre == 0.0 and width == 1.0:
-        return score
-    return int(np.rint((float(score) - centre) / width))
 
 
 @part
@@ -202,87 +178,82 @@ def _install(
 
 @part
 def _drop_least(
-    vertex_t: NDArray[np.int64],
-    vertex_sum: NDArray[np.int64],
-    vertex_raw: NDArray[np.float64],
-    vertex_offset: NDArray[np.int64],
-    count: int,
-    base_t: int,
-    base_sum: int,
-    end_t: int,
-    end_sum: int,
+    vertex: NDArray[np.float64],
+    first: int,
+    base_t: float,
+    base_sum: float,
+    end_t: float,
+    end_sum: float,
 ) -> None:
-    """Remove the vertex whose loss lowers the statistic least."""
+    """Remove the vertex of a full hull whose loss lowers the statistic least."""
     least, at = math.inf, 0
-    for i in range(count):
-        t = vertex_t[i]
-        s = float(vertex_sum[i])
-        t0, s0 = base_t, float(base_sum)
-        t1, s1 = end_t, float(end_sum)
+    for i in range(CAP):
+        here = first + i * N_FIELDS
+        t0, s0 = base_t, base_sum
+        t1, s1 = end_t, end_sum
         if i > 0:
-            t0, s0 = vertex_t[i - 1], float(vertex_sum[i - 1])
-        if i + 1 < count:
-            t1, s1 = vertex_t[i + 1], float(vertex_sum[i + 1])
-        left, right = float(t - t0), float(t1 - t)
-        distance = s - s0 - (s1 - s0) * (left / (left + right))
+            t0, s0 = vertex[here - N_FIELDS + T], vertex[here - N_FIELDS + SUM]
+        if i + 1 < CAP:
+            t1, s1 = vertex[here + N_FIELDS + T], vertex[here + N_FIELDS + SUM]
+        left, right = vertex[here + T] - t0, t1 - vertex[here + T]
+        distance = vertex[here + SUM] - s0 - (s1 - s0) * (left / (left + right))
         loss = distance * distance * (left + right) / (left * right)
         if loss < least:
             least, at = loss, i
-    for i in range(at, count - 1):
-        vertex_t[i] = vertex_t[i + 1]
-        vertex_sum[i] = vertex_sum[i + 1]
-        vertex_raw[i] = vertex_raw[i + 1]
-        vertex_offset[i] = vertex_offset[i + 1]
+    for j in range(first + at * N_FIELDS, first + (CAP - 1) * N_FIELDS):
+        vertex[j] = vertex[j + N_FIELDS]
 
 
 @part
-def _evaluate(
-    hull: int,
+def _begin_at(
     one: int,
-    is_binary: bool,
-    end_t: int,
-    end_sum: int,
-    base_t: int,
-    base_sum: int,
-    variance: float,
-    every: bool,
+    aspect: int,
+    end_t: float,
+    base_t: float,
+    base_sum: float,
+    base_raw: float,
+    walk: NDArray[np.float64],
     n_vertices: NDArray[np.uint8],
-    vertex_t: NDArray[np.int64],
-    vertex_sum: NDArray[np.int64],
-    threshold: NDArray[np.float64],
-) -> tuple[int, float, float, float]:
-    """The vertex furthest above its threshold, its ratio to it, its statistic, its threshold.
+) -> None:
+    """Let the first segment of an aspect begin there, and its next candidate be the present."""
+    w = (one * N_ASPECTS + aspect) * N_WALK
+    walk[w + BASE_T] = base_t
+    walk[w + BASE_SUM] = base_sum
+    walk[w + BASE_RAW] = base_raw
+    walk[w + BOUND] = 0.0
+    walk[w + LAST] = (walk[w + TOTAL] - base_sum) / (end_t - base_t)
+    for side in range(N_SIDES):
+        n_vertices[(one * N_ASPECTS + aspect) * N_SIDES + side] = 0
 
-    (-1, 1, 0, 0) where none is.
+
+@part
+def _first_since(
+    one: int,
+    aspect: int,
+    since_t: float,
+    end_t: float,
+    step: float,
+    value: float,
+    walk: NDArray[np.float64],
+    n_vertices: NDArray[np.uint8],
+    vertex: NDArray[np.float64],
+) -> tuple[float, float, float]:
+    """The first point of the walk, not before `since_t`, whose sums are known: T, SUM, RAW.
+
+    Only vertices remember theirs, and the point before the latest row can be told.
     """
-    best, ratio, statistic, limit = -1, 1.0, 0.0, 0.0
-    octave = 0
-    for i in range(n_vertices[one, hull] - 1, -1, -1):
-        age = end_t - vertex_t[one, hull, i]
-        if age > YOUNG and not every:
-            break
-        span = vertex_t[one, hull, i] - base_t
-        shorter = min(age, span)
-        while (2 << octave) <= shorter:
-            octave += 1
-        while (1 << octave) > shorter:
-            octave -= 1
-        k, m = float(age), float(span)
-        after = float(end_sum - vertex_sum[one, hull, i])
-        before = float(vertex_sum[one, hull, i] - base_sum)
-        high = threshold[min(octave, N_OCTAVES - 1)]
-        if is_binary:
-            if _bernoulli_bound(after, before, k, m) <= high * variance:
-                continue
-            found = _bernoulli(after, before, k, m) / variance
-        else:
-            gap = after * m - before * k
-            if gap * gap <= 2.0 * m * k * (m + k) * high * variance:
-                continue
-            found = _gaussian(after, before, k, m) / variance
-        if found > ratio * high:
-            best, ratio, statistic, limit = i, found / high, found, high
-    return best, ratio, statistic, limit
+    w = (one * N_ASPECTS + aspect) * N_WALK
+    found_t, found_sum = end_t - 1.0, walk[w + TOTAL] - step
+    found_raw = walk[w + TOTAL_RAW] - value
+    for side in range(N_SIDES):
+        hull = (one * N_ASPECTS + aspect) * N_SIDES + side
+        for i in range(n_vertices[hull]):
+            here = (hull * CAP + i) * N_FIELDS
+            if since_t <= vertex[here + T] < found_t:
+                found_t = vertex[here + T]
+                found_sum = vertex[here + SUM]
+                found_raw = vertex[here + RAW]
+    return found_t, found_sum, found_raw
 
 
 @kernel(
@@ -290,8 +261,8 @@ def _evaluate(
     *TRIGGERS,
     BOOL_IN,
     *(U8, I32, I64),
-    *(I64_2D, F64_2D, I64_2D, I64_2D, F64_2D, F64_2D, F64_2D),
-    *(U8_2D, I64_3D, I64_3D, F64_3D, I64_3D),
+    *(F64, F64_2D, F64_2D),
+    *(U8, F64),
     *(F64_2D, I32_2D, I32_2D, F64_2D, F64_2D, F64_2D),
     *(F64_2D, I32),
     *(I32, I32, U8, F64_2D),
@@ -311,25 +282,18 @@ def focus_update(
     form: NDArray[np.uint8],
     n_cuts: NDArray[np.int32],
     n: NDArray[np.int64],
-    total: NDArray[np.int64],
-    raw: NDArray[np.float64],
-    base_t: NDArray[np.int64],
-    base_sum: NDArray[np.int64],
-    base_raw: NDArray[np.float64],
+    walk: NDArray[np.float64],
     variance: NDArray[np.float64],
     lightest: NDArray[np.float64],
     n_vertices: NDArray[np.uint8],
-    vertex_t: NDArray[np.int64],
-    vertex_sum: NDArray[np.int64],
-    vertex_raw: NDArray[np.float64],
-    vertex_offset: NDArray[np.int64],
+    vertex: NDArray[np.float64],
     cuts: NDArray[np.float64],
     location: NDArray[np.int32],
     spread: NDArray[np.int32],
     coefficient: NDArray[np.float64],
     recent: NDArray[np.float64],
     affine: NDArray[np.float64],
-    threshold: NDArray[np.float64],
+    thresholds: NDArray[np.float64],
     threshold_row: NDArray[np.int32],
     n_baseline: NDArray[np.int32],
     n_collected: NDArray[np.int32],
@@ -345,14 +309,16 @@ def focus_update(
 ) -> int:
     """Fold blocks into the lanes, from `cursor` on.
 
-    Indexed (lane,), (lane, aspect), (lane, hull, vertex) with hull = 2 * aspect + side; side 0
-    looks for a rise. The seventh number of a firing is its aspect.
+    Flat, as (lane, aspect, N_WALK), (lane, aspect, side) and (lane, aspect, side, CAP, N_FIELDS),
+    are `walk`, `n_vertices` and `vertex`; side 0 looks for a rise. The seventh number of a firing
+    is its aspect.
 
     `affine` (lane, 6) is the working baseline: what is subtracted from a residual, what it is
     divided by, and the same of location and of spread. `n_collected` rows of the next one have
     been seen since an alarm, -1: there was none; `collected` is what was made of them.
     """
     n_fired = cursor[3]
+    order = coefficient.shape[1]
     for b in range(cursor[0], len(block_row_ptr) - 1):
         first_row = block_row_ptr[b]
         rows = block_row_ptr[b + 1] - first_row
@@ -369,103 +335,135 @@ def focus_update(
             at = block_value_ptr[b] + j * rows
             is_binary = kind == FORM_BINARY
             aspects = 1 if is_binary else N_ASPECTS
-            highs = threshold[threshold_row[one]]
+            size_cuts = n_cuts[one]
+            own_row = threshold_row[one]
+            shift, scale = affine[one, SHIFT], affine[one, SCALE]
+            is_rebased = False
+            for p in range(2, N_AFFINE, 2):
+                is_rebased |= affine[one, p] != 0.0 or affine[one, p + 1] != 1.0
+            is_process = False
+            for p in range(order):
+                is_process |= coefficient[one, p] != 0.0
             count = n[one]
+            # The longest that the shorter of two segments can be has the lowest threshold.
+            reach, reach_edge = 0, 4.0
             for i in range(start, rows):
                 x = value[at + i]
                 if math.isnan(x):
                     continue
                 x = min(max(x, -z_limit), z_limit)
-                row_offset = offset[row_index[first_row + i]]
-                step0, step1 = 0, 0
-                if is_binary:
-                    step0 = 1 if x > cuts[one, 0] else 0
-                else:
-                    residual = x
-                    for p in range(coefficient.shape[1]):
+                row_offset = float(offset[row_index[first_row + i]])
+                residual = x
+                if is_process:
+                    for p in range(order):
                         residual -= coefficient[one, p] * recent[one, p]
-                    for p in range(coefficient.shape[1] - 1, 0, -1):
+                    for p in range(order - 1, 0, -1):
                         recent[one, p] = recent[one, p - 1]
                     recent[one, 0] = x
-                    moved = (residual - affine[one, SHIFT]) / affine[one, SCALE]
-                    k = _bin(moved, cuts[one], n_cuts[one])
-                    step0 = _rebased(location[one, k], affine[one, 2], affine[one, 3])
-                    step1 = _rebased(spread[one, k], affine[one, 4], affine[one, 5])
+                if is_binary:
+                    step0 = 1.0 if x > cuts[one, 0] else 0.0
+                    step1 = 0.0
+                else:
+                    moved = (residual - shift) / scale
+                    k, left = 0, size_cuts
+                    while left > 0:
+                        half = (left + 1) >> 1
+                        k = k + half if cuts[one, k + half - 1] <= moved else k
+                        left -= half
+                    step0, step1 = float(location[one, k]), float(spread[one, k])
+                    if is_rebased:
+                        step0 = np.rint((step0 - affine[one, 2]) / affine[one, 3])
+                        step1 = np.rint((step1 - affine[one, 4]) / affine[one, 5])
                 count += 1
-                every = count % 16 == 0
-                fired_hull = -1
+                end_t = float(count)
+                longest = end_t - walk[one * N_ASPECTS * N_WALK + BASE_T]
+                if not is_binary:
+                    other_t = walk[(one * N_ASPECTS + 1) * N_WALK + BASE_T]
+                    longest = max(longest, end_t - other_t)
+                while reach_edge <= longest and reach < N_OCTAVES - 1:
+                    reach_edge *= 2.0
+                    reach += 1
+                fired_aspect = -1
                 ratio, statistic, limit = 1.0, 0.0, 0.0
-                change_t, change_sum, change_raw, change_offset = 0, 0, 0.0, 0
+                change_t, change_sum, change_raw, change_offset = 0.0, 0.0, 0.0, 0.0
                 for aspect in range(aspects):
                     step = step0 if aspect == 0 else step1
-                    before_t, before_sum = base_t[one, aspect], base_sum[one, aspect]
-                    end_sum = total[one, aspect] + step
-                    end_raw = raw[one, aspect] + (x if aspect == 0 else abs(x))
-                    total[one, aspect] = end_sum
-                    raw[one, aspect] = end_raw
-                    # An update below the mean brings no candidate for a rise nearer to its
-                    # threshold, save one that most of the rows lie behind: every 16th is for that.
-                    lean = float(step) * float(count - before_t) - float(end_sum - before_sum)
-                    for side in range(N_SIDES):
-                        hull = N_SIDES * aspect + side
-                        sign = 1.0 - 2.0 * side
-                        size = n_vertices[one, hull]
-                        if size > 0:
-                            vertex_offset[one, hull, size - 1] = row_offset
+                    w = (one * N_ASPECTS + aspect) * N_WALK
+                    base_t, base_sum = walk[w + BASE_T], walk[w + BASE_SUM]
+                    # The end before this row becomes a candidate: for a rise if the walk bends
+                    # upwards there, for a fall if it bends downwards, and for neither if not.
+                    last_step = walk[w + LAST]
+                    if step != last_step:
+                        hull = (one * N_ASPECTS + aspect) * N_SIDES + (step < last_step)
+                        sign = 1.0 if step > last_step else -1.0
+                        first = hull * CAP * N_FIELDS
+                        new_t, new_sum = end_t - 1.0, walk[w + TOTAL]
+                        size = int(n_vertices[hull])
+                        last = first + (size - 1) * N_FIELDS
                         while size > 0:
-                            t1 = vertex_t[one, hull, size - 1]
-                            s1 = vertex_sum[one, hull, size - 1]
-                            t0, s0 = before_t, before_sum
+                            t0, s0 = base_t, base_sum
                             if size > 1:
-                                t0 = vertex_t[one, hull, size - 2]
-                                s0 = vertex_sum[one, hull, size - 2]
-                            above = float(s1 - s0) * float(count - t0)
-                            chord = float(end_sum - s0) * float(t1 - t0)
-                            if sign * (above - chord) < 0.0:
+                                t0, s0 = vertex[last - N_FIELDS + T], vertex[last - N_FIELDS + SUM]
+                            above = (vertex[last + SUM] - s0) * (new_t - t0)
+                            if sign * (above - (new_sum - s0) * (vertex[last + T] - t0)) < 0.0:
                                 break
                             size -= 1
-                        n_vertices[one, hull] = size
-                        if every or sign * lean > 0.0:
-                            best, by, found, over = _evaluate(
-                                hull,
-                                one,
-                                is_binary,
-                                count,
-                                end_sum,
-                                before_t,
-                                before_sum,
-                                variance[one, aspect],
-                                every,
-                                n_vertices,
-                                vertex_t,
-                                vertex_sum,
-                                highs,
-                            )
-                            if best >= 0 and by > ratio:
-                                fired_hull, ratio, statistic, limit = hull, by, found, over
-                                change_t = vertex_t[one, hull, best]
-                                change_sum = vertex_sum[one, hull, best]
-                                change_raw = vertex_raw[one, hull, best]
-                                change_offset = vertex_offset[one, hull, best]
+                            last -= N_FIELDS
                         if size == CAP:
-                            _drop_least(
-                                vertex_t[one, hull],
-                                vertex_sum[one, hull],
-                                vertex_raw[one, hull],
-                                vertex_offset[one, hull],
-                                size,
-                                before_t,
-                                before_sum,
-                                count,
-                                end_sum,
-                            )
+                            _drop_least(vertex, first, base_t, base_sum, new_t, new_sum)
                             size -= 1
-                        vertex_t[one, hull, size] = count
-                        vertex_sum[one, hull, size] = end_sum
-                        vertex_raw[one, hull, size] = end_raw
-                        vertex_offset[one, hull, size] = -1
-                        n_vertices[one, hull] = size + 1
-                settled = False
+                        here = first + size * N_FIELDS
+                        vertex[here + T] = new_t
+                        vertex[here + SUM] = new_sum
+                        vertex[here + RAW] = walk[w + TOTAL_RAW]
+                        vertex[here + OFFSET] = row_offset
+                        n_vertices[hull] = size + 1
+                        walk[w + LAST] = step
+                    end_sum = walk[w + TOTAL] + step
+                    walk[w + TOTAL] = end_sum
+                    walk[w + TOTAL_RAW] += x if aspect == 0 else abs(x)
+                    all_t, all_sum = end_t - base_t, end_sum - base_sum
+                    # A row raises no candidate's likelihood ratio by more than what it takes from
+                    # the likelihood of one segment for all rows. While their bound is below every
+                    # threshold none has to be looked at.
+                    unit = variance[one, aspect]
+                    if is_binary:
+                        ones = all_sum - step
+                        if step > 0.0:
+                            rise = math.log((all_t - 1.0) / ones) if ones > 0.0 else math.inf
+                        else:
+                            zeros = all_t - 1.0 - ones
+                            rise = ones / zeros if zeros > 0.0 else math.inf
+                    else:
+                        lean = step * all_t - all_sum
+                        rise = 0.5 * lean * lean / (all_t * (all_t - 1.0))
+                    bound = walk[w + BOUND] + rise
+                    if bound > thresholds[own_row, reach] * unit:
+                        bound = 0.0
+                        for side in range(N_SIDES):
+                            hull = (one * N_ASPECTS + aspect) * N_SIDES + side
+                            for v in range(n_vertices[hull]):
+                                here = (hull * CAP + v) * N_FIELDS
+                                age, span = end_t - vertex[here + T], vertex[here + T] - base_t
+                                before = vertex[here + SUM] - base_sum
+                                if is_binary:
+                                    found = _bernoulli(all_sum - before, before, age, span)
+                                else:
+                                    gap = all_sum * span - before * all_t
+                                    found = gap * gap / (2.0 * all_t * age * span)
+                                bound = max(bound, found)
+                                octave, edge = 0, 2.0
+                                while edge <= min(age, span) and octave < N_OCTAVES - 1:
+                                    edge *= 2.0
+                                    octave += 1
+                                high = thresholds[own_row, octave]
+                                if found > ratio * high * unit:
+                                    fired_aspect, ratio = aspect, found / (high * unit)
+                                    statistic, limit = found / unit, high
+                                    change_t, change_sum = vertex[here + T], vertex[here + SUM]
+                                    change_raw = vertex[here + RAW]
+                                    change_offset = vertex[here + OFFSET]
+                    walk[w + BOUND] = bound
                 if n_collected[one] >= 0:
                     if not is_binary:
                         _collect(
@@ -473,93 +471,87 @@ def focus_update(
                             one,
                             n_collected[one],
                             n_baseline[one] // 2,
-                            n_cuts[one],
+                            size_cuts,
                             cuts,
                             location,
                             spread,
                             affine,
                             collected,
                         )
-                    collected[one, RAW] += x
-                    collected[one, RAW + 1] += abs(x)
+                    collected[one, VALUES] += x
+                    collected[one, VALUES + 1] += abs(x)
                     n_collected[one] += 1
-                    settled = n_collected[one] == n_baseline[one] and fired_hull < 0
-                if settled:
-                    fired_row[n_fired] = row_index[first_row + i]
-                    fired_lane[n_fired] = one
-                    rows_seen = float(n_collected[one])
-                    fired_numbers[n_fired, 0] = collected[one, RAW + 1] / rows_seen
-                    fired_numbers[n_fired, 1] = 0.0
-                    fired_numbers[n_fired, 2] = 0.0
-                    fired_numbers[n_fired, 3] = collected[one, RAW] / rows_seen
-                    fired_numbers[n_fired, 4] = 0.0
-                    fired_numbers[n_fired, 5] = rows_seen
-                    fired_numbers[n_fired, 6] = SETTLED
-                    fired_change[n_fired] = row_offset
-                    n_fired += 1
-                    half = n_baseline[one] - n_baseline[one] // 2
-                    if not is_binary and _install(
-                        one, float(half), affine, collected, variance, lightest
-                    ):
-                        for aspect in range(N_ASPECTS):
-                            # The rows it was measured on are its first segment: their sum is 0.
-                            base_t[one, aspect] = count - half
-                            base_sum[one, aspect] = total[one, aspect]
-                            base_raw[one, aspect] = raw[one, aspect] - (
-                                collected[one, RAW + aspect] / rows_seen * half
-                            )
-                            for hull in range(N_SIDES * aspect, N_SIDES * aspect + N_SIDES):
-                                n_vertices[one, hull] = 1
-                                vertex_t[one, hull, 0] = count
-                                vertex_sum[one, hull, 0] = total[one, aspect]
-                                vertex_raw[one, hull, 0] = raw[one, aspect]
-                                vertex_offset[one, hull, 0] = -1
-                    n_collected[one] = -1
-                    collected[one, :] = 0.0
-                if fired_hull >= 0:
-                    aspect = fired_hull // N_SIDES
-                    k = count - change_t
-                    m = change_t - base_t[one, aspect]
+                    if n_collected[one] == n_baseline[one] and fired_aspect < 0:
+                        seen = float(n_collected[one])
+                        fired_row[n_fired] = row_index[first_row + i]
+                        fired_lane[n_fired] = one
+                        fired_numbers[n_fired, 0] = collected[one, VALUES + 1] / seen
+                        fired_numbers[n_fired, 1] = 0.0
+                        fired_numbers[n_fired, 2] = 0.0
+                        fired_numbers[n_fired, 3] = collected[one, VALUES] / seen
+                        fired_numbers[n_fired, 4] = 0.0
+                        fired_numbers[n_fired, 5] = seen
+                        fired_numbers[n_fired, 6] = SETTLED
+                        fired_change[n_fired] = int(row_offset)
+                        n_fired += 1
+                        half = seen - n_baseline[one] // 2
+                        if not is_binary and _install(
+                            one, half, affine, collected, variance, lightest
+                        ):
+                            shift, scale = affine[one, SHIFT], affine[one, SCALE]
+                            is_rebased = True
+                            reach, reach_edge = 0, 4.0
+                            for aspect in range(N_ASPECTS):
+                                # The rows it was measured on are the first segment: their scores
+                                # add up to nothing.
+                                w = (one * N_ASPECTS + aspect) * N_WALK
+                                mean = collected[one, VALUES + aspect] / seen
+                                _begin_at(
+                                    one,
+                                    aspect,
+                                    end_t,
+                                    end_t - half,
+                                    walk[w + TOTAL],
+                                    walk[w + TOTAL_RAW] - mean * half,
+                                    walk,
+                                    n_vertices,
+                                )
+                        n_collected[one] = -1
+                        collected[one, :] = 0.0
+                if fired_aspect >= 0:
+                    w = (one * N_ASPECTS + fired_aspect) * N_WALK
+                    k_rows, m_rows = end_t - change_t, change_t - walk[w + BASE_T]
                     fired_row[n_fired] = row_index[first_row + i]
                     fired_lane[n_fired] = one
                     fired_numbers[n_fired, 0] = statistic
                     fired_numbers[n_fired, 1] = limit
-                    fired_numbers[n_fired, 2] = (change_raw - base_raw[one, aspect]) / m
-                    fired_numbers[n_fired, 3] = (raw[one, aspect] - change_raw) / k
-                    fired_numbers[n_fired, 4] = m
-                    fired_numbers[n_fired, 5] = k
-                    fired_numbers[n_fired, 6] = aspect
-                    fired_change[n_fired] = change_offset
+                    fired_numbers[n_fired, 2] = (change_raw - walk[w + BASE_RAW]) / m_rows
+                    fired_numbers[n_fired, 3] = (walk[w + TOTAL_RAW] - change_raw) / k_rows
+                    fired_numbers[n_fired, 4] = m_rows
+                    fired_numbers[n_fired, 5] = k_rows
+                    fired_numbers[n_fired, 6] = fired_aspect
+                    fired_change[n_fired] = int(change_offset)
                     n_fired += 1
-                    for other in range(aspects):
-                        new_t = count - 1
-                        step = step0 if other == 0 else step1
-                        new_sum = total[one, other] - step
-                        new_raw = raw[one, other] - (x if other == 0 else abs(x))
-                        if other == aspect:
-                            new_t, new_sum, new_raw = change_t, change_sum, change_raw
-                        else:
-                            # Only hull vertices remember their sums: the first not before.
-                            for hull in range(N_SIDES * other, N_SIDES * other + N_SIDES):
-                                for v in range(n_vertices[one, hull]):
-                                    t = vertex_t[one, hull, v]
-                                    if change_t <= t < new_t:
-                                        new_t = t
-                                        new_sum = vertex_sum[one, hull, v]
-                                        new_raw = vertex_raw[one, hull, v]
-                        base_t[one, other] = new_t
-                        base_sum[one, other] = new_sum
-                        base_raw[one, other] = new_raw
-                        for hull in range(N_SIDES * other, N_SIDES * other + N_SIDES):
-                            n_vertices[one, hull] = 1
-                            vertex_t[one, hull, 0] = count
-                            vertex_sum[one, hull, 0] = total[one, other]
-                            vertex_raw[one, hull, 0] = raw[one, other]
-                            vertex_offset[one, hull, 0] = -1
+                    reach, reach_edge = 0, 4.0
+                    for aspect in range(aspects):
+                        new_t, new_sum, new_raw = change_t, change_sum, change_raw
+                        if aspect != fired_aspect:
+                            new_t, new_sum, new_raw = _first_since(
+                                one,
+                                aspect,
+                                change_t,
+                                end_t,
+                                step0 if aspect == 0 else step1,
+                                x if aspect == 0 else abs(x),
+                                walk,
+                                n_vertices,
+                                vertex,
+                            )
+                        _begin_at(one, aspect, end_t, new_t, new_sum, new_raw, walk, n_vertices)
                     if n_collected[one] < 0:
                         n_restarts[one] = 0
                         n_collected[one] = 0
-                    elif n_restarts[one] < MAX_RESTARTS or n_collected[one] >= n_baseline[one]:
+                    elif n_restarts[one] < MAX_RESTARTS or n_collected[one] == n_baseline[one]:
                         n_restarts[one] = min(n_restarts[one] + 1, MAX_RESTARTS)
                         n_collected[one] = 0
                         collected[one, :] = 0.0

@@ -58,7 +58,11 @@ def made_up(rng: np.random.Generator, state: dict[str, NDArray[Any]]) -> dict[st
         name = str(rng.choice(sorted(state)))
         if state[name].size:
             at = int(rng.integers(0, state[name].size))
-            state[name].flat[at] = rng.choice(np.array(NUMBERS[state[name].dtype.kind], object))
+            number = rng.choice(np.array(NUMBERS[state[name].dtype.kind], object))
+            if state[name].dtype.kind in "iu":
+                limits = np.iinfo(state[name].dtype)
+                number = min(max(number, int(limits.min)), int(limits.max))
+            state[name].flat[at] = number
     return state
 
 

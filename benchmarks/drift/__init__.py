@@ -1,0 +1,1 @@
+"""False alarms, delays and dates of the drift detectors: `python -m benchmarks.drift`."""

@@ -1,0 +1,66 @@
+"""Detectors on many lanes at once: banks of ours, which for ADWIN and Page-Hinkley are river's.
+
+Both fire at exactly the rows where river's fire on the same inputs (`tests/detectors -k river`), at
+a tenth of the cost.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from detectors.base import DetectorBank
+from detectors.drift.ranks import LaneReference, fit
+from detectors.registry import REGISTRY
+from schemas.batch import F64, Batch
+from schemas.config import AdwinConfig, FocusConfig, PageHinkleyConfig
+from schemas.findings import Aspect, Firing
+from schemas.records import TopicPartition
+
+CONFIGS: Final = {
+    "focus": FocusConfig(enabled=True),
+    "adwin": AdwinConfig(enabled=True),
+    "page_hinkley": PageHinkleyConfig(enabled=True),
+}
+
+
+class Contestant:
+    """One detector on every lane, standardised by the lane's own reference."""
+
+    def __init__(self, name: str, references: F64, arl0: float) -> None:
+        self.n_lanes = len(references)
+        self._mean = references.mean(axis=1, keepdims=True)
+        sd = references.std(axis=1, keepdims=True)
+        p = 0.5 / (references.shape[1] + 1)
+        self._sd = np.where(sd > 0.0, sd, np.sqrt(p * (1 - p)))
+        self.bank: DetectorBank = REGISTRY[name].build(CONFIGS[name], self.n_lanes, None)
+        lanes = np.arange(self.n_lanes, dtype=np.int32)
+        z = (references - self._mean) / self._sd
+        self.bank.learn(lanes, [LaneReference(fit(each), arl0) for each in z])
+        self._row = 0
+
+    def feed(self, values: F64) -> list[Firing]:
+        """The alarms in these (lanes, rows), by lane and row; what else is said is left out."""
+        z = (values - self._mean) / self._sd
+        fired = self.bank.update(_batch(z, self._row))
+        self._row += values.shape[1]
+        return [firing for firing in fired if firing.aspect != Aspect.SETTLED]
+
+
+def _batch(z: F64, first_row: int) -> Batch:
+    n_lanes, n = z.shape
+    return Batch(
+        tp=TopicPartition("drift", 0),
+        offset=np.arange(first_row, first_row + n),
+        event_row=np.zeros(n, np.int32),
+        event_time_ms=np.zeros(n, np.int64),
+        model=np.zeros(n, np.int32),
+        model_event=np.arange(first_row, first_row + n),
+        row_index=np.arange(n, dtype=np.int32),
+        block_row_ptr=np.array([0, n]),
+        block_lane_ptr=np.array([0, n_lanes]),
+        block_value_ptr=np.array([0, n * n_lanes]),
+        lane=np.arange(n_lanes, dtype=np.int32),
+        value=np.ascontiguousarray(z).reshape(-1),
+    )
