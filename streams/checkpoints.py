@@ -17,7 +17,7 @@ from streams.recovery import Recovered
 from streams.spares import Spares
 from streams.worker import PartitionWorker
 
-ALERT_INTERVAL_S: Final = 0.05
+ALERT_INTERVAL_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)

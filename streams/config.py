@@ -86,7 +86,7 @@ class Settings(StrictSettings):
     and asks."""
     commit_interval_ms: Annotated[int, Field(ge=10, le=60_000)] = 200
     """How often offsets and dead letters are committed, while there are any. Where an alert waits,
-    50 ms after the last commit, if that is sooner."""
+    20 ms after the last commit, if that is sooner."""
     poll_records: Annotated[int, Field(ge=1, le=100_000)] = 8_192
     """Records fetched in one call, at most."""
     checkpoint_interval_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 30.0

@@ -39,7 +39,7 @@ from streams.ports import EventLog, LogError, OwnershipLostError, RebalanceListe
 from streams.recovery import OperatorNeededError
 
 # consume() waits for n messages or for the timeout: longer is latency of every partly filled batch.
-LONGEST_POLL_S: Final = 0.05
+LONGEST_POLL_S: Final = 0.01
 _METADATA_S: Final = 10.0
 
 Answer = TypeVar("Answer")
@@ -101,7 +101,7 @@ class KafkaLog(EventLog):
         )
 
     def poll(self, max_records: int, timeout_s: float) -> Mapping[TopicPartition, Records]:
-        """Records by partition; waits 50 ms at most, whatever is asked for.
+        """Records by partition; waits 10 ms at most, whatever is asked for.
 
         What the listener raises comes out of here. After an error the log cannot be used, only
         closed. Raises `LogError`, and `OperatorNeededError` where the log was cut off and filled
