@@ -82,6 +82,8 @@ class DetectorSpec:
     """Version of the algorithm and of its state; a checkpoint with another one is refused."""
     config_type: type[BaseModel]
     build: Callable[[Any, int, BankState | None], DetectorBank]
+    has_budget: bool = False
+    """Whether what it fires at follows from the false alarms that are accepted."""
 
 
 class StateError(ValueError):

@@ -56,8 +56,8 @@ class Catalog:
         """Whether one found no room for its rows (said once)."""
         self.rows_refused = False
         """Whether that was a new model's, until the fold has said so."""
-        self.fresh_lanes: list[int] = []
-        """Lanes given since the banks were last told."""
+        self.fresh_lanes: dict[int, int] = {}
+        """Lanes given since the banks were last told, and to which slot."""
         self.prediction_role: U8 = np.zeros(0, np.uint8)
         """(slots,) derived: PREDICTION_* of each model version."""
         self.awaits: U8 = np.zeros(0, np.uint8)
@@ -224,14 +224,14 @@ class Catalog:
             lane = self.lanes.take() if monitored else -1
             monitor.signals.append(replace(signal, lane=lane))
             if monitored:
-                self.fresh_lanes.append(lane)
+                self.fresh_lanes[lane] = slot
         self.changed(slot)
         return True
 
-    def take_fresh_lanes(self) -> I32:
-        """The lanes given since the last call, in ascending order, each once."""
-        fresh, self.fresh_lanes = self.fresh_lanes, []
-        return np.unique(np.array(fresh, np.int32))
+    def take_fresh_lanes(self) -> dict[int, int]:
+        """The lanes given since the last call, each once, and the slot that has it."""
+        fresh, self.fresh_lanes = self.fresh_lanes, {}
+        return fresh
 
     def reconfigure(self, config: DetectionConfig) -> None:
         """Go on under another config: references stay, lanes follow what is monitored now."""
@@ -247,7 +247,7 @@ class Catalog:
                 wanted = of_signal.get(monitor.name(signal), SignalConfig()).monitor
                 if wanted and signal.lane < 0 and self.lanes.room(config.bounds.max_lanes):
                     monitor.signals[at] = replace(signal, lane=self.lanes.take())
-                    self.fresh_lanes.append(monitor.signals[at].lane)
+                    self.fresh_lanes[monitor.signals[at].lane] = slot
                 elif not wanted and signal.lane >= 0:
                     self.lanes.give_back(signal.lane)
                     monitor.signals[at] = replace(signal, lane=-1)

@@ -8,15 +8,14 @@ from its first row to its last, so that each bank advances in one kernel call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from detectors.base import BankState, DetectorBank, StateError
-from detectors.budget import events_between_alarms
+from detectors.banks import Banks
+from detectors.base import BankState, StateError
 from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
-from detectors.drift.ranks import LaneReference
 from detectors.kernels.observe import count_unfit, gather_lanes, observe
 from detectors.monitor import NEVER, signal_config
 from detectors.registry import REGISTRY
@@ -28,7 +27,7 @@ from detectors.stretch import (
     until_freeze,
 )
 from schemas.batch import I32, I64, Batch, Decoded
-from schemas.config import DetectionConfig, SignalConfig
+from schemas.config import DetectionConfig
 from schemas.findings import Aspect, Finding, Firing, Notice
 
 FOLD_VERSION = 1
@@ -78,12 +77,7 @@ class Fold:
             numbers = restore_catalog(self.catalog, _part(state, "fold"), len(COUNTERS) + 1)
             self.counters = dict(zip(COUNTERS, numbers[:-1], strict=True))
             self.watermark_ms = numbers[-1]
-        self.banks: dict[str, DetectorBank] = {}
-        for name, spec in REGISTRY.items():
-            bank_config = getattr(config.detectors, name)
-            if bank_config.enabled:
-                of_bank = None if state is None else _part(state, name)
-                self.banks[name] = spec.build(bank_config, self.catalog.lanes.n_lanes, of_bank)
+        self.banks = Banks(self.catalog, state)
 
     def snapshot(self) -> dict[str, BankState]:
         """The whole state, by part: a function of the events alone."""
@@ -109,20 +103,7 @@ class Fold:
         """
         before, self.config = self.config, config
         self.catalog.reconfigure(config)
-        n_lanes = self.catalog.lanes.n_lanes
-        for name, spec in REGISTRY.items():
-            bank_config = getattr(config.detectors, name)
-            if not bank_config.enabled:
-                self.banks.pop(name, None)
-            elif name not in self.banks or bank_config != getattr(before.detectors, name):
-                self.banks[name] = spec.build(bank_config, n_lanes, None)
-        self.banks = {name: self.banks[name] for name in REGISTRY if name in self.banks}
-        self._tell_banks()
-        lanes = np.arange(n_lanes, dtype=np.int32)
-        off = self._switched_off(set(lanes.tolist()))
-        for name, bank in self.banks.items():
-            bank.set_enabled(lanes, True)
-            bank.set_enabled(np.array(sorted(off.get(name, ())), np.int32), False)
+        self.banks.reconfigure(before)
 
     def _count(self, events: Decoded) -> None:
         """Count what needs no catalog."""
@@ -153,7 +134,7 @@ class Fold:
         predicted_class = class_numbers(self.catalog, events, stretch)
         self._refuse(events, stretch, said)
         batch = self._observe(events, stretch, columns.ptr, columns.column, predicted_class)
-        firings = [firing for bank in self.banks.values() for firing in bank.update(batch)]
+        firings = self.banks.update(batch)
         said += [self._finding(firing) for firing in firings]
         self.counters["n_findings"] += len(firings)
         self.catalog.n_events[stretch.block_slot] += np.diff(stretch.block_ptr)
@@ -180,7 +161,7 @@ class Fold:
             if row > 0:
                 return slot, start + row
             if self.catalog.admit(events.models[events.model[start]], position + start) >= 0:
-                self._tell_banks()
+                self.banks.take_fresh_lanes()
                 self._say_bounds(events, start, said)
                 slot = self._slots(events, start)
                 unknown = _unknown(events, start, slot)
@@ -309,7 +290,7 @@ class Fold:
         if had_all_classes and monitor.classes_full:
             said.append(self._notice(events, stretch.stop - 1, "max_classes"))
         catalog.assign(slot, signals)
-        self._tell_banks()
+        self.banks.take_fresh_lanes()
         self._say_bounds(events, stretch.stop - 1, said)
 
     def _say_bounds(self, events: Decoded, row: int, said: list[Finding | Notice]) -> None:
@@ -327,48 +308,6 @@ class Fold:
             said.append(self._notice(events, row, "max_lanes"))
         for slot in slots:
             catalog.monitor(slot).lanes_full = True
-
-    def _tell_banks(self) -> None:
-        """Put freshly given lanes into their initial state in every bank, on or off by config."""
-        fresh = self.catalog.take_fresh_lanes()
-        if not len(fresh):
-            return
-        off = self._switched_off(set(fresh.tolist()))
-        for name, bank in self.banks.items():
-            bank.resize(self.catalog.lanes.n_lanes)
-            bank.reset(fresh)
-            bank.set_enabled(fresh, True)
-            bank.set_enabled(np.array(sorted(off.get(name, ())), np.int32), False)
-        self._teach(self.banks.values(), set(fresh.tolist()))
-
-    def _teach(self, banks: Iterable[DetectorBank], lanes: set[int]) -> None:
-        """Tell these banks what the references of these lanes held."""
-        taught: list[int] = []
-        references: list[LaneReference] = []
-        for monitor in self.catalog.slots:
-            if monitor is None:
-                continue
-            arl0 = events_between_alarms(self.config, monitor)
-            for signal in monitor.signals:
-                if signal.lane in lanes and signal.ranks is not None:
-                    taught.append(signal.lane)
-                    references.append(LaneReference(signal.ranks, arl0))
-        for bank in banks:
-            bank.learn(np.array(taught, np.int32), references)
-
-    def _switched_off(self, lanes: set[int]) -> dict[str, set[int]]:
-        """Which of these lanes the config takes away from which detector."""
-        off: dict[str, set[int]] = {}
-        for monitor in self.catalog.slots:
-            config = {} if monitor is None else signal_config(self.config, monitor)
-            if monitor is None or not config:
-                continue
-            for signal in monitor.signals:
-                wanted = config.get(monitor.name(signal), SignalConfig()).detectors
-                if signal.lane in lanes and wanted is not None:
-                    for name in self.banks.keys() - set(wanted):
-                        off.setdefault(name, set()).add(signal.lane)
-        return off
 
     def _finding(self, firing: Firing) -> Finding:
         """The firing with its names, in the signal's units."""

@@ -11,7 +11,7 @@ from schemas.config import AdwinConfig, FocusConfig, MomentsConfig, PageHinkleyC
 REGISTRY: Final[dict[str, DetectorSpec]] = {
     moments.NAME: DetectorSpec(moments.NAME, 1, MomentsConfig, moments.build),
     adwin.NAME: DetectorSpec(adwin.NAME, 1, AdwinConfig, adwin.build),
-    focus.NAME: DetectorSpec(focus.NAME, 1, FocusConfig, focus.build),
+    focus.NAME: DetectorSpec(focus.NAME, 1, FocusConfig, focus.build, has_budget=True),
     page_hinkley.NAME: DetectorSpec(page_hinkley.NAME, 1, PageHinkleyConfig, page_hinkley.build),
 }
 """By the name that stands in the config's `detectors` section and in a finding's `detector`."""

@@ -26,7 +26,11 @@ from typing import Any, Final, NamedTuple
 from tools.docs_tables import table
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PAGES: Final = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+PAGES: Final = (
+    ROOT / "README.md",
+    ROOT / "docs" / "performance.md",
+    ROOT / "docs" / "detectors.md",
+)
 KEPT: Final = ROOT / "var" / "figures"
 _PLACE: Final = re.compile(
     r"<!-- figures: (?P<command>python -m benchmarks\.(?P<benchmark>\w+)[^,\n]*), "

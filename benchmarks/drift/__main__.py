@@ -18,6 +18,7 @@ from typing import Final
 
 from benchmarks.drift.delays import N_QUIET, Delays, Train, delays, train
 from benchmarks.drift.nulls import FalseAlarms, false_alarms
+from benchmarks.drift.real import ARL0, Real, measure
 from benchmarks.drift.streams import CHANGES, NULLS
 from benchmarks.kit.report import FigureTable, parser, publish
 
@@ -27,6 +28,7 @@ REFERENCES: Final = (2_000, 20_000)
 DELAY_ARL0: Final = 1e6
 DETECTORS: Final = ("focus", "adwin", "page_hinkley")
 ADWIN_UPDATES: Final = 5_000_000
+NAMED: Final = ("RELP", "score", "class:1", "vicprice", "vicdemand", "transfer")
 SPACINGS: Final = (300, 500, 1_000, 2_000)
 
 
@@ -63,19 +65,28 @@ def main() -> None:
             say(f"trains, {spacing} rows, {detector} ...")
             trains.append(train(spacing, detector, 2_000, DELAY_ARL0, n_seeds))
 
+    reals: list[Real] = []
+    not_run: list[str] = []
+    for detector in DETECTORS:
+        say(f"real streams, {detector} ...")
+        of_detector, not_run = measure(detector)
+        reals += of_detector
+
     tables = [
         *(null_table(arl0, [f for stated, f in nulls if stated == arl0]) for arl0, _ in STATED),
         others_table(others),
         *(delay_table(n, [f for f in found if f.n_reference == n]) for n in REFERENCES),
         train_table(trains),
+        *([real_table(reals)] if reals else []),
     ]
     figures = {
         "nulls": [{"arl0": arl0} | asdict(each) for arl0, each in nulls],
         "others": [asdict(each) for each in others],
         "delays": [finite(asdict(each)) for each in found],
         "trains": [asdict(each) for each in trains],
+        "real": [asdict(each) for each in reals],
     }
-    publish("drift", tables, figures, options)
+    publish("drift", tables, figures, options, not_run)
 
 
 def say(what: str) -> None:
@@ -109,7 +120,7 @@ def null_table(arl0: float, measured: list[FalseAlarms]) -> FigureTable:
         )
     n_updates = measured[0].n_updates
     return FigureTable(
-        f"nulls-{arl0:.0e}",
+        f"nulls_{arl0:.0e}".replace("+0", ""),
         f"false alarms of focus at a stated ARL0 of {arl0:.0e}, {n_updates:,} updates each",
         (
             "null, reference",
@@ -160,7 +171,7 @@ def delay_table(n_reference: int, measured: list[Delays]) -> FigureTable:
         )
     n_seeds = measured[0].n_seeds
     return FigureTable(
-        f"delays-{n_reference}",
+        f"delays_{n_reference}",
         f"rows to the alarm, median / 95 % / missed, of {n_seeds} seeds; focus at ARL0 "
         f"{DELAY_ARL0:.0e}, reference of {n_reference:,} rows; false: alarms in the "
         f"{n_seeds * N_QUIET:,} rows before",
@@ -184,6 +195,37 @@ def delay_text(one: Delays) -> str:
     """Median, 95 % and how many were missed, if any."""
     shown = [f"{x:,.0f}" if math.isfinite(x) else "-" for x in (one.median, one.p95)]
     return " / ".join(shown) + (f" / {one.n_missed}" if one.n_missed else "")
+
+
+def real_table(measured: list[Real]) -> FigureTable:
+    """All signals together, and how late each change was found on those that matter."""
+    rows = []
+    for stream in dict.fromkeys(one.stream for one in measured):
+        own = [one for one in measured if one.stream == stream]
+        for detector in DETECTORS:
+            of = [one for one in own if one.detector == detector]
+            rows.append(
+                (
+                    f"{stream}, all {len(of)} signals, {detector}",
+                    f"{sum(one.n_before for one in of):,}",
+                    f"{sum(one.n_alarms for one in of):,}",
+                    "",
+                )
+            )
+        for one in own:
+            if one.signal in NAMED:
+                late = ", ".join("-" if rows_ is None else f"{rows_:,}" for rows_ in one.late)
+                rows.append(
+                    (
+                        f"{stream}, {one.signal}, {one.detector}",
+                        f"{one.n_before:,}",
+                        f"{one.n_alarms:,}",
+                        late,
+                    )
+                )
+    columns = ("stream, signals, detector", "alarms before", "alarms", "rows from each change")
+    title = f"real streams, reference of 2,000 rows, focus at ARL0 {ARL0:.0e}"
+    return FigureTable("real", title, columns, rows)
 
 
 def train_table(measured: list[Train]) -> FigureTable:

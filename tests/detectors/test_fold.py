@@ -490,6 +490,42 @@ def test_a_changed_detector_begins_anew_and_the_others_go_on() -> None:
     assert after["page_hinkley"]["n"].max() == 0
 
 
+def test_another_budget_begins_the_detectors_that_have_one_anew() -> None:
+    detectors = DetectorsConfig(focus=FocusConfig(enabled=True))
+    fold = Fold(DetectionConfig(reference_events=100, detectors=detectors))
+    fold.process(decoded(normal_events(600, shift_at=9_999, shift=0.0)))
+    before = fold.snapshot()
+    # Events a second apart, and as many signals as have lanes, once a week.
+    n_signals = before["focus"]["arl0"].size
+    assert before["focus"]["arl0"].tolist() == [604_800.0 * n_signals] * n_signals
+    changed = DetectionConfig(generation=2, reference_events=100, detectors=detectors, arl0=5_000)
+    fold.reconfigure(changed)
+    after = fold.snapshot()
+
+    assert as_bytes({"adwin": after["adwin"]}) == as_bytes({"adwin": before["adwin"]})
+    assert before["focus"]["n"].max() == 500
+    assert after["focus"]["n"].max() == 0
+    assert (after["focus"]["arl0"] == 5_000).all()
+    assert (after["focus"]["form"] == before["focus"]["form"]).all()
+    assert as_bytes({"fold": Fold(changed, after).snapshot()["fold"]}) == as_bytes(
+        {"fold": after["fold"]}
+    )
+
+
+def test_a_reference_without_room_for_its_rows_is_said_and_leaves_the_others_be() -> None:
+    config = DetectionConfig(
+        reference_events=100,
+        arl0=1_000,
+        bounds=BoundsConfig(max_learning_values=399),
+        detectors=DetectorsConfig(focus=FocusConfig(enabled=True)),
+    )
+    fold = Fold(config)
+    said = fold.process(decoded(normal_events(3_000, shift_at=1_000, shift=3.0)))
+    assert [n.bound for n in said if isinstance(n, Notice)] == ["max_learning_values"]
+    assert {f.detector for f in findings(said, "feature:x")} == {"adwin", "page_hinkley"}
+    assert fold.catalog.n_reserved == 0
+
+
 def test_a_signal_can_be_switched_off_and_its_detectors_chosen() -> None:
     config = DetectionConfig(
         reference_events=100,
