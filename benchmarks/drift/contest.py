@@ -25,8 +25,12 @@ CONFIGS: Final = {
 }
 
 
+RAW: Final = ("adwin",)
+"""What is fed as it is: river's user would feed it so, and its default knows shares from 0 to 1."""
+
+
 class Contestant:
-    """One detector on every lane, standardised by the lane's own reference."""
+    """One detector on every lane; ours and Page-Hinkley are given values in reference sd."""
 
     def __init__(self, name: str, references: F64, arl0: float) -> None:
         self.n_lanes = len(references)
@@ -36,6 +40,8 @@ class Contestant:
         self._sd = np.where(sd > 0.0, sd, np.sqrt(p * (1 - p)))
         self.bank: DetectorBank = REGISTRY[name].build(CONFIGS[name], self.n_lanes, None)
         lanes = np.arange(self.n_lanes, dtype=np.int32)
+        if name in RAW:
+            self._mean, self._sd = np.zeros_like(self._mean), np.ones_like(self._sd)
         z = (references - self._mean) / self._sd
         self.bank.learn(lanes, [LaneReference(fit(each), arl0) for each in z])
         self._row = 0

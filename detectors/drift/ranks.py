@@ -181,7 +181,7 @@ def tail_factor(score: F64, weight: F64) -> float:
     """
     t = np.concatenate([np.arange(-40, 0), np.arange(1, 41)]) / 10.0
     mean = (np.exp(np.multiply.outer(t, score)) * weight).sum(axis=1) / weight.sum()
-    return max(1.0, float(np.max(2.0 * np.log(mean) / t**2)))
+    return _rounded_up(max(1.0, float(np.max(2.0 * np.log(mean) / t**2))))
 
 
 def autoregression(x: F64) -> F64:
@@ -194,21 +194,25 @@ def autoregression(x: F64) -> F64:
     # One far outlier must not pass for independence.
     y = np.clip(x - middle, -4.0 * width, 4.0 * width)
     y -= y.mean()
-    correlation = np.array([float(y[lag:] @ y[: n - lag]) for lag in range(MAX_ORDER + 1)])
-    if correlation[0] <= 0.0:
+    covariance = [float(np.sum(y[lag:] * y[: n - lag])) for lag in range(MAX_ORDER + 1)]
+    if covariance[0] <= 0.0:
         return none
-    correlation /= correlation[0]
+    correlation = [each / covariance[0] for each in covariance]
     best, least = none, n * math.log(1.0 - LEAST_EXPLAINED)
+    solved: list[float] = []
+    left = 1.0
     for order in range(1, MAX_ORDER + 1):
-        lags = np.abs(np.subtract.outer(np.arange(order), np.arange(order)))
-        solved = np.linalg.solve(
-            correlation[lags] + 1e-9 * np.eye(order), correlation[1 : order + 1]
-        )
-        left = 1.0 - float(solved @ correlation[1 : order + 1])
-        criterion = n * math.log(max(left, 1e-12)) + order * math.log(n)
+        # Levinson's recursion: from the coefficients of one order to those of the next.
+        known = sum(c * correlation[order - 1 - k] for k, c in enumerate(solved))
+        last = (correlation[order] - known) / left
+        solved = [c - last * solved[order - 2 - k] for k, c in enumerate(solved)] + [last]
+        left = max(left * (1.0 - last * last), 1e-12)
+        criterion = n * math.log(left) + order * math.log(n)
         if criterion < least:
             least = criterion
-            best = np.concatenate([solved, np.zeros(MAX_ORDER - order)])
+            # Rounded, so that another machine's last bits change nothing.
+            best = np.zeros(MAX_ORDER)
+            best[:order] = np.round(solved, 9)
     return best
 
 
@@ -222,7 +226,7 @@ def long_run_variance(x: F64) -> float:
     """
     n = len(x)
     y = x - x.mean()
-    variance = float(y @ y) / n
+    variance = float(np.sum(y * y)) / n
     if variance <= 0.0 or n < 4:
         return 1.0
     highest = 1.0
@@ -236,6 +240,11 @@ def long_run_variance(x: F64) -> float:
             if found > 1.0 + 3.0 * error:
                 highest = max(highest, found * (1.0 + error))
         b *= 2
-    first = float(y[1:] @ y[:-1]) / (n * variance) + 1.0 / math.sqrt(n)
+    first = float(np.sum(y[1:] * y[:-1])) / (n * variance) + 1.0 / math.sqrt(n)
     first = min(first, 0.999)
-    return max(highest, (1.0 + first) / (1.0 - first))
+    return _rounded_up(max(highest, (1.0 + first) / (1.0 - first)))
+
+
+def _rounded_up(factor: float) -> float:
+    """To a multiple of 1/4096, so that another machine's last bits change nothing."""
+    return math.ceil(factor * 4096.0) / 4096.0

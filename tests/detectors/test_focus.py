@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from detectors.drift.focus import FocusBank
 from detectors.drift.ranks import GRAIN, Indicator, LaneReference, Ranks, fit, fit_indicator
-from detectors.drift.thresholds import octave_thresholds
+from detectors.drift.thresholds import octave_thresholds, threshold
 from schemas.batch import F64
 from schemas.config import FocusConfig
 from schemas.findings import Aspect, Firing
@@ -119,14 +119,17 @@ def test_it_fires_where_every_candidate_tried_by_hand_says(
 
 
 def test_thresholds_are_those_of_the_formula() -> None:
-    # Table of the design, by age 1-15, 64, 256, 1k, 4k, 16k, 64k.
+    # Worked out apart from this code, with 28 octaves and a factor 2, at ages 64, 256 ... 64k.
     for updates, expected in (
-        (1e6, [16.7, 15.8, 14.7, 13.4, 11.9, 10.3, 8.7]),
-        (1e8, [21.4, 20.7, 19.7, 18.4, 17.0, 15.6, 14.0]),
+        (1e6, [15.8, 14.7, 13.4, 11.9, 10.3, 8.7]),
+        (1e8, [20.7, 19.7, 18.4, 17.0, 15.6, 14.0]),
     ):
-        highs = octave_thresholds(updates)
-        assert [highs[j] for j in (0, 6, 8, 10, 12, 14, 16)] == pytest.approx(expected, abs=0.06)
-        assert all(a >= b for a, b in pairwise(highs))
+        found = [threshold(2 * 28 * updates, octave) for octave in (6, 8, 10, 12, 14, 16)]
+        assert found == pytest.approx(expected, abs=0.06)
+    highs = octave_thresholds(1e7)
+    assert all(a >= b for a, b in pairwise(highs))
+    assert all(a < b for a, b in zip(highs[:20], octave_thresholds(1e8)[:20], strict=True))
+    assert min(octave_thresholds(100.0)) >= 8.0
 
 
 @pytest.mark.parametrize("monotone", [np.exp, np.arcsinh, lambda x: x**3])
