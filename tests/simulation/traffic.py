@@ -13,6 +13,7 @@ from schemas.config import (
     AdwinConfig,
     DetectionConfig,
     DetectorsConfig,
+    FocusConfig,
     PageHinkleyConfig,
     PolicyConfig,
 )
@@ -28,8 +29,10 @@ def detection_config(generation: int) -> DetectionConfig:
     return DetectionConfig(
         generation=generation,
         reference_events=20,
+        arl0=100 + generation,
         detectors=DetectorsConfig(
             adwin=AdwinConfig(enabled=generation % 2 == 1, clock=4, delta=0.05),
+            focus=FocusConfig(enabled=generation % 3 != 2, baseline_rows=20),
             page_hinkley=PageHinkleyConfig(min_instances=5, threshold=3.0 + generation),
         ),
         policy=PolicyConfig(cooldown_events=10 + generation),
