@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -83,7 +83,7 @@ class Banks(Mapping[str, DetectorBank]):
         self.take_fresh_lanes()
         self._switch(everything, slots)
 
-    def _teach(self, banks: Iterable[DetectorBank], lanes: I32, slots: set[int]) -> None:
+    def _teach(self, banks: Collection[DetectorBank], lanes: I32, slots: set[int]) -> None:
         """Tell these banks what the references of these lanes, which are those slots', held."""
         wanted = set(lanes.tolist())
         taught: list[int] = []
@@ -94,6 +94,10 @@ class Banks(Mapping[str, DetectorBank]):
                 if signal.lane in wanted and signal.ranks is not None:
                     taught.append(signal.lane)
                     references.append(LaneReference(signal.ranks, arl0))
+            # The others share with those that came.
+            others = [s.lane for s in monitor.signals if s.lane >= 0 and s.lane not in wanted]
+            for bank in banks if others else ():
+                bank.set_arl0(np.array(others, np.int32), arl0)
         for bank in banks:
             bank.learn(np.array(taught, np.int32), references)
 

@@ -56,6 +56,10 @@ class DetectorBank(Protocol):
         """Give these lanes, freshly reset, what their references held; each ends before them."""
         ...
 
+    def set_arl0(self, lanes: I32, arl0: float) -> None:
+        """From here on, so many events of the model between two false alarms of one lane."""
+        ...
+
     def set_enabled(self, lanes: I32, enabled: bool) -> None:
         """Switch these lanes on or off; one that is off observes nothing and keeps its state.
 

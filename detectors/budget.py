@@ -13,6 +13,8 @@ _WEEKS: Final = {"hour": 168.0, "day": 7.0, "week": 1.0, "month": 12 / 52, "year
 """How many of each there are in a week."""
 LOWEST: Final = 100.0
 """No detector keeps a promise of less: it would alarm before it has seen anything."""
+HIGHEST: Final = 1e15
+"""More is no promise that anybody could see kept."""
 
 
 def events_between_alarms(config: DetectionConfig, monitor: Monitor) -> float:
@@ -27,7 +29,7 @@ def events_between_alarms(config: DetectionConfig, monitor: Monitor) -> float:
     n_signals = sum(signal.lane >= 0 for signal in monitor.signals)
     rate = monitor.events_per_week or UNKNOWN_RATE
     accepted = accepted_per_week(own.false_alerts or config.false_alerts)
-    return max(rate * max(n_signals, 1) / accepted, LOWEST)
+    return min(max(rate * max(n_signals, 1) / accepted, LOWEST), HIGHEST)
 
 
 def accepted_per_week(text: str) -> float:

@@ -68,7 +68,8 @@ class AlertData(BaseModel):
     detectors: list[str] = Field(description="What has fired so far, in order of first firing.")
     severity: Severity
     effect: float | None = Field(
-        description="How far the mean moved, in reference standard deviations; signed."
+        description="How far the mean moved, or the mean distance from it, in reference standard "
+        "deviations; signed."
     )
     before: float | None = Field(description="Mean before the change, in the signal's units.")
     after: float | None = Field(

@@ -6,22 +6,31 @@ Brokers, paths and intervals are process settings (`streams/config.py`). A detec
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 MAX_SKEW_MS: Final = 10 * 365 * 86_400_000
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+def _a_rate(text: str) -> str:
+    found = _RATE.fullmatch(text)
+    if found is None or float(found["number"]) == 0.0:
+        raise ValueError(
+            "should be like `1 per week and model`: a number above 0, then per hour, day, week, "
+            "month or year"
+        )
+    return text
+
+
+_RATE: Final = re.compile(
+    r"(?P<number>[0-9]{1,6}(\.[0-9]{1,6})?) per (hour|day|week|month|year)( and model)?"
+)
 FalseAlerts = Annotated[
-    str,
-    Field(
-        pattern=r"^([1-9][0-9]{0,5}(\.[0-9]{1,6})?|0\.[0-9]{0,5}[1-9]) "
-        r"per (hour|day|week|month|year)( and model)?$",
-        examples=["1 per week and model", "0.5 per day"],
-    ),
+    str, AfterValidator(_a_rate), Field(examples=["1 per week and model", "0.5 per day"])
 ]
 """How many false alerts of a model are accepted in a time."""
 Arl0 = Annotated[float, Field(ge=100, le=1e15)]
@@ -142,7 +151,8 @@ class DetectionConfig(Strict):
     """The false alerts that you accept. What a detector with a budget needs to fire follows from
     it, from the model's events a week and from the number of its signals."""
     arl0: Arl0 | None = None
-    """Stated directly: events of a model between two false alarms of one signal."""
+    """Stated directly: events of a model between two false alarms of one signal. It wins over
+    `false_alerts`."""
     max_event_bytes: Annotated[int, Field(ge=1_024, le=1_048_576)] = 65_536
     max_future_ms: Annotated[int, Field(ge=0, le=MAX_SKEW_MS)] = 300_000
     """How far `ts` may lie after its record's timestamp before the event is counted as future."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,22 @@ def _names(
 ) -> tuple[str, ...]:
     """Names that are parted by commas, or given by repeating the option."""
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+
+
+def _one_character(
+    _context: click.Context, _parameter: click.Parameter, text: str | None
+) -> str | None:
+    if text is not None and (len(text) != 1 or text in '"\r\n'):
+        raise click.BadParameter("give one character, such as ';', that is no quote or line end")
+    return text
+
+
+def _known_encoding(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise click.BadParameter(f"{name!r} is not known here; try utf-8 or latin-1") from None
+    return name
 
 
 @click.command()
@@ -53,8 +70,14 @@ def _names(
     type=click.Choice(["csv", "ndjson", "parquet"]),
     help="Default: what the file looks like.",
 )
-@click.option("--delimiter", help="Of CSV; default: comma, semicolon, tab or bar.")
-@click.option("--encoding", default="utf-8", show_default=True, help="Of CSV.")
+@click.option(
+    "--delimiter",
+    callback=_one_character,
+    help="Of CSV; default: comma, semicolon, tab or bar.",
+)
+@click.option(
+    "--encoding", default="utf-8", show_default=True, callback=_known_encoding, help="Of CSV."
+)
 @click.option("--config", metavar="FILE", help="YAML file, of which `detection` counts.")
 @click.option("--json", "as_json", is_flag=True, help="One alert record a line, as JSON.")
 @click.option(

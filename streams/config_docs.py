@@ -91,6 +91,8 @@ def _type(part: Schema) -> str:
     ]
     if "pattern" in part:
         limits.append(f"`{part['pattern']}`")
+    elif "examples" in part:
+        limits.append(f"such as `{part['examples'][0]}`")
     return ", ".join([kind, *([" ".join(limits)] if limits else [])])
 
 

@@ -150,7 +150,7 @@ def _problem(
         return Problem(path, text)
     value = detail["input"]
     shown = _kind(value) if masked else _shown(value)
-    text = f"found {shown}, {detail['msg'].removeprefix('Input ')}"
+    text = f"found {shown}, {detail['msg'].removeprefix('Input ').removeprefix('Value error, ')}"
     remedy = ""
     if detail["type"] == "literal_error" and isinstance(value, str):
         expected = detail.get("ctx", {}).get("expected", "")

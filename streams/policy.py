@@ -139,12 +139,15 @@ class Policy:
         ]
 
     def _drift_alert(self, finding: Finding, seq: int) -> AlertData:
-        key = (finding.model_id, finding.model_version, finding.shard, finding.signal)
+        # A change of spread is another thing than one of the mean, and an alert of its own.
+        rule = "spread" if finding.aspect is Aspect.SPREAD else "drift"
+        watched = f"spread {finding.signal}" if rule == "spread" else finding.signal
+        key = (finding.model_id, finding.model_version, finding.shard, watched)
         alert = self.open.get(key)
         age = -1 if alert is None else finding.model_event - alert.opened_event
         is_of_before = alert is not None and alert.admitted != finding.admitted
         if alert is None or is_of_before or not 0 <= age <= self.config.cooldown_events:
-            alert = self._open(key, finding)
+            alert = self._open(key, finding, rule)
         else:
             alert.revision += 1
         if finding.detector not in alert.detectors:
@@ -180,7 +183,7 @@ class Policy:
             message=drift_sentence(finding, before, after, effect),
         )
 
-    def _open(self, key: tuple[str, str, int, str], finding: Finding) -> OpenAlert:
+    def _open(self, key: tuple[str, str, int, str], finding: Finding, rule: str) -> OpenAlert:
         self.open.pop(key, None)
         if len(self.open) >= MAX_OPEN_ALERTS:
             del self.open[next(iter(self.open))]
@@ -192,7 +195,7 @@ class Policy:
                 finding.model_version,
                 finding.signal,
                 finding.detector,
-                "drift",
+                rule,
                 finding.offset,
                 finding.event_row,
             ),

@@ -213,7 +213,8 @@ def _in_order(source: RowSource, maker: EventMaker, *, is_sorted: bool) -> Itera
 def _detection(options: ScanOptions, plan: Plan, source: RowSource) -> DetectionConfig:
     detection = options.detection or DetectionConfig()
     n_reference = options.n_reference
-    if n_reference is None and options.detection is None and not source.is_events:
+    is_free = "reference_events" not in detection.model_fields_set
+    if n_reference is None and is_free and not source.is_events:
         one_model = "model_id" not in plan.roles and "model_version" not in plan.roles
         if one_model and source.n_rows < 4 * detection.reference_events:
             n_reference = max(source.n_rows // 4, MIN_REFERENCE)

@@ -111,7 +111,8 @@ class EventMaker:
         score: Json,
         features: dict[str, Json],
     ) -> Record:
-        ts = row if self._unit is None else to_ms(time, self._unit)
+        # Without a time, a row a second: as a model whose events do not say is taken.
+        ts = row * 1_000 if self._unit is None else to_ms(time, self._unit)
         self._note_time(row, ts)
         model = name_of(model_id) if self._has_model else self.model_id
         version = name_of(model_version) if self._has_version else self.model_version

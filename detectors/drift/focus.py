@@ -32,7 +32,7 @@ from detectors.kernels.focus import (
     FORM_RANKED,
     LAST,
     LEAST_SCALE,
-    MAX_RESTARTS,
+    MAX_ALARMS,
     N_AFFINE,
     N_ASPECTS,
     N_COLLECTED,
@@ -74,7 +74,8 @@ _COLUMNS: Final = (
     Column("affine", np.float64, _IDENTITY, (N_AFFINE,)),
     Column("n_baseline", np.int32, 0),
     Column("n_collected", np.int32, -1),
-    Column("n_restarts", np.uint8, 0),
+    Column("n_alarms", np.uint8, 0),
+    Column("inflation", np.float64, 1.0),
     Column("collected", np.float64, 0.0, (N_COLLECTED,)),
 )
 MAX_ARL0: Final = 1e18
@@ -125,7 +126,8 @@ class FocusBank:
         require_all(lanes["variance"] >= 1.0, "variance is out of range")
         require_all(lanes["lightest"] > 0.0, "lightest is out of range")
         require_all(lanes["affine"][:, 1::2] > 0.0, "affine is out of range")
-        require_all(lanes["n_restarts"] <= MAX_RESTARTS, "n_restarts is out of range")
+        require_all(lanes["n_alarms"] <= MAX_ALARMS + 1, "n_alarms is out of range")
+        require_all(lanes["inflation"] >= 1.0, "inflation is out of range")
         require_all((n_baseline >= MIN_BASELINE) | ~used, "n_baseline is out of range")
         require_all((n_baseline >= 0) & (n_baseline <= MAX_BASELINE), "n_baseline is out of range")
         require_all(n_collected >= -1, "n_collected is out of range")
@@ -194,6 +196,13 @@ class FocusBank:
         own["walk"][0, :, BASE_RAW] = np.negative(ranks.raw)
         own["walk"][0, :, LAST] = np.divide(ranks.sums, ranks.n)
 
+    def set_arl0(self, lanes: I32, arl0: float) -> None:
+        """Let these lanes keep another rate from here on; one without a reference has none."""
+        require_lanes(lanes, self._lanes.n_lanes)
+        known = lanes[self._lanes["form"][lanes] != FORM_NONE]
+        self._lanes["arl0"][known] = arl0
+        self._choose_thresholds(known)
+
     def _choose_thresholds(self, lanes: I32 | NDArray[np.int64]) -> None:
         """Give each lane the row of its thresholds; derived, no part of the state."""
         if len(self._threshold_row) < self._lanes.n_lanes:
@@ -246,7 +255,8 @@ class FocusBank:
                 self._threshold_row,
                 lanes["n_baseline"],
                 lanes["n_collected"],
-                lanes["n_restarts"],
+                lanes["n_alarms"],
+                lanes["inflation"],
                 lanes["collected"],
                 Z_LIMIT,
                 lanes.n_lanes,

@@ -107,6 +107,9 @@ class MomentsBank:
     def learn(self, lanes: I32, references: Sequence[LaneReference]) -> None:
         """Nothing: the lanes' values are standardised, and that is all this detector asks."""
 
+    def set_arl0(self, lanes: I32, arl0: float) -> None:
+        """Nothing: its parameters say when it fires, at whatever rate that is."""
+
     def set_enabled(self, lanes: I32, enabled: bool) -> None:
         """Switch these lanes on or off; a lane that is off observes nothing."""
         require_lanes(lanes, self._lanes.n_lanes)

@@ -50,6 +50,10 @@ SETTLED = 2
 """The aspect of a firing that says: a working baseline was taken up."""
 MAX_RESTARTS = 2
 """How often an alarm lets a lane collect its next baseline anew: else it might wait for ever."""
+MAX_ALARMS = 32
+"""Of a lane until its next baseline: a signal whose new state is one change after the other, seen
+from the old one, has said so by then."""
+MOST_INFLATION = 100.0
 SHIFT, SCALE = range(2)
 N_AFFINE = 6
 NEXT_SHIFT, NEXT_SCALE, SUMS = range(3)
@@ -150,11 +154,9 @@ def _install(
 
     A signal that stands still, say, has no spread to measure later moves by.
     """
-    for aspect in range(N_ASPECTS):
-        at = SUMS + N_SUMS * aspect
-        mean = collected[one, at] / rows
-        if collected[one, at + 1] / rows - mean * mean < LEAST_SCALE * LEAST_SCALE:
-            return False
+    mean = collected[one, SUMS] / rows
+    if collected[one, SUMS + 1] / rows - mean * mean < LEAST_SCALE * LEAST_SCALE:
+        return False
     if collected[one, NEXT_SCALE] <= LEAST_SCALE:
         return False
     affine[one, SHIFT] = collected[one, NEXT_SHIFT]
@@ -163,7 +165,8 @@ def _install(
         at = SUMS + N_SUMS * aspect
         mean = collected[one, at] / rows
         square = collected[one, at + 1] / rows - mean * mean
-        width = math.sqrt(square)
+        # Rows that all lie as far out have no spread of their own.
+        width = max(math.sqrt(max(square, 0.0)), LEAST_SCALE)
         affine[one, 2 + 2 * aspect] = mean * ONE
         affine[one, 3 + 2 * aspect] = width
         # The tails of what goes through another reference's transform may be heavier than normal:
@@ -265,7 +268,7 @@ def _first_since(
     *(U8, F64),
     *(F64_2D, I32_2D, I32_2D, F64_2D, F64_2D, F64_2D),
     *(F64_2D, I32),
-    *(I32, I32, U8, F64_2D),
+    *(I32, I32, U8, F64, F64_2D),
     types.float64,
     types.int64,
     *FIRED,
@@ -297,7 +300,8 @@ def focus_update(
     threshold_row: NDArray[np.int32],
     n_baseline: NDArray[np.int32],
     n_collected: NDArray[np.int32],
-    n_restarts: NDArray[np.uint8],
+    n_alarms: NDArray[np.uint8],
+    inflation: NDArray[np.float64],
     collected: NDArray[np.float64],
     z_limit: float,
     n_lanes: int,
@@ -427,6 +431,8 @@ def focus_update(
                     # the likelihood of one segment for all rows. While their bound is below every
                     # threshold none has to be looked at.
                     unit = variance[one, aspect]
+                    if aspect == 0:
+                        unit *= inflation[one]
                     if is_binary:
                         ones = all_sum - step
                         if step > 0.0:
@@ -481,57 +487,27 @@ def focus_update(
                     collected[one, VALUES] += x
                     collected[one, VALUES + 1] += abs(x)
                     n_collected[one] += 1
-                    if n_collected[one] == n_baseline[one] and fired_aspect < 0:
-                        seen = float(n_collected[one])
-                        fired_row[n_fired] = row_index[first_row + i]
-                        fired_lane[n_fired] = one
-                        fired_numbers[n_fired, 0] = collected[one, VALUES + 1] / seen
-                        fired_numbers[n_fired, 1] = 0.0
-                        fired_numbers[n_fired, 2] = 0.0
-                        fired_numbers[n_fired, 3] = collected[one, VALUES] / seen
-                        fired_numbers[n_fired, 4] = 0.0
-                        fired_numbers[n_fired, 5] = seen
-                        fired_numbers[n_fired, 6] = SETTLED
-                        fired_change[n_fired] = int(row_offset)
-                        n_fired += 1
-                        half = seen - n_baseline[one] // 2
-                        if not is_binary and _install(
-                            one, half, affine, collected, variance, lightest
-                        ):
-                            shift, scale = affine[one, SHIFT], affine[one, SCALE]
-                            is_rebased = True
-                            reach, reach_edge = 0, 4.0
-                            for aspect in range(N_ASPECTS):
-                                # The rows it was measured on are the first segment: their scores
-                                # add up to nothing.
-                                w = (one * N_ASPECTS + aspect) * N_WALK
-                                mean = collected[one, VALUES + aspect] / seen
-                                _begin_at(
-                                    one,
-                                    aspect,
-                                    end_t,
-                                    end_t - half,
-                                    walk[w + TOTAL],
-                                    walk[w + TOTAL_RAW] - mean * half,
-                                    walk,
-                                    n_vertices,
-                                )
-                        n_collected[one] = -1
-                        collected[one, :] = 0.0
                 if fired_aspect >= 0:
                     w = (one * N_ASPECTS + fired_aspect) * N_WALK
                     k_rows, m_rows = end_t - change_t, change_t - walk[w + BASE_T]
+                    after = (walk[w + TOTAL_RAW] - change_raw) / k_rows
+                    before = (change_raw - walk[w + BASE_RAW]) / m_rows
+                    if fired_aspect == 1 and after > before > 0.0:
+                        # Until a baseline knows better: else every swing passed for a shift.
+                        wider = min((after / before) ** 2, MOST_INFLATION)
+                        inflation[one] = max(inflation[one], wider)
                     fired_row[n_fired] = row_index[first_row + i]
                     fired_lane[n_fired] = one
                     fired_numbers[n_fired, 0] = statistic
                     fired_numbers[n_fired, 1] = limit
-                    fired_numbers[n_fired, 2] = (change_raw - walk[w + BASE_RAW]) / m_rows
-                    fired_numbers[n_fired, 3] = (walk[w + TOTAL_RAW] - change_raw) / k_rows
+                    fired_numbers[n_fired, 2] = before
+                    fired_numbers[n_fired, 3] = after
                     fired_numbers[n_fired, 4] = m_rows
                     fired_numbers[n_fired, 5] = k_rows
                     fired_numbers[n_fired, 6] = fired_aspect
                     fired_change[n_fired] = int(change_offset)
-                    n_fired += 1
+                    n_alarms[one] = min(n_alarms[one] + 1, MAX_ALARMS + 1)
+                    n_fired += n_alarms[one] <= MAX_ALARMS
                     reach, reach_edge = 0, 4.0
                     for aspect in range(aspects):
                         new_t, new_sum, new_raw = change_t, change_sum, change_raw
@@ -548,14 +524,47 @@ def focus_update(
                                 vertex,
                             )
                         _begin_at(one, aspect, end_t, new_t, new_sum, new_raw, walk, n_vertices)
-                    if n_collected[one] < 0:
-                        n_restarts[one] = 0
-                        n_collected[one] = 0
-                    elif n_restarts[one] < MAX_RESTARTS or n_collected[one] == n_baseline[one]:
-                        n_restarts[one] = min(n_restarts[one] + 1, MAX_RESTARTS)
+                    if n_collected[one] < 0 or n_alarms[one] <= MAX_RESTARTS:
                         n_collected[one] = 0
                         collected[one, :] = 0.0
-                if n_fired == len(fired_row):
+                if n_collected[one] == n_baseline[one]:
+                    seen = float(n_collected[one])
+                    fired_row[n_fired] = row_index[first_row + i]
+                    fired_lane[n_fired] = one
+                    fired_numbers[n_fired, 0] = collected[one, VALUES + 1] / seen
+                    fired_numbers[n_fired, 1] = 0.0
+                    fired_numbers[n_fired, 2] = 0.0
+                    fired_numbers[n_fired, 3] = collected[one, VALUES] / seen
+                    fired_numbers[n_fired, 4] = 0.0
+                    fired_numbers[n_fired, 5] = seen
+                    fired_numbers[n_fired, 6] = SETTLED
+                    fired_change[n_fired] = int(row_offset)
+                    n_fired += 1
+                    half = seen - n_baseline[one] // 2
+                    if not is_binary and _install(one, half, affine, collected, variance, lightest):
+                        shift, scale = affine[one, SHIFT], affine[one, SCALE]
+                        is_rebased = True
+                        reach, reach_edge = 0, 4.0
+                        for aspect in range(N_ASPECTS):
+                            # The rows it was measured on are the first segment: their scores
+                            # add up to nothing.
+                            w = (one * N_ASPECTS + aspect) * N_WALK
+                            mean = collected[one, VALUES + aspect] / seen
+                            _begin_at(
+                                one,
+                                aspect,
+                                end_t,
+                                end_t - half,
+                                walk[w + TOTAL],
+                                walk[w + TOTAL_RAW] - mean * half,
+                                walk,
+                                n_vertices,
+                            )
+                    n_collected[one] = -1
+                    n_alarms[one] = 0
+                    inflation[one] = 1.0
+                    collected[one, :] = 0.0
+                if n_fired + 2 > len(fired_row):
                     n[one] = count
                     cursor[0] = b
                     cursor[1] = j

@@ -14,7 +14,11 @@ from tests.delivery.outputs import Outputs, n_records
 from tests.delivery.traffic import N_PARTITIONS, NO_ELEC2, eight_models, elec2_path, produce
 from tests.kit.loud_lines import say_at_the_end
 
-DETECTION: dict[str, Any] = {"reference_events": 500}
+DETECTION: dict[str, Any] = {
+    "reference_events": 500,
+    "arl0": 5_000,
+    "detectors": {"focus": {"enabled": True}},
+}
 
 
 @pytest.fixture(scope="session")

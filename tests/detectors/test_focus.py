@@ -264,3 +264,21 @@ def test_a_lane_without_a_reference_observes_nothing() -> None:
     before = {name: array.tobytes() for name, array in bank.snapshot().items()}
     assert bank.update(batch_of(one_model(np.full(500, 9.0)), 0, 500)) == []
     assert {name: array.tobytes() for name, array in bank.snapshot().items()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("swings", 40), ("gaps", 40), ("wild", 4), ("three times wider", 10)]
+)
+def test_a_new_state_unlike_the_reference_is_no_storm(name: str, most: int) -> None:
+    """One change each, at the first row; seeded. Then the new state is nothing new any more."""
+    rng = np.random.default_rng(2)
+    n = 12_000
+    values: F64 = {
+        "swings": rng.choice([-9.0, 9.0], size=n),
+        "gaps": np.where(rng.random(n) < 0.5, -999.0, rng.normal(size=n)),
+        "wild": 1e5 * rng.standard_cauchy(size=n),
+        "three times wider": 3.0 * rng.normal(size=n),
+    }[name]
+    found = alarms(bank_of([rng.normal(size=2_000)], 1e6), values)
+    assert 1 <= len(found) <= most
+    assert not [firing for firing in found if firing.offset > 6_500]

@@ -512,6 +512,38 @@ def test_another_budget_begins_the_detectors_that_have_one_anew() -> None:
     )
 
 
+def test_a_budget_is_shared_by_all_signals_of_a_model_and_bears_a_wrong_clock() -> None:
+    config = DetectionConfig(
+        reference_events=100, detectors=DetectorsConfig(focus=FocusConfig(enabled=True))
+    )
+    fold = Fold(config)
+    events = normal_events(600, shift_at=9_999, shift=0.0)
+    later = [
+        Event(e.offset, {**e.features, **({"late": 1.0 * (i % 3)} if i >= 300 else {})}, ts=e.ts)
+        for i, e in enumerate(events)
+    ]
+    later[50] = Event(50, later[50].features, ts=0)
+    fold.process(decoded(later[:300]))
+    few = fold.snapshot()["focus"]["arl0"]
+    fold.process(decoded(later[300:]))
+    all_of_them = fold.snapshot()["focus"]["arl0"]
+    assert len(all_of_them) > len(few)
+    assert few == pytest.approx(604_800.0 * len(few))
+    assert all_of_them == pytest.approx(604_800.0 * len(all_of_them))
+
+
+def test_no_budget_makes_a_state_that_is_refused() -> None:
+    config = DetectionConfig(
+        reference_events=20,
+        false_alerts="0.000001 per year",
+        detectors=DetectorsConfig(focus=FocusConfig(enabled=True)),
+    )
+    fold = Fold(config)
+    events = [Event(i, {"x": float(i % 7)}, ts=1_000_000 + i // 19) for i in range(60)]
+    fold.process(decoded(events))
+    assert as_bytes(Fold(config, fold.snapshot()).snapshot()) == as_bytes(fold.snapshot())
+
+
 def test_a_reference_without_room_for_its_rows_is_said_and_leaves_the_others_be() -> None:
     config = DetectionConfig(
         reference_events=100,

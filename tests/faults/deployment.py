@@ -82,7 +82,12 @@ class Deployment(SmallRun):
             kafka,
             site.valkey.url.removesuffix("/0") + f"/{database}",
             topic,
-            detection={"reference_events": 100, **(detection or {})},
+            detection={
+                "reference_events": 100,
+                "arl0": 1_000,
+                "detectors": {"focus": {"enabled": True}},
+                **(detection or {}),
+            },
             worker={
                 "session_timeout_ms": SESSION_MS,
                 "transaction_timeout_ms": TRANSACTION_MS,

@@ -253,6 +253,14 @@ def test_a_wrong_value_is_named_by_where_it_came_from() -> None:
         load(environ={}, options={"kafka.acks": "1"})
 
 
+@pytest.mark.parametrize("text", ["0 per week", "0.00 per day", "1 per weeks", "x", "1e3 per day"])
+def test_a_budget_that_is_none_is_said_with_one_that_is(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f'detection: {{false_alerts: "{text}"}}', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"detection\.false_alerts: .* `1 per week and model`"):
+        load(path, environ={})
+
+
 def test_a_secret_on_the_command_line_is_refused() -> None:
     with pytest.raises(ConfigError, match="a secret stands on the command line") as caught:
         load(environ={}, options={"kafka.sasl.password": SECRET})

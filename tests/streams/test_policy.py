@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from detectors.base import StateError
 from schemas.alerts import AlertData
 from schemas.config import PolicyConfig
-from schemas.findings import Finding, Notice
+from schemas.findings import Aspect, Finding, Notice
 from streams.policy import MIN_EVENTS, Policy, severity
 
 
@@ -62,6 +62,17 @@ def policy(cooldown: int = 1_000) -> Policy:
 def decide(own: Policy, *said: Finding | Notice) -> list[AlertData]:
     numbers = count(1)
     return own.decide(said, lambda: next(numbers))
+
+
+def test_a_change_of_spread_is_an_alert_of_its_own_and_a_baseline_is_none() -> None:
+    wider = finding(event=5_010)._replace(aspect=Aspect.SPREAD)
+    settled = finding(event=5_020)._replace(aspect=Aspect.SETTLED)
+    mean, spread = decide(policy(), finding(event=5_000), wider, settled)
+    assert (mean.revision, spread.revision) == (1, 1)
+    assert mean.alert_id != spread.alert_id
+    assert (mean.signal, spread.signal) == ("feature:x", "feature:x")
+    assert (mean.unit, spread.unit) == ("value", "spread")
+    assert "the spread of feature x rose" in spread.message
 
 
 def test_findings_within_the_cooldown_are_revisions_of_one_alert() -> None:

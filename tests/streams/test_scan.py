@@ -204,7 +204,7 @@ def test_rows_count_as_time_where_there_is_none_and_steps_back_are_said(tmp_path
     table = {name: values for name, values in TABLE.items() if name != "ts"}
     _, alerts = scanned(write_csv(tmp_path / "a.csv", table), OPTIONS)
     first = AlertData.model_validate_json(alerts[0])
-    assert first.event_time_ms == first.trigger_offset
+    assert first.event_time_ms == 1_000 * first.trigger_offset
 
     times = list(TABLE["ts"])
     times[10], times[20] = times[20], times[10]
@@ -250,6 +250,9 @@ def test_a_short_file_gets_a_short_reference(tmp_path: Path) -> None:
     scan, _ = scanned(tmp_path / "t.csv", ScanOptions(n_reference=50))
     assert scan.detection.reference_events == 50
     scan, _ = scanned(tmp_path / "t.csv", ScanOptions(detection=DetectionConfig()))
+    assert scan.detection.reference_events == 300
+    named = DetectionConfig(reference_events=2_000)
+    scan, _ = scanned(tmp_path / "t.csv", ScanOptions(detection=named))
     assert scan.detection.reference_events == 2_000
 
 

@@ -71,6 +71,32 @@ def test_exit_codes() -> None:
     assert run("t.csv", "--report", "t.csv/report.html").exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--delimiter", "ab", "give one character"),
+        ("--delimiter", "", "give one character"),
+        ("--encoding", "foo", "try utf-8"),
+    ],
+)
+def test_an_option_that_cannot_be_is_said_with_what_to_do(
+    option: str, value: str, said: str
+) -> None:
+    write_csv(Path("t.csv"), TABLE)
+    result = run("t.csv", option, value)
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert said in result.stderr
+
+
+def test_a_config_that_names_no_reference_leaves_that_to_the_length_of_the_file() -> None:
+    write_csv(Path("t.csv"), TABLE)
+    Path("c.yaml").write_text("detection: {detectors: {focus: {enabled: true}}}", "utf-8")
+    assert "the first 500 rows" in run("t.csv", "--config", "c.yaml").stderr
+    Path("c.yaml").write_text("detection: {reference_events: 700}", "utf-8")
+    assert "the first 700 rows" in run("t.csv", "--config", "c.yaml").stderr
+
+
 def test_options_and_config_change_the_scan() -> None:
     write_csv(Path("t.csv"), TABLE)
     result = run("t.csv", "--drop", "x,plan", "--model", "m", "--version", "7", "--no-report")
