@@ -15,7 +15,7 @@ LOWEST: Final = 8.0
 """No threshold is lower: below it the tail approximation says nothing."""
 N_FLAT: Final = 4
 """The youngest octaves share the highest of their thresholds: segments of 1 to 15 rows."""
-_STEPS: Final = 4_001
+_STEPS: Final = 20_001
 _FAR: Final = 60.0
 _GRAIN: Final = 1024.0
 """Thresholds are rounded up to 1/1024: another C library changes none."""
@@ -58,9 +58,17 @@ def _share(high: float, octave: int) -> float:
     """The integral of x nu(x)^2 over the standardised sizes that belong to an octave of age."""
     low = 0.0 if octave == N_OCTAVES - 1 else math.sqrt(2.0 * high / 2.0 ** (octave + 1))
     top = _FAR if octave == 0 else math.sqrt(2.0 * high / 2.0**octave)
-    x = np.linspace(low, top, _STEPS)
+    x, integral = _integral()
+    return float(np.interp(top, x, integral) - np.interp(low, x, integral))
+
+
+@functools.cache
+def _integral() -> tuple[F64, F64]:
+    """Sizes x, and the integral of y nu(y)^2 up to each; made once, every budget asks for it."""
+    x = np.concatenate([[0.0], np.geomspace(1e-6, _FAR, _STEPS)])
     y = x * _nu(x) ** 2
-    return float(np.sum((y[1:] + y[:-1]) * np.diff(x)) / 2.0)
+    steps = (y[1:] + y[:-1]) * np.diff(x) / 2.0
+    return x, np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def _nu(x: F64) -> F64:
