@@ -13,7 +13,7 @@ from tests.simulation.oracle import check, found_rows
 from tests.simulation.run import quiet, run_seed, run_seeds
 from tests.simulation.world import World
 
-N_SEEDS: Final = 1_000
+N_SEEDS: Final = 2_000
 N_JOBS: Final = 2
 
 PLACES: Final = {
