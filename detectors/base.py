@@ -87,7 +87,8 @@ class DetectorSpec:
     config_type: type[BaseModel]
     build: Callable[[Any, int, BankState | None], DetectorBank]
     has_budget: bool = False
-    """Whether what it fires at follows from the false alarms that are accepted."""
+    """Whether what it fires at follows from the false alarms that are accepted and from the rows of
+    the reference, which are then kept until it is complete."""
 
 
 class StateError(ValueError):

@@ -22,6 +22,7 @@ from detectors.monitor import (
     signal_config,
 )
 from detectors.reference import Cohort
+from detectors.registry import REGISTRY
 from detectors.signals import Signal
 from schemas.batch import I32, I64, U8, ModelKey
 from schemas.config import DetectionConfig, SignalConfig
@@ -155,7 +156,8 @@ class Catalog:
 
         In log order. It keeps none, and that is as it should be, where no detector asks for them.
         """
-        if not self.config.detectors.focus.enabled:
+        detectors = self.config.detectors
+        if not any(s.has_budget and getattr(detectors, n).enabled for n, s in REGISTRY.items()):
             return True
         cohort.rows = Rows()
         return self.reserve(cohort, 0)
@@ -192,7 +194,7 @@ class Catalog:
         for signal in monitor.signals:
             if signal.lane >= 0:
                 self.lanes.give_back(signal.lane)
-        self.n_reserved -= sum(cohort.n_reserved for cohort in monitor.cohorts)
+        self.n_reserved -= monitor.n_reserved
         del self.slot_of[monitor.key]
         self.n_evicted += 1
         self.slots[slot] = None

@@ -173,7 +173,7 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
             raise StateError("a model has two slots")
         catalog.slots[slot] = monitor
         catalog.slot_of[monitor.key] = slot
-        catalog.n_reserved += sum(cohort.n_reserved for cohort in monitor.cohorts)
+        catalog.n_reserved += monitor.n_reserved
         catalog.changed(slot)
     catalog.n_events, catalog.last_seen = n_events, last_seen
     n_lanes = document.n_lanes

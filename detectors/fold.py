@@ -282,11 +282,11 @@ class Fold:
         monitor = catalog.monitor(slot)
         config = signal_config(self.config, monitor)
         had_all_classes = not monitor.classes_full
-        n_reserved = sum(cohort.n_reserved for cohort in monitor.cohorts)
+        n_reserved = monitor.n_reserved
         signals = monitor.freeze(
             int(catalog.n_events[slot]), config, self.config.bounds.max_classes
         )
-        catalog.n_reserved += sum(cohort.n_reserved for cohort in monitor.cohorts) - n_reserved
+        catalog.n_reserved += monitor.n_reserved - n_reserved
         if had_all_classes and monitor.classes_full:
             said.append(self._notice(events, stretch.stop - 1, "max_classes"))
         catalog.assign(slot, signals)

@@ -61,6 +61,11 @@ class Monitor:
         return min((cohort.end for cohort in self.cohorts), default=NEVER)
 
     @property
+    def n_reserved(self) -> int:
+        """How many values the rows of its references may come to."""
+        return sum(cohort.n_reserved for cohort in self.cohorts)
+
+    @property
     def inputs_frozen(self) -> bool:
         """Whether any input reference is complete, so that a new version can inherit it."""
         return any(kind != KIND_LEARNING for kind in self.kinds)

@@ -93,10 +93,11 @@ class Cohort:
         event_time_ms: I64,
     ) -> None:
         """Fold these rows (of its model, in order, before `end`) into the reference."""
+        features = np.array(self.features, np.int32)
         if self.rows is not None:
             self.rows.add(
                 rows,
-                np.array(self.features, np.int32),
+                features,
                 value_ptr,
                 column_ptr,
                 column,
@@ -110,7 +111,7 @@ class Cohort:
         if self.features:
             learn_features(
                 rows,
-                np.array(self.features, np.int32),
+                features,
                 value_ptr,
                 column_ptr,
                 column,

@@ -52,7 +52,7 @@ class Sentences(click.Group):
             raise
         except KeyboardInterrupt:
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
-        except Exception as error:
+        except Exception as error:  # whatever it is, a user gets a sentence
             if ctx.params.get("debug"):
                 click.echo(_redacted(ctx, traceback.format_exc()), err=True, nl=False)
             raise _failure(ctx, error) from error

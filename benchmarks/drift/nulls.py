@@ -15,7 +15,7 @@ from benchmarks.drift.streams import Null
 N_LANES: Final = 50
 """Streams of each null, each with a fresh reference."""
 _POLL_ROWS: Final = 8_192
-N_SIGMA_LEVEL: Final = 0.95
+LEVEL: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class FalseAlarms:
 
     def interval(self) -> tuple[float, float]:
         """The exact 95 % interval of the mean number of alarms (Garwood 1936)."""
-        tail = (1.0 - N_SIGMA_LEVEL) / 2.0
+        tail = (1.0 - LEVEL) / 2.0
         chi2: Any = stats.chi2
         low = 0.0 if self.n_alarms == 0 else float(chi2.ppf(tail, 2 * self.n_alarms)) / 2.0
         return low, float(chi2.ppf(1.0 - tail, 2 * self.n_alarms + 2)) / 2.0

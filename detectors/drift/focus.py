@@ -82,7 +82,7 @@ MAX_ARL0: Final = 1e18
 MIN_BASELINE: Final = 20
 MAX_BASELINE: Final = 1_000_000
 MAX_SUM: Final = float(2**62)
-MAX_SCORE: Final = 16 * 65_536
+MAX_SCORE: Final = 16 * int(GRAIN)
 """No normal score, in 1/65536, lies further out."""
 
 
@@ -104,10 +104,9 @@ class FocusBank:
         self._lanes = LaneTable(columns, n_lanes, state)
         if state is not None:
             self._check()
-        self._thresholds = np.zeros((1, N_OCTAVES))
-        self._threshold_row = np.zeros(n_lanes, np.int32)
-        self._row_of: dict[tuple[float, int], int] = {}
-        self._choose_thresholds(np.arange(n_lanes))
+        self._thresholds = np.zeros((n_lanes, N_OCTAVES))
+        """(lanes, octaves) derived from `arl0` and `form`, no part of the state."""
+        self._choose_thresholds(np.arange(n_lanes, dtype=np.int32))
 
     def _check(self) -> None:
         lanes = self._lanes
@@ -203,24 +202,12 @@ class FocusBank:
         self._lanes["arl0"][known] = arl0
         self._choose_thresholds(known)
 
-    def _choose_thresholds(self, lanes: I32 | NDArray[np.int64]) -> None:
-        """Give each lane the row of its thresholds; derived, no part of the state."""
-        if len(self._threshold_row) < self._lanes.n_lanes:
-            grown = np.zeros(self._lanes.n_lanes, np.int32)
-            grown[: len(self._threshold_row)] = self._threshold_row
-            self._threshold_row = grown
+    def _choose_thresholds(self, lanes: I32) -> None:
+        """Give these lanes the thresholds of their ARL0; those without a reference need none."""
         arl0, form = self._lanes["arl0"], self._lanes["form"]
-        for lane in lanes.tolist():
-            if form[lane] == FORM_NONE:
-                continue
+        for lane in lanes[form[lanes] != FORM_NONE].tolist():
             share = N_ASPECTS if form[lane] == FORM_RANKED else 1
-            key = (float(arl0[lane]), share)
-            row = self._row_of.get(key)
-            if row is None:
-                row = self._row_of[key] = len(self._thresholds)
-                new = np.array([octave_thresholds(key[0] * share)])
-                self._thresholds = np.concatenate([self._thresholds, new])
-            self._threshold_row[lane] = row
+            self._thresholds[lane] = octave_thresholds(float(arl0[lane]) * share)
 
     def update(self, batch: Batch) -> list[Firing]:
         """Fold a batch; the firings in no particular order. Raises IndexError: unknown lane."""
@@ -252,7 +239,6 @@ class FocusBank:
                 lanes["recent"],
                 lanes["affine"],
                 self._thresholds,
-                self._threshold_row,
                 lanes["n_baseline"],
                 lanes["n_collected"],
                 lanes["n_alarms"],
@@ -275,7 +261,11 @@ class FocusBank:
     def resize(self, n_lanes: int) -> None:
         """Make room for lanes 0..n_lanes-1."""
         self._lanes.resize(n_lanes)
-        self._choose_thresholds(np.zeros(0, np.int32))
+        n_known = len(self._thresholds)
+        if n_lanes > n_known:
+            grown = np.zeros((max(n_lanes, 2 * n_known), N_OCTAVES))
+            grown[:n_known] = self._thresholds
+            self._thresholds = grown
 
     def reset(self, lanes: I32) -> None:
         """Put these lanes back into the initial state: without a reference."""

@@ -13,12 +13,13 @@ from typing import Final
 
 import numpy as np
 
+from detectors.kernels.focus import ONE
 from schemas.batch import F64, I32
 
 N_CUTS: Final = 130
 """Cuts of a reference at most: as fine in its tails as in its middle."""
-GRAIN: Final = 65_536.0
-"""Normal scores are whole multiples of 1/65536: their sums are exact."""
+GRAIN: Final = ONE
+"""Normal scores are whole multiples of one in so many: their sums are exact."""
 MAX_ORDER: Final = 3
 """Of the autoregression."""
 MIN_AUTOREGRESSION: Final = 100

@@ -47,8 +47,8 @@ TRIGGERS: Final = (I32_IN, I64_IN)
 FIRED: Final = (I64, I64, I32, F64_2D, I64)
 """cursor, row, lane, numbers, change offset: where a kernel stands and what has fired.
 
-The numbers of a firing: statistic, threshold, before, after, and how many observations the two
-means rest on."""
+The numbers of a firing: statistic, threshold, before, after, how many observations the two means
+rest on, and the aspect (0 where a kernel knows but one)."""
 
 DONE: Final = 0
 """Status: every row was folded."""

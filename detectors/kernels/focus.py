@@ -3,6 +3,9 @@
 Source: Romano, Eckley, Fearnhead and Rigaill, JMLR 2023. Of all times at which the mean may have
 changed only the vertices of the convex hull of the cumulative sums can have the highest
 likelihood ratio; of these a lane keeps at most `CAP` a side. Sums are of integers, hence exact.
+
+All of it stands in this file, since numba's cache looks at no other one. What runs at every row
+stands in the kernel itself: an array that is handed to a function there is counted each time.
 """
 
 from __future__ import annotations
@@ -267,7 +270,7 @@ def _first_since(
     *(F64, F64_2D, F64_2D),
     *(U8, F64),
     *(F64_2D, I32_2D, I32_2D, F64_2D, F64_2D, F64_2D),
-    *(F64_2D, I32),
+    F64_2D,
     *(I32, I32, U8, F64, F64_2D),
     types.float64,
     types.int64,
@@ -297,7 +300,6 @@ def focus_update(
     recent: NDArray[np.float64],
     affine: NDArray[np.float64],
     thresholds: NDArray[np.float64],
-    threshold_row: NDArray[np.int32],
     n_baseline: NDArray[np.int32],
     n_collected: NDArray[np.int32],
     n_alarms: NDArray[np.uint8],
@@ -340,7 +342,6 @@ def focus_update(
             is_binary = kind == FORM_BINARY
             aspects = 1 if is_binary else N_ASPECTS
             size_cuts = n_cuts[one]
-            own_row = threshold_row[one]
             shift, scale = affine[one, SHIFT], affine[one, SCALE]
             is_rebased = False
             for p in range(2, N_AFFINE, 2):
@@ -444,7 +445,7 @@ def focus_update(
                         lean = step * all_t - all_sum
                         rise = 0.5 * lean * lean / (all_t * (all_t - 1.0))
                     bound = walk[w + BOUND] + rise
-                    if bound > thresholds[own_row, reach] * unit:
+                    if bound > thresholds[one, reach] * unit:
                         bound = 0.0
                         for side in range(N_SIDES):
                             hull = (one * N_ASPECTS + aspect) * N_SIDES + side
@@ -462,7 +463,7 @@ def focus_update(
                                 while edge <= min(age, span) and octave < N_OCTAVES - 1:
                                     edge *= 2.0
                                     octave += 1
-                                high = thresholds[own_row, octave]
+                                high = thresholds[one, octave]
                                 if found > ratio * high * unit:
                                     fired_aspect, ratio = aspect, found / (high * unit)
                                     statistic, limit = found / unit, high
