@@ -34,8 +34,9 @@ class Catalog:
     `fresh_lanes` collects the lanes given until the fold has told the banks.
     """
 
-    def __init__(self, config: DetectionConfig) -> None:
+    def __init__(self, config: DetectionConfig, counters: dict[str, int]) -> None:
         self.config = config
+        self._counters = counters
         self.slots: list[Monitor | None] = []
         self.slot_of: dict[ModelKey, int] = {}
         self.n_events: I64 = np.zeros(0, np.int64)
@@ -45,8 +46,6 @@ class Catalog:
         self.lanes = LanePool()
         self.models_full = False
         """Whether the bound on models was reached (said once)."""
-        self.n_evicted = 0
-        """Models that gave way to others."""
         self.short_of_lanes: list[int] = []
         """Slots whose signals got no lanes, until the fold has said so."""
         self.freeze_at: I64 = np.zeros(0, np.int64)
@@ -172,6 +171,7 @@ class Catalog:
             return True
         self.n_reserved -= cohort.n_reserved
         cohort.rows = None
+        self._counters["n_refused_references"] += 1
         return False
 
     def _latest_version(self, key: ModelKey) -> Monitor | None:
@@ -196,7 +196,7 @@ class Catalog:
                 self.lanes.give_back(signal.lane)
         self.n_reserved -= monitor.n_reserved
         del self.slot_of[monitor.key]
-        self.n_evicted += 1
+        self._counters["n_evicted_models"] += 1
         self.slots[slot] = None
         self.n_events[slot] = 0
         self.last_seen[slot] = NEVER
@@ -219,7 +219,7 @@ class Catalog:
             if oldest == slot or idle <= bounds.min_idle_records:
                 monitor.signals += [replace(signal, lane=-1) for signal in signals]
                 self.changed(slot)
-                self.short_of_lanes.append(slot)
+                self._refuse_signals(slot, sum(wanted))
                 return False
             self.evict(oldest)
         for signal, monitored in zip(signals, wanted, strict=True):
@@ -229,6 +229,19 @@ class Catalog:
                 self.fresh_lanes[lane] = slot
         self.changed(slot)
         return True
+
+    def n_without_lanes(self, slot: int) -> int:
+        """How many signals of this model have no lane though they are to be monitored."""
+        monitor = self.monitor(slot)
+        config = signal_config(self.config, monitor)
+        without = [monitor.name(signal) for signal in monitor.signals if signal.lane < 0]
+        return sum(config.get(name, SignalConfig()).monitor for name in without)
+
+    def _refuse_signals(self, slot: int, n: int) -> None:
+        """Count signals of the model in this slot that got no lanes; the fold is to say so."""
+        self._counters["n_refused_signals"] += n
+        if not self.monitor(slot).lanes_full:
+            self.short_of_lanes.append(slot)
 
     def take_fresh_lanes(self) -> dict[int, int]:
         """The lanes given since the last call, each once, and the slot that has it."""
@@ -253,4 +266,7 @@ class Catalog:
                 elif not wanted and signal.lane >= 0:
                     self.lanes.give_back(signal.lane)
                     monitor.signals[at] = replace(signal, lane=-1)
+            n_refused = self.n_without_lanes(slot)
+            if n_refused:
+                self._refuse_signals(slot, n_refused)
             self.changed(slot)

@@ -64,7 +64,6 @@ class _MonitorDocument(_Document):
 
 class _CatalogDocument(_Document):
     n_lanes: int
-    n_evicted: int
     models_full: bool
     learning_full: bool
     slots: list[_MonitorDocument | None]
@@ -78,7 +77,6 @@ def snapshot_catalog(catalog: Catalog, numbers: Sequence[int]) -> BankState:
     scales = [signal.scale for monitor in monitors for signal in monitor.signals]
     document = {
         "n_lanes": catalog.lanes.n_lanes,
-        "n_evicted": catalog.n_evicted,
         "models_full": catalog.models_full,
         "learning_full": catalog.learning_full,
         "slots": [
@@ -156,7 +154,6 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
     reader = _Reader(state)
     n_events = require_array(state, "n_events", np.int64, (n_slots,))
     last_seen = require_array(state, "last_seen", np.int64, (n_slots,))
-    catalog.n_evicted = document.n_evicted
     catalog.models_full = document.models_full
     catalog.learning_full = document.learning_full
     taken: set[int] = set()
@@ -175,6 +172,8 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
         catalog.slot_of[monitor.key] = slot
         catalog.n_reserved += monitor.n_reserved
         catalog.changed(slot)
+        if not monitor.lanes_full and catalog.n_without_lanes(slot):
+            catalog.short_of_lanes.append(slot)
     catalog.n_events, catalog.last_seen = n_events, last_seen
     n_lanes = document.n_lanes
     if n_lanes < 0 or (taken and max(taken) >= n_lanes):

@@ -24,13 +24,14 @@ from detectors.stretch import (
     class_numbers,
     feature_columns,
     group,
+    n_beyond,
     until_freeze,
 )
-from schemas.batch import I32, I64, Batch, Decoded
+from schemas.batch import I32, I64, Batch, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.findings import Aspect, Finding, Firing, Notice
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Version of the catalog's state and of the rules by which it changes."""
 
 COUNTERS = (
@@ -43,7 +44,11 @@ COUNTERS = (
     "n_sources_dropped",
     "n_unfit_values",
     "n_refused_features",
+    "n_refused_classes",
+    "n_refused_signals",
+    "n_refused_references",
     "n_refused_models",
+    "n_evicted_models",
     "n_findings",
 )
 
@@ -72,10 +77,10 @@ class Fold:
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self.watermark_ms = 0
         """The latest event time, events from the future left out."""
-        self.catalog = Catalog(config)
+        self.catalog = Catalog(config, self.counters)
         if state is not None:
             numbers = restore_catalog(self.catalog, _part(state, "fold"), len(COUNTERS) + 1)
-            self.counters = dict(zip(COUNTERS, numbers[:-1], strict=True))
+            self.counters.update(zip(COUNTERS, numbers[:-1], strict=True))
             self.watermark_ms = numbers[-1]
         self.banks = Banks(self.catalog, state)
 
@@ -126,12 +131,14 @@ class Fold:
         self, events: Decoded, start: int, position: int, said: list[Finding | Notice]
     ) -> int:
         """Fold one stretch from `start` on; returns where the next one begins."""
+        self._say_lanes(events, start, said)
         slot, stop = self._admit(events, start, position, said)
         stretch = until_freeze(self.catalog, group(self.catalog, slot, start, stop))
         stretch, columns = feature_columns(self.catalog, events, stretch)
         self.counters["n_refused_features"] += int(columns.n_unlearned.sum())
         said += [self._notice(events, start + row, bound) for row, bound in columns.full]
         predicted_class = class_numbers(self.catalog, events, stretch)
+        self.counters["n_refused_classes"] += n_beyond(self.catalog, stretch, predicted_class)
         self._refuse(events, stretch, said)
         batch = self._observe(events, stretch, columns.ptr, columns.column, predicted_class)
         firings = self.banks.update(batch)
@@ -281,13 +288,13 @@ class Fold:
             return
         monitor = catalog.monitor(slot)
         config = signal_config(self.config, monitor)
-        had_all_classes = not monitor.classes_full
         n_reserved = monitor.n_reserved
-        signals = monitor.freeze(
+        signals, n_refused = monitor.freeze(
             int(catalog.n_events[slot]), config, self.config.bounds.max_classes
         )
         catalog.n_reserved += monitor.n_reserved - n_reserved
-        if had_all_classes and monitor.classes_full:
+        self.counters["n_refused_classes"] += n_refused
+        if n_refused:
             said.append(self._notice(events, stretch.stop - 1, "max_classes"))
         catalog.assign(slot, signals)
         self.banks.take_fresh_lanes()
@@ -296,18 +303,23 @@ class Fold:
     def _say_bounds(self, events: Decoded, row: int, said: list[Finding | Notice]) -> None:
         """Say what this row met: that models give way, that its model's signals got no lanes."""
         catalog = self.catalog
-        if catalog.n_evicted and not catalog.models_full:
+        if self.counters["n_evicted_models"] and not catalog.models_full:
             catalog.models_full = True
             said.append(self._notice(events, row, "max_models"))
         if catalog.rows_refused and not catalog.learning_full:
             catalog.learning_full = True
             said.append(self._notice(events, row, "max_learning_values"))
         catalog.rows_refused = False
-        slots, catalog.short_of_lanes = catalog.short_of_lanes, []
-        if any(not catalog.monitor(slot).lanes_full for slot in slots):
-            said.append(self._notice(events, row, "max_lanes"))
+        self._say_lanes(events, row, said)
+
+    def _say_lanes(self, events: Decoded, row: int, said: list[Finding | Notice]) -> None:
+        """Say of which models signals have got no lanes by this row."""
+        slots, self.catalog.short_of_lanes = self.catalog.short_of_lanes, []
         for slot in slots:
-            catalog.monitor(slot).lanes_full = True
+            monitor = self.catalog.slots[slot]
+            if monitor is not None and not monitor.lanes_full:
+                monitor.lanes_full = True
+                said.append(self._notice(events, row, "max_lanes", monitor.key))
 
     def _finding(self, firing: Firing) -> Finding:
         """The firing with its names, in the signal's units."""
@@ -339,9 +351,9 @@ class Fold:
             admitted=monitor.admitted,
         )
 
-    def _notice(self, events: Decoded, row: int, bound: str) -> Notice:
-        """Say that this row asked for more than a bound allows."""
-        key = events.models[events.model[row]]
+    def _notice(self, events: Decoded, row: int, bound: str, key: ModelKey | None = None) -> Notice:
+        """Say that this row asked for more than a bound allows, for its own model or this one."""
+        key = key or events.models[events.model[row]]
         return Notice(
             offset=int(events.offset[row]),
             event_row=int(events.row[row]),

@@ -119,9 +119,14 @@ class Monitor:
 
     def freeze(
         self, event: int, config: Mapping[str, SignalConfig], max_classes: int
-    ) -> list[Signal]:
-        """Complete the references that end before model event `event`; their signals, no lanes."""
+    ) -> tuple[list[Signal], int]:
+        """Complete the references that end before model event `event`.
+
+        Returns their signals, without lanes, and how many of their predictions were of a class
+        beyond the bound.
+        """
         complete: list[Signal] = []
+        n_beyond = 0
         for cohort in [c for c in self.cohorts if c.end == event]:
             new: list[Signal] = []
             kinds, signals = freeze_features(cohort, self.features, config)
@@ -134,13 +139,14 @@ class Monitor:
                 self.awaits_score = not score
             if cohort.prediction:
                 new += self._freeze_prediction(cohort, config, max_classes)
+                n_beyond += cohort.n_other_class * self.classes_full
             if cohort.rows is not None:
                 self.events_per_week = self.events_per_week or cohort.rows.events_per_week()
                 ranks = cohort.rows.ranks(new, cohort.features)
                 new = [replace(s, ranks=of) for s, of in zip(new, ranks, strict=True)]
             self.cohorts.remove(cohort)
             complete += new
-        return complete
+        return complete, n_beyond
 
     def _freeze_prediction(
         self, cohort: Cohort, config: Mapping[str, SignalConfig], max_classes: int

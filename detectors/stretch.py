@@ -256,6 +256,16 @@ def class_numbers(catalog: Catalog, events: Decoded, stretch: Stretch) -> I32:
     return number
 
 
+def n_beyond(catalog: Catalog, stretch: Stretch, predicted_class: I32) -> int:
+    """How many of these predictions are of no class of a model that had too many of them."""
+    slots = stretch.slot[predicted_class == CLASS_OTHER]
+    if not len(slots):
+        return 0
+    has_more = [catalog.monitor(slot).classes_full for slot in stretch.block_slot.tolist()]
+    full = stretch.block_slot[np.array(has_more, np.bool_)]
+    return int(np.isin(slots, full).sum())
+
+
 def _learn_classes(catalog: Catalog, events: Decoded, stretch: Stretch, learning: Bool) -> None:
     """Learn the classes of these rows, as many as it takes to tell a class from a number.
 

@@ -290,7 +290,6 @@ class PartitionWorker:
     def counts(self) -> dict[str, int]:
         """Everything that is counted, since the lineage's start, by name (docs/operations.md)."""
         return self.fold.counters | {
-            "n_evicted_models": self.fold.catalog.n_evicted,
             "n_alerts": self.n_alerts,
             "n_dead_letters": self.n_dead,
         }

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,52 +11,15 @@ from detectors.base import BankState, StateError
 from detectors.fold import Fold
 from schemas.batch import ModelKey
 from schemas.config import (
-    BoundsConfig,
     DetectionConfig,
     DetectorsConfig,
-    FocusConfig,
     ModelConfig,
     PageHinkleyConfig,
     SignalConfig,
 )
-from schemas.findings import Finding, Notice
+from schemas.findings import Finding
 from tests.detectors.decoded import Event, Scalar, decoded
-
-SMALL = DetectionConfig(
-    reference_events=20,
-    arl0=100,
-    bounds=BoundsConfig(
-        max_models=2,
-        max_features=4,
-        max_classes=3,
-        max_lanes=12,
-        max_learning_values=250,
-        min_idle_records=5,
-    ),
-    detectors=DetectorsConfig(
-        focus=FocusConfig(enabled=True, baseline_rows=20),
-        page_hinkley=PageHinkleyConfig(min_instances=2, threshold=3.0),
-    ),
-)
-
-Said = list[Finding | Notice]
-
-
-def fold_in(fold: Fold, events: Sequence[Event], cuts: Sequence[int]) -> Said:
-    said: Said = []
-    edges = [0, *sorted(cuts), len(events)]
-    for start, stop in pairwise(edges):
-        said += fold.process(decoded(events[start:stop]))
-    return said
-
-
-def as_bytes(parts: dict[str, BankState]) -> dict[str, bytes]:
-    return {
-        f"{part}/{name}": f"{array.dtype}{array.shape}".encode() + array.tobytes()
-        for part, state in parts.items()
-        for name, array in state.items()
-    }
-
+from tests.detectors.folding import SMALL, as_bytes, findings, fold_in, normal_events
 
 values: st.SearchStrategy[object] = st.one_of(
     st.sampled_from([0.0, 1.0, 1.0, 5.0, -3.5, 1e308, 5e-324, -0.0]),
@@ -164,18 +124,6 @@ def test_a_damaged_state_is_refused_or_harmless(events: list[Event], seed: int) 
     except StateError:
         return
     fold_in(damaged, [Event(10_000, {"f0": 1.0}, prediction=1)], [])
-
-
-def normal_events(n: int, *, shift_at: int, shift: float, seed: int = 1) -> list[Event]:
-    rng = np.random.default_rng(seed)
-    return [
-        Event(i, {"x": float(rng.normal()) + (shift if i >= shift_at else 0.0)}, score=0.5)
-        for i in range(n)
-    ]
-
-
-def findings(said: Said, signal: str) -> list[Finding]:
-    return [f for f in said if isinstance(f, Finding) and f.signal == signal]
 
 
 def test_a_finding_says_what_moved_from_what_to_what_and_since_when() -> None:
@@ -283,79 +231,6 @@ def test_one_class_only_then_another() -> None:
     assert findings(moved, "class:a")[0].effect < 0
 
 
-def test_the_longest_idle_model_gives_way_and_it_is_said_once() -> None:
-    fold = Fold(SMALL)
-    said: Said = []
-    for i, name in enumerate(["a", "b", *["c"] * 3, *["b"] * 6, *["c"] * 2, "a"]):
-        said += fold.process(decoded([Event(i, model=ModelKey(name, "1"))]))
-
-    notices = [n for n in said if isinstance(n, Notice)]
-    assert [(n.bound, n.model_id, n.offset) for n in notices] == [("max_models", "c", 2)]
-    assert {key.model_id for key in fold.catalog.slot_of} == {"b", "c"}
-    assert fold.catalog.n_evicted == 1
-    assert fold.counters["n_refused_models"] == 4
-
-
-def test_a_flood_of_names_does_not_grow_the_state() -> None:
-    def flooded(n: int) -> int:
-        fold = Fold(SMALL)
-        events = [Event(i, {f"f{i}": 1.0}, ModelKey(f"m{i:06}", "1")) for i in range(n)]
-        fold_in(fold, events, list(range(0, n, 500)))
-        return sum(len(raw) for raw in as_bytes(fold.snapshot()).values())
-
-    assert flooded(2_000) <= flooded(500) + 200
-
-
-def test_features_past_the_bound_are_counted_and_said_once() -> None:
-    fold = Fold(SMALL)
-    names = [f"f{j}" for j in range(6)]
-    said = fold.process(decoded([Event(i, dict.fromkeys(names, 1.0)) for i in range(10)]))
-
-    assert [n.bound for n in said if isinstance(n, Notice)] == ["max_features"]
-    assert fold.counters["n_refused_features"] == 20
-    assert fold.catalog.monitor(0).features == names[:4]
-
-
-def test_a_feature_past_the_bound_is_said_however_the_events_are_split() -> None:
-    config = DetectionConfig(reference_events=20, bounds=BoundsConfig(max_features=2))
-    events = [
-        Event(i, dict.fromkeys(["a", *["b"] * (i >= 25), *["c"] * (i >= 60)], 1.0))
-        for i in range(120)
-    ]
-
-    for cuts in ([], [50], list(range(120))):
-        said = fold_in(Fold(config), events, cuts)
-        assert [(n.bound, n.offset) for n in said if isinstance(n, Notice)] == [
-            ("max_features", 60)
-        ]
-
-
-def test_a_version_whose_inputs_find_no_lanes_says_so() -> None:
-    config = DetectionConfig(reference_events=20, bounds=BoundsConfig(max_lanes=8))
-    fold = Fold(config)
-    features = dict.fromkeys("abc", 1.0)
-    first = [Event(i, features, score=i % 7 / 7) for i in range(40)]
-    second = [Event(100 + i, features, ModelKey("m", "2")) for i in range(10)]
-    quiet = fold.process(decoded(first))
-    said = fold.process(decoded(second))
-
-    assert quiet == []
-    assert [(n.bound, n.model_version, n.offset) for n in said if isinstance(n, Notice)] == [
-        ("max_lanes", "2", 100)
-    ]
-
-
-def test_that_models_give_way_is_said_once_and_counted() -> None:
-    bounds = BoundsConfig(max_models=2, min_idle_records=0)
-    fold = Fold(DetectionConfig(reference_events=20, bounds=bounds))
-    said: Said = []
-    for i in range(100):
-        said += fold.process(decoded([Event(i, model=ModelKey(f"m{i % 5}", "1"))]))
-
-    assert [(n.bound, n.offset) for n in said if isinstance(n, Notice)] == [("max_models", 2)]
-    assert fold.catalog.n_evicted == 98
-
-
 @pytest.mark.parametrize(
     ("reference", "later"),
     [
@@ -375,29 +250,6 @@ def test_a_reference_with_hardly_any_spread_is_not_blind(
 
     assert quiet == []
     assert bool(findings(moved, "feature:x")) == (later < 1e150)
-
-
-def test_few_classes_are_classes_whatever_the_bound() -> None:
-    bounds = BoundsConfig(max_classes=10)
-    fold = Fold(DetectionConfig(reference_events=200, bounds=bounds))
-    said = fold.process(decoded([Event(i, prediction=i % 15) for i in range(200)]))
-    monitor = fold.catalog.monitor(0)
-
-    assert [n.bound for n in said if isinstance(n, Notice)] == ["max_classes"]
-    assert [monitor.name(s) for s in monitor.signals] == [
-        *(f"class:{c}" for c in range(10)),
-        "class:__other__",
-    ]
-    assert monitor.signals[-1].scale.mean == pytest.approx(1 / 3, abs=0.01)
-
-
-def test_numbers_are_no_classes_past_a_bound() -> None:
-    fold = Fold(DetectionConfig(reference_events=200))
-    said = fold.process(decoded([Event(i, prediction=i) for i in range(200)]))
-    monitor = fold.catalog.monitor(0)
-
-    assert said == []
-    assert [monitor.name(s) for s in monitor.signals] == ["prediction"]
 
 
 def test_outputs_that_begin_late_learn_their_reference_from_their_first_event() -> None:
@@ -488,74 +340,6 @@ def test_a_changed_detector_begins_anew_and_the_others_go_on() -> None:
     assert as_bytes({"adwin": after["adwin"]}) == as_bytes({"adwin": before["adwin"]})
     assert before["page_hinkley"]["n"].max() == 500
     assert after["page_hinkley"]["n"].max() == 0
-
-
-def test_another_budget_begins_the_detectors_that_have_one_anew() -> None:
-    detectors = DetectorsConfig(focus=FocusConfig(enabled=True))
-    fold = Fold(DetectionConfig(reference_events=100, detectors=detectors))
-    fold.process(decoded(normal_events(600, shift_at=9_999, shift=0.0)))
-    before = fold.snapshot()
-    # Events a second apart, and as many signals as have lanes, once a week.
-    n_signals = before["focus"]["arl0"].size
-    assert before["focus"]["arl0"].tolist() == [604_800.0 * n_signals] * n_signals
-    changed = DetectionConfig(generation=2, reference_events=100, detectors=detectors, arl0=5_000)
-    fold.reconfigure(changed)
-    after = fold.snapshot()
-
-    assert as_bytes({"adwin": after["adwin"]}) == as_bytes({"adwin": before["adwin"]})
-    assert before["focus"]["n"].max() == 500
-    assert after["focus"]["n"].max() == 0
-    assert (after["focus"]["arl0"] == 5_000).all()
-    assert (after["focus"]["form"] == before["focus"]["form"]).all()
-    assert as_bytes({"fold": Fold(changed, after).snapshot()["fold"]}) == as_bytes(
-        {"fold": after["fold"]}
-    )
-
-
-def test_a_budget_is_shared_by_all_signals_of_a_model_and_bears_a_wrong_clock() -> None:
-    config = DetectionConfig(
-        reference_events=100, detectors=DetectorsConfig(focus=FocusConfig(enabled=True))
-    )
-    fold = Fold(config)
-    events = normal_events(600, shift_at=9_999, shift=0.0)
-    later = [
-        Event(e.offset, {**e.features, **({"late": 1.0 * (i % 3)} if i >= 300 else {})}, ts=e.ts)
-        for i, e in enumerate(events)
-    ]
-    later[50] = Event(50, later[50].features, ts=0)
-    fold.process(decoded(later[:300]))
-    few = fold.snapshot()["focus"]["arl0"]
-    fold.process(decoded(later[300:]))
-    all_of_them = fold.snapshot()["focus"]["arl0"]
-    assert len(all_of_them) > len(few)
-    assert few == pytest.approx(604_800.0 * len(few))
-    assert all_of_them == pytest.approx(604_800.0 * len(all_of_them))
-
-
-def test_no_budget_makes_a_state_that_is_refused() -> None:
-    config = DetectionConfig(
-        reference_events=20,
-        false_alerts="0.000001 per year",
-        detectors=DetectorsConfig(focus=FocusConfig(enabled=True)),
-    )
-    fold = Fold(config)
-    events = [Event(i, {"x": float(i % 7)}, ts=1_000_000 + i // 19) for i in range(60)]
-    fold.process(decoded(events))
-    assert as_bytes(Fold(config, fold.snapshot()).snapshot()) == as_bytes(fold.snapshot())
-
-
-def test_a_reference_without_room_for_its_rows_is_said_and_leaves_the_others_be() -> None:
-    config = DetectionConfig(
-        reference_events=100,
-        arl0=1_000,
-        bounds=BoundsConfig(max_learning_values=399),
-        detectors=DetectorsConfig(focus=FocusConfig(enabled=True)),
-    )
-    fold = Fold(config)
-    said = fold.process(decoded(normal_events(3_000, shift_at=1_000, shift=3.0)))
-    assert [n.bound for n in said if isinstance(n, Notice)] == ["max_learning_values"]
-    assert {f.detector for f in findings(said, "feature:x")} == {"adwin", "page_hinkley"}
-    assert fold.catalog.n_reserved == 0
 
 
 def test_a_signal_can_be_switched_off_and_its_detectors_chosen() -> None:

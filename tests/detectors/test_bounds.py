@@ -1,0 +1,172 @@
+"""What is past a bound: one alert, a counter, and never more memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from detectors.fold import Fold
+from schemas.batch import ModelKey
+from schemas.config import (
+    BoundsConfig,
+    DetectionConfig,
+    DetectorsConfig,
+    FocusConfig,
+    ModelConfig,
+    SignalConfig,
+)
+from tests.detectors.decoded import Event, decoded
+from tests.detectors.folding import (
+    SMALL,
+    Said,
+    as_bytes,
+    findings,
+    fold_in,
+    normal_events,
+    notices,
+)
+
+
+def test_the_longest_idle_model_gives_way_and_it_is_said_once() -> None:
+    fold = Fold(SMALL)
+    said: Said = []
+    for i, name in enumerate(["a", "b", *["c"] * 3, *["b"] * 6, *["c"] * 2, "a"]):
+        said += fold.process(decoded([Event(i, model=ModelKey(name, "1"))]))
+
+    assert [(n.bound, n.model_id, n.offset) for n in notices(said)] == [("max_models", "c", 2)]
+    assert {key.model_id for key in fold.catalog.slot_of} == {"b", "c"}
+    assert fold.counters["n_evicted_models"] == 1
+    assert fold.counters["n_refused_models"] == 4
+
+
+def test_a_flood_of_names_does_not_grow_the_state() -> None:
+    def flooded(n: int) -> int:
+        fold = Fold(SMALL)
+        events = [Event(i, {f"f{i}": 1.0}, ModelKey(f"m{i:06}", "1")) for i in range(n)]
+        fold_in(fold, events, list(range(0, n, 500)))
+        return sum(len(raw) for raw in as_bytes(fold.snapshot()).values())
+
+    assert flooded(2_000) <= flooded(500) + 200
+
+
+def test_features_past_the_bound_are_counted_and_said_once() -> None:
+    fold = Fold(SMALL)
+    names = [f"f{j}" for j in range(6)]
+    said = fold.process(decoded([Event(i, dict.fromkeys(names, 1.0)) for i in range(10)]))
+
+    assert [n.bound for n in notices(said)] == ["max_features"]
+    assert fold.counters["n_refused_features"] == 20
+    assert fold.catalog.monitor(0).features == names[:4]
+
+
+def test_a_feature_past_the_bound_is_said_however_the_events_are_split() -> None:
+    config = DetectionConfig(reference_events=20, bounds=BoundsConfig(max_features=2))
+    events = [
+        Event(i, dict.fromkeys(["a", *["b"] * (i >= 25), *["c"] * (i >= 60)], 1.0))
+        for i in range(120)
+    ]
+
+    for cuts in ([], [50], list(range(120))):
+        said = fold_in(Fold(config), events, cuts)
+        assert [(n.bound, n.offset) for n in notices(said)] == [("max_features", 60)]
+
+
+def test_a_version_whose_inputs_find_no_lanes_says_so() -> None:
+    config = DetectionConfig(reference_events=20, bounds=BoundsConfig(max_lanes=8))
+    fold = Fold(config)
+    features = dict.fromkeys("abc", 1.0)
+    first = [Event(i, features, score=i % 7 / 7) for i in range(40)]
+    second = [Event(100 + i, features, ModelKey("m", "2")) for i in range(10)]
+    quiet = fold.process(decoded(first))
+    said = fold.process(decoded(second))
+
+    assert quiet == []
+    assert [(n.bound, n.model_version, n.offset) for n in notices(said)] == [
+        ("max_lanes", "2", 100)
+    ]
+    # Of each feature its value and whether it is missing.
+    assert fold.counters["n_refused_signals"] == 6
+
+
+def test_signals_that_a_config_asks_for_past_the_bound_are_said_at_the_next_event() -> None:
+    def config(generation: int, monitor: bool) -> DetectionConfig:
+        signals = {"missing:x": SignalConfig(monitor=monitor)}
+        return DetectionConfig(
+            generation=generation,
+            reference_events=20,
+            bounds=BoundsConfig(max_lanes=2),
+            model={"m": ModelConfig(signals=signals)},
+        )
+
+    fold = Fold(config(1, False))
+    quiet = fold.process(decoded(normal_events(60, shift_at=60, shift=0.0)))
+    fold.reconfigure(config(2, True))
+    resumed = Fold(config(2, True), fold.snapshot())
+    other = [Event(60 + i, {"y": 1.0}, ModelKey("other", "1")) for i in range(2)]
+
+    assert quiet == []
+    assert fold.counters["n_refused_signals"] == 1
+    for each in (fold, resumed):
+        said = each.process(decoded(other))
+        assert [(n.bound, n.model_id, n.offset) for n in notices(said)] == [("max_lanes", "m", 60)]
+    assert as_bytes(fold.snapshot()) == as_bytes(resumed.snapshot())
+
+
+def test_that_models_give_way_is_said_once_and_counted() -> None:
+    bounds = BoundsConfig(max_models=2, min_idle_records=0)
+    fold = Fold(DetectionConfig(reference_events=20, bounds=bounds))
+    said: Said = []
+    for i in range(100):
+        said += fold.process(decoded([Event(i, model=ModelKey(f"m{i % 5}", "1"))]))
+
+    assert [(n.bound, n.offset) for n in notices(said)] == [("max_models", 2)]
+    assert fold.counters["n_evicted_models"] == 98
+
+
+def test_few_classes_are_classes_whatever_the_bound() -> None:
+    bounds = BoundsConfig(max_classes=10)
+    fold = Fold(DetectionConfig(reference_events=200, bounds=bounds))
+    said = fold.process(decoded([Event(i, prediction=i % 15) for i in range(200)]))
+    monitor = fold.catalog.monitor(0)
+
+    assert [n.bound for n in notices(said)] == ["max_classes"]
+    assert [monitor.name(s) for s in monitor.signals] == [
+        *(f"class:{c}" for c in range(10)),
+        "class:__other__",
+    ]
+    assert monitor.signals[-1].scale.mean == pytest.approx(1 / 3, abs=0.01)
+    n_in_reference = fold.counters["n_refused_classes"]
+    assert n_in_reference == sum(i % 15 >= 10 for i in range(200))
+    fold.process(decoded([Event(200 + i, prediction=i % 15) for i in range(30)]))
+    assert fold.counters["n_refused_classes"] == n_in_reference + 10
+
+
+def test_a_class_that_is_new_after_the_reference_is_past_no_bound() -> None:
+    fold = Fold(DetectionConfig(reference_events=20))
+    said = fold.process(decoded([Event(i, prediction=i // 20) for i in range(40)]))
+
+    assert notices(said) == []
+    assert fold.counters["n_refused_classes"] == 0
+
+
+def test_numbers_are_no_classes_past_a_bound() -> None:
+    fold = Fold(DetectionConfig(reference_events=200))
+    said = fold.process(decoded([Event(i, prediction=i) for i in range(200)]))
+    monitor = fold.catalog.monitor(0)
+
+    assert said == []
+    assert [monitor.name(s) for s in monitor.signals] == ["prediction"]
+
+
+def test_a_reference_without_room_for_its_rows_is_said_and_leaves_the_others_be() -> None:
+    config = DetectionConfig(
+        reference_events=100,
+        arl0=1_000,
+        bounds=BoundsConfig(max_learning_values=399),
+        detectors=DetectorsConfig(focus=FocusConfig(enabled=True)),
+    )
+    fold = Fold(config)
+    said = fold.process(decoded(normal_events(3_000, shift_at=1_000, shift=3.0)))
+    assert [n.bound for n in notices(said)] == ["max_learning_values"]
+    assert {f.detector for f in findings(said, "feature:x")} == {"adwin", "page_hinkley"}
+    assert fold.catalog.n_reserved == 0
+    assert fold.counters["n_refused_references"] == 1
