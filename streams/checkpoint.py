@@ -17,6 +17,7 @@ import struct
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -246,13 +247,18 @@ class _Body:
             name: _count(version, f"version of {name!r}")
             for name, version in self._object("versions").items()
         }
-        self.table: Final[Table] = {
+
+    @cached_property
+    def table(self) -> Table:
+        """Where the arrays are. Not read where a checkpoint is only made: it is the dear part."""
+        table = {
             part: [_entry(part, entry) for entry in _list(entries, f"part {part!r}")]
             for part, entries in self._object("parts").items()
         }
-        for part, entries in self.table.items():
+        for part, entries in table.items():
             if len({entry.name for entry in entries}) != len(entries):
                 raise CheckpointError(f"part {part!r} names an array twice")
+        return table
 
     def text(self, name: str) -> str:
         """A string of the body."""
@@ -292,8 +298,9 @@ def _entry(part: str, value: object) -> ArrayEntry:
     name, dtype, shape, segments, block = value
     if not isinstance(name, str) or not isinstance(dtype, str):
         raise CheckpointError(f"the manifest has no proper name or dtype for an {what}")
-    if not all(is_digest(digest) for digest in _list(segments, what)):
-        raise CheckpointError(f"the manifest names a segment of {what} that is no digest")
-    lengths = tuple(_count(length, f"shape of an {what}") for length in _list(shape, what))
+    for digest in _list(segments, what):
+        if not is_digest(digest):
+            raise CheckpointError(f"the manifest names a segment of {what} that is no digest")
+    lengths = tuple([_count(length, "shape of an array") for length in _list(shape, what)])
     check_array(name, dtype, lengths)
-    return ArrayEntry(name, dtype, lengths, tuple(segments), _count(block, f"block of an {what}"))
+    return ArrayEntry(name, dtype, lengths, tuple(segments), _count(block, "block of an array"))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -34,6 +35,7 @@ _MAGIC: Final = b"DSSG"
 _VERSION: Final = 1
 _HEADER: Final = struct.Struct("<4sHHI")
 _BLOCK: Final = struct.Struct("<2sQ")
+_DIGEST: Final = re.compile(r"[0-9a-f]{32}")
 _DTYPES: Final = frozenset(
     {"b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"},
 )
@@ -67,7 +69,7 @@ def segment_digest(segment: bytes) -> str:
 
 def is_digest(text: object) -> bool:
     """Whether this could be the name of a segment."""
-    return isinstance(text, str) and len(text) == 32 and set(text) <= set("0123456789abcdef")
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 
 def check_size(table: Table, max_bytes: int = MAX_STATE_BYTES) -> None:
@@ -85,7 +87,7 @@ def check_array(name: str, dtype: str, shape: Sequence[int]) -> None:
     """Raise `CheckpointError` where an array could not be stored, or not be read back."""
     if dtype not in _DTYPES:
         raise CheckpointError(f"array {name!r} has the dtype {dtype!r}, which is not stored")
-    if len(shape) > _MAX_NDIM or any(n < 0 for n in shape):
+    if len(shape) > _MAX_NDIM or (shape and min(shape) < 0):
         raise CheckpointError(f"array {name!r} has the impossible shape {tuple(shape)}")
 
 
