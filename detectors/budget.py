@@ -32,6 +32,15 @@ def events_between_alarms(config: DetectionConfig, monitor: Monitor) -> float:
     return min(max(rate * max(n_signals, 1) / accepted, LOWEST), HIGHEST)
 
 
+def accepted_in_a_week(config: DetectionConfig, monitor: Monitor) -> float:
+    """The false alerts of this model that are accepted in a week; 0 where its rate is not known."""
+    own = config.model.get(monitor.key.model_id, ModelConfig())
+    if (own.arl0 or config.arl0) is None:
+        return accepted_per_week(own.false_alerts or config.false_alerts)
+    n_signals = sum(signal.lane >= 0 for signal in monitor.signals)
+    return monitor.events_per_week * n_signals / events_between_alarms(config, monitor)
+
+
 def accepted_per_week(text: str) -> float:
     """How many false alerts a week that is, such as `1 per week and model`."""
     number, _, unit, *_ = text.split()

@@ -14,6 +14,7 @@ import numpy as np
 
 from detectors.banks import Banks
 from detectors.base import BankState, StateError
+from detectors.budget import accepted_in_a_week
 from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
 from detectors.kernels.observe import count_unfit, gather_lanes, observe
@@ -341,7 +342,11 @@ class Fold:
             threshold=firing.threshold,
             before=signal.raw(firing.before, firing.aspect),
             after=signal.raw(firing.after, firing.aspect),
-            effect=firing.after - firing.before,
+            effect=firing.after - signal.reference_z(firing.aspect),
+            move=firing.after - firing.before,
+            # A baseline's statistic is its mean distance from the reference mean.
+            spread_effect=firing.statistic - signal.reference_z(Aspect.SPREAD),
+            accepted_per_week=accepted_in_a_week(self.config, monitor),
             aspect=Aspect(firing.aspect),
             change_offset=firing.change_offset,
             n_before=firing.n_before,

@@ -59,6 +59,12 @@ class Signal:
         """What z stands for, in the signal's units: a mean, or a mean distance from one."""
         return z * self.scale.sd if aspect == Aspect.SPREAD else self.scale.raw(z)
 
+    def reference_z(self, aspect: int) -> float:
+        """Where the reference lies: 0 for means, for distances the mean one where it is known."""
+        if aspect != Aspect.SPREAD or not isinstance(self.ranks, Ranks):
+            return 0.0
+        return self.ranks.raw[1] / self.ranks.n
+
     @property
     def is_share(self) -> bool:
         """Whether it is the share of events for which something holds."""

@@ -7,10 +7,46 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Severity = Literal["low", "medium", "high", "critical"]
+Unit = Literal["value", "share", "departures", "spread"]
+Status = Literal["opened", "updated", "resolved"]
+Standing = Literal["moved", "returned", "superseded"]
+Resolution = Literal["returned", "superseded", "forgotten"]
+
+
+class MovedSignal(BaseModel):
+    """One signal of an alert: what it did."""
+
+    model_config = ConfigDict(frozen=True)
+
+    signal: str = Field(description="`feature:X`, `missing:X`, `score`, `prediction` or `class:V`.")
+    unit: Unit = Field(
+        description="What `before` and `after` are: values of the signal; shares of events; shares "
+        "of events that depart from a constant reference; mean distances of its values from the "
+        "reference mean."
+    )
+    direction: Literal["rose", "fell"] = Field(description="Which way it went.")
+    effect: float = Field(
+        description="How far it has been from its reference at most, in reference standard "
+        "deviations; signed."
+    )
+    before: float | None = Field(description="Mean before the change, in the signal's units.")
+    after: float | None = Field(
+        description="Mean since the change; null where it rests on fewer than 20 events."
+    )
+    standing: Standing = Field(
+        description="`returned`: it is back within 0.1 standard deviations of its reference. "
+        "`superseded`: it has moved again, in a later alert."
+    )
+    detectors: list[str] = Field(description="What has fired on it, in order of first firing.")
+    change_offset: int = Field(description="About where its change began.")
+    found_offset: int = Field(description="The record at which it was first found.")
 
 
 class AlertData(BaseModel):
     """The `data` of a record on the alerts topic: one revision of one alert.
+
+    An alert is an episode: all that is known of one change of one model. `signal` is the one that
+    went furthest, and what stands beside it is of that signal; `signals` holds all.
 
     It holds means over at least 20 events or nothing: no value of a single event, no minimum, no
     maximum. (`alert_id`, `revision`) names the record; `seq` has no gaps within a `lineage`.
@@ -26,13 +62,15 @@ class AlertData(BaseModel):
                     "revision": 1,
                     "seq": 17,
                     "kind": "drift",
+                    "status": "opened",
+                    "resolution": None,
                     "deployment": "driftsentry",
                     "lineage": "a3d1f0c2b4e5968778695a4b3c2d1e0f",
                     "model_id": "employment-ma",
                     "model_version": "1",
                     "shard": None,
                     "signal": "feature:RELP",
-                    "detectors": ["adwin"],
+                    "detectors": ["focus"],
                     "severity": "medium",
                     "effect": -0.31,
                     "before": 2.61,
@@ -44,8 +82,26 @@ class AlertData(BaseModel):
                     "opened_offset": 138511,
                     "partition": 2,
                     "event_time_ms": 1795405378000,
-                    "message": "employment-ma 1: feature RELP fell from 2.61 to 1.03 (-0.31 "
-                    "reference sd) since about offset 137950, found by ADWIN at offset 138511.",
+                    "signals": [
+                        {
+                            "signal": "feature:RELP",
+                            "unit": "value",
+                            "direction": "fell",
+                            "effect": -0.31,
+                            "before": 2.61,
+                            "after": 1.03,
+                            "standing": "moved",
+                            "detectors": ["focus"],
+                            "change_offset": 137950,
+                            "found_offset": 138511,
+                        }
+                    ],
+                    "n_signals": 1,
+                    "n_findings": 1,
+                    "budget_share": 1.0,
+                    "message": "employment-ma 1: feature RELP fell from 2.61 to 1.03 (-0.31 sd "
+                    "from its reference) since about offset 137950, found by FOCuS at offset "
+                    "138511.",
                 }
             ]
         },
@@ -56,6 +112,15 @@ class AlertData(BaseModel):
     seq: int = Field(description="Gapless number per lineage on this topic, from 1.")
     kind: Literal["drift", "bound"] = Field(
         description="`drift`: a signal moved. `bound`: a limit was reached, not all is watched."
+    )
+    status: Status = Field(
+        description="`opened`: the first record of it. `updated`: more is known. `resolved`: no "
+        "signal of it is away from its reference any more, or it is no longer followed."
+    )
+    resolution: Resolution | None = Field(
+        description="Why it is resolved. `returned`: its signals have come back. `superseded`: "
+        "they have moved again, in a later alert. `forgotten`: its model gave way to others, or "
+        "too many alerts are open."
     )
     deployment: str
     lineage: str = Field(description="The unbroken fold that this alert comes from.")
@@ -68,23 +133,30 @@ class AlertData(BaseModel):
     detectors: list[str] = Field(description="What has fired so far, in order of first firing.")
     severity: Severity
     effect: float | None = Field(
-        description="How far the mean moved, or the mean distance from it, in reference standard "
-        "deviations; signed."
+        description="How far the signal has been from its reference at most, in reference "
+        "standard deviations; signed."
     )
     before: float | None = Field(description="Mean before the change, in the signal's units.")
     after: float | None = Field(
         description="Mean since the change; null where it rests on fewer than 20 events."
     )
-    unit: Literal["value", "share", "spread"] = Field(
-        description="What `before` and `after` are: values of the signal, shares of events, or "
-        "mean distances of its values from the reference mean."
-    )
+    unit: Unit = Field(description="What `before` and `after` are, as in `signals`.")
     change_offset: int = Field(description="About where the change began.")
     trigger_offset: int = Field(description="The record at which the detector fired.")
     trigger_row: int = Field(description="The event within that record; 0 for JSON.")
     opened_offset: int = Field(description="The trigger of the alert's first record.")
     partition: int = Field(description="Input partition of these offsets.")
     event_time_ms: int = Field(description="`ts` of the triggering event, epoch milliseconds.")
+    signals: list[MovedSignal] = Field(
+        description="Its signals, those first that are away from the reference, then by size: at "
+        "most 20, and the one that the trigger is about."
+    )
+    n_signals: int = Field(description="How many there are.")
+    n_findings: int = Field(description="How often detectors have fired for it so far.")
+    budget_share: float | None = Field(
+        description="Alerts of the model opened in the week before it, itself included, over the "
+        "false ones that are accepted in a week; null where the model's rate is not known."
+    )
     message: str = Field(description="The alert as a sentence.")
 
 

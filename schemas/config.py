@@ -131,7 +131,7 @@ class PolicyConfig(Strict):
     """From findings to alerts."""
 
     cooldown_events: Annotated[int, Field(ge=0, le=1_000_000_000_000)] = 1_000
-    """Findings on one signal within so many events of its model belong to one alert."""
+    """Findings whose change points lie within so many events of their model belong to one alert."""
 
 
 class DetectionConfig(Strict):

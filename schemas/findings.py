@@ -73,7 +73,7 @@ class Finding(NamedTuple):
     after: float
     """Mean since the change, in the signal's units."""
     effect: float
-    """(after - before) in reference standard deviations."""
+    """How far `after` lies from the frozen reference, in its standard deviations."""
     change_offset: int
     n_before: int
     n_after: int
@@ -84,6 +84,12 @@ class Finding(NamedTuple):
     admitted: int
     """Position at which the model version was admitted: one that gave way and came back is new."""
     aspect: Aspect = Aspect.MEAN
+    move: float = 0.0
+    """(after - before) in reference standard deviations."""
+    spread_effect: float = 0.0
+    """Of a settled baseline: as `effect`, of its mean distance from the reference mean."""
+    accepted_per_week: float = 0.0
+    """False alerts a week that are accepted for its model; 0: nobody knows its events a week."""
 
 
 class Notice(NamedTuple):

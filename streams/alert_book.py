@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from schemas.alerts import AlertData
+from schemas.alerts import AlertData, MovedSignal
 
 
 @dataclass(slots=True)
 class SeenAlert:
-    """One alert with its updates: the first record of it, and what later ones added."""
+    """One alert with its updates: what its latest record says, and every signal it ever named."""
 
     number: int
     """1 for the first alert of the run."""
     said: AlertData
-    """Its first record, or the update that has seen the change more clearly since."""
-    detectors: list[str]
-    """In the order in which they fired."""
+    """Its latest record."""
     model_event: int
     """The number, within its model, of the event that triggered it; -1 if unknown."""
     change_event: int
     """About where it says the change began, likewise."""
-    trigger_events: list[int]
-    """Of the alert and of each of its updates."""
-
-    @property
-    def n_updates(self) -> int:
-        """How many records followed the first one."""
-        return len(self.trigger_events) - 1
+    moved: dict[tuple[str, str], MovedSignal] = field(default_factory=dict)
+    """By signal and unit, in the order in which they joined."""
+    found_events: dict[str, list[int]] = field(default_factory=dict)
+    """The numbers of the events at which each signal was found."""
+    n_updates: int = 0
+    """How many records followed the first one."""
 
 
 class AlertBook:
@@ -52,41 +49,30 @@ class AlertBook:
         if identity in self._records:  # at-least-once delivery may repeat a record
             return None
         self._records[identity] = None
-        trigger = self._event_at(said, said.trigger_offset)
         known = self._by_id.get(said.alert_id)
-        if known is not None:
-            known.trigger_events.append(trigger)
-            known.detectors += [d for d in said.detectors if d not in known.detectors]
-            if _says_more(said, known.said):
-                known.said = said
-                known.change_event = self._event_at(said, said.change_offset)
-            return None
-        alert = SeenAlert(
+        alert = known or SeenAlert(
             number=len(self._by_id) + 1,
             said=said,
-            detectors=list(said.detectors),
-            model_event=trigger,
-            change_event=self._event_at(said, said.change_offset),
-            trigger_events=[trigger],
+            model_event=self._event_at(said, said.trigger_offset),
+            change_event=-1,
         )
-        self._by_id[said.alert_id] = alert
-        return alert
+        for moved in said.signals:
+            if (moved.signal, moved.unit) not in alert.moved:
+                found = self._event_at(said, moved.found_offset)
+                alert.found_events.setdefault(moved.signal, []).append(found)
+            alert.moved[moved.signal, moved.unit] = moved
+        alert.change_event = self._event_at(said, said.change_offset)
+        if known is None:
+            self._by_id[said.alert_id] = alert
+            return alert
+        known.n_updates += 1
+        known.said = said
+        return None
 
 
-def _says_more(update: AlertData, said: AlertData) -> bool:
-    """Whether an update knows the mean since the change and says that it moved further.
-
-    A detector often fires when only a few events after the change are in its window, and then
-    the first record understates the move.
-    """
-    if update.after is None:
-        return False
-    return said.after is None or abs(update.effect or 0.0) > abs(said.effect or 0.0)
-
-
-def from_to(alert: SeenAlert) -> str:
+def from_to(moved: MovedSignal) -> str:
     """The means before and since the change; `?` where too few events stand behind one."""
-    means = alert.said.before, alert.said.after
+    means = moved.before, moved.after
     # The mean of zeros in a sliding window may miss 0 by rounding.
     negligible = 1e-9 * max(abs(mean or 0.0) for mean in means)
     before, after = (

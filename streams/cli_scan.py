@@ -99,7 +99,7 @@ def scan(ctx: click.Context, /, file: Path, **options: Any) -> None:
     from streams.scan import open_scan, run_scan
     from streams.scan_columns import ScanError
     from streams.scan_progress import progress
-    from streams.scan_story import group_lines, opening_lines, summary_lines
+    from streams.scan_story import opening_lines, place_lines, summary_lines
 
     as_json = options["as_json"]
 
@@ -119,7 +119,7 @@ def scan(ctx: click.Context, /, file: Path, **options: Any) -> None:
     finally:
         gc.enable()
     if not as_json:
-        _say(group_lines(scan))
+        _say(place_lines(scan))
     _say(summary_lines(scan), err=as_json)
     if not options["no_report"]:
         _write_report(scan, options["report"] or Path(f"{file.name}-report.html"))

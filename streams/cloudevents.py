@@ -17,9 +17,11 @@ from schemas.records import Reject
 from streams.identity import record_id
 from streams.ports import Output
 
-ALERT_TYPES: Final = {
-    "drift": "io.driftsentry.drift.detected.v1",
-    "bound": "io.driftsentry.bound.reached.v1",
+BOUND_TYPE: Final = "io.driftsentry.bound.reached.v1"
+DRIFT_TYPES: Final = {
+    "opened": "io.driftsentry.drift.opened.v1",
+    "updated": "io.driftsentry.drift.updated.v1",
+    "resolved": "io.driftsentry.drift.resolved.v1",
 }
 DEAD_LETTER_TYPE: Final = "io.driftsentry.record.refused.v1"
 
@@ -61,7 +63,7 @@ def alert_output(topic: str, alert: AlertData, record_time_ms: int) -> Output:
     attributes = {
         "specversion": "1.0",
         "id": f"{alert.alert_id}.{alert.revision}",
-        "type": ALERT_TYPES[alert.kind],
+        "type": BOUND_TYPE if alert.kind == "bound" else DRIFT_TYPES[alert.status],
         "source": f"/driftsentry/{alert.deployment}",
         "subject": f"{alert.model_id}/{alert.model_version}/{alert.signal}",
         "time": rfc3339(record_time_ms),

@@ -53,8 +53,8 @@ def verdicts(models: Sequence[ModelTraffic], alerts: Sequence[SeenAlert]) -> lis
                 hits = [
                     (event - change.event, alert)
                     for alert in alerts
-                    if (alert.said.model_id, alert.said.signal) == (model.model_id, signal)
-                    for event in alert.trigger_events
+                    if alert.said.model_id == model.model_id
+                    for event in alert.found_events.get(signal, ())
                     if change.event <= event < change.event + change.within
                 ]
                 delay, alert = min(hits, key=lambda hit: hit[0], default=(-1, None))
@@ -69,4 +69,4 @@ def change_before(model: ModelTraffic, alert: SeenAlert) -> Change | None:
         return None
     latest = earlier[-1]
     near = alert.model_event < latest.event + _AFTERMATH_EVENTS
-    return latest if near or alert.said.signal in latest.expected else None
+    return latest if near or alert.found_events.keys() & set(latest.expected) else None

@@ -138,8 +138,8 @@ def summary_lines(story: Story) -> list[str]:
         alerts = story.of_model(model)
         by_signal: dict[str, int] = {}
         for alert in alerts:
-            name = alert.said.signal
-            by_signal[name] = by_signal.get(name, 0) + 1
+            for name in alert.found_events:
+                by_signal[name] = by_signal.get(name, 0) + 1
         n_other = sum(1 for alert in alerts if not story.label_of(model, alert))
         counts = ", ".join(f"{name.removeprefix('feature:')} {n}" for name, n in by_signal.items())
         said = f"{len(alerts)} ({counts})" if alerts else "none"

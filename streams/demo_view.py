@@ -16,10 +16,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from schemas.alerts import MovedSignal
 from schemas.batch import F64
 from streams.alert_book import SeenAlert, from_to
 from streams.demo_flow import Progress
 from streams.demo_story import meaning
+from streams.episodes import severity
 from streams.traffic import REFERENCE_EVENTS, ModelTraffic
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -84,7 +86,6 @@ class LiveView:
         self._progress: Progress | None = None
         self._alerts: deque[SeenAlert] = deque(maxlen=50)
         self._n_by_model: dict[str, int] = {}
-        self._drifting: dict[tuple[str, str], SeenAlert] = {}
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self.picture)
 
     def say(self, text: str) -> None:
@@ -99,7 +100,6 @@ class LiveView:
             self._alerts.append(alert)
             model_id = alert.said.model_id
             self._n_by_model[model_id] = self._n_by_model.get(model_id, 0) + 1
-            self._drifting[alert.said.model_id, alert.said.signal] = alert
 
     def __enter__(self) -> Self:
         """Take the terminal."""
@@ -174,23 +174,29 @@ class LiveView:
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, justify="right")
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis", style="dim")
-        for (model_id, name), alert in self._worth_showing(n_lines):
+        for (model_id, name), moved in self._worth_showing(n_lines):
             values = models[model_id].signal(name)
             if values is None:
                 continue
             means = window_means(values[: sent[model_id]])
             table.add_row(
                 name.removeprefix("feature:"),
-                Text(spark_line(means), style=_COLOURS[alert.said.severity]),
-                from_to(alert),
+                Text(spark_line(means), style=_COLOURS[severity(moved.effect)]),
+                from_to(moved),
                 f"{meaning(name)}  {model_id}",
             )
         if not table.row_count:
             return Text("nothing so far", style="dim")
         return table
 
-    def _worth_showing(self, n_lines: int) -> list[tuple[tuple[str, str], SeenAlert]]:
+    def _worth_showing(self, n_lines: int) -> list[tuple[tuple[str, str], MovedSignal]]:
         """The drifting signals: what the demo is about first, then the largest moves."""
+        # An alert goes on to gather signals after it has been shown.
+        drifting = {
+            (alert.said.model_id, moved.signal): moved
+            for alert in self._alerts
+            for moved in alert.moved.values()
+        }
         expected = {
             (model.model_id, signal)
             for model in self._models
@@ -198,8 +204,8 @@ class LiveView:
             for signal in change.expected
         }
         return sorted(
-            self._drifting.items(),
-            key=lambda item: (item[0] not in expected, -abs(item[1].said.effect or 0.0)),
+            drifting.items(),
+            key=lambda item: (item[0] not in expected, -abs(item[1].effect)),
         )[:n_lines]
 
     def _alert_lines(self, n_lines: int) -> RenderableType:
@@ -208,8 +214,8 @@ class LiveView:
         width = max(self._console.width - 4, 20)
         lines: deque[Text] = deque()
         for alert in reversed(self._alerts):
-            severity = alert.said.severity
-            text = Text.assemble((f"{severity:<8} ", _COLOURS[severity]), alert.said.message)
+            word = alert.said.severity
+            text = Text.assemble((f"{word:<8} ", _COLOURS[word]), alert.said.message)
             n_lines -= len(text.wrap(self._console, width))
             if n_lines < 0:
                 break

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from string import Template
 from typing import Final
 
+from schemas.alerts import MovedSignal
 from schemas.config import PolicyConfig
 from streams.alert_book import SeenAlert, from_to
 from streams.demo_alerts import Verdict
 from streams.demo_story import N_BAD_EVENTS, NOT_DURABLE, Story, meaning
-from streams.policy import SEVERITIES
+from streams.episodes import SEVERITIES
 from streams.report_page import (
     detector_names,
     page,
@@ -106,21 +108,23 @@ def _sighting(verdict: Verdict) -> str:
         return f'<b>{signal}</b> <span class="cross">not noticed</span>'
     return (
         f'<b>{signal}</b> <span class="tick">after {verdict.delay_events:,} events</span>'
-        f' <span class="soft small">{detector_names(verdict.alert)}</span>'
+        f' <span class="soft small">{detector_names(_worst(verdict.signal, [verdict.alert]))}'
+        "</span>"
     )
 
 
 def _model(story: Story, model: ModelTraffic) -> str:
     by_signal: dict[str, list[SeenAlert]] = {}
     for alert in story.of_model(model):
-        by_signal.setdefault(alert.said.signal, []).append(alert)
+        for name in alert.found_events:
+            by_signal.setdefault(name, []).append(alert)
     expected = {signal for change in model.changes for signal in change.expected}
     # First what had to be noticed, then by the size of the move.
     names = sorted(
         by_signal,
         key=lambda name: (
             name not in expected,
-            -max(abs(alert.said.effect or 0.0) for alert in by_signal[name]),
+            -abs(_worst(name, by_signal[name]).effect),
         ),
     )
     letters = story.labels()
@@ -143,6 +147,12 @@ def _model(story: Story, model: ModelTraffic) -> str:
     )
 
 
+def _worst(name: str, alerts: Sequence[SeenAlert]) -> MovedSignal:
+    """Where this signal went furthest."""
+    every = [moved for alert in alerts for moved in alert.moved.values() if moved.signal == name]
+    return max(every, key=lambda moved: abs(moved.effect))
+
+
 def _plot(model: ModelTraffic, name: str, alerts: list[SeenAlert], marks: list[ChangeMark]) -> str:
     shown = escape(name.removeprefix("feature:"))
     values = model.signal(name)
@@ -151,10 +161,10 @@ def _plot(model: ModelTraffic, name: str, alerts: list[SeenAlert], marks: list[C
         return f'<figure class="card plot"><h3>{shown}</h3><p>Not a number: no plot.</p></figure>'
     svg = signal_svg(
         plot_of_values(
-            values, REFERENCE_EVENTS, marks, [a.model_event for a in alerts if a.model_event >= 0]
+            values, REFERENCE_EVENTS, marks, [e for a in alerts for e in a.found_events[name]]
         )
     )
-    worst = max(alerts, key=lambda alert: abs(alert.said.effect or 0.0))
+    worst = _worst(name, alerts)
     n = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''}"
     label = escape(f"{name} of {model.model_id} over its events, with {n}", quote=True)
     return (

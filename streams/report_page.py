@@ -10,9 +10,8 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from schemas.alerts import AlertData
+from schemas.alerts import AlertData, MovedSignal
 from schemas.reasons import EXPLANATIONS, Reason
-from streams.alert_book import SeenAlert
 from streams.sentences import detector_name
 
 
@@ -58,6 +57,6 @@ def severity_cell(said: AlertData) -> str:
     return f'<td><span class="severity {said.severity}">{said.severity}</span></td>'
 
 
-def detector_names(alert: SeenAlert) -> str:
-    """The detectors of an alert by the names people know."""
-    return escape(", ".join(map(detector_name, alert.detectors)))
+def detector_names(moved: MovedSignal) -> str:
+    """The detectors that found it, by the names people know."""
+    return escape(", ".join(map(detector_name, moved.detectors)))

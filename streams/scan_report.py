@@ -9,22 +9,20 @@ from string import Template
 from typing import Final
 
 from streams.alert_book import SeenAlert
-from streams.policy import SEVERITIES
+from streams.episodes import SEVERITIES
 from streams.report_page import page, severity_cell, table_rows, template_text, tiles
 from streams.report_plots import BAND_SDS, ChangeMark, SignalPlot, band_around, signal_svg
 from streams.scan import Scan
 from streams.scan_story import (
-    Group,
+    Sighting,
     Signal,
     by_signal,
-    groups,
-    move,
     opening_lines,
     quiet_lines,
     sentence,
-    size,
     strongest,
 )
+from streams.sentences import move
 
 MAX_PLOTS: Final = 24
 """Of all models together; the signals with the largest moves come first."""
@@ -37,12 +35,15 @@ _PLACE_SIGNALS: Final = 8
 
 def render_scan_report(scan: Scan) -> str:
     """The whole page. Whatever came out of the file is escaped."""
-    places = strongest(groups(scan.alerts), MAX_PLACES)
-    letters = {id(group): chr(ord("A") + i) for i, group in enumerate(places)}
-    marks = [ChangeMark(letters[id(g)], g.since_row, injected=False) for g in places]
+    places = strongest([alert for alert in scan.alerts if alert.moved], MAX_PLACES)
+    letters = [chr(ord("A") + i) for i in range(len(places))]
+    marks = [
+        ChangeMark(letter, alert.said.change_offset, injected=False)
+        for letter, alert in zip(letters, places, strict=True)
+    ]
     of_signal = by_signal(scan.alerts)
     n_refused = sum(refused.n_rows for refused in scan.refused.values())
-    kept = sorted(scan.alerts, key=lambda alert: -size(alert))[:MAX_ROWS]
+    kept = sorted(scan.alerts, key=lambda alert: -abs(alert.said.effect or 0.0))[:MAX_ROWS]
     kept.sort(key=lambda alert: alert.number)
     severities = ", ".join(f"{name} from {least:g}" for least, name in reversed(SEVERITIES))
     body = Template(template_text("scan_report.html")).substitute(
@@ -83,8 +84,8 @@ def render_scan_report(scan: Scan) -> str:
 def _verdict(scan: Scan, n_moved: int) -> str:
     quiet = " ".join(quiet_lines(scan))
     if n_moved:
-        worst = max(next(iter(by_signal(scan.alerts).values())), key=size)
-        text = f"Most of all: {sentence(worst, name_model=len(scan.models) > 1)} {quiet}"
+        worst = max(next(iter(by_signal(scan.alerts).values())), key=lambda each: each.size)
+        text = f"Most of all: {sentence(worst.alert, name_model=len(scan.models) > 1)} {quiet}"
         return (
             '<div class="card verdict bad"><b class="cross">Something moved.</b> '
             f"{escape(text)}</div>"
@@ -95,52 +96,50 @@ def _verdict(scan: Scan, n_moved: int) -> str:
     )
 
 
-def _places(scan: Scan, places: Sequence[Group], letters: Mapping[int, str]) -> str:
+def _places(scan: Scan, places: Sequence[SeenAlert], letters: Sequence[str]) -> str:
     items = []
-    name_model = len(scan.models) > 1
-    for group in places:
-        moved: dict[str, SeenAlert] = {}
-        for alert in group.alerts:
-            said = alert.said
-            name = said.signal.removeprefix("feature:")
-            moved.setdefault(f"{said.model_id} {name}" if name_model else name, alert)
-        shown = list(moved.items())[:_PLACE_SIGNALS]
+    for letter, alert in zip(letters, places, strict=True):
+        said = alert.said
+        shown = list(alert.moved.values())[:_PLACE_SIGNALS]
         signals = "".join(
-            f"<li><b>{escape(name)}</b> {escape(move(alert))}</li>" for name, alert in shown
+            f"<li><b>{escape(moved.signal.removeprefix('feature:'))}</b> {escape(move(moved))}</li>"
+            for moved in shown
         )
-        more = len(moved) - len(shown)
+        more = len(alert.moved) - len(shown)
         signals += f"<li>and {more} more</li>" if more else ""
+        of_model = f" of {escape(said.model_id)}" if len(scan.models) > 1 else ""
+        ended = f"; {said.resolution} later" if said.resolution else ""
         items.append(
-            f'<li class="card change"><span class="letter">{letters[id(group)]}</span>'
-            f"<div><b>Since about row {group.since_row:,}</b>"
-            f'<div class="soft small">{len(group.alerts)} alerts, the first at row '
-            f"{group.first_row:,}</div><ul>{signals}</ul></div></li>\n"
+            f'<li class="card change"><span class="letter">{letter}</span>'
+            f"<div><b>Since about row {said.change_offset:,}{of_model}</b>"
+            f'<div class="soft small">found at row {said.opened_offset:,}{ended}</div>'
+            f"<ul>{signals}</ul></div></li>\n"
         )
     return "".join(items) or "<li>Nowhere.</li>"
 
 
 def _plots(
-    scan: Scan, of_signal: Mapping[Signal, list[SeenAlert]], marks: Sequence[ChangeMark]
+    scan: Scan, of_signal: Mapping[Signal, list[Sighting]], marks: Sequence[ChangeMark]
 ) -> str:
-    plots = [_plot(scan, key, alerts, marks) for key, alerts in list(of_signal.items())[:MAX_PLOTS]]
+    plots = [_plot(scan, key, seen, marks) for key, seen in list(of_signal.items())[:MAX_PLOTS]]
     left_out = len(of_signal) - len(plots)
     more = f"<p>{left_out} further signals have alerts; the table has them.</p>" if left_out else ""
     return f'<div class="grid">{"".join(plots)}</div>{more}' if plots else "<p>None.</p>"
 
 
-def _plot(scan: Scan, key: Signal, alerts: Sequence[SeenAlert], marks: Sequence[ChangeMark]) -> str:
+def _plot(scan: Scan, key: Signal, seen: Sequence[Sighting], marks: Sequence[ChangeMark]) -> str:
     model, signal = key
     shown = escape(signal.removeprefix("feature:"))
     of_model = escape(f"{model.model_id} {model.model_version}") if len(scan.models) > 1 else ""
-    worst = max(alerts, key=size)
-    n = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''}"
+    worst = max(seen, key=lambda each: each.size).moved
+    n = f"{len(seen)} alert{'s' if len(seen) > 1 else ''}"
     curve = scan.series.curve(model, signal)
     drawing = "<p>No plot.</p>"
     if curve is not None:
         band = None
         if curve.rows_per_point and not isnan(curve.reference_mean):
             band = band_around(curve.reference_mean, curve.reference_sd, curve.rows_per_point)
-        rows = [row for alert in alerts for row in alert.trigger_events]
+        rows = [each.moved.found_offset for each in seen]
         svg = signal_svg(SignalPlot(scan.n_rows, curve.at, curve.means, band, marks, rows))
         label = escape(f"{signal} over the rows of the file, with {n}", quote=True)
         drawing = f'<div role="img" aria-label="{label}">{svg}</div>'

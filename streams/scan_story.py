@@ -3,135 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from schemas.alerts import MovedSignal
 from schemas.batch import ModelKey
 from streams.alert_book import SeenAlert
 from streams.scan import Scan
 from streams.scan_columns import plan_lines
-from streams.sentences import detector_name, model_name, number, percent
+from streams.sentences import drift_sentence, move, subject
 
-GROUP_ROWS: Final = 1_000
-"""Alerts that come within so many rows of the first are told together."""
-MAX_GROUPS: Final = 8
-"""Told on the terminal; the strongest are."""
+MAX_PLACES: Final = 8
+"""Alerts told on the terminal; the strongest are."""
 RESTLESS: Final = 10
 """A signal with so many alerts is told apart from those that moved once or twice."""
 MAX_LINES: Final = 4
-"""Of a group, likewise."""
+"""Signals of an alert that are told, likewise."""
 MAX_SIGNALS: Final = 15
 """In the table of signals, likewise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Alerts that came at about the same place of the file, those that say most first."""
-
-    alerts: Sequence[SeenAlert]
-    weight: float
-    """How much they say together."""
-
-    @property
-    def first_row(self) -> int:
-        """The row at which the first of them came."""
-        return min(alert.said.opened_offset for alert in self.alerts)
-
-    @property
-    def last_row(self) -> int:
-        """The row at which the last of them came."""
-        return max(alert.said.opened_offset for alert in self.alerts)
-
-    @property
-    def since_row(self) -> int:
-        """From about which row on the signal that says most has moved."""
-        return self.alerts[0].said.change_offset
-
-
 class Signal(NamedTuple):
-    """What an alert is about."""
+    """A signal of a model of the file."""
 
     model: ModelKey
     name: str
 
 
-def signal_of(alert: SeenAlert) -> Signal:
-    """The signal of an alert."""
+class Sighting(NamedTuple):
+    """A signal in one of the alerts."""
+
+    alert: SeenAlert
+    moved: MovedSignal
+
+    @property
+    def size(self) -> float:
+        """How far the signal was from its reference, in its standard deviations."""
+        return abs(self.moved.effect)
+
+
+def model_of(alert: SeenAlert) -> ModelKey:
+    """The model of an alert."""
     said = alert.said
-    shard = -1 if said.shard is None else said.shard
-    return Signal(ModelKey(said.model_id, said.model_version, shard), said.signal)
+    return ModelKey(said.model_id, said.model_version, -1 if said.shard is None else said.shard)
 
 
-def size(alert: SeenAlert) -> float:
-    """How far the signal moved, in reference standard deviations; 0 where nothing moved."""
-    return abs(alert.said.effect or 0.0)
-
-
-def by_signal(alerts: Sequence[SeenAlert]) -> dict[Signal, list[SeenAlert]]:
-    """The alerts of each signal; first the signals that moved far and seldom.
+def by_signal(alerts: Sequence[SeenAlert]) -> dict[Signal, list[Sighting]]:
+    """Where each signal moved; first the signals that moved far and seldom.
 
     A signal that moves again and again (a season, a region) says less with each move.
     """
-    found: dict[Signal, list[SeenAlert]] = {}
+    found: dict[Signal, list[Sighting]] = {}
     for alert in alerts:
-        found.setdefault(signal_of(alert), []).append(alert)
-    return dict(sorted(found.items(), key=lambda item: -max(map(size, item[1])) / len(item[1])))
+        for moved in alert.moved.values():
+            signal = Signal(model_of(alert), moved.signal)
+            found.setdefault(signal, []).append(Sighting(alert, moved))
+
+    def weight(sightings: list[Sighting]) -> float:
+        return max(each.size for each in sightings) / len(sightings)
+
+    return dict(sorted(found.items(), key=lambda item: -weight(item[1])))
 
 
-def groups(alerts: Sequence[SeenAlert]) -> list[Group]:
-    """The alerts by place, in the order of the file."""
-    n_of = {signal: len(of_signal) for signal, of_signal in by_signal(alerts).items()}
+def strongest(alerts: Sequence[SeenAlert], most: int) -> list[SeenAlert]:
+    """Those that say most, in the order of the file."""
+    n_of = {signal: len(sightings) for signal, sightings in by_signal(alerts).items()}
 
     def weight(alert: SeenAlert) -> float:
-        return size(alert) / n_of[signal_of(alert)]
+        return sum(
+            abs(moved.effect) / n_of[Signal(model_of(alert), moved.signal)]
+            for moved in alert.moved.values()
+        )
 
-    found: list[list[SeenAlert]] = []
-    for alert in sorted(alerts, key=lambda alert: alert.said.opened_offset):
-        row = alert.said.opened_offset
-        if found and row - found[-1][0].said.opened_offset <= GROUP_ROWS:
-            found[-1].append(alert)
-        else:
-            found.append([alert])
-    return [
-        Group(sorted(group, key=lambda alert: -weight(alert)), sum(map(weight, group)))
-        for group in found
-    ]
-
-
-def strongest(every: Sequence[Group], most: int) -> list[Group]:
-    """Those that say most, in the order of the file."""
-    kept = sorted(every, key=lambda group: -group.weight)[:most]
-    return sorted(kept, key=lambda group: group.first_row)
+    kept = sorted(alerts, key=lambda alert: -weight(alert))[:most]
+    return sorted(kept, key=lambda alert: alert.said.opened_offset)
 
 
 def sentence(alert: SeenAlert, *, name_model: bool) -> str:
     """The alert as its message says it, with rows where a topic has offsets."""
     said = alert.said
-    text, is_drift, _ = said.message.rpartition(" since about offset ")
-    if not is_drift:
+    if said.kind == "bound":
         return f"{said.message.removesuffix('.')}, at row {said.trigger_offset:,}."
-    if not name_model:
-        shard = -1 if said.shard is None else said.shard
-        text = text.removeprefix(f"{model_name(said.model_id, said.model_version, shard)}: ")
-    names = " and ".join(map(detector_name, alert.detectors))
-    first = said.opened_offset
-    return (
-        f"{text} since about row {said.change_offset:,}, seen at row {said.trigger_offset:,} "
-        f"by {names}{'' if first == said.trigger_offset else f' (first at row {first:,})'}."
-    )
-
-
-def move(alert: SeenAlert) -> str:
-    """From what to what the mean went; where too few rows stand behind one, nothing of it."""
-    said = alert.said
-    departs = " departs from its constant " in said.message
-    is_share = departs or said.signal.startswith(("missing:", "class:"))
-    show = percent if is_share else number
-    parts = [] if said.before is None else [show(said.before)]
-    parts += [] if said.after is None else ["to", show(said.after)]
-    what = " of rows depart from its constant" if departs and parts else ""
-    effect = "" if said.effect is None else f" ({said.effect:+.2f} sd)"
-    return f"{' '.join(parts)}{what}{effect}".strip()
+    return drift_sentence(said, "row", name_model=name_model)
 
 
 def opening_lines(scan: Scan) -> list[str]:
@@ -153,25 +105,25 @@ def opening_lines(scan: Scan) -> list[str]:
     return lines
 
 
-def group_lines(scan: Scan) -> list[str]:
-    """The alerts, place by place."""
-    every = groups(scan.alerts)
-    shown = strongest(every, MAX_GROUPS)
+def place_lines(scan: Scan) -> list[str]:
+    """The alerts that say most, in the order of the file."""
+    shown = strongest(scan.alerts, MAX_PLACES)
     name_model = len(scan.models) > 1
     lines: list[str] = []
-    for group in shown:
-        n = len(group.alerts)
-        where = f"Row {group.first_row:,}"
-        if group.last_row > group.first_row:
-            where = f"Rows {group.first_row:,} to {group.last_row:,}"
-        lines += ["", f"{where}: {n} alert{'s' if n > 1 else ''}"]
-        for alert in group.alerts[:MAX_LINES]:
-            lines.append(f"  [{alert.said.severity}] {sentence(alert, name_model=name_model)}")
-        if n > MAX_LINES:
-            lines.append(f"  and {n - MAX_LINES} weaker ones")
-    n_left = len(every) - len(shown)
+    for alert in shown:
+        n = len(alert.moved)
+        what = "a limit was reached" if not n else _n(n, "signal") + " moved"
+        ended = f", {alert.said.resolution} later" if alert.said.resolution else ""
+        lines += ["", f"Row {alert.said.opened_offset:,}: {what}{ended}"]
+        lines.append(f"  [{alert.said.severity}] {sentence(alert, name_model=name_model)}")
+        others = alert.said.signals[1:]
+        for moved in others[:MAX_LINES]:
+            lines.append(f"  {subject(moved)} {move(moved)}, seen at row {moved.found_offset:,}")
+        if n - 1 > MAX_LINES:
+            lines.append(f"  and {n - 1 - MAX_LINES} further signals")
+    n_left = len(scan.alerts) - len(shown)
     if n_left:
-        lines += ["", f"{n_left} further places have weaker alerts."]
+        lines += ["", f"{_n(n_left, 'weaker alert')} more."]
     return lines
 
 
@@ -211,9 +163,9 @@ def quiet_lines(scan: Scan) -> list[str]:
             f"{scan.first_backward_row:,}; rows were taken in the order of the file (--sort)."
         )
     restless = [
-        f"{signal.name.removeprefix('feature:')} ({len(alerts)})"
-        for signal, alerts in by_signal(scan.alerts).items()
-        if len(alerts) >= RESTLESS
+        f"{signal.name.removeprefix('feature:')} ({len(sightings)})"
+        for signal, sightings in by_signal(scan.alerts).items()
+        if len(sightings) >= RESTLESS
     ]
     if restless:
         lines.append(
@@ -244,9 +196,10 @@ def summary_lines(scan: Scan) -> list[str]:
     ]
     width = max([len("signal"), *map(len, names)])
     lines += ["", f"{'signal':<{width}}  alerts  largest move"]
-    for name, (_, alerts) in zip(names, shown, strict=True):
-        worst = max(alerts, key=size)
-        lines.append(f"{name:<{width}}  {len(alerts):>6}  {move(worst)}".rstrip())
+    for name, (_, sightings) in zip(names, shown, strict=True):
+        worst = max(sightings, key=lambda each: each.size)
+        spread = "its spread " if worst.moved.unit == "spread" else ""
+        lines.append(f"{name:<{width}}  {len(sightings):>6}  {spread}{move(worst.moved)}")
     if len(of_signal) > len(shown):
         lines.append(f"and {len(of_signal) - len(shown)} further signals")
     return lines

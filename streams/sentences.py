@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from schemas.findings import Aspect, Finding, Notice
+from collections.abc import Sequence
+from typing import Final
 
+from schemas.alerts import AlertData, MovedSignal
+from schemas.findings import Notice
+
+N_NAMED: Final = 3
+"""Of the signals that moved with the first, so many are named."""
 _DETECTOR_NAMES = {"adwin": "ADWIN", "focus": "FOCuS", "page_hinkley": "Page-Hinkley"}
 
 
@@ -31,35 +37,80 @@ def model_name(model_id: str, model_version: str, shard: int) -> str:
     return name if shard < 0 else f"{name} (shard {shard} alone)"
 
 
-def drift_sentence(
-    finding: Finding, before: float | None, after: float | None, effect: float
-) -> str:
-    """What moved, from what to what, by how much, since when."""
-    kind, _, name = finding.signal.partition(":")
-    share = kind in {"missing", "class"} or finding.is_share
-    subject = {
+def subject(moved: MovedSignal) -> str:
+    """What moved, in words."""
+    kind, _, name = moved.signal.partition(":")
+    words = {
         "feature": f"feature {name}",
         "missing": f"the share of missing {name}",
         "score": "the score",
         "prediction": "the prediction",
         "class": f"the share of class {name}",
     }[kind]
-    if finding.is_departure:
+    if moved.unit == "departures":
         what = name if kind == "feature" else kind
-        subject = f"the share of events whose {what} departs from its constant"
-    if finding.aspect is Aspect.SPREAD:
-        subject = f"the spread of {subject}"
-    show = percent if share else number
-    model = model_name(finding.model_id, finding.model_version, finding.shard)
-    verb = "rose" if finding.effect > 0 else "fell"
-    size = f"{effect:+.2f} reference sd" if effect else "less than half a reference sd"
-    start = "" if before is None else f" from {show(before)}"
-    end = "" if after is None else f" to {show(after)}"
+        return f"the share of events whose {what} departs from its constant"
+    return f"the spread of {words}" if moved.unit == "spread" else words
+
+
+def is_share(moved: MovedSignal) -> bool:
+    """Whether its means are to be told as percentages."""
+    return moved.unit in {"share", "departures"}
+
+
+def move(moved: MovedSignal) -> str:
+    """Which way a signal went, from what to what, and how far from its reference it came."""
+    show = percent if is_share(moved) else number
+    start = "" if moved.before is None else f" from {show(moved.before)}"
+    end = "" if moved.after is None else f" to {show(moved.after)}"
+    size = f"{moved.effect:+.2f} sd" if moved.effect else "less than half a sd"
+    return f"{moved.direction}{start}{end} ({size} from its reference)"
+
+
+def drift_sentence(alert: AlertData, place: str = "offset", *, name_model: bool = True) -> str:
+    """What moved, from what to what, by how much, since when, and what moved with it.
+
+    `place` is what the alert's offsets are to the reader.
+    """
+    first, *others = alert.signals
+    shard = -1 if alert.shard is None else alert.shard
+    model = f"{model_name(alert.model_id, alert.model_version, shard)}: " if name_model else ""
+
+    def at(offset: int) -> str:
+        # Rows are read as numbers, offsets are typed into tools.
+        return f"{place} {offset}" if place == "offset" else f"{place} {offset:,}"
+
+    here, since = at(alert.trigger_offset), at(alert.change_offset)
+    n_others = alert.n_signals - 1
+    names = [subject(each) for each in others[:N_NAMED]]
+    if n_others > len(names):
+        names.append(f"{n_others - len(names)} more")
+    along = _listed(names)
+    if alert.resolution == "returned":
+        with_it = f", and so {'is' if n_others == 1 else 'are'} {along}" if along else ""
+        return (
+            f"{model}{subject(first)} is back within 0.1 sd of its reference at {here}{with_it}; "
+            f"it had moved since about {since}."
+        )
+    if alert.resolution is not None:
+        why = {
+            "superseded": f"was followed by another one of the same signals, found at {here}",
+            "forgotten": f"is no longer followed, as of {here}",
+        }[alert.resolution]
+        with_it = f" and of {along}" if along else ""
+        return f"{model}the change of {subject(first)}{with_it} since about {since} {why}."
+    with_it = f"; with it moved {along}" if along else ""
+    found = _listed(list(map(detector_name, first.detectors)))
     return (
-        f"{model}: {subject} {verb}{start}{end} ({size}) since about offset "
-        f"{finding.change_offset}, found by "
-        f"{detector_name(finding.detector)} at offset {finding.offset}."
+        f"{model}{subject(first)} {move(first)} since about {since}, found by {found} at "
+        f"{at(first.found_offset)}{with_it}."
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as one reads them out."""
+    *most, last = names or [""]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 _BOUNDS = {

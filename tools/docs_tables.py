@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from schemas.alerts import AlertData, DeadLetterData
+from schemas.alerts import AlertData, DeadLetterData, MovedSignal
 from schemas.config import BoundsConfig
 from schemas.events import LabelEvent, PredictionEvent
 from schemas.reasons import EXPLANATIONS
@@ -50,6 +50,8 @@ def json_type(part: Mapping[str, Any]) -> str:
     if "anyOf" in part:
         kinds = [json_type(option) for option in part["anyOf"]]
         return " or ".join(dict.fromkeys(kind for kind in kinds if kind != "null"))
+    if "$ref" in part:
+        return "object"
     if "enum" in part or "const" in part:
         return " or ".join(f"`{value}`" for value in part.get("enum", [part.get("const")]))
     kind = str(part.get("type", "any value"))
@@ -142,6 +144,7 @@ TABLES: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("events.md", "label"): lambda: field_table(LabelEvent),
     ("events.md", "reasons"): reasons_table,
     ("alerts.md", "alert"): lambda: field_table(AlertData),
+    ("alerts.md", "moved-signal"): lambda: field_table(MovedSignal),
     ("alerts.md", "dead-letter"): lambda: field_table(DeadLetterData),
     ("detectors.md", "bounds"): bounds_table,
 }

@@ -69,8 +69,10 @@ class AlertWatch:
             # An alert's record has the timestamp of the record that triggered it.
             self.latency_ms.append(time.time() * 1e3 - message.timestamp()[1])
             alert = orjson.loads(message.value() or b"null")
-            self.n_expected += alert["signal"] == SIGNAL and alert["detectors"][-1] == (
-                "page_hinkley"
+            self.n_expected += alert["status"] != "resolved" and any(
+                (moved["signal"], moved["found_offset"]) == (SIGNAL, alert["trigger_offset"])
+                and "page_hinkley" in moved["detectors"]
+                for moved in alert["signals"]
             )
 
     def close(self) -> None:

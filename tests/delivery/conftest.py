@@ -53,6 +53,8 @@ def small_run(kafka: str, redis_url: str, unique_name: Callable[[str], str]) -> 
     """A run over a topic of its own, of four small models, as yet empty."""
     topic = unique_name("events")
     make_topics(AdminClient({"bootstrap.servers": kafka}), {topic: N_PARTITIONS})
-    detection, settings = {"reference_events": 100}, {"session_timeout_ms": 3_000}
+    # Without a cooldown to speak of each swing of its third feature is an alert.
+    detection = {"reference_events": 100, "policy": {"cooldown_events": 20}}
+    settings = {"session_timeout_ms": 3_000}
     with SmallRun(kafka, redis_url, topic, detection=detection, worker=settings) as run:
         yield run

@@ -177,23 +177,23 @@ def run_fold(content: bytes) -> None:
 
 
 @lru_cache(maxsize=1)
-def open_alerts() -> bytes:
+def kept_episodes() -> bytes:
     policy = Policy(PolicyConfig(), "lineage", "d", 3)
     numbers = count(1)
     policy.decide([finding(), finding(signal="score"), finding(event=1)], lambda: next(numbers))
-    return policy.snapshot()["open"].tobytes()
+    return policy.snapshot()["episodes"].tobytes()
 
 
 def run_policy(content: bytes) -> None:
     """A document as it is, or edits of an honest one; then findings on its signals."""
     choices = Choices(content)
     edits = choices.below(4)
-    text = choices.take(4_096) if not edits else open_alerts()
+    text = choices.take(4_096) if not edits else kept_episodes()
     for _ in range(edits if choices.left else 0):
         text = edit_document(choices, text)
     config = PolicyConfig(cooldown_events=10**12)
     try:
-        policy = Policy(config, "l", "d", 3, {"open": np.frombuffer(text, np.uint8)})
+        policy = Policy(config, "l", "d", 3, {"episodes": np.frombuffer(text, np.uint8)})
     except StateError:
         return
     numbers = count(1)
@@ -201,7 +201,11 @@ def run_policy(content: bytes) -> None:
     for alert in policy.decide(said, lambda: next(numbers)):
         alert_output("alerts", alert, 1)
     again = Policy(config, "l", "d", 3, policy.snapshot())
-    must(again.open == policy.open, "other open alerts after writing and reading")
+    for mine, theirs in (
+        (again.book.episodes, policy.book.episodes),
+        (again.book.opened_ms, policy.book.opened_ms),
+    ):
+        must(mine == theirs, "other episodes after writing and reading")
 
 
 TARGETS = (
@@ -213,7 +217,7 @@ TARGETS = (
     Target(
         "policy",
         run_policy,
-        lambda: [b"\x00" + open_alerts(), b"\x01\x00\x00\x03\x05", b"\x00[]", b"\x00[{}]", b"\x03"],
+        lambda: [b"\x00" + kept_episodes(), b"\x01\x00\x00\x03\x05", b"\x00[]", b"\x00[{}]", b"\x03"],
         (b"18446744073709551615", b"9223372036854775807", b'"key":[]', b"null", b"[[", b"-1"),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from schemas.alerts import AlertData
+from schemas.alerts import AlertData, MovedSignal
 from streams.alert_book import AlertBook, SeenAlert
 from streams.census import read_sample
 from streams.demo_alerts import event_numbers
@@ -39,6 +39,8 @@ def alert_data(
         revision=1,
         seq=1,
         kind="drift",
+        status="opened",
+        resolution=None,
         deployment="driftsentry",
         lineage="a3d1f0c2b4e5968778695a4b3c2d1e0f",
         model_id=model.model_id,
@@ -57,6 +59,23 @@ def alert_data(
         opened_offset=event,
         partition=MODELS.index(model),
         event_time_ms=1_795_405_378_000,
+        signals=[
+            MovedSignal(
+                signal=signal,
+                unit="value",
+                direction="rose",
+                effect=effect,
+                before=1.0,
+                after=after,
+                standing="moved",
+                detectors=["page_hinkley"],
+                change_offset=max(event - 10, 0),
+                found_offset=event,
+            )
+        ],
+        n_signals=1,
+        n_findings=1,
+        budget_share=1.0,
         message=message or f"{model.model_id} 1: {signal} moved at {event}.",
     )
 

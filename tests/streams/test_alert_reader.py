@@ -21,7 +21,7 @@ def event_of(value: bytes | None, headers: Any = OUTPUT.headers) -> dict[str, ob
 
 def test_an_alert_is_a_cloudevent_and_a_sentence() -> None:
     event = event_of(OUTPUT.value)
-    assert event["type"] == "io.driftsentry.drift.detected.v1"
+    assert event["type"] == "io.driftsentry.drift.opened.v1"
     assert event["datacontenttype"] == "application/json"
     assert event["data"] == ALERT.model_dump()
     assert ALERT.message in as_sentence(event)

@@ -26,37 +26,19 @@ def test_an_alert_gathers_its_updates_and_repeats_count_once() -> None:
     new = book.add(record(first))
     assert new is not None
     assert new.model_event == 7_810
+    joined = first.signals[0].model_copy(
+        update={"signal": "score", "found_offset": first.trigger_offset + 20}
+    )
     update = first.model_copy(
-        update={
-            "revision": 2,
-            "detectors": ["page_hinkley", "adwin"],
-            "after": 16.7,
-            "trigger_offset": first.trigger_offset + 20,
-        }
+        update={"revision": 2, "signals": [joined, *first.signals], "n_signals": 2}
     )
     assert book.add(record(update)) is None
     assert book.add(record(update)) is None
     assert book.alerts == [new]
     assert new.n_updates == 1
-    assert new.detectors == ["page_hinkley", "adwin"]
-    assert new.said.after == 16.7
-    assert new.trigger_events == [7_810, 7_830]
-
-
-@pytest.mark.parametrize(
-    ("effect", "after", "taken"),
-    [(0.9, 3.0, True), (-0.9, 3.0, True), (0.3, 3.0, False), (0.9, None, False)],
-)
-def test_the_update_that_sees_the_move_more_clearly_is_shown(
-    effect: float, after: float | None, taken: bool
-) -> None:
-    book = AlertBook(event_numbers(positions()))
-    first = alert_data(CENSUS, "feature:MAR", 7_860, effect=0.4)
-    book.add(record(first))
-    update = first.model_copy(update={"revision": 2, "effect": effect, "after": after})
-    book.add(record(update))
-    assert (book.alerts[0].said == update) == taken
-    assert (book.alerts[0].said == first) != taken
+    assert new.said == update
+    assert [moved.signal for moved in new.moved.values()] == ["feature:RELP", "score"]
+    assert new.found_events == {"feature:RELP": [7_810], "score": [7_830]}
 
 
 def test_offsets_of_other_models_lead_to_the_next_event_of_the_alerts_model() -> None:
@@ -149,11 +131,8 @@ def test_moves_are_short_to_read() -> None:
         (0.0, 0.0, "0 -> 0"),
         (1e-12, 2e-12, "1e-12 -> 2e-12"),
     ):
-        said = alert_data(CENSUS, "score", 8_000, after=after)
-        said = said.model_copy(update={"before": before})
-        alert = AlertBook(event_numbers(positions())).add(record(said))
-        assert alert is not None
-        assert from_to(alert) == text
+        (moved,) = alert_data(CENSUS, "score", 8_000, after=after).signals
+        assert from_to(moved.model_copy(update={"before": before})) == text
 
 
 def test_signals_have_a_meaning() -> None:

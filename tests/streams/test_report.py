@@ -88,7 +88,8 @@ def test_hostile_names_stay_text() -> None:
         alert_data(CENSUS, f"feature:{HOSTILE}", 9_000, message=f"{HOSTILE} & \"'"),
         alert_data(CENSUS, f'class:" onload="{HOSTILE}', 9_000),
     )
-    story.alerts[0].detectors.append(HOSTILE)
+    for moved in story.alerts[0].moved.values():
+        moved.detectors.append(HOSTILE)
     hostile = type(story)(
         **{f: getattr(story, f) for f in story.__slots__} | {"reasons": {HOSTILE: 4}}
     )

@@ -16,8 +16,8 @@ from streams.cli import main
 from streams.scan import ScanOptions
 from streams.scan_columns import Wishes
 from streams.scan_report import MAX_PLACES, render_scan_report
-from streams.scan_story import group_lines, groups, move, sentence
-from streams.sentences import percent
+from streams.scan_story import place_lines, sentence, strongest
+from streams.sentences import move, percent
 from tests.streams.scan_kit import scanned, shifting_table, write_csv, write_parquet
 from tests.streams.test_report import Page
 
@@ -164,12 +164,11 @@ def test_a_restless_signal_says_less_than_one_that_moved_once(tmp_path: Path) ->
     table = shifting_table(n, shift_at=25_000, shift=1.0)
     table["season"] = [float(i // 1_500 % 2) * 5 + v for i, v in enumerate(table["score"])]
     scan, _ = scanned(write_parquet(tmp_path / "t.parquet", table))
-    every = groups(scan.alerts)
-    assert len(every) > MAX_PLACES
-    best = max(every, key=lambda group: group.weight)
-    assert any(alert.said.signal == "feature:x" for alert in best.alerts)
-    lines = "\n".join(group_lines(scan))
-    assert "further places have weaker alerts" in lines
+    assert len(scan.alerts) > MAX_PLACES
+    (best,) = strongest(scan.alerts, 1)
+    assert "feature:x" in best.found_events
+    lines = "\n".join(place_lines(scan))
+    assert "weaker alerts more" in lines
     page = Page(render_scan_report(scan))
     assert page.text.index("x rose") < page.text.index("season")
     assert "season (" in page.text
@@ -186,10 +185,10 @@ def test_alerts_are_told_in_rows_and_shares(tmp_path: Path) -> None:
     }
     options = ScanOptions(wishes=Wishes({"time": "none"}))
     scan, _ = scanned(write_parquet(tmp_path / "t.parquet", table), options)
-    said = {alert.said.signal: alert for alert in scan.alerts}
-    assert move(said["missing:gone"]).startswith("0 % to ")
-    assert "of rows depart from its constant" in move(said["feature:fixed"])
-    for alert in said.values():
+    moved = {each.signal: each for alert in scan.alerts for each in alert.moved.values()}
+    assert "from 0 % to " in move(moved["missing:gone"])
+    assert moved["feature:fixed"].unit == "departures"
+    for alert in scan.alerts:
         text = sentence(alert, name_model=False)
         assert "since about row 2," in text
         assert "offset" not in text

@@ -108,7 +108,7 @@ def test_an_alert_is_a_cloudevent_in_binary_mode() -> None:
     )
 
     assert event.get_id() == f"{data.alert_id}.{data.revision}"
-    assert event.get_type() == "io.driftsentry.drift.detected.v1"
+    assert event.get_type() == "io.driftsentry.drift.opened.v1"
     assert event.get_datacontenttype() == "application/json"
     # The extension asks for strings that sort as their numbers do.
     assert event.get_extension("sequence") == f"{data.seq:019}"

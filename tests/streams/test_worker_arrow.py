@@ -69,11 +69,15 @@ def test_the_same_events_give_the_same_alerts_at_their_rows() -> None:
     in_json, in_arrow = alerts(json_outputs), alerts(arrow_outputs)
     assert len(in_json) >= 1
     places = {"trigger_offset", "trigger_row", "opened_offset", "change_offset", "alert_id"}
-    said = places | {"message"}  # it names the offsets
+    said = places | {"message", "signals"}  # it names the offsets
+    of_signal = {"change_offset", "found_offset"}
     for one, other in zip(in_json, in_arrow, strict=True):
         assert one.model_dump(exclude=said) == other.model_dump(exclude=said)
         assert divmod(one.trigger_offset, ROWS) == (other.trigger_offset, other.trigger_row)
         assert one.change_offset // ROWS == other.change_offset
+        for mine, theirs in zip(one.signals, other.signals, strict=True):
+            assert mine.model_dump(exclude=of_signal) == theirs.model_dump(exclude=of_signal)
+            assert mine.found_offset // ROWS == theirs.found_offset
     assert len({a.alert_id for a in in_arrow}) == len({a.alert_id for a in in_json})
 
 

@@ -1,0 +1,192 @@
+"""The episodes of a partition as a part of its checkpoint: one JSON document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import numpy as np
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from detectors.base import BankState, StateError, require_array
+from schemas.findings import Aspect
+from streams.episodes import (
+    MAX_EPISODES,
+    MAX_OPENED,
+    MAX_SIGNALS,
+    Episode,
+    EpisodeBook,
+    Evidence,
+    Standing,
+)
+
+_ASPECTS: Final = (Aspect.MEAN, Aspect.SPREAD)
+
+# Offsets and counts; a made-up larger one could not be counted on, nor written as JSON.
+_Count = Annotated[int, Field(ge=0, lt=1 << 62)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Size = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+_Time = Annotated[int, Field(ge=-(1 << 62), lt=1 << 62)]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _EvidenceDocument(_Document):
+    signal: str
+    aspect: Annotated[int, Field(ge=0, lt=len(_ASPECTS))]
+    detectors: Annotated[list[str], Field(min_length=1)]
+    effect: _Number
+    before: _Number | None
+    after: _Number | None
+    is_rise: bool
+    is_share: bool
+    is_departure: bool
+    change_offset: _Count
+    found_offset: _Count
+    change_event: _Count
+    peak: _Size
+    standing: Annotated[int, Field(ge=0, lt=len(Standing))]
+
+
+class _EpisodeDocument(_Document):
+    alert_id: str
+    model_id: str
+    model_version: str
+    shard: Annotated[int, Field(ge=-1, lt=1 << 62)]
+    admitted: _Count
+    opened_event: _Count
+    opened_offset: _Count
+    opened_change: _Count
+    change_event: _Count
+    change_offset: _Count
+    sharpness: _Size
+    budget_share: _Size | None
+    revision: _Count
+    n_findings: _Count
+    closed_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
+    evidence: Annotated[list[_EvidenceDocument], Field(min_length=1, max_length=MAX_SIGNALS)]
+
+
+class _OpenedDocument(_Document):
+    model_id: str
+    model_version: str
+    shard: Annotated[int, Field(ge=-1, lt=1 << 62)]
+    times_ms: Annotated[list[_Time], Field(max_length=MAX_OPENED)]
+
+
+class _BookDocument(_Document):
+    episodes: Annotated[list[_EpisodeDocument], Field(max_length=MAX_EPISODES)]
+    opened: Annotated[list[_OpenedDocument], Field(max_length=MAX_EPISODES)]
+
+
+def snapshot_episodes(book: EpisodeBook) -> BankState:
+    """The episodes, and when those of each model were opened."""
+    document = {
+        "episodes": [_episode(episode) for episode in book.episodes.values()],
+        "opened": [
+            {"model_id": m[0], "model_version": m[1], "shard": m[2], "times_ms": times}
+            for m, times in book.opened_ms.items()
+        ],
+    }
+    return {"episodes": np.frombuffer(orjson.dumps(document), np.uint8).copy()}
+
+
+def _episode(episode: Episode) -> dict[str, Any]:
+    model_id, model_version, shard = episode.model
+    return {
+        "alert_id": episode.alert_id,
+        "model_id": model_id,
+        "model_version": model_version,
+        "shard": shard,
+        "admitted": episode.admitted,
+        "opened_event": episode.opened_event,
+        "opened_offset": episode.opened_offset,
+        "opened_change": episode.opened_change,
+        "change_event": episode.change_event,
+        "change_offset": episode.change_offset,
+        "sharpness": episode.sharpness,
+        "budget_share": episode.budget_share,
+        "revision": episode.revision,
+        "n_findings": episode.n_findings,
+        "closed_event": episode.closed_event,
+        "evidence": [
+            {
+                "signal": signal,
+                "aspect": aspect,
+                "detectors": each.detectors,
+                "effect": each.effect,
+                "before": each.before,
+                "after": each.after,
+                "is_rise": each.is_rise,
+                "is_share": each.is_share,
+                "is_departure": each.is_departure,
+                "change_offset": each.change_offset,
+                "found_offset": each.found_offset,
+                "change_event": each.change_event,
+                "peak": each.peak,
+                "standing": int(each.standing),
+            }
+            for (signal, aspect), each in episode.evidence.items()
+        ],
+    }
+
+
+def restore_episodes(state: BankState) -> EpisodeBook:
+    """The book of an earlier snapshot. Raises `StateError` where it is none."""
+    try:
+        raw = require_array(state, "episodes", np.uint8, (None,)).tobytes()
+        document = _BookDocument.model_validate(orjson.loads(raw))
+    except (orjson.JSONDecodeError, ValidationError) as error:
+        raise StateError(f"the episodes are not readable: {error}") from None
+    book = EpisodeBook()
+    for of_episode in document.episodes:
+        episode = _read_episode(of_episode)
+        if episode.alert_id in book.episodes:
+            raise StateError("two episodes have one id")
+        book.keep(episode)
+    for opened in document.opened:
+        model = opened.model_id, opened.model_version, opened.shard
+        if model in book.opened_ms:
+            raise StateError("a model's openings stand there twice")
+        book.opened_ms[model] = opened.times_ms
+    return book
+
+
+def _read_episode(document: _EpisodeDocument) -> Episode:
+    evidence = {
+        (each.signal, each.aspect): Evidence(
+            detectors=each.detectors,
+            effect=each.effect,
+            before=each.before,
+            after=each.after,
+            is_rise=each.is_rise,
+            is_share=each.is_share,
+            is_departure=each.is_departure,
+            change_offset=each.change_offset,
+            found_offset=each.found_offset,
+            change_event=each.change_event,
+            peak=each.peak,
+            standing=Standing(each.standing),
+        )
+        for each in document.evidence
+    }
+    if len(evidence) < len(document.evidence):
+        raise StateError("an episode has a signal twice")
+    return Episode(
+        alert_id=document.alert_id,
+        model=(document.model_id, document.model_version, document.shard),
+        admitted=document.admitted,
+        opened_event=document.opened_event,
+        opened_offset=document.opened_offset,
+        opened_change=document.opened_change,
+        change_event=document.change_event,
+        change_offset=document.change_offset,
+        sharpness=document.sharpness,
+        budget_share=document.budget_share,
+        revision=document.revision,
+        n_findings=document.n_findings,
+        closed_event=document.closed_event,
+        evidence=evidence,
+    )

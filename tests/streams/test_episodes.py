@@ -1,0 +1,353 @@
+"""Episodes: what joins one, what opens another, and how one ends."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.alerts import AlertData
+from schemas.config import PolicyConfig
+from schemas.findings import Aspect, Finding
+from streams.episodes import MAX_OF_MODEL, MAX_SIGNALS, RETURN_SD
+from streams.policy import Policy
+
+
+def finding(
+    event: int,
+    *,
+    signal: str = "feature:x",
+    effect: float = 1.0,
+    before: float = 0.0,
+    n_after: int = 100,
+    detector: str = "focus",
+    aspect: Aspect = Aspect.MEAN,
+    version: str = "7",
+    ts: int = 1,
+    accepted: float = 1.0,
+) -> Finding:
+    """A signal that went from `before` to `effect`, both in sd from its reference."""
+    return Finding(
+        detector=detector,
+        model_id="m",
+        model_version=version,
+        shard=-1,
+        signal=signal,
+        offset=event * 2,
+        event_row=0,
+        model=0,
+        lane=0,
+        model_event=event,
+        event_time_ms=ts,
+        statistic=20.0,
+        threshold=10.0,
+        before=before,
+        after=effect,
+        effect=effect,
+        change_offset=(event - n_after) * 2,
+        n_before=1_000,
+        n_after=n_after,
+        is_share=False,
+        is_departure=False,
+        admitted=0,
+        aspect=aspect,
+        move=effect - before,
+        accepted_per_week=accepted,
+    )
+
+
+def settled(
+    event: int, *, effect: float, spread: float = 0.0, signal: str = "feature:x"
+) -> Finding:
+    """The working baseline of a signal."""
+    return finding(event, signal=signal, effect=effect, aspect=Aspect.SETTLED)._replace(
+        spread_effect=spread, n_before=0
+    )
+
+
+def policy(cooldown: int = 1_000) -> Policy:
+    return Policy(PolicyConfig(cooldown_events=cooldown), "lineage", "deployment", 3)
+
+
+def decide(own: Policy, *said: Finding, start: int = 1) -> list[AlertData]:
+    numbers = count(start)
+    return own.decide(said, lambda: next(numbers))
+
+
+def story(*said: Finding) -> list[tuple[int, int, str, str | None]]:
+    """Each record: which alert by order of opening, its revision, status and resolution."""
+    numbers: dict[str, int] = {}
+    return [
+        (numbers.setdefault(a.alert_id, len(numbers)), a.revision, a.status, a.resolution)
+        for a in decide(policy(), *said)
+    ]
+
+
+def test_signals_with_close_change_points_are_one_episode() -> None:
+    assert story(
+        finding(5_000, n_after=50),
+        finding(5_400, signal="score", n_after=450),
+        finding(6_500, signal="class:1", n_after=600, effect=0.8),
+        finding(9_000, signal="prediction", n_after=50),
+    ) == [
+        (0, 1, "opened", None),
+        (0, 2, "updated", None),
+        (0, 3, "updated", None),
+        (1, 1, "opened", None),
+    ]
+
+
+def test_a_weak_change_is_located_roughly_and_a_strong_one_says_where_it_was() -> None:
+    weak = finding(12_000, signal="score", effect=0.06, n_after=9_000)
+    strong = finding(12_100, effect=1.0, n_after=4_100)
+    first, second = decide(policy(), weak, strong)
+
+    assert second.alert_id == first.alert_id
+    assert (first.change_offset, second.change_offset) == (6_000, 16_000)
+    assert second.signal == "feature:x"
+
+
+def test_a_weak_change_is_not_further_off_than_its_own_events() -> None:
+    weak = finding(12_000, signal="score", effect=0.06, n_after=1_500)
+    strong = finding(12_100, effect=1.0, n_after=4_100)
+    assert [n for n, *_ in story(weak, strong)] == [0, 1]
+
+
+def test_of_two_episodes_the_nearer_one_is_joined() -> None:
+    assert [
+        n
+        for n, *_ in story(
+            finding(5_000),
+            finding(6_500, signal="class:1"),
+            finding(6_600, signal="score", n_after=1_400),
+        )
+    ] == [0, 1, 0]
+
+
+def test_the_same_again_is_counted_and_not_told() -> None:
+    own = policy()
+    first, *rest = decide(own, finding(5_000), finding(5_050), finding(5_100, effect=0.9))
+    assert rest == []
+    (stronger,) = decide(own, finding(5_200, detector="adwin", effect=1.2))
+    assert (stronger.revision, stronger.n_findings, stronger.effect) == (2, 4, 1.2)
+    (signal,) = stronger.signals
+    assert signal.detectors == ["focus", "adwin"]
+    assert signal.found_offset == first.trigger_offset
+
+
+@pytest.mark.parametrize(("effect", "told"), [(0.3, False), (0.6, True), (-0.6, True)])
+def test_an_update_is_told_where_it_is_more_severe(effect: float, told: bool) -> None:
+    records = decide(policy(), finding(5_000, effect=0.3), finding(5_100, effect=effect))
+    assert len(records) == 1 + told
+
+
+def test_a_mean_that_becomes_known_is_told_and_a_few_events_do_not_hide_it() -> None:
+    own = policy()
+    first, second = decide(
+        own, finding(5_000, effect=2.4, n_after=5), finding(5_060, effect=1.5, n_after=65)
+    )
+    assert (first.after, first.effect) == (None, 2.0)
+    assert (second.after, second.effect) == (1.5, 1.5)
+    assert decide(own, finding(5_070, effect=9.0, n_after=4)) == []
+
+
+def test_a_signal_that_goes_on_moving_stays_in_its_episode() -> None:
+    ramp = [finding(5_000 + 900 * i, effect=0.3 + 0.1 * i) for i in range(8)]
+    assert {n for n, *_ in story(*ramp)} == {0}
+    endless = [finding(5_000 + 900 * i, effect=0.3 + 0.1 * i) for i in range(40)]
+    assert {n for n, *_ in story(*endless)} > {0, 1}
+
+
+def test_a_return_resolves_the_episode() -> None:
+    own = policy()
+    opened, joined, part, whole = decide(
+        own,
+        finding(5_000),
+        finding(5_010, signal="score"),
+        finding(8_000, effect=0.05, before=1.0),
+        finding(8_030, signal="score", effect=-0.02, before=1.0),
+    )
+    assert len({a.alert_id for a in (opened, joined, part, whole)}) == 1
+    assert (part.status, part.resolution) == ("updated", None)
+    assert {s.signal: s.standing for s in part.signals} == {
+        "feature:x": "returned",
+        "score": "moved",
+    }
+    assert (whole.status, whole.resolution, whole.revision) == ("resolved", "returned", 4)
+    assert whole.effect == 1.0
+    assert "is back within 0.1 sd of its reference at offset 16060" in whole.message
+    assert "it had moved since about offset 9800" in whole.message
+
+
+def test_who_sees_a_return_later_says_nothing_more() -> None:
+    assert story(
+        finding(5_000),
+        finding(8_000, effect=0.05, before=1.0),
+        finding(8_300, effect=0.05, before=1.0, detector="adwin", n_after=400),
+    )[-1] == (0, 2, "resolved", "returned")
+
+
+def test_late_evidence_opens_a_resolved_episode_again() -> None:
+    assert story(
+        finding(5_000),
+        finding(5_300, effect=0.05, before=1.0),
+        finding(5_400, signal="score", n_after=500),
+        finding(5_600, signal="score", effect=0.0, before=1.0),
+    ) == [
+        (0, 1, "opened", None),
+        (0, 2, "resolved", "returned"),
+        (0, 3, "updated", None),
+        (0, 4, "resolved", "returned"),
+    ]
+
+
+def test_a_settled_baseline_at_the_reference_is_a_return_and_one_elsewhere_is_none() -> None:
+    own = policy()
+    decide(own, finding(5_000), finding(5_000, aspect=Aspect.SPREAD))
+    assert decide(own, settled(7_000, effect=RETURN_SD + 0.01, spread=0.2)) == []
+    (part,) = decide(own, settled(9_000, effect=-RETURN_SD, spread=0.2))
+    assert {s.unit: s.standing for s in part.signals} == {"value": "returned", "spread": "moved"}
+    (whole,) = decide(own, settled(11_000, effect=-RETURN_SD, spread=-0.1))
+    assert (whole.status, whole.resolution) == ("resolved", "returned")
+
+
+def test_both_aspects_return_in_one_record() -> None:
+    own = policy()
+    decide(own, finding(5_000), finding(5_000, aspect=Aspect.SPREAD))
+    (whole,) = decide(own, settled(9_000, effect=0.0))
+    assert (whole.status, whole.revision) == ("resolved", 3)
+
+
+def test_a_signal_that_moves_on_belongs_to_the_later_episode() -> None:
+    own = policy()
+    records = decide(
+        own,
+        finding(5_000),
+        finding(5_010, signal="score"),
+        finding(9_000, effect=2.0, before=1.0),
+        finding(9_010, signal="score", effect=2.0, before=1.0),
+    )
+    first, _, second, joined, ended = records
+    assert [a.status for a in records] == ["opened", "updated", "opened", "updated", "resolved"]
+    assert ended.alert_id == first.alert_id != second.alert_id == joined.alert_id
+    assert ended.resolution == "superseded"
+    assert {s.standing for s in ended.signals} == {"superseded"}
+    assert "was followed by another one of the same signals" in ended.message
+
+
+def test_late_evidence_of_what_has_moved_on_is_counted_and_not_told() -> None:
+    own = policy()
+    first, second, ended = decide(own, finding(5_000), finding(9_000, effect=2.0, before=1.0))
+    late = finding(9_100, n_after=4_200, detector="adwin")
+    later = finding(9_100, n_after=2_100, detector="page_hinkley")
+    assert ended.alert_id == first.alert_id
+    assert decide(own, late) == []
+    (joined,) = decide(own, later)
+    assert (joined.alert_id, joined.status) == (second.alert_id, "updated")
+
+
+def test_a_small_change_is_no_return() -> None:
+    # Of 0.05 sd: all of it lies within what counts as returned.
+    assert story(
+        finding(9_000, effect=0.05, n_after=5_000),
+        finding(9_100, effect=0.06, n_after=5_100, detector="adwin"),
+    ) == [(0, 1, "opened", None), (0, 2, "updated", None)]
+
+
+def test_versions_of_a_model_have_episodes_of_their_own() -> None:
+    assert [n for n, *_ in story(finding(5_000), finding(5_000, version="8"))] == [0, 1]
+
+
+def test_open_episodes_and_their_signals_are_bounded() -> None:
+    own = policy(cooldown=0)
+    records = decide(own, *(finding(1_000 * i, effect=1.0 + i) for i in range(1, 100)))
+    assert len(own.book.episodes) <= MAX_OF_MODEL
+    assert {a.resolution for a in records} == {None, "superseded"}
+    many = policy()
+    records = decide(many, *(finding(5_000, signal=f"class:{i}") for i in range(MAX_SIGNALS + 50)))
+    assert len(records) == MAX_SIGNALS
+    (episode,) = many.book.episodes.values()
+    assert (len(episode.evidence), episode.n_findings) == (MAX_SIGNALS, MAX_SIGNALS + 50)
+
+
+def test_the_first_of_too_many_is_forgotten_and_that_is_said() -> None:
+    own = policy(cooldown=0)
+    apart = [finding(1_000 * i, signal=f"class:{i}") for i in range(1, MAX_OF_MODEL + 2)]
+    *opened, forgotten, last = decide(own, *apart)
+    assert {a.status for a in (*opened, last)} == {"opened"}
+    assert (forgotten.status, forgotten.resolution) == ("resolved", "forgotten")
+    assert forgotten.alert_id == opened[0].alert_id
+    assert "is no longer followed" in forgotten.message
+
+
+def test_an_alert_says_what_share_of_the_budget_the_week_has_used() -> None:
+    day = 86_400_000
+    apart = [
+        finding(3_000 * i, signal=f"class:{i}", ts=day * at, accepted=2.0)
+        for i, at in enumerate((0, 1, 6, 10), 1)
+    ]
+    assert [a.budget_share for a in decide(policy(), *apart)] == [0.5, 1.0, 1.5, 1.0]
+    (unknown,) = decide(policy(), finding(5_000, accepted=0.0))
+    assert unknown.budget_share is None
+
+
+signals = st.sampled_from(["feature:x", "score", "class:1"])
+levels = st.sampled_from([-1.0, -0.05, 0.0, 0.05, 0.3, 1.0, 2.0])
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> list[Finding]:
+    """Findings in the order of a log, of three signals that go from level to level."""
+    event, said = 2_000, []
+    for _ in range(draw(st.integers(0, 25))):
+        event += draw(st.sampled_from([0, 1, 40, 500, 2_000]))
+        said.append(
+            finding(
+                event,
+                signal=draw(signals),
+                effect=draw(levels),
+                before=draw(levels),
+                n_after=draw(st.sampled_from([3, 30, 300, 1_900])),
+                detector=draw(st.sampled_from(["focus", "adwin"])),
+                aspect=draw(st.sampled_from([Aspect.MEAN, Aspect.SPREAD, Aspect.SETTLED])),
+                ts=event * 10_000_000,
+            )
+        )
+    return said
+
+
+@given(said=stories(), at=st.integers(0, 25))
+def test_episodes_survive_a_snapshot(said: list[Finding], at: int) -> None:
+    whole = decide(policy(), *said)
+    first = policy()
+    before = decide(first, *said[:at])
+    second = Policy(PolicyConfig(), "lineage", "deployment", 3, first.snapshot())
+    assert second.snapshot()["episodes"].tobytes() == first.snapshot()["episodes"].tobytes()
+    assert before + decide(second, *said[at:], start=len(before) + 1) == whole
+
+
+@given(said=stories())
+def test_whoever_keeps_the_latest_revision_knows_what_is_open(said: list[Finding]) -> None:
+    own = policy()
+    latest: dict[str, AlertData] = {}
+    for alert in decide(own, *said):
+        before = latest.get(alert.alert_id)
+        assert alert.revision == (1 if before is None else before.revision + 1)
+        assert (alert.status == "opened") == (before is None)
+        assert (alert.status == "resolved") == (alert.resolution is not None)
+        latest[alert.alert_id] = alert
+    is_open = {name for name, alert in latest.items() if alert.status != "resolved"}
+    assert is_open == {name for name, e in own.book.episodes.items() if e.closed_event < 0}
+    for name, alert in latest.items():
+        moved = {signal.signal for signal in alert.signals if signal.standing == "moved"}
+        assert bool(moved) == (name in is_open)
+    # A signal is where it is in one episode alone: that of its latest change.
+    live = [
+        watched
+        for episode in own.book.episodes.values()
+        for watched, each in episode.evidence.items()
+        if each.standing == 0
+    ]
+    assert len(live) == len(set(live))
