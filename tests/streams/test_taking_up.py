@@ -305,6 +305,9 @@ def test_a_config_that_switches_beside_a_checkpoint_switches_in_the_replay() -> 
 
     assert runner.held[TP].worker.loaded_offset == at
     assert runner.held[TP].worker.detection.config.generation == 2
+    # Nor has it switched once more because the replay did not.
+    journal = load_journal(runner.commits.journal(TP))
+    assert [entry.generation for entry in journal if entry.kind == "config"] == [2]
 
 
 def test_without_transactions_a_lineage_that_was_journaled_alone_is_begun_again() -> None:
