@@ -25,9 +25,11 @@ from rich.console import Console
 from rich.table import Table
 from river import drift
 
+from benchmarks.kit.detection import RIVERS
 from detectors.fold import Fold
+from schemas.alerts import AlertData
 from schemas.batch import F64, I64, ModelKey
-from schemas.config import DetectionConfig
+from schemas.config import DetectionConfig, DetectorsConfig, ModelConfig, SignalConfig
 from schemas.findings import Finding, Notice
 from streams.census import FEATURES, REAL_CHANGES
 from streams.policy import Policy
@@ -35,6 +37,7 @@ from tests.detectors.decoded import table
 
 FILE = "us_census_ma_employment.parquet"
 N_REFERENCE = 2_000
+ARL0 = 1e8
 FIRST_CHANGE = REAL_CHANGES[0].row
 SHOWN = ("feature:RELP", "class:1", "score")
 
@@ -50,9 +53,16 @@ def read(path: Path) -> Columns:
     return columns
 
 
-def fold(columns: Columns, order: I64) -> tuple[list[Finding | Notice], float]:
+def fold(
+    columns: Columns, order: I64, detectors: DetectorsConfig = RIVERS, arl0: float | None = None
+) -> tuple[list[Finding | Notice], float]:
     """What the fold says of the rows in this order, and how long it took."""
-    own = Fold(DetectionConfig(reference_events=N_REFERENCE))
+    # Of two classes one is enough: the shares of both move together.
+    other = ModelConfig(signals={"class:0": SignalConfig(monitor=arl0 is None)})
+    config = DetectionConfig(
+        reference_events=N_REFERENCE, detectors=detectors, arl0=arl0, model={"census": other}
+    )
+    own = Fold(config)
     said: list[Finding | Notice] = []
     started_s = time.perf_counter()
     for start in range(0, len(order), 4_096):
@@ -88,11 +98,40 @@ def river_positions(values: F64) -> dict[str, list[int]]:
     return fired
 
 
-def alerts(said: list[Finding | Notice]) -> Counter[str]:
-    """How many alerts (not revisions) policy makes of the findings, by signal."""
+def alerts(said: list[Finding | Notice]) -> list[AlertData]:
+    """The alerts that policy makes of the findings: of each the latest revision."""
     numbers = count(1)
     policy = Policy(DetectionConfig().policy, "census", "driftsentry", 0)
-    return Counter(a.signal for a in policy.decide(said, lambda: next(numbers)) if a.revision == 1)
+    latest = {alert.alert_id: alert for alert in policy.decide(said, lambda: next(numbers))}
+    return list(latest.values())
+
+
+def per_signal(found: list[AlertData]) -> Counter[str]:
+    """In how many alerts each signal moved."""
+    return Counter(name for a in found for name in {moved.signal for moved in a.signals})
+
+
+def episodes(columns: Columns, console: Console) -> list[dict[str, Any]]:
+    """What the default detector's alerts are, at the ARL0 at which its delays were measured."""
+    said, _ = fold(columns, np.arange(len(columns["score"])), DetectorsConfig(), ARL0)
+    shown = Table(title=f"alerts of focus at ARL0 {ARL0:g}, rows in order")
+    names = ("opened at row", "change at row", "signals", "findings", "status", "first signal")
+    for name in names:
+        shown.add_column(name)
+    rows = []
+    for alert in alerts(said):
+        row = (
+            alert.opened_offset,
+            alert.change_offset,
+            alert.n_signals,
+            alert.n_findings,
+            alert.resolution or "open",
+            alert.signal,
+        )
+        shown.add_row(*map(str, row))
+        rows.append(dict(zip(names, row, strict=True)))
+    console.print(shown)
+    return rows
 
 
 def main() -> None:
@@ -131,15 +170,17 @@ def main() -> None:
             shown.add_row(signal, detector, *(", ".join(map(str, p)) for p in (mine, theirs)))
     console.print(shown)
 
-    per_signal = alerts(said)
-    before = alerts([f for f in findings if f.offset < FIRST_CHANGE])
-    counted = Table(title="alerts per signal in row order (several columns change by region)")
-    for name in ("signal", "alerts", f"of them before row {FIRST_CHANGE}"):
+    found = alerts(said)
+    before = [alert for alert in found if alert.opened_offset < FIRST_CHANGE]
+    n_of, n_before = per_signal(found), per_signal(before)
+    counted = Table(title="alerts in which a signal moved, ADWIN and Page-Hinkley, no budget")
+    for name in ("signal", "alerts", f"of them opened before row {FIRST_CHANGE}"):
         counted.add_column(name, justify="left" if name == "signal" else "right")
-    for signal, number in per_signal.most_common():
-        counted.add_row(signal, str(number), str(before[signal]))
-    counted.add_row("all", str(per_signal.total()), str(before.total()))
+    for signal, number in n_of.most_common():
+        counted.add_row(signal, str(number), str(n_before[signal]))
+    counted.add_row("alerts in all", str(len(found)), str(len(before)))
     console.print(counted)
+    of_focus = episodes(columns, console)
 
     order = np.random.default_rng(options.seed).permutation(FIRST_CHANGE)
     shuffled, shuffled_s = fold(columns, order)
@@ -153,9 +194,10 @@ def main() -> None:
         document = {
             "benchmark": "census",
             "positions": positions,
-            "alerts_per_signal": dict(per_signal.most_common()),
-            "alerts": per_signal.total(),
-            "alerts_before_first_change": before.total(),
+            "alerts_per_signal": dict(n_of.most_common()),
+            "alerts": len(found),
+            "alerts_before_first_change": len(before),
+            "focus": of_focus,
             "shuffled": {"seed": options.seed, **false},
             "fold_us_per_event": {
                 "in_order": fold_s / n * 1e6,

@@ -68,9 +68,9 @@ def ours(
     """CPU seconds, firings and the bank of one run."""
     configs = {
         "moments": MomentsConfig(),
-        "adwin": AdwinConfig(),
+        "adwin": AdwinConfig(enabled=True),
         "focus": FocusConfig(enabled=True),
-        "page_hinkley": PageHinkleyConfig(),
+        "page_hinkley": PageHinkleyConfig(enabled=True),
     }
     bank = REGISTRY[name].build(configs[name], N_LANES, None)
     bank.learn(np.arange(N_LANES, dtype=np.int32), references)

@@ -26,6 +26,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from benchmarks.kit.detection import RIVERS
 from benchmarks.kit.report import FigureTable, parser, publish
 from benchmarks.kit.rounds import middle, ratio
 from benchmarks.kit.watch import Watch
@@ -119,7 +120,9 @@ def driftsentry(
         ),
         checkpoint_topic_interval_s=0.0,
     )
-    runner = build_runner(settings, DetectionConfig(reference_events=REFERENCE_EVENTS))
+    runner = build_runner(
+        settings, DetectionConfig(reference_events=REFERENCE_EVENTS, detectors=RIVERS)
+    )
     runner.log.subscribe(runner)
     watch = Watch(n_warm)
     n_folded = n_committed = 0

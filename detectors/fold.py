@@ -14,12 +14,13 @@ import numpy as np
 
 from detectors.banks import Banks
 from detectors.base import BankState, StateError
-from detectors.budget import accepted_in_a_week
+from detectors.budget import accepted_in_a_week, events_between_alarms, is_strong
 from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
 from detectors.kernels.observe import count_unfit, gather_lanes, observe
-from detectors.monitor import NEVER, signal_config
+from detectors.monitor import NEVER, Monitor, signal_config
 from detectors.registry import REGISTRY
+from detectors.signals import Signal
 from detectors.stretch import (
     Stretch,
     class_numbers,
@@ -346,6 +347,7 @@ class Fold:
             move=firing.after - firing.before,
             # A baseline's statistic is its mean distance from the reference mean.
             spread_effect=firing.statistic - signal.reference_z(Aspect.SPREAD),
+            is_within_budget=self._is_within_budget(firing, monitor, signal),
             accepted_per_week=accepted_in_a_week(self.config, monitor),
             aspect=Aspect(firing.aspect),
             change_offset=firing.change_offset,
@@ -355,6 +357,15 @@ class Fold:
             is_departure=signal.is_departure,
             admitted=monitor.admitted,
         )
+
+    def _is_within_budget(self, firing: Firing, monitor: Monitor, signal: Signal) -> bool:
+        """Whether it comes from a detector that keeps the budget, or is as strong as one asks.
+
+        Where no detector has a budget none is kept, and everything counts.
+        """
+        if REGISTRY[firing.detector].has_budget or signal.ranks is None:
+            return True
+        return is_strong(firing, signal.ranks, events_between_alarms(self.config, monitor))
 
     def _notice(self, events: Decoded, row: int, bound: str, key: ModelKey | None = None) -> Notice:
         """Say that this row asked for more than a bound allows, for its own model or this one."""

@@ -52,7 +52,7 @@ class MomentsConfig(Strict):
 class AdwinConfig(Strict):
     """ADWIN (Bifet and Gavalda 2007), parameters as in river."""
 
-    enabled: bool = True
+    enabled: bool = False
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.002
     clock: Annotated[int, Field(ge=1, le=65536)] = 32
     max_buckets: Annotated[int, Field(ge=2, le=64)] = 5
@@ -63,7 +63,7 @@ class AdwinConfig(Strict):
 class PageHinkleyConfig(Strict):
     """Page-Hinkley (Page 1954), two-sided, parameters as in river, on standardised values."""
 
-    enabled: bool = True
+    enabled: bool = False
     min_instances: Annotated[int, Field(ge=1, le=1_000_000_000)] = 30
     delta: NonNegativeFloat = 0.05
     threshold: PositiveFloat = 131.0
@@ -73,7 +73,7 @@ class PageHinkleyConfig(Strict):
 class FocusConfig(Strict):
     """FOCuS (Romano, Eckley, Fearnhead and Rigaill 2023) within a false-alarm budget."""
 
-    enabled: bool = False
+    enabled: bool = True
     baseline_rows: Annotated[int, Field(ge=20, le=1_000_000)] = 2_000
     """After a change, so many rows of the signal become the baseline that it works against."""
 

@@ -88,6 +88,8 @@ class Finding(NamedTuple):
     """(after - before) in reference standard deviations."""
     spread_effect: float = 0.0
     """Of a settled baseline: as `effect`, of its mean distance from the reference mean."""
+    is_within_budget: bool = True
+    """False: it is weaker than the budget asks, evidence for a change that is known otherwise."""
     accepted_per_week: float = 0.0
     """False alerts a week that are accepted for its model; 0: nobody knows its events a week."""
 

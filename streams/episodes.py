@@ -194,6 +194,8 @@ class EpisodeBook:
         if returned is not None:
             return told + returned
         joined = _joined(of_model, finding, cooldown)
+        if joined is None and not finding.is_within_budget:
+            return told
         if joined is None:
             told += self._make_room(of_model)
         episode = joined or self._open(finding, alert_id)

@@ -32,7 +32,11 @@ from benchmarks.pipeline import N_PARTITIONS
 from streams.config import Topics
 
 GROUP: Final = "latency"
-DETECTION: Final = {"reference_events": 50, "policy": {"cooldown_events": 0}}
+DETECTION: Final = {
+    "reference_events": 50,
+    "policy": {"cooldown_events": 0},
+    "detectors": {"adwin": {"enabled": True}, "page_hinkley": {"enabled": True}},
+}
 SIGNAL: Final = "feature:transaction_value_00"
 TARGET_MS: Final = 250
 WARM_S: Final = 5.0

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-import orjson
-
 from benchmarks.kit.children import run_child
 from benchmarks.kit.servers import Servers
 from benchmarks.peers.arrow_events import ROWS, n_records, produce_arrow
@@ -25,8 +23,6 @@ ARROW: Final = "driftsentry, Arrow records"
 PLAIN: Final = "confluent-kafka + river, plain loop"
 QUIX: Final = "Quix Streams + river"
 FAUST: Final = "Faust + river"
-
-_FEATURE: Final = "feature:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +57,7 @@ class Run:
     n_events: int
     found: frozenset[Found] | None
     """None: it looks for nothing."""
+    n_found: int = 0
 
 
 @dataclass(slots=True)
@@ -87,7 +84,7 @@ class Contest:
         contestants: dict[str, Callable[[], Run]] = {
             BARE: lambda: self._peer("loop", self._task(detect=False)),
             OWN: lambda: self._own(self._task()),
-            ARROW: lambda: self._own(self._arrow(), ROWS),
+            ARROW: lambda: self._own(self._arrow()),
             PLAIN: lambda: self._peer("loop", self._task()),
         }
         try:
@@ -135,6 +132,7 @@ class Contest:
             topic="peers.arrow",
             n_events=self.sizes.n_arrow,
             n_records=n_records(self.sizes.n_arrow),
+            events_of_record=ROWS,
         )
 
     def _new_name(self, what: str) -> str:
@@ -148,28 +146,17 @@ class Contest:
             figures,
             task.n_events,
             None if found is None else frozenset(Found(*one) for one in found),
+            0 if found is None else len(found),
         )
 
-    def _own(self, task: Task, events_of_record: int = 1) -> Run:
+    def _own(self, task: Task) -> Run:
         self.site.make_topics(task.alerts, n_partitions=1)
-        figures = run_child("benchmarks.peers.worker", task)
-        del figures["found"]
-        return Run(figures, task.n_events, found_in(self.site.kafka, task.alerts, events_of_record))
-
-
-def found_in(kafka: str, alerts: str, events_of_record: int) -> frozenset[Found]:
-    """What the alerts on a topic say of features; other signals the peers do not watch.
-
-    As an offset each has the number of the event in its partition.
-    """
-    found = []
-    for message in read_alerts(kafka, alerts, {}, from_beginning=True, follow=False):
-        alert = orjson.loads(message.value() or b"null")
-        if alert["signal"].startswith(_FEATURE):
-            # Without a cooldown only findings at one event share an alert, and each adds itself.
-            signal, detector = alert["signal"].removeprefix(_FEATURE), alert["detectors"][-1]
-            number = alert["trigger_offset"] * events_of_record + alert["trigger_row"]
-            found.append(Found(alert["partition"], number, signal, detector))
-    if len(found) != len(set(found)):
-        raise AssertionError("an alert came twice")
-    return frozenset(found)
+        run = self._peer("worker", task)
+        published = list(
+            read_alerts(task.servers, task.alerts, {}, from_beginning=True, follow=False)
+        )
+        if run.found and not published:
+            raise AssertionError("there were findings and no alert")
+        if run.found is not None and len(run.found) != run.n_found:
+            raise AssertionError("a finding came twice")
+        return run

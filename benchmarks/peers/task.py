@@ -46,6 +46,7 @@ class Task:
     redis_url: str = ""
     alerts: str = ""
     """Topic for alerts."""
+    events_of_record: int = 1
     n_own_partitions: int = 0
     """Say when so many partitions are assigned, and wait there; 0: begin at once."""
     instance: str = "benchmark"

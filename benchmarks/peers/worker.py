@@ -10,21 +10,29 @@ import gc
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 
+from benchmarks.kit.detection import RIVERS
 from benchmarks.kit.watch import Watch
-from benchmarks.peers.task import Task, answer
+from benchmarks.peers.task import Found, Task, answer
 from detectors.warm import warm
-from schemas.config import DetectionConfig, PolicyConfig
+from schemas.alerts import AlertData
+from schemas.config import DetectionConfig
+from schemas.findings import Finding, Notice
 from streams.config import Settings, Topics
 from streams.launch import build_runner
+from streams.policy import Policy
 from streams.redis_address import RedisUrl
 from streams.runner import Runner
 
+_FEATURE: Final = "feature:"
+
 
 def build(task: Task) -> Runner:
-    """The worker; of every finding it makes an alert of its own, so that they can be counted."""
+    """The worker, with the peers' detectors."""
     settings = Settings(
         bootstrap_servers=task.servers,
         redis_url=RedisUrl(task.redis_url),
@@ -33,10 +41,31 @@ def build(task: Task) -> Runner:
         topics=Topics(events=task.topic, alerts=task.alerts),
         checkpoint_topic_interval_s=0.0,
     )
-    config = DetectionConfig(
-        reference_events=task.n_reference, policy=PolicyConfig(cooldown_events=0)
-    )
+    config = DetectionConfig(reference_events=task.n_reference, detectors=RIVERS)
     return build_runner(settings, config)
+
+
+def note_findings(events_of_record: int) -> list[Found]:
+    """From here on every finding on a feature is noted on its way to policy, and stands here.
+
+    An alert gathers many of them. As an offset each has the number of its event in the partition;
+    other signals the peers do not watch.
+    """
+    found: list[Found] = []
+    decide = Policy.decide
+
+    def noting(
+        policy: Policy, said: Sequence[Finding | Notice], next_seq: Callable[[], int]
+    ) -> list[AlertData]:
+        for each in said:
+            if isinstance(each, Finding) and each.signal.startswith(_FEATURE):
+                number = each.offset * events_of_record + each.event_row
+                feature = each.signal.removeprefix(_FEATURE)
+                found.append(Found(policy.partition, number, feature, each.detector))
+        return decide(policy, said, next_seq)
+
+    Policy.decide = noting  # type: ignore[method-assign, assignment]  # seen from outside
+    return found
 
 
 def main() -> None:
@@ -45,6 +74,7 @@ def main() -> None:
     task = Task.read()
     # A worker's kernels are compiled when its image is built.
     warm()
+    found = note_findings(task.events_of_record)
     runner = build(task)
     # As `streams.launch.run` does.
     gc.collect()
@@ -66,7 +96,7 @@ def main() -> None:
     runner.log.close()
     runner.commits.close()
     runner.store.close()
-    answer(figures)
+    answer(figures, found)
 
 
 def _n_folded(runner: Runner) -> int:

@@ -53,6 +53,8 @@ SETTLED = 2
 """The aspect of a firing that says: a working baseline was taken up."""
 MAX_RESTARTS = 2
 """How often an alarm lets a lane collect its next baseline anew: else it might wait for ever."""
+ONE_SIDED = 0.9
+"""A change of distances by which the mean moved as good as all the way is one of the mean."""
 MAX_ALARMS = 32
 """Of a lane until its next baseline: a signal whose new state is one change after the other, seen
 from the old one, has said so by then."""
@@ -497,6 +499,21 @@ def focus_update(
                         # Until a baseline knows better: else every swing passed for a shift.
                         wider = min((after / before) ** 2, MOST_INFLATION)
                         inflation[one] = max(inflation[one], wider)
+                    told_aspect = fired_aspect
+                    if fired_aspect == 1 and after > before:
+                        # A jump of the mean widens the distances too, and is found by them a row
+                        # sooner: rows that lie on one side, all of them, have moved.
+                        w = one * N_ASPECTS * N_WALK
+                        new_t, _, new_raw = _first_since(
+                            one, 0, change_t, end_t, step0, x, walk, n_vertices, vertex
+                        )
+                        mean_rows, mean_span = end_t - new_t, new_t - walk[w + BASE_T]
+                        mean_after = (walk[w + TOTAL_RAW] - new_raw) / mean_rows
+                        mean_before = (new_raw - walk[w + BASE_RAW]) / mean_span
+                        if abs(mean_after - mean_before) >= ONE_SIDED * after:
+                            told_aspect = 0
+                            before, after = mean_before, mean_after
+                            m_rows, k_rows = mean_span, mean_rows
                     fired_row[n_fired] = row_index[first_row + i]
                     fired_lane[n_fired] = one
                     fired_numbers[n_fired, 0] = statistic
@@ -505,7 +522,7 @@ def focus_update(
                     fired_numbers[n_fired, 3] = after
                     fired_numbers[n_fired, 4] = m_rows
                     fired_numbers[n_fired, 5] = k_rows
-                    fired_numbers[n_fired, 6] = fired_aspect
+                    fired_numbers[n_fired, 6] = told_aspect
                     fired_change[n_fired] = int(change_offset)
                     n_alarms[one] = min(n_alarms[one] + 1, MAX_ALARMS + 1)
                     n_fired += n_alarms[one] <= MAX_ALARMS

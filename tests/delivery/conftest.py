@@ -17,7 +17,7 @@ from tests.kit.loud_lines import say_at_the_end
 DETECTION: dict[str, Any] = {
     "reference_events": 500,
     "arl0": 5_000,
-    "detectors": {"focus": {"enabled": True}},
+    "detectors": {"adwin": {"enabled": True}, "page_hinkley": {"enabled": True}},
 }
 
 
@@ -54,7 +54,15 @@ def small_run(kafka: str, redis_url: str, unique_name: Callable[[str], str]) -> 
     topic = unique_name("events")
     make_topics(AdminClient({"bootstrap.servers": kafka}), {topic: N_PARTITIONS})
     # Without a cooldown to speak of each swing of its third feature is an alert.
-    detection = {"reference_events": 100, "policy": {"cooldown_events": 20}}
+    detection = {
+        "reference_events": 100,
+        "policy": {"cooldown_events": 20},
+        "detectors": {
+            "adwin": {"enabled": True},
+            "focus": {"enabled": False},
+            "page_hinkley": {"enabled": True},
+        },
+    }
     settings = {"session_timeout_ms": 3_000}
     with SmallRun(kafka, redis_url, topic, detection=detection, worker=settings) as run:
         yield run

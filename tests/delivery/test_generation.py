@@ -7,7 +7,7 @@ from tests.delivery.kit import SmallRun
 from tests.delivery.oracle import expected_outputs, journal_of
 from tests.delivery.outputs import check_equal
 
-SECOND = {"generation": 2, "detectors": {"page_hinkley": {"threshold": 20.0}}}
+SECOND = {"generation": 2, "detectors": {"page_hinkley": {"enabled": True, "threshold": 20.0}}}
 
 
 def test_the_same_generation_with_other_content_is_refused_by_name(small_run: SmallRun) -> None:
@@ -17,7 +17,7 @@ def test_the_same_generation_with_other_content_is_refused_by_name(small_run: Sm
     first.stop()
     committed = small_run.committed()
 
-    other = small_run.start(detection={"detectors": {"adwin": {"delta": 0.01}}})
+    other = small_run.start(detection={"detectors": {"adwin": {"enabled": True, "delta": 0.01}}})
     small_run.send(400)
 
     assert other.wait() == EXIT_OPERATOR, other.log()

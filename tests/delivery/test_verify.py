@@ -17,7 +17,7 @@ from tests.delivery.kit import SmallRun, make_topics, wait_until
 from tests.delivery.oracle import journal_of
 from tests.delivery.outputs import Said, n_records, read_to_end, said
 
-SECOND = {"generation": 2, "detectors": {"page_hinkley": {"threshold": 20.0}}}
+SECOND = {"generation": 2, "detectors": {"page_hinkley": {"enabled": True, "threshold": 20.0}}}
 Edit = Callable[[list[Said]], list[Said]]
 
 

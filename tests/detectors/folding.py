@@ -10,6 +10,7 @@ import numpy as np
 from detectors.base import BankState
 from detectors.fold import Fold
 from schemas.config import (
+    AdwinConfig,
     BoundsConfig,
     DetectionConfig,
     DetectorsConfig,
@@ -31,8 +32,9 @@ SMALL = DetectionConfig(
         min_idle_records=5,
     ),
     detectors=DetectorsConfig(
+        adwin=AdwinConfig(enabled=True),
         focus=FocusConfig(enabled=True, baseline_rows=20),
-        page_hinkley=PageHinkleyConfig(min_instances=2, threshold=3.0),
+        page_hinkley=PageHinkleyConfig(enabled=True, min_instances=2, threshold=3.0),
     ),
 )
 

@@ -16,6 +16,7 @@ from tests.detectors.batches import feed, one_model, random_values, split
 
 CONFIGS = st.builds(
     AdwinConfig,
+    enabled=st.just(value=True),
     delta=st.sampled_from([1e-12, 0.002, 0.05, 0.3, 0.999]),
     clock=st.sampled_from([1, 2, 7, 32, 64]),
     max_buckets=st.sampled_from([2, 3, 5, 8, 64]),
@@ -109,7 +110,7 @@ def test_fires_where_river_fires_on_any_values(
 def test_a_constant_lane_never_fires_and_fires_with_river_once_it_moves(
     value: float, clock: int
 ) -> None:
-    config = AdwinConfig(clock=clock)
+    config = AdwinConfig(enabled=True, clock=clock)
     values = np.full(12_000, value)
     assert check_parity(config, values, [5000]) == []
     values[9_000:] -= 0.3 * (1 + abs(value))
@@ -122,21 +123,24 @@ def test_two_valued_lanes_fire_where_river_fires(p: float) -> None:
     values = (rng.random(60_000) < p).astype(np.float64)
     values[40_000:] = rng.random(20_000) < min(1.0, 3 * p)
     z = (values - p) / np.sqrt(p * (1 - p))
-    assert check_parity(AdwinConfig(), z, [1, 20_000])
+    assert check_parity(AdwinConfig(enabled=True), z, [1, 20_000])
 
 
 def test_a_window_grows_new_levels_across_batches() -> None:
     rng = np.random.default_rng(5)
     values = rng.normal(size=50_000)
     assert (
-        check_parity(AdwinConfig(max_buckets=2, clock=512), values, [*range(0, 300, 7), 3000]) == []
+        check_parity(
+            AdwinConfig(enabled=True, max_buckets=2, clock=512), values, [*range(0, 300, 7), 3000]
+        )
+        == []
     )
 
 
 def test_the_mean_of_a_shift_is_told() -> None:
     rng = np.random.default_rng(3)
     values = np.concatenate([rng.normal(size=4000), rng.normal(2.0, 1.0, size=1000)])
-    (firing, *_) = check_parity(AdwinConfig(), values, [])
+    (firing, *_) = check_parity(AdwinConfig(enabled=True), values, [])
     assert 4000 < firing.offset < 4064
     assert abs(firing.change_offset - 4000) <= 200
     assert abs(firing.before) < 0.1
@@ -144,7 +148,7 @@ def test_the_mean_of_a_shift_is_told() -> None:
 
 def test_bytes_of_a_lane_grow_with_the_logarithm() -> None:
     rng = np.random.default_rng(1)
-    bank = AdwinBank(AdwinConfig(delta=1e-9), 1, None)
+    bank = AdwinBank(AdwinConfig(enabled=True, delta=1e-9), 1, None)
     sizes = []
     stream = one_model(rng.normal(size=1_000_000))
     for batch in split(stream, [1_000, 10_000, 100_000]):

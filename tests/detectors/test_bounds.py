@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.kit.detection import RIVERS
 from detectors.fold import Fold
 from schemas.batch import ModelKey
 from schemas.config import (
     BoundsConfig,
     DetectionConfig,
-    DetectorsConfig,
     FocusConfig,
     ModelConfig,
     SignalConfig,
@@ -162,7 +162,7 @@ def test_a_reference_without_room_for_its_rows_is_said_and_leaves_the_others_be(
         reference_events=100,
         arl0=1_000,
         bounds=BoundsConfig(max_learning_values=399),
-        detectors=DetectorsConfig(focus=FocusConfig(enabled=True)),
+        detectors=RIVERS.model_copy(update={"focus": FocusConfig(enabled=True)}),
     )
     fold = Fold(config)
     said = fold.process(decoded(normal_events(3_000, shift_at=1_000, shift=3.0)))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from detectors.fold import Fold
-from schemas.config import DetectionConfig, DetectorsConfig, FocusConfig
+from schemas.config import AdwinConfig, DetectionConfig, DetectorsConfig, FocusConfig
 from tests.detectors.decoded import Event, decoded
-from tests.detectors.folding import as_bytes, normal_events
+from tests.detectors.folding import as_bytes, findings, normal_events
+from tests.kit.detection import rivers
 
 
 def test_another_budget_begins_the_detectors_that_have_one_anew() -> None:
-    detectors = DetectorsConfig(focus=FocusConfig(enabled=True))
+    detectors = DetectorsConfig(adwin=AdwinConfig(enabled=True))
     fold = Fold(DetectionConfig(reference_events=100, detectors=detectors))
     fold.process(decoded(normal_events(600, shift_at=9_999, shift=0.0)))
     before = fold.snapshot()
@@ -62,3 +63,31 @@ def test_no_budget_makes_a_state_that_is_refused() -> None:
     events = [Event(i, {"x": float(i % 7)}, ts=1_000_000 + i // 19) for i in range(60)]
     fold.process(decoded(events))
     assert as_bytes(Fold(config, fold.snapshot()).snapshot()) == as_bytes(fold.snapshot())
+
+
+@pytest.mark.parametrize(
+    ("delta", "shift", "n_rows", "opens"), [(0.5, 0.0, 30_000, False), (0.002, 2.0, 600, True)]
+)
+def test_what_adwin_finds_is_within_the_budget_only_where_it_is_strong(
+    delta: float, shift: float, n_rows: int, opens: bool
+) -> None:
+    """With a loose delta it fires without a change, and none of that opens an alert."""
+    config = DetectionConfig(
+        reference_events=1_000,
+        arl0=1e6,
+        detectors=DetectorsConfig(adwin=AdwinConfig(enabled=True, delta=delta)),
+    )
+    events = normal_events(1_000 + n_rows, shift_at=1_000 + n_rows // 2, shift=shift)
+    said = findings(Fold(config).process(decoded(events)), "feature:x")
+    of_adwin = [f for f in said if f.detector == "adwin"]
+    assert of_adwin
+    assert any(f.is_within_budget for f in of_adwin) == opens
+    assert all(f.is_within_budget for f in said if f.detector == "focus")
+
+
+def test_without_a_detector_that_has_a_budget_every_finding_counts() -> None:
+    config = DetectionConfig(reference_events=100, detectors=rivers())
+    said = Fold(config).process(decoded(normal_events(3_000, shift_at=1_000, shift=0.5)))
+    found = findings(said, "feature:x")
+    assert found
+    assert all(f.is_within_budget for f in found)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.census import FILE, FIRST_CHANGE, SHOWN, alerts, fold, read
+from benchmarks.census import ARL0, FILE, FIRST_CHANGE, SHOWN, alerts, fold, read
 from detectors.fold import Fold
 from schemas.batch import ModelKey
-from schemas.config import DetectionConfig
+from schemas.config import DetectionConfig, DetectorsConfig
 from schemas.findings import Finding
 from streams.census import REAL_CHANGES, STRETCHES, read_sample
 from tests.detectors.decoded import table
@@ -68,4 +68,17 @@ def test_the_whole_file_in_row_order_and_shuffled() -> None:
     false = [f.detector for f in shuffled if isinstance(f, Finding)]
     assert false.count("adwin") <= 8
     assert false.count("page_hinkley") <= 3
-    assert alerts(said)["feature:RELP"] == 3
+
+
+def test_the_default_detector_opens_one_alert_for_each_change_of_the_whole_file() -> None:
+    path = Path(os.environ.get("DRIFTSENTRY_DATA", "")) / FILE
+    if "DRIFTSENTRY_DATA" not in os.environ or not path.is_file():
+        pytest.skip(f"NO REAL STREAMS: DRIFTSENTRY_DATA names no directory that holds {FILE}")
+    columns = read(path)
+    said, _ = fold(columns, np.arange(len(columns["score"])), DetectorsConfig(), ARL0)
+
+    found = alerts(said)
+    assert sum(alert.opened_offset < FIRST_CHANGE for alert in found) <= 2
+    for change in REAL_CHANGES:
+        assert sum(abs(alert.change_offset - change.row) < 1_000 for alert in found) == 1
+    assert len(found) <= len(REAL_CHANGES) + 10

@@ -28,11 +28,16 @@ from tests.detectors.batches import (
 
 # Beside every detector's default: settings with which it fires often, where it has any.
 EAGER: dict[str, BaseModel] = {
-    "adwin": AdwinConfig(delta=0.5, clock=3, max_buckets=2, min_window_length=1, grace_period=0),
+    "adwin": AdwinConfig(
+        enabled=True, delta=0.5, clock=3, max_buckets=2, min_window_length=1, grace_period=0
+    ),
     "focus": FocusConfig(enabled=True, baseline_rows=30),
-    "page_hinkley": PageHinkleyConfig(min_instances=2, delta=0.0, threshold=0.5),
+    "page_hinkley": PageHinkleyConfig(enabled=True, min_instances=2, delta=0.0, threshold=0.5),
 }
-ON = {"focus": FocusConfig(enabled=True)}
+ON = {
+    "adwin": AdwinConfig(enabled=True),
+    "page_hinkley": PageHinkleyConfig(enabled=True),
+}
 """What is off by default is tried with its defaults, but on."""
 JUDGES_BY_REFERENCE = {"focus"}
 """To these a lane that stands still has changed, if its reference did not."""

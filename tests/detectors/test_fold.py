@@ -12,14 +12,13 @@ from detectors.fold import Fold
 from schemas.batch import ModelKey
 from schemas.config import (
     DetectionConfig,
-    DetectorsConfig,
     ModelConfig,
-    PageHinkleyConfig,
     SignalConfig,
 )
 from schemas.findings import Finding
 from tests.detectors.decoded import Event, Scalar, decoded
 from tests.detectors.folding import SMALL, as_bytes, findings, fold_in, normal_events
+from tests.kit.detection import rivers
 
 values: st.SearchStrategy[object] = st.one_of(
     st.sampled_from([0.0, 1.0, 1.0, 5.0, -3.5, 1e308, 5e-324, -0.0]),
@@ -129,7 +128,9 @@ def test_a_damaged_state_is_refused_or_harmless(events: list[Event], seed: int) 
 def test_a_finding_says_what_moved_from_what_to_what_and_since_when() -> None:
     events = normal_events(4_000, shift_at=3_000, shift=2.0)
 
-    found = findings(Fold(DetectionConfig()).process(decoded(events)), "feature:x")
+    found = findings(
+        Fold(DetectionConfig(detectors=rivers())).process(decoded(events)), "feature:x"
+    )
 
     assert {f.detector for f in found} == {"adwin", "page_hinkley"}
     hinkley = next(f for f in found if f.detector == "page_hinkley")
@@ -326,13 +327,13 @@ def test_an_event_from_the_future_does_not_advance_the_watermark() -> None:
 
 
 def test_a_changed_detector_begins_anew_and_the_others_go_on() -> None:
-    fold = Fold(DetectionConfig(reference_events=100))
+    fold = Fold(DetectionConfig(reference_events=100, detectors=rivers()))
     fold.process(decoded(normal_events(600, shift_at=9_999, shift=0.0)))
     before = fold.snapshot()
     changed = DetectionConfig(
         generation=2,
         reference_events=100,
-        detectors=DetectorsConfig(page_hinkley=PageHinkleyConfig(threshold=50.0)),
+        detectors=rivers(50.0),
     )
     fold.reconfigure(changed)
     after = fold.snapshot()
@@ -345,6 +346,7 @@ def test_a_changed_detector_begins_anew_and_the_others_go_on() -> None:
 def test_a_signal_can_be_switched_off_and_its_detectors_chosen() -> None:
     config = DetectionConfig(
         reference_events=100,
+        detectors=rivers(),
         model={
             "m": ModelConfig(
                 signals={

@@ -23,9 +23,11 @@ from tests.detectors.batches import batch_of, one_model, teach
 N_TRIES = 3000
 N_LANES = 3
 CONFIGS = {
-    "adwin": AdwinConfig(clock=1, max_buckets=3, delta=0.9, min_window_length=1, grace_period=0),
+    "adwin": AdwinConfig(
+        enabled=True, clock=1, max_buckets=3, delta=0.9, min_window_length=1, grace_period=0
+    ),
     "focus": FocusConfig(enabled=True, baseline_rows=20),
-    "page_hinkley": PageHinkleyConfig(min_instances=1, threshold=1.0),
+    "page_hinkley": PageHinkleyConfig(enabled=True, min_instances=1, threshold=1.0),
 }
 NUMBERS = {
     "f": [0.0, -1.0, 1e308, -1e308, 5e-324, np.inf, np.nan],

@@ -16,6 +16,7 @@ from tests.detectors.batches import feed, one_model, random_values, split
 
 CONFIGS = st.builds(
     PageHinkleyConfig,
+    enabled=st.just(value=True),
     min_instances=st.sampled_from([1, 2, 30, 500]),
     delta=st.sampled_from([0.0, 0.005, 0.05, 1.0]),
     threshold=st.sampled_from([0.001, 1.0, 50.0, 131.0]),
@@ -101,7 +102,7 @@ def test_fires_where_river_fires_on_any_values(
 def test_a_shift_is_dated_on_the_side_that_fired(shift: float) -> None:
     rng = np.random.default_rng(3)
     values = np.concatenate([rng.normal(size=4000), rng.normal(shift, 1.0, size=1000)])
-    (firing, *_) = check_parity(PageHinkleyConfig(), values, [2000])
+    (firing, *_) = check_parity(PageHinkleyConfig(enabled=True), values, [2000])
     assert 4000 < firing.offset < 4200
     assert abs(firing.change_offset - 4000) <= 200
     assert abs(firing.before) < 0.1
@@ -110,6 +111,6 @@ def test_a_shift_is_dated_on_the_side_that_fired(shift: float) -> None:
 
 
 def test_more_firings_than_the_buffer_holds_are_all_told() -> None:
-    config = PageHinkleyConfig(min_instances=1, delta=0.0, threshold=0.001)
+    config = PageHinkleyConfig(enabled=True, min_instances=1, delta=0.0, threshold=0.001)
     values = np.tile([0.0, 1.0], 2000)
     assert len(check_parity(config, values, [1001])) > 1_000

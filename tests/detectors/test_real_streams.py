@@ -88,9 +88,17 @@ def our_positions(name: str, config: AdwinConfig | PageHinkleyConfig, z: F64) ->
 
 
 SETTINGS: list[tuple[str, AdwinConfig | PageHinkleyConfig, dict[str, Any]]] = [
-    ("adwin", AdwinConfig(), {}),
-    ("page_hinkley", PageHinkleyConfig(), {"delta": 0.05, "threshold": 131.0, "alpha": 1.0}),
-    ("page_hinkley", PageHinkleyConfig(delta=0.005, threshold=50.0, alpha=0.9999), {}),
+    ("adwin", AdwinConfig(enabled=True), {}),
+    (
+        "page_hinkley",
+        PageHinkleyConfig(enabled=True),
+        {"delta": 0.05, "threshold": 131.0, "alpha": 1.0},
+    ),
+    (
+        "page_hinkley",
+        PageHinkleyConfig(enabled=True, delta=0.005, threshold=50.0, alpha=0.9999),
+        {},
+    ),
 ]
 
 
@@ -115,7 +123,9 @@ def test_fires_where_river_fires_on_real_streams(
 
 def test_the_three_changes_of_the_census_column_are_found() -> None:
     z = census()["RELP"]
-    after_reference = [2000 + i for i in our_positions("adwin", AdwinConfig(), z)]
+    after_reference = [2000 + i for i in our_positions("adwin", AdwinConfig(enabled=True), z)]
     assert after_reference == [138_511, 202_415, 212_687]
-    after_reference = [2000 + i for i in our_positions("page_hinkley", PageHinkleyConfig(), z)]
+    after_reference = [
+        2000 + i for i in our_positions("page_hinkley", PageHinkleyConfig(enabled=True), z)
+    ]
     assert after_reference == [138_686, 202_447, 212_723]

@@ -85,7 +85,7 @@ class Deployment(SmallRun):
             detection={
                 "reference_events": 100,
                 "arl0": 1_000,
-                "detectors": {"focus": {"enabled": True}},
+                "detectors": {"adwin": {"enabled": True}, "page_hinkley": {"enabled": True}},
                 **(detection or {}),
             },
             worker={

@@ -19,7 +19,7 @@ from tests.faults.deployment import Deployment, Site
 
 pytestmark = pytest.mark.kafka
 
-SECOND = {"generation": 2, "detectors": {"page_hinkley": {"threshold": 20.0}}}
+SECOND = {"generation": 2, "detectors": {"page_hinkley": {"enabled": True, "threshold": 20.0}}}
 CUT = 2
 
 

@@ -40,8 +40,10 @@ CONFIG = DetectionConfig(
     reference_events=20,
     bounds=BoundsConfig(max_models=2, max_features=4, max_classes=3, max_lanes=12),
     detectors=DetectorsConfig(
-        adwin=AdwinConfig(clock=1, max_buckets=3, delta=0.9, min_window_length=1, grace_period=0),
-        page_hinkley=PageHinkleyConfig(min_instances=2, threshold=3.0),
+        adwin=AdwinConfig(
+            enabled=True, clock=1, max_buckets=3, delta=0.9, min_window_length=1, grace_period=0
+        ),
+        page_hinkley=PageHinkleyConfig(enabled=True, min_instances=2, threshold=3.0),
     ),
 )
 N_EVENTS = 60
@@ -217,7 +219,13 @@ TARGETS = (
     Target(
         "policy",
         run_policy,
-        lambda: [b"\x00" + kept_episodes(), b"\x01\x00\x00\x03\x05", b"\x00[]", b"\x00[{}]", b"\x03"],
+        lambda: [
+            b"\x00" + kept_episodes(),
+            b"\x01\x00\x00\x03\x05",
+            b"\x00[]",
+            b"\x00[{}]",
+            b"\x03",
+        ],
         (b"18446744073709551615", b"9223372036854775807", b'"key":[]', b"null", b"[[", b"-1"),
     ),
 )

@@ -33,7 +33,9 @@ def detection_config(generation: int) -> DetectionConfig:
         detectors=DetectorsConfig(
             adwin=AdwinConfig(enabled=generation % 2 == 1, clock=4, delta=0.05),
             focus=FocusConfig(enabled=generation % 3 != 2, baseline_rows=20),
-            page_hinkley=PageHinkleyConfig(min_instances=5, threshold=3.0 + generation),
+            page_hinkley=PageHinkleyConfig(
+                enabled=True, min_instances=5, threshold=3.0 + generation
+            ),
         ),
         policy=PolicyConfig(cooldown_events=10 + generation),
     )

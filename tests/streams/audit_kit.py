@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from schemas.config import DetectionConfig, DetectorsConfig, PageHinkleyConfig
+from schemas.config import DetectionConfig
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
 from streams.audit import LineageAudit
@@ -25,18 +25,19 @@ from streams.runner import Runner
 from streams.topics import journal_key
 from streams.verify import load_checkpoints
 from streams.worker import Detection, OutputTopics
+from tests.kit.detection import rivers
 from tests.streams.events import TP, shifting_stream
 
 GROUP = "group"
 N_OUTPUT_PARTITIONS = 2
 FAST = DetectionConfig(
     reference_events=60,
-    detectors=DetectorsConfig(page_hinkley=PageHinkleyConfig(threshold=20.0)),
+    detectors=rivers(20.0),
 )
 NEWER = FAST.model_copy(
     update={
         "generation": 2,
-        "detectors": DetectorsConfig(page_hinkley=PageHinkleyConfig(threshold=35.0)),
+        "detectors": rivers(35.0),
     }
 )
 

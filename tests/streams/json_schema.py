@@ -16,7 +16,18 @@ TYPES: Mapping[str, tuple[type[Any], ...]] = {
     "null": (type(None),),
 }
 KNOWN = {
-    *("$ref", "$defs", "$schema", "title", "description", "default", "type", "enum", "anyOf"),
+    *(
+        "$ref",
+        "$defs",
+        "$schema",
+        "title",
+        "description",
+        "examples",
+        "default",
+        "type",
+        "enum",
+        "anyOf",
+    ),
     *("properties", "additionalProperties", "propertyNames", "items", "pattern", "required"),
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength"),
 }

@@ -514,7 +514,7 @@ def test_names_of_signals(name: str, remedy: str) -> None:
         ),
         ({"model": {"": {}}}, ("model", ""), "not a model's name"),
         (
-            {"model": {"a": {"signals": {"score": {"detectors": ["adwin", "adwin"]}}}}},
+            {"model": {"a": {"signals": {"score": {"detectors": ["focus", "focus"]}}}}},
             ("model", "a", "signals", "score", "detectors", 1),
             "twice",
         ),
@@ -524,7 +524,7 @@ def test_names_of_signals(name: str, remedy: str) -> None:
             "names no detector",
         ),
         (
-            {"model": {"a": {"signals": {"score": {"detectors": ["adwin"], "monitor": False}}}}},
+            {"model": {"a": {"signals": {"score": {"detectors": ["focus"], "monitor": False}}}}},
             ("model", "a", "signals", "score", "detectors"),
             "leaves nothing",
         ),

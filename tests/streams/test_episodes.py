@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.alerts import AlertData
@@ -302,7 +302,7 @@ def stories(draw: st.DrawFn) -> list[Finding]:
     """Findings in the order of a log, of three signals that go from level to level."""
     event, said = 2_000, []
     for _ in range(draw(st.integers(0, 25))):
-        event += draw(st.sampled_from([0, 1, 40, 500, 2_000]))
+        event += draw(st.sampled_from([1, 2, 40, 500, 2_000]))
         said.append(
             finding(
                 event,
@@ -318,6 +318,13 @@ def stories(draw: st.DrawFn) -> list[Finding]:
     return said
 
 
+def test_evidence_below_the_budget_joins_an_episode_and_opens_none() -> None:
+    weak = finding(5_050, detector="adwin")._replace(is_within_budget=False)
+    assert story(weak) == []
+    assert story(finding(5_000), weak) == [(0, 1, "opened", None), (0, 2, "updated", None)]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(said=stories(), at=st.integers(0, 25))
 def test_episodes_survive_a_snapshot(said: list[Finding], at: int) -> None:
     whole = decide(policy(), *said)
@@ -328,6 +335,7 @@ def test_episodes_survive_a_snapshot(said: list[Finding], at: int) -> None:
     assert before + decide(second, *said[at:], start=len(before) + 1) == whole
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(said=stories())
 def test_whoever_keeps_the_latest_revision_knows_what_is_open(said: list[Finding]) -> None:
     own = policy()

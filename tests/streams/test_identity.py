@@ -147,7 +147,9 @@ def test_whatever_changes_the_fold_changes_the_detection_identity() -> None:
         detection_identity(base.model_copy(update={"generation": 2}), None, VERSIONS),
         detection_identity(base.model_copy(update={"deployment": "other"}), None, VERSIONS),
         detection_identity(
-            DetectionConfig(detectors=DetectorsConfig(adwin=AdwinConfig(delta=0.0021))),
+            DetectionConfig(
+                detectors=DetectorsConfig(adwin=AdwinConfig(enabled=True, delta=0.0021))
+            ),
             None,
             VERSIONS,
         ),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from schemas.config import DetectionConfig, DetectorsConfig, PageHinkleyConfig
+from schemas.config import DetectionConfig
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
 from streams.checkpoint import Checkpoint
@@ -29,12 +29,13 @@ from streams.runner import Runner
 from streams.spares import Spares
 from streams.topics import journal_key
 from streams.worker import Detection, OutputTopics
+from tests.kit.detection import rivers
 from tests.streams.events import shifting_stream
 
 EVENTS = [TopicPartition("events", p) for p in range(2)]
 FAST = DetectionConfig(
     reference_events=60,
-    detectors=DetectorsConfig(page_hinkley=PageHinkleyConfig(threshold=20.0)),
+    detectors=rivers(20.0),
 )
 Rows = list[tuple[object, ...]]
 
@@ -279,7 +280,7 @@ def test_a_higher_generation_switches_once_and_a_replay_does_the_same() -> None:
     newer = FAST.model_copy(
         update={
             "generation": 2,
-            "detectors": DetectorsConfig(page_hinkley=PageHinkleyConfig(threshold=35.0)),
+            "detectors": rivers(35.0),
         }
     )
     run = house.run("switching")

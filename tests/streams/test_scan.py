@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.alerts import AlertData
-from schemas.config import DetectionConfig, DetectorsConfig, PageHinkleyConfig
+from schemas.config import DetectionConfig
 from schemas.records import Record, TopicPartition
 from streams.checkpoints import Cadence
 from streams.lineage import Lineage
@@ -27,6 +27,7 @@ from streams.scan_columns import ScanError, Wishes
 from streams.scan_events import EventMaker
 from streams.topics import journal_key
 from streams.worker import Detection, OutputTopics
+from tests.kit.detection import rivers
 from tests.streams.events import shifting_stream
 from tests.streams.scan_kit import (
     packed,
@@ -40,7 +41,7 @@ from tests.streams.scan_kit import (
 
 FAST = DetectionConfig(
     reference_events=100,
-    detectors=DetectorsConfig(page_hinkley=PageHinkleyConfig(threshold=20.0)),
+    detectors=rivers(20.0),
 )
 OPTIONS = ScanOptions(detection=FAST)
 TABLE = shifting_table(1_500, shift_at=700)

@@ -12,12 +12,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from schemas.alerts import AlertData
+from schemas.config import DetectionConfig
 from streams.cli import main
 from streams.scan import ScanOptions
 from streams.scan_columns import Wishes
 from streams.scan_report import MAX_PLACES, render_scan_report
 from streams.scan_story import place_lines, sentence, strongest
 from streams.sentences import move, percent
+from tests.kit.detection import rivers
 from tests.streams.scan_kit import scanned, shifting_table, write_csv, write_parquet
 from tests.streams.test_report import Page
 
@@ -163,7 +165,8 @@ def test_a_restless_signal_says_less_than_one_that_moved_once(tmp_path: Path) ->
     n = 40_000
     table = shifting_table(n, shift_at=25_000, shift=1.0)
     table["season"] = [float(i // 1_500 % 2) * 5 + v for i, v in enumerate(table["score"])]
-    scan, _ = scanned(write_parquet(tmp_path / "t.parquet", table))
+    options = ScanOptions(detection=DetectionConfig(detectors=rivers()))
+    scan, _ = scanned(write_parquet(tmp_path / "t.parquet", table), options)
     assert len(scan.alerts) > MAX_PLACES
     (best,) = strongest(scan.alerts, 1)
     assert "feature:x" in best.found_events
@@ -186,7 +189,7 @@ def test_alerts_are_told_in_rows_and_shares(tmp_path: Path) -> None:
     options = ScanOptions(wishes=Wishes({"time": "none"}))
     scan, _ = scanned(write_parquet(tmp_path / "t.parquet", table), options)
     moved = {each.signal: each for alert in scan.alerts for each in alert.moved.values()}
-    assert "from 0 % to " in move(moved["missing:gone"])
+    assert "from 0 %" in move(moved["missing:gone"])
     assert moved["feature:fixed"].unit == "departures"
     for alert in scan.alerts:
         text = sentence(alert, name_model=False)

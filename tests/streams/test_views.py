@@ -6,16 +6,17 @@ import numpy as np
 import orjson
 import pytest
 
-from schemas.config import DetectionConfig, DetectorsConfig, PageHinkleyConfig
+from schemas.config import DetectionConfig
 from streams.lineage import Lineage
 from streams.views import live_views
 from streams.worker import Detection, OutputTopics, PartitionWorker
+from tests.kit.detection import rivers
 from tests.streams.events import TP, prediction, record, shifting_stream
 
 DETECTION = Detection(
     DetectionConfig(
         reference_events=100,
-        detectors=DetectorsConfig(page_hinkley=PageHinkleyConfig(threshold=40.0)),
+        detectors=rivers(40.0),
     ),
     None,
 )

@@ -14,19 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.alerts import AlertData, DeadLetterData
-from schemas.config import DetectionConfig, DetectorsConfig, PageHinkleyConfig
+from schemas.config import DetectionConfig
 from schemas.records import Record
 from streams.checkpoint import state_digest
 from streams.lineage import MAX_METADATA_BYTES, Lineage, Metadata, load_metadata
 from streams.ports import Output
 from streams.worker import Detection, OutputTopics, PartitionWorker
+from tests.kit.detection import rivers
 from tests.streams.events import TP, shifting_stream
 
 TOPICS = OutputTopics("alerts", "dead", "journal")
 DETECTION = Detection(
     DetectionConfig(
         reference_events=100,
-        detectors=DetectorsConfig(page_hinkley=PageHinkleyConfig(threshold=40.0)),
+        detectors=rivers(40.0),
     ),
     None,
 )
