@@ -8,6 +8,7 @@ partitions. The contestants take turns within one run, because machines are nois
 - `bare`: consume and `orjson.loads`, nothing else, with the worker's own consumer settings;
 - `driftsentry, 1 model`: the worker, exactly-once, checkpoints in Valkey, ADWIN and Page-Hinkley on
   every feature, its missingness, the score and the predicted class;
+- `driftsentry, 1 model, focus`: with the detector that is on by default instead;
 - `driftsentry, 1,000 models`: the same events spread over 1,000 models.
 
 Timed is what comes after a warm-up in which the references are learned.
@@ -30,7 +31,7 @@ from benchmarks.kit.detection import RIVERS
 from benchmarks.kit.report import FigureTable, parser, publish
 from benchmarks.kit.rounds import middle, ratio
 from benchmarks.kit.watch import Watch
-from schemas.config import DetectionConfig
+from schemas.config import DetectionConfig, DetectorsConfig
 from streams.config import Settings, Topics
 from streams.embedded import EmbeddedValkey
 from streams.kafka_clients import consumer_config
@@ -104,7 +105,13 @@ def bare(servers: str, topic: str, group: str, n_warm: int, n: int) -> dict[str,
 
 
 def driftsentry(
-    servers: str, redis_url: str, topic: str, group: str, n_warm: int, n: int
+    servers: str,
+    redis_url: str,
+    topic: str,
+    group: str,
+    n_warm: int,
+    n: int,
+    detectors: DetectorsConfig = RIVERS,
 ) -> dict[str, float]:
     """The worker as `driftsentry worker` builds it, until everything is committed."""
     settings = Settings(
@@ -121,7 +128,7 @@ def driftsentry(
         checkpoint_topic_interval_s=0.0,
     )
     runner = build_runner(
-        settings, DetectionConfig(reference_events=REFERENCE_EVENTS, detectors=RIVERS)
+        settings, DetectionConfig(reference_events=REFERENCE_EVENTS, detectors=detectors)
     )
     runner.log.subscribe(runner)
     watch = Watch(n_warm)
@@ -177,6 +184,9 @@ def main() -> None:
         contestants: dict[str, Callable[[str], dict[str, float]]] = {
             BARE: lambda g: bare(servers, "one", g, n_warm, n),
             "driftsentry, 1 model": lambda g: driftsentry(servers, valkey.url, "one", g, n_warm, n),
+            "driftsentry, 1 model, focus": lambda g: driftsentry(
+                servers, valkey.url, "one", g, n_warm, n, DetectorsConfig()
+            ),
             "driftsentry, 1,000 models": lambda g: driftsentry(
                 servers, valkey.url, "thousand", g, n_warm, n
             ),
