@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from math import log2
+from collections.abc import Sequence
+from math import log, log2
 from typing import Final
 
-from detectors.drift.ranks import Indicator, Ranks
+from detectors.drift.ranks import Indicator
 from detectors.drift.thresholds import octave_thresholds
 from detectors.kernels.focus import N_ASPECTS
 from detectors.monitor import Monitor
+from detectors.signals import Signal
 from schemas.config import DetectionConfig, ModelConfig
 from schemas.findings import Firing
 
@@ -46,21 +48,62 @@ def accepted_in_a_week(config: DetectionConfig, monitor: Monitor) -> float:
     return monitor.events_per_week * n_signals / events_between_alarms(config, monitor)
 
 
-def is_strong(firing: Firing, ranks: Ranks | Indicator, arl0: float) -> bool:
+def is_strong(firing: Firing, signal: Signal, arl0: float) -> bool:
     """Whether a change of a mean is as unlikely by chance as a detector with this ARL0 asks.
 
-    By the likelihood ratio of two means to one, over the long-run variance of the reference, and
-    the threshold of the shorter segment's octave. The means are of z: that of a skewed signal is
-    not normal over few events, and then it errs more often.
+    By the likelihood ratio of two means to one (of two shares to one, for a share), over the
+    long-run variance of the reference, and the threshold of the shorter segment's octave. The means
+    are of z: that of a skewed signal is not normal over few events, and then it errs more often.
+    The signal must have ranks.
     """
+    ranks = signal.ranks
+    assert ranks is not None
     n_before, n_after = float(max(firing.n_before, 1)), float(max(firing.n_after, 1))
-    move = firing.after - firing.before
-    variance = ranks.variance if isinstance(ranks, Indicator) else ranks.variance[0]
-    ratio = move * move * n_before * n_after / (2.0 * variance * (n_before + n_after))
-    share = 1 if isinstance(ranks, Indicator) else N_ASPECTS
-    thresholds = octave_thresholds(arl0 * share)
+    n_lanes = N_ASPECTS
+    if isinstance(ranks, Indicator):
+        before, after = signal.scale.raw(firing.before), signal.scale.raw(firing.after)
+        ratio = _shares(before, n_before, after, n_after) / ranks.variance
+        n_lanes = 1
+    else:
+        move = firing.after - firing.before
+        # What the lane sees are residuals; the means are of what they come from.
+        variance = ranks.variance[0] * process_variance(ranks.coefficient.tolist())
+        ratio = move * move * n_before * n_after / (2.0 * variance * (n_before + n_after))
+    thresholds = octave_thresholds(arl0 * n_lanes)
     octave = min(int(log2(min(n_before, n_after))), len(thresholds) - 1)
     return ratio > thresholds[octave]
+
+
+def process_variance(coefficient: Sequence[float]) -> float:
+    """By which the mean of an autoregression of variance 1 varies more than that of noise.
+
+    Its innovations' variance, from the partial autocorrelations (Levinson's recursion backwards),
+    over the square of 1 less the sum of its coefficients.
+    """
+    total = 1.0 - sum(coefficient)
+    innovations, phi = 1.0, list(coefficient)
+    while phi:
+        last = phi.pop()
+        innovations *= max(1.0 - last * last, 1e-9)
+        phi = [
+            (a + last * b) / max(1.0 - last * last, 1e-9)
+            for a, b in zip(phi, phi[::-1], strict=True)
+        ]
+    return max(innovations / max(total * total, 1e-9), 1.0)
+
+
+def _shares(before: float, n_before: float, after: float, n_after: float) -> float:
+    """The log likelihood ratio of two shares to one of all events."""
+    pooled = (before * n_before + after * n_after) / (n_before + n_after)
+    return n_before * _entropy(before, pooled) + n_after * _entropy(after, pooled)
+
+
+def _entropy(p: float, q: float) -> float:
+    """The relative entropy of two shares; means of indicators may miss 0 and 1 by rounding."""
+    p, q = min(max(p, 0.0), 1.0), min(max(q, 1e-12), 1.0 - 1e-12)
+    ones = p * log(p / q) if p > 0.0 else 0.0
+    zeros = (1.0 - p) * log((1.0 - p) / (1.0 - q)) if p < 1.0 else 0.0
+    return ones + zeros
 
 
 def accepted_per_week(text: str) -> float:

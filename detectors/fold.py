@@ -361,11 +361,12 @@ class Fold:
     def _is_within_budget(self, firing: Firing, monitor: Monitor, signal: Signal) -> bool:
         """Whether it comes from a detector that keeps the budget, or is as strong as one asks.
 
-        Where no detector has a budget none is kept, and everything counts.
+        Where none could keep one, since none has a budget or the signal has no rows of its
+        reference, everything counts.
         """
         if REGISTRY[firing.detector].has_budget or signal.ranks is None:
             return True
-        return is_strong(firing, signal.ranks, events_between_alarms(self.config, monitor))
+        return is_strong(firing, signal, events_between_alarms(self.config, monitor))
 
     def _notice(self, events: Decoded, row: int, bound: str, key: ModelKey | None = None) -> Notice:
         """Say that this row asked for more than a bound allows, for its own model or this one."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Severity = Literal["low", "medium", "high", "critical"]
 Unit = Literal["value", "share", "departures", "spread"]
 Status = Literal["opened", "updated", "resolved"]
-Standing = Literal["moved", "returned", "superseded"]
+Standing = Literal["moved", "returning", "returned", "superseded"]
 Resolution = Literal["returned", "superseded", "forgotten"]
 
 
@@ -34,7 +34,8 @@ class MovedSignal(BaseModel):
         description="Mean since the change; null where it rests on fewer than 20 events."
     )
     standing: Standing = Field(
-        description="`returned`: it is back within 0.1 standard deviations of its reference. "
+        description="`returning`: it was seen to come back, over few events as yet. `returned`: it "
+        "is back within 0.1 standard deviations of its reference. "
         "`superseded`: it has moved again, in a later alert."
     )
     detectors: list[str] = Field(description="What has fired on it, in order of first firing.")
@@ -119,8 +120,8 @@ class AlertData(BaseModel):
     )
     resolution: Resolution | None = Field(
         description="Why it is resolved. `returned`: its signals have come back. `superseded`: "
-        "they have moved again, in a later alert. `forgotten`: its model gave way to others, or "
-        "too many alerts are open."
+        "they have moved again, in a later alert. `forgotten`: too many alerts are open, or "
+        "its model gave way to others and has moved since it came back."
     )
     deployment: str
     lineage: str = Field(description="The unbroken fold that this alert comes from.")

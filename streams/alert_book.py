@@ -23,7 +23,7 @@ class SeenAlert:
     moved: dict[tuple[str, str], MovedSignal] = field(default_factory=dict)
     """By signal and unit, in the order in which they joined."""
     found_events: dict[str, list[int]] = field(default_factory=dict)
-    """The numbers of the events at which each signal was found."""
+    """The numbers of the events at which each signal was found, or found to come back."""
     n_updates: int = 0
     """How many records followed the first one."""
 
@@ -57,9 +57,13 @@ class AlertBook:
             change_event=-1,
         )
         for moved in said.signals:
-            if (moved.signal, moved.unit) not in alert.moved:
+            before = alert.moved.get((moved.signal, moved.unit))
+            if before is None:
                 found = self._event_at(said, moved.found_offset)
                 alert.found_events.setdefault(moved.signal, []).append(found)
+            elif moved.standing not in {before.standing, "superseded"}:
+                back = self._event_at(said, said.trigger_offset)
+                alert.found_events[moved.signal].append(back)
             alert.moved[moved.signal, moved.unit] = moved
         alert.change_event = self._event_at(said, said.change_offset)
         if known is None:

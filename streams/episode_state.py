@@ -9,6 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detectors.base import BankState, StateError, require_array
+from detectors.registry import REGISTRY
 from schemas.findings import Aspect
 from streams.episodes import (
     MAX_EPISODES,
@@ -34,9 +35,9 @@ class _Document(BaseModel):
 
 
 class _EvidenceDocument(_Document):
-    signal: str
+    signal: Annotated[str, Field(pattern=r"^(feature:|missing:|class:|score$|prediction$)")]
     aspect: Annotated[int, Field(ge=0, lt=len(_ASPECTS))]
-    detectors: Annotated[list[str], Field(min_length=1)]
+    detectors: Annotated[list[str], Field(min_length=1, max_length=len(REGISTRY))]
     effect: _Number
     before: _Number | None
     after: _Number | None
@@ -46,8 +47,10 @@ class _EvidenceDocument(_Document):
     change_offset: _Count
     found_offset: _Count
     change_event: _Count
-    peak: _Size
+    n_before: _Count
+    n_after: _Count
     standing: Annotated[int, Field(ge=0, lt=len(Standing))]
+    returned_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
 
 
 class _EpisodeDocument(_Document):
@@ -63,8 +66,8 @@ class _EpisodeDocument(_Document):
     change_offset: _Count
     sharpness: _Size
     budget_share: _Size | None
-    revision: _Count
-    n_findings: _Count
+    revision: Annotated[int, Field(ge=1, lt=1 << 60)]
+    n_findings: Annotated[int, Field(ge=1, lt=1 << 60)]
     closed_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
     evidence: Annotated[list[_EvidenceDocument], Field(min_length=1, max_length=MAX_SIGNALS)]
 
@@ -125,8 +128,10 @@ def _episode(episode: Episode) -> dict[str, Any]:
                 "change_offset": each.change_offset,
                 "found_offset": each.found_offset,
                 "change_event": each.change_event,
-                "peak": each.peak,
+                "n_before": each.n_before,
+                "n_after": each.n_after,
                 "standing": int(each.standing),
+                "returned_event": each.returned_event,
             }
             for (signal, aspect), each in episode.evidence.items()
         ],
@@ -167,14 +172,21 @@ def _read_episode(document: _EpisodeDocument) -> Episode:
             change_offset=each.change_offset,
             found_offset=each.found_offset,
             change_event=each.change_event,
-            peak=each.peak,
+            n_before=each.n_before,
+            n_after=each.n_after,
             standing=Standing(each.standing),
+            returned_event=each.returned_event,
         )
         for each in document.evidence
     }
+    for each in evidence.values():
+        if len(set(each.detectors)) < len(each.detectors) or not set(each.detectors) <= set(
+            REGISTRY
+        ):
+            raise StateError("a signal was found by no detector, or by one twice")
     if len(evidence) < len(document.evidence):
         raise StateError("an episode has a signal twice")
-    return Episode(
+    episode = Episode(
         alert_id=document.alert_id,
         model=(document.model_id, document.model_version, document.shard),
         admitted=document.admitted,
@@ -190,3 +202,6 @@ def _read_episode(document: _EpisodeDocument) -> Episode:
         closed_event=document.closed_event,
         evidence=evidence,
     )
+    if (episode.closed_event >= 0) == episode.is_live:
+        raise StateError("an episode is open and over at the same time")
+    return episode

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from math import sqrt
 from typing import Final, NamedTuple
 
 from schemas.alerts import Resolution, Severity, Status
@@ -44,6 +45,9 @@ SEVERITIES: Final[tuple[tuple[float, Severity], ...]] = (
 )
 """Least |effect|, in reference standard deviations, of each severity."""
 
+_HAS_BASELINE: Final = "focus"
+"""The detector that says when a signal has settled."""
+
 ModelName = tuple[str, str, int]
 """Model id, version and shard (-1: none)."""
 Watched = tuple[str, int]
@@ -58,6 +62,8 @@ class Standing(IntEnum):
     """Back within `RETURN_SD` of its reference."""
     SUPERSEDED = 2
     """It has moved again since, in another episode."""
+    RETURNING = 3
+    """Seen to come back, over few events as yet."""
 
     @property
     def word(self) -> StandingWord:
@@ -69,7 +75,9 @@ _STANDING_WORDS: Final[dict[Standing, StandingWord]] = {
     Standing.MOVED: "moved",
     Standing.RETURNED: "returned",
     Standing.SUPERSEDED: "superseded",
+    Standing.RETURNING: "returning",
 }
+_AWAY: Final = (Standing.MOVED, Standing.RETURNING)
 
 
 @dataclass(slots=True)
@@ -84,33 +92,55 @@ class Evidence:
     is_rise: bool
     is_share: bool
     is_departure: bool
+    n_before: int
+    n_after: int
+    """Events that the means rest on."""
     change_offset: int
     found_offset: int
     """The trigger of its first finding."""
     change_event: int
     """About where it last moved."""
-    peak: float
-    """As `effect`, not coarse: for the severity alone."""
     standing: Standing = Standing.MOVED
+    returned_event: int = -1
+    """Where it was found to have returned; -1: nowhere yet."""
 
     def take(self, finding: Finding) -> bool:
         """Let one more finding speak; whether it says anything new."""
         seen = _evidence(finding)
         is_news = finding.detector not in self.detectors
         self.detectors += [finding.detector] if is_news else []
-        self.change_event = seen.change_event
-        if self.standing is Standing.RETURNED:
+        # What happened before it came back is late evidence, and no new move.
+        if self.standing is Standing.RETURNED and seen.change_event >= self.returned_event:
             self.standing, is_news = Standing.MOVED, True
+        if self.standing is Standing.RETURNING:
+            self.standing, is_news = Standing.MOVED, True
+        if self.standing is not Standing.MOVED:
+            return is_news
+        self.change_event = seen.change_event
+        if seen.after is None and self.after is not None:
+            return is_news
+        if self.after is None:
+            return self._say(seen) or is_news
+        # Means that differ by a few events would give those away.
+        differ = abs(seen.n_after - self.n_after) >= MIN_EVENTS
+        if not (differ and finding.is_within_budget and abs(seen.effect) >= abs(self.effect)):
+            return is_news
+        return self._say(seen) or is_news
+
+    def settle(self, effect: float, after: float | None, n_after: int) -> bool:
+        """Take the working baseline for where the signal is; whether a mean has become known."""
         knew_after = self.after is not None
-        if seen.after is None and knew_after:
-            return is_news
-        if seen.peak < self.peak and knew_after:
-            return is_news
-        is_news |= severity(max(seen.peak, self.peak)) != severity(self.peak)
-        is_news |= seen.after is not None and not knew_after
-        self.effect, self.before, self.after = seen.effect, seen.before, seen.after
+        self.effect, self.n_after = effect, n_after
+        self.after = self.after if after is None else after
+        return self.after is not None and not knew_after
+
+    def _say(self, seen: Evidence) -> bool:
+        is_news = severity(seen.effect) != severity(self.effect)
+        is_news |= seen.after is not None and self.after is None
+        if abs(seen.n_before - self.n_before) >= MIN_EVENTS or self.before is None:
+            self.before, self.n_before = seen.before, seen.n_before
+        self.effect, self.after, self.n_after = seen.effect, seen.after, seen.n_after
         self.is_rise, self.change_offset = seen.is_rise, seen.change_offset
-        self.peak = max(seen.peak, self.peak)
         return is_news
 
 
@@ -140,7 +170,7 @@ class Episode:
     @property
     def is_live(self) -> bool:
         """Whether any of its signals is still away from the reference."""
-        return any(each.standing is Standing.MOVED for each in self.evidence.values())
+        return any(each.standing in _AWAY for each in self.evidence.values())
 
     @property
     def detectors(self) -> list[str]:
@@ -152,8 +182,13 @@ class Episode:
         """Its signals, first those that are away from the reference, then by how far they were."""
         return sorted(
             self.evidence.items(),
-            key=lambda item: (item[1].standing is not Standing.MOVED, -item[1].peak),
+            key=lambda item: (item[1].standing not in _AWAY, -abs(item[1].effect)),
         )
+
+    @property
+    def severity(self) -> Severity:
+        """That of the signal that is furthest away; of a resolved one, of the one that was."""
+        return severity(self.ranked()[0][1].effect)
 
 
 class Told(NamedTuple):
@@ -233,11 +268,15 @@ class EpisodeBook:
 
     def _make_room(self, of_model: list[Episode]) -> Iterator[Told]:
         if len(of_model) >= MAX_OF_MODEL:
-            yield from self._forget(of_model[0])
+            # What is over already goes first.
+            closed = [episode for episode in of_model if episode.closed_event >= 0]
+            yield from self._forget((closed or of_model)[0])
         while len(self.episodes) >= MAX_EPISODES:
             yield from self._forget(next(iter(self.episodes.values())))
 
     def _open(self, finding: Finding, alert_id: str) -> Episode:
+        if alert_id in self.episodes:  # in a made-up state alone
+            self._drop(self.episodes[alert_id])
         episode = Episode(
             alert_id=alert_id,
             model=_model(finding),
@@ -246,7 +285,7 @@ class EpisodeBook:
             opened_offset=finding.offset,
             opened_change=_change_event(finding),
             change_event=_change_event(finding),
-            change_offset=finding.change_offset,
+            change_offset=max(finding.change_offset, 0),
             sharpness=_sharpness(finding),
             budget_share=self._budget_share(finding),
         )
@@ -278,10 +317,11 @@ def _evidence(finding: Finding) -> Evidence:
         is_rise=finding.move > 0.0,
         is_share=finding.is_share,
         is_departure=finding.is_departure,
-        change_offset=finding.change_offset,
+        n_before=finding.n_before,
+        n_after=finding.n_after,
+        change_offset=max(finding.change_offset, 0),
         found_offset=finding.offset,
         change_event=_change_event(finding),
-        peak=abs(finding.effect),
     )
 
 
@@ -313,7 +353,7 @@ def _joined(of_model: list[Episode], finding: Finding, cooldown: int) -> Episode
         known = episode.evidence.get(_watched(finding))
         goes_on = (
             known is not None
-            and known.standing is Standing.MOVED
+            and known.standing in _AWAY
             and abs(change - known.change_event) <= cooldown
             and distance <= MAX_SPAN * cooldown
         )
@@ -331,7 +371,7 @@ def _live(of_model: list[Episode], watched: Watched) -> list[Episode]:
     return [
         episode
         for episode in of_model
-        if watched in episode.evidence and episode.evidence[watched].standing is Standing.MOVED
+        if watched in episode.evidence and episode.evidence[watched].standing in _AWAY
     ]
 
 
@@ -345,7 +385,8 @@ def _locate(episode: Episode, finding: Finding, cooldown: int) -> None:
         is_near or abs(change - episode.change_event) <= episode.sharpness
     ):
         episode.sharpness = sharpness
-        episode.change_event, episode.change_offset = change, finding.change_offset
+        episode.change_event = change
+        episode.change_offset = max(finding.change_offset, 0)
 
 
 def _add(episode: Episode, finding: Finding, *, has_moved_on: bool) -> bool:
@@ -372,22 +413,37 @@ def _add(episode: Episode, finding: Finding, *, has_moved_on: bool) -> bool:
 
 
 def _return(of_model: list[Episode], finding: Finding) -> list[Told] | None:
-    """What is to be told where a signal has come back; None where that is not what was found."""
+    """What is to be told where a signal comes back; None where that is not what was found.
+
+    FOCuS is believed when its working baseline lies at the reference: until then its few rows say
+    that the signal is returning, and open nothing. Others have no baseline.
+    """
     was = abs(finding.effect - finding.move)
-    if not (abs(finding.effect) <= RETURN_SD and abs(finding.effect) < was):
-        return None
-    if finding.n_after < MIN_EVENTS:
+    near = max(RETURN_SD, 3.0 / sqrt(max(finding.n_after, 1)))
+    if not (abs(finding.effect) <= near and abs(finding.effect) < was):
         return None
     watched = _watched(finding)
-    holders = [each for each in of_model if watched in each.evidence]
     live = _live(of_model, watched)
     for episode in live:
         episode.n_findings += 1
-        episode.evidence[watched].standing = Standing.RETURNED
     if live:
+        is_certain = finding.n_after >= MIN_EVENTS and abs(finding.effect) <= RETURN_SD
+        if not finding.is_within_budget:
+            return []
+        if finding.detector == _HAS_BASELINE or not is_certain:
+            fresh = [e for e in live if e.evidence[watched].standing is Standing.MOVED]
+            for episode in fresh:
+                episode.evidence[watched].standing = Standing.RETURNING
+            return [Told(episode, "updated") for episode in fresh]
+        for episode in live:
+            _mark_returned(episode.evidence[watched], finding)
         return [_told_of_return(episode, finding) for episode in live]
     # One detector has seen it come back already: this is the same return.
-    closed = [each for each in holders if each.evidence[watched].standing is Standing.RETURNED]
+    closed = [
+        episode
+        for episode in of_model
+        if watched in episode.evidence and episode.evidence[watched].standing is Standing.RETURNED
+    ]
     if not closed:
         return None
     closed[-1].n_findings += 1
@@ -396,19 +452,40 @@ def _return(of_model: list[Episode], finding: Finding) -> list[Told] | None:
 
 def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
     """What is to be told of a working baseline: which signals it has at their reference."""
-    near = {
-        Aspect.MEAN: abs(finding.effect) <= RETURN_SD,
-        Aspect.SPREAD: abs(finding.spread_effect) <= RETURN_SD,
-    }
-    returned: list[str] = []
+    told = []
     for episode in of_model:
-        for aspect in (Aspect.MEAN, Aspect.SPREAD):
-            watched = finding.signal, int(aspect)
-            known = episode.evidence.get(watched)
-            if near[aspect] and known is not None and known.standing is Standing.MOVED:
-                known.standing = Standing.RETURNED
-                returned.append(episode.alert_id)
-    return [_told_of_return(each, finding) for each in of_model if each.alert_id in returned]
+        returned = is_news = False
+        for aspect, effect, after in (
+            (Aspect.MEAN, finding.effect, finding.after),
+            (Aspect.SPREAD, finding.spread_effect, None),
+        ):
+            known = episode.evidence.get((finding.signal, int(aspect)))
+            if known is None or known.standing is Standing.SUPERSEDED:
+                continue
+            if abs(effect) > RETURN_SD:
+                # It had been thought to be back; where it is by now another episode may hold.
+                if known.standing is Standing.RETURNED and _live(
+                    of_model, (finding.signal, int(aspect))
+                ):
+                    continue
+                is_news |= known.standing is not Standing.MOVED
+                known.standing = Standing.MOVED
+                is_news |= known.settle(effect, after, finding.n_after)
+            elif known.standing in _AWAY:
+                _mark_returned(known, finding)
+                returned = True
+        if is_news:
+            episode.closed_event = -1
+        if returned:
+            told.append(_told_of_return(episode, finding))
+        elif is_news:
+            told.append(Told(episode, "updated"))
+    return told
+
+
+def _mark_returned(known: Evidence, finding: Finding) -> None:
+    known.standing = Standing.RETURNED
+    known.returned_event = finding.model_event
 
 
 def _told_of_return(episode: Episode, finding: Finding) -> Told:
@@ -420,11 +497,13 @@ def _told_of_return(episode: Episode, finding: Finding) -> Told:
 
 def _supersede(of_model: list[Episode], newest: Episode, finding: Finding) -> list[Told]:
     """Let the signal, which is this episode's now, be no longer that of earlier changes."""
-    told = []
+    told: list[Told] = []
+    if _watched(finding) not in newest.evidence:  # it has too many to keep this one apart
+        return told
     for episode in of_model:
         known = episode.evidence.get(_watched(finding))
         is_earlier = episode is not newest and episode.change_event <= newest.change_event
-        if not is_earlier or known is None or known.standing is not Standing.MOVED:
+        if not is_earlier or known is None or known.standing not in _AWAY:
             continue
         known.standing = Standing.SUPERSEDED
         if not episode.is_live:

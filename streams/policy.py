@@ -14,7 +14,7 @@ from schemas.alerts import AlertData, MovedSignal, Unit
 from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding, Notice
 from streams.episode_state import restore_episodes, snapshot_episodes
-from streams.episodes import EpisodeBook, Evidence, Told, Watched, severity
+from streams.episodes import EpisodeBook, Evidence, Told, Watched
 from streams.identity import alert_id
 from streams.sentences import bound_sentence, drift_sentence
 
@@ -104,7 +104,7 @@ class Policy:
             shard=None if shard < 0 else shard,
             signal=first.signal,
             detectors=episode.detectors,
-            severity=severity(max(each.peak for each in episode.evidence.values())),
+            severity=episode.severity,
             effect=first.effect,
             before=first.before,
             after=first.after,

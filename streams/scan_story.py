@@ -83,7 +83,10 @@ def sentence(alert: SeenAlert, *, name_model: bool) -> str:
     said = alert.said
     if said.kind == "bound":
         return f"{said.message.removesuffix('.')}, at row {said.trigger_offset:,}."
-    return drift_sentence(said, "row", name_model=name_model)
+    # What moved, and not how it ended: that stands beside it.
+    return drift_sentence(
+        said.model_copy(update={"resolution": None}), "row", name_model=name_model
+    )
 
 
 def opening_lines(scan: Scan) -> list[str]:

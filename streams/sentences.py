@@ -72,7 +72,6 @@ def drift_sentence(alert: AlertData, place: str = "offset", *, name_model: bool 
 
     `place` is what the alert's offsets are to the reader.
     """
-    first, *others = alert.signals
     shard = -1 if alert.shard is None else alert.shard
     model = f"{model_name(alert.model_id, alert.model_version, shard)}: " if name_model else ""
 
@@ -81,30 +80,46 @@ def drift_sentence(alert: AlertData, place: str = "offset", *, name_model: bool 
         return f"{place} {offset}" if place == "offset" else f"{place} {offset:,}"
 
     here, since = at(alert.trigger_offset), at(alert.change_offset)
-    n_others = alert.n_signals - 1
-    names = [subject(each) for each in others[:N_NAMED]]
-    if n_others > len(names):
-        names.append(f"{n_others - len(names)} more")
-    along = _listed(names)
     if alert.resolution == "returned":
+        # Others may have moved on, to a later alert.
+        first, *others = [each for each in alert.signals if each.standing == "returned"]
+        n_others = max(alert.n_signals - len(alert.signals), 0) + len(others)
+        along = _along(others, n_others)
         with_it = f", and so {'is' if n_others == 1 else 'are'} {along}" if along else ""
         return (
-            f"{model}{subject(first)} is back within 0.1 sd of its reference at {here}{with_it}; "
-            f"it had moved since about {since}."
+            f"{model}{subject(first)} is back within 0.1 sd of its reference, found at {here}"
+            f"{with_it}; it had moved since about {since}."
         )
+    first, *others = alert.signals
     if alert.resolution is not None:
         why = {
             "superseded": f"was followed by another one of the same signals, found at {here}",
             "forgotten": f"is no longer followed, as of {here}",
         }[alert.resolution]
+        along = _along(others, alert.n_signals - 1)
         with_it = f" and of {along}" if along else ""
         return f"{model}the change of {subject(first)}{with_it} since about {since} {why}."
+    moved = [each for each in others if each.standing == "moved"]
+    returned = [each for each in others if each.standing in {"returning", "returned"}]
+    along = _along(moved, max(alert.n_signals - len(alert.signals), 0) + len(moved))
     with_it = f"; with it moved {along}" if along else ""
+    back = _along(returned, len(returned))
+    with_it += f"; back, or coming back, by now: {back}" if back else ""
+    if first.standing == "returning":
+        with_it = f"; it is coming back, seen at {here}{with_it}"
     found = _listed(list(map(detector_name, first.detectors)))
     return (
         f"{model}{subject(first)} {move(first)} since about {since}, found by {found} at "
         f"{at(first.found_offset)}{with_it}."
     )
+
+
+def _along(others: Sequence[MovedSignal], n_others: int) -> str:
+    """The first few of so many signals, and how many more there are."""
+    names = [subject(each) for each in others[:N_NAMED]]
+    if n_others > len(names):
+        names.append(f"{n_others - len(names)} more")
+    return _listed(names)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -500,8 +500,8 @@ def focus_update(
                         wider = min((after / before) ** 2, MOST_INFLATION)
                         inflation[one] = max(inflation[one], wider)
                     told_aspect = fired_aspect
-                    if fired_aspect == 1 and after > before:
-                        # A jump of the mean widens the distances too, and is found by them a row
+                    if fired_aspect == 1:
+                        # A jump of the mean changes the distances too, and is found by them a row
                         # sooner: rows that lie on one side, all of them, have moved.
                         w = one * N_ASPECTS * N_WALK
                         new_t, _, new_raw = _first_since(
@@ -510,7 +510,7 @@ def focus_update(
                         mean_rows, mean_span = end_t - new_t, new_t - walk[w + BASE_T]
                         mean_after = (walk[w + TOTAL_RAW] - new_raw) / mean_rows
                         mean_before = (new_raw - walk[w + BASE_RAW]) / mean_span
-                        if abs(mean_after - mean_before) >= ONE_SIDED * after:
+                        if abs(mean_after - mean_before) >= ONE_SIDED * max(after, before):
                             told_aspect = 0
                             before, after = mean_before, mean_after
                             m_rows, k_rows = mean_span, mean_rows

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
+import numpy as np
 import pytest
 
+from detectors.budget import is_strong, process_variance
+from detectors.drift.ranks import Indicator
 from detectors.fold import Fold
-from schemas.config import AdwinConfig, DetectionConfig, DetectorsConfig, FocusConfig
+from detectors.kernels.observe import SOURCE_MISSING
+from detectors.signals import Scale, Signal
+from schemas.config import (
+    AdwinConfig,
+    DetectionConfig,
+    DetectorsConfig,
+    FocusConfig,
+    PageHinkleyConfig,
+)
+from schemas.findings import Firing
 from tests.detectors.decoded import Event, decoded
 from tests.detectors.folding import as_bytes, findings, normal_events
 from tests.kit.detection import rivers
@@ -91,3 +105,38 @@ def test_without_a_detector_that_has_a_budget_every_finding_counts() -> None:
     found = findings(said, "feature:x")
     assert found
     assert all(f.is_within_budget for f in found)
+
+
+def test_what_adwin_finds_in_a_correlated_signal_keeps_the_budget() -> None:
+    """0.06 alarms are stated for it; at the variance of the residuals it was 65."""
+    noise = np.random.default_rng(5).normal(size=60_000).tolist()
+    x = [0.0]
+    for step in noise[1:]:
+        x.append(0.9 * x[-1] + step)
+    config = DetectionConfig(
+        reference_events=2_000,
+        arl0=1e6,
+        detectors=DetectorsConfig(
+            adwin=AdwinConfig(enabled=True), page_hinkley=PageHinkleyConfig(enabled=True)
+        ),
+    )
+    said = Fold(config).process(decoded([Event(i, {"x": v}) for i, v in enumerate(x)]))
+    found = findings(said, "feature:x")
+    assert len(found) > 100
+    assert not [f for f in found if f.is_within_budget]
+
+
+@pytest.mark.parametrize(("phi", "variance"), [(0.0, 1.0), (0.5, 3.0), (0.9, 19.0)])
+def test_the_variance_of_an_autoregression_of_order_one(phi: float, variance: float) -> None:
+    assert process_variance([phi, 0.0, 0.0]) == pytest.approx(variance)
+
+
+def test_a_rare_event_or_two_are_no_evidence() -> None:
+    """1 of 5 events where 1 in 1,000 is usual: the normal ratio says 99, that of shares 4.3."""
+    scale = Scale(0, 0.0, 0.001, sqrt(0.001 * 0.999))
+    ranks = Indicator(cut=0.0, ones=20, raw=0.0, variance=1.0, n=20_000)
+    signal = Signal(SOURCE_MISSING, 0, 0, scale, lane=0, ranks=ranks)
+    z = (0.2 - scale.mean) / scale.sd
+    few = Firing(0, 0, 0, 0, "adwin", 0, 0, 1.0, 1.0, 0.0, z, 0, n_before=20_000, n_after=5)
+    assert not is_strong(few, signal, 1e5)
+    assert is_strong(few._replace(n_after=100), signal, 1e5)

@@ -32,7 +32,7 @@ def detection_config(generation: int) -> DetectionConfig:
         arl0=100 + generation,
         detectors=DetectorsConfig(
             adwin=AdwinConfig(enabled=generation % 2 == 1, clock=4, delta=0.05),
-            focus=FocusConfig(enabled=generation % 3 != 2, baseline_rows=20),
+            focus=FocusConfig(enabled=generation % 2 == 0, baseline_rows=20),
             page_hinkley=PageHinkleyConfig(
                 enabled=True, min_instances=5, threshold=3.0 + generation
             ),

@@ -130,7 +130,7 @@ def test_the_same_again_is_counted_and_not_told() -> None:
     own = policy()
     first, *rest = decide(own, finding(5_000), finding(5_050), finding(5_100, effect=0.9))
     assert rest == []
-    (stronger,) = decide(own, finding(5_200, detector="adwin", effect=1.2))
+    (stronger,) = decide(own, finding(5_200, detector="adwin", effect=1.2, n_after=300))
     assert (stronger.revision, stronger.n_findings, stronger.effect) == (2, 4, 1.2)
     (signal,) = stronger.signals
     assert signal.detectors == ["focus", "adwin"]
@@ -139,7 +139,9 @@ def test_the_same_again_is_counted_and_not_told() -> None:
 
 @pytest.mark.parametrize(("effect", "told"), [(0.3, False), (0.6, True), (-0.6, True)])
 def test_an_update_is_told_where_it_is_more_severe(effect: float, told: bool) -> None:
-    records = decide(policy(), finding(5_000, effect=0.3), finding(5_100, effect=effect))
+    records = decide(
+        policy(), finding(5_000, effect=0.3), finding(5_100, effect=effect, n_after=200)
+    )
     assert len(records) == 1 + told
 
 
@@ -166,8 +168,8 @@ def test_a_return_resolves_the_episode() -> None:
         own,
         finding(5_000),
         finding(5_010, signal="score"),
-        finding(8_000, effect=0.05, before=1.0),
-        finding(8_030, signal="score", effect=-0.02, before=1.0),
+        settled(8_000, effect=0.05, spread=1.0),
+        settled(8_030, signal="score", effect=-0.02),
     )
     assert len({a.alert_id for a in (opened, joined, part, whole)}) == 1
     assert (part.status, part.resolution) == ("updated", None)
@@ -177,24 +179,26 @@ def test_a_return_resolves_the_episode() -> None:
     }
     assert (whole.status, whole.resolution, whole.revision) == ("resolved", "returned", 4)
     assert whole.effect == 1.0
-    assert "is back within 0.1 sd of its reference at offset 16060" in whole.message
+    assert "is back within 0.1 sd of its reference, found at offset 16060" in whole.message
+    assert "back, or coming back, by now: feature x" in part.message
     assert "it had moved since about offset 9800" in whole.message
 
 
 def test_who_sees_a_return_later_says_nothing_more() -> None:
     assert story(
         finding(5_000),
-        finding(8_000, effect=0.05, before=1.0),
-        finding(8_300, effect=0.05, before=1.0, detector="adwin", n_after=400),
+        finding(8_000, effect=0.05, before=1.0, detector="adwin"),
+        finding(8_300, effect=0.05, before=1.0, n_after=400),
+        settled(9_000, effect=0.0),
     )[-1] == (0, 2, "resolved", "returned")
 
 
 def test_late_evidence_opens_a_resolved_episode_again() -> None:
     assert story(
         finding(5_000),
-        finding(5_300, effect=0.05, before=1.0),
+        settled(5_300, effect=0.05),
         finding(5_400, signal="score", n_after=500),
-        finding(5_600, signal="score", effect=0.0, before=1.0),
+        settled(5_600, signal="score", effect=0.0),
     ) == [
         (0, 1, "opened", None),
         (0, 2, "resolved", "returned"),
@@ -254,6 +258,70 @@ def test_a_small_change_is_no_return() -> None:
         finding(9_000, effect=0.05, n_after=5_000),
         finding(9_100, effect=0.06, n_after=5_100, detector="adwin"),
     ) == [(0, 1, "opened", None), (0, 2, "updated", None)]
+
+
+def test_what_focus_sees_come_back_opens_nothing_and_waits_for_the_baseline() -> None:
+    few = finding(8_000, effect=0.4, before=2.0, n_after=8)
+    opened, returning, back = decide(
+        policy(), finding(5_000, effect=2.0), few, settled(10_000, effect=0.03)
+    )
+    assert (opened.alert_id, returning.status) == (returning.alert_id, "updated")
+    assert [each.standing for each in returning.signals] == ["returning"]
+    assert "it is coming back, seen at offset 16000" in returning.message
+    assert (back.status, back.resolution) == ("resolved", "returned")
+    assert story(finding(5_000, effect=2.0), few, few._replace(model_event=8_001)) == [
+        (0, 1, "opened", None),
+        (0, 2, "updated", None),
+    ]
+    assert story(finding(5_000, effect=2.0), few, settled(10_000, effect=0.3))[-1] == (
+        *(0, 3, "updated", None),
+    )
+
+
+def test_weak_evidence_resolves_nothing_and_a_baseline_elsewhere_opens_it_again() -> None:
+    back = finding(7_500, effect=0.08, before=1.0, detector="adwin")
+    weak = back._replace(is_within_budget=False)
+    assert story(finding(5_000), weak, settled(9_500, effect=1.0)) == [(0, 1, "opened", None)]
+    assert story(finding(5_000), back, settled(8_000, effect=1.0)) == [
+        (0, 1, "opened", None),
+        (0, 2, "resolved", "returned"),
+        (0, 3, "updated", None),
+    ]
+
+
+def test_late_evidence_of_what_has_come_back_opens_nothing() -> None:
+    late = finding(7_200, effect=0.6, n_after=2_300, detector="adwin")
+    assert story(finding(5_000), settled(7_100, effect=0.0), late)[1:] == [
+        (0, 2, "resolved", "returned")
+    ]
+
+
+def test_a_baseline_elsewhere_says_where_the_signal_is() -> None:
+    own = policy()
+    (opened,) = decide(own, finding(5_000, effect=9.0, n_after=5))
+    assert (opened.after, opened.effect, opened.severity) == (None, 9.0, "critical")
+    (known,) = decide(own, settled(7_000, effect=0.3))
+    assert (known.after, known.effect, known.severity) == (0.3, 0.3, "medium")
+
+
+def test_means_that_differ_by_one_event_are_not_both_told() -> None:
+    own = policy()
+    (first,) = decide(own, finding(5_000, n_after=25))
+    (second,) = decide(own, finding(5_001, n_after=26, effect=1.3, detector="adwin"))
+    assert (second.after, second.effect) == (first.after, first.effect)
+
+
+def test_a_resolved_alert_names_only_what_has_come_back() -> None:
+    *_, resolved = decide(
+        policy(),
+        finding(5_000),
+        finding(5_010, signal="score", effect=0.5),
+        finding(9_000, effect=2.0, before=1.0),
+        settled(9_500, signal="score", effect=0.0),
+    )
+    assert resolved.resolution == "returned"
+    assert resolved.message.startswith("m 7: the score is back within")
+    assert "feature x" not in resolved.message
 
 
 def test_versions_of_a_model_have_episodes_of_their_own() -> None:
@@ -349,13 +417,13 @@ def test_whoever_keeps_the_latest_revision_knows_what_is_open(said: list[Finding
     is_open = {name for name, alert in latest.items() if alert.status != "resolved"}
     assert is_open == {name for name, e in own.book.episodes.items() if e.closed_event < 0}
     for name, alert in latest.items():
-        moved = {signal.signal for signal in alert.signals if signal.standing == "moved"}
+        moved = {s.signal for s in alert.signals if s.standing in {"moved", "returning"}}
         assert bool(moved) == (name in is_open)
     # A signal is where it is in one episode alone: that of its latest change.
     live = [
         watched
         for episode in own.book.episodes.values()
         for watched, each in episode.evidence.items()
-        if each.standing == 0
+        if each.standing in {0, 3}
     ]
     assert len(live) == len(set(live))

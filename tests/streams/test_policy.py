@@ -140,12 +140,12 @@ def test_a_mean_over_few_events_is_not_published(
 @pytest.mark.parametrize(
     ("effect", "severity_", "told"),
     [
-        (0.3, "medium", "rose (less than half a sd from its reference)"),
-        (-0.3, "medium", "fell (less than half a sd from its reference)"),
-        (0.55, "high", "rose (+1.00 sd from its reference)"),
+        (0.3, "low", "rose (less than half a sd from its reference)"),
+        (-0.3, "low", "fell (less than half a sd from its reference)"),
+        (0.55, "critical", "rose (+1.00 sd from its reference)"),
     ],
 )
-def test_severity_and_direction_are_those_of_the_effect_before_it_is_rounded(
+def test_severity_is_that_of_the_rounded_effect_and_the_direction_that_of_the_move(
     effect: float, severity_: str, told: str
 ) -> None:
     alert = decide(policy(), finding(n_before=16, n_after=16, effect=effect))[0]
