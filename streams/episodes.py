@@ -128,11 +128,15 @@ class Evidence:
         return self._say(seen) or is_news
 
     def settle(self, effect: float, after: float | None, n_after: int) -> bool:
-        """Take the working baseline for where the signal is; whether a mean has become known."""
+        """Take the working baseline for where the signal went; whether a mean has become known.
+
+        Where one is known, the signal may have come back part of the way since.
+        """
         knew_after = self.after is not None
-        self.effect, self.n_after = effect, n_after
-        self.after = self.after if after is None else after
-        return self.after is not None and not knew_after
+        if after is None or (knew_after and abs(effect) < abs(self.effect)):
+            return False
+        self.effect, self.after, self.n_after = effect, after, n_after
+        return not knew_after
 
     def _say(self, seen: Evidence) -> bool:
         is_news = severity(seen.effect) != severity(self.effect)

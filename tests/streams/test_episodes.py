@@ -304,6 +304,16 @@ def test_a_baseline_elsewhere_says_where_the_signal_is() -> None:
     assert (known.after, known.effect, known.severity) == (0.3, 0.3, "medium")
 
 
+def test_a_baseline_part_of_the_way_back_does_not_hide_how_far_it_was() -> None:
+    own = policy()
+    decide(own, finding(5_000, effect=2.0), settled(7_000, effect=2.1))
+    returning, part = decide(
+        own, finding(15_000, effect=-0.17, before=2.1, n_after=30), settled(17_000, effect=-0.17)
+    )
+    assert [each.standing for each in returning.signals] == ["returning"]
+    assert [(each.standing, each.effect) for each in part.signals] == [("moved", 2.1)]
+
+
 def test_means_that_differ_by_one_event_are_not_both_told() -> None:
     own = policy()
     (first,) = decide(own, finding(5_000, n_after=25))
