@@ -22,7 +22,7 @@ from streams.scan_story import (
     sentence,
     strongest,
 )
-from streams.sentences import move
+from streams.sentences import move_of_named
 
 MAX_PLOTS: Final = 24
 """Of all models together; the signals with the largest moves come first."""
@@ -102,7 +102,8 @@ def _places(scan: Scan, places: Sequence[SeenAlert], letters: Sequence[str]) -> 
         said = alert.said
         shown = list(alert.moved.values())[:_PLACE_SIGNALS]
         signals = "".join(
-            f"<li><b>{escape(moved.signal.removeprefix('feature:'))}</b> {escape(move(moved))}</li>"
+            f"<li><b>{escape(moved.signal.removeprefix('feature:'))}</b> "
+            f"{escape(move_of_named(moved))}</li>"
             for moved in shown
         )
         more = len(alert.moved) - len(shown)
@@ -146,7 +147,7 @@ def _plot(scan: Scan, key: Signal, seen: Sequence[Sighting], marks: Sequence[Cha
     return (
         f'<figure class="card plot"><h3>{shown} <span class="soft small">{of_model}</span></h3>'
         f'<div class="small soft">{escape(_meaning(signal))}{n}, the largest move '
-        f"{escape(move(worst))}</div>{drawing}</figure>\n"
+        f"{escape(move_of_named(worst))}</div>{drawing}</figure>\n"
     )
 
 

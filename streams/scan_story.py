@@ -10,7 +10,7 @@ from schemas.batch import ModelKey
 from streams.alert_book import SeenAlert
 from streams.scan import Scan
 from streams.scan_columns import plan_lines
-from streams.sentences import drift_sentence, move, subject
+from streams.sentences import drift_sentence, move, move_of_named, subject
 
 MAX_PLACES: Final = 8
 """Alerts told on the terminal; the strongest are."""
@@ -201,8 +201,7 @@ def summary_lines(scan: Scan) -> list[str]:
     lines += ["", f"{'signal':<{width}}  alerts  largest move"]
     for name, (_, sightings) in zip(names, shown, strict=True):
         worst = max(sightings, key=lambda each: each.size)
-        spread = "its spread " if worst.moved.unit == "spread" else ""
-        lines.append(f"{name:<{width}}  {len(sightings):>6}  {spread}{move(worst.moved)}")
+        lines.append(f"{name:<{width}}  {len(sightings):>6}  {move_of_named(worst.moved)}")
     if len(of_signal) > len(shown):
         lines.append(f"and {len(of_signal) - len(shown)} further signals")
     return lines

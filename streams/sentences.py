@@ -67,6 +67,11 @@ def move(moved: MovedSignal) -> str:
     return f"{moved.direction}{start}{end} ({size} from its reference)"
 
 
+def move_of_named(moved: MovedSignal) -> str:
+    """As `move`, after the signal's name: says where it is its spread that moved."""
+    return f"its spread {move(moved)}" if moved.unit == "spread" else move(moved)
+
+
 def drift_sentence(alert: AlertData, place: str = "offset", *, name_model: bool = True) -> str:
     """What moved, from what to what, by how much, since when, and what moved with it.
 
