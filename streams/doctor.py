@@ -238,7 +238,8 @@ def _group_check(
     name = f"group {group}"
     reader = open_client(Consumer, reader_config(bootstrap_servers, group, properties), "consumer")
     try:
-        (answer,) = reader.committed([KafkaPartition(events, 0)], _REQUEST_S)
+        # The first group of a new cluster waits until the topic of all offsets has been made.
+        (answer,) = reader.committed([KafkaPartition(events, 0)], 3 * _REQUEST_S)
         error = answer.error
     except KafkaException as exception:
         error = kafka_error(exception)
