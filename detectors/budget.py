@@ -9,9 +9,9 @@ from typing import Final
 from detectors.drift.ranks import Indicator
 from detectors.drift.thresholds import octave_thresholds
 from detectors.kernels.focus import N_ASPECTS
-from detectors.monitor import Monitor
+from detectors.monitor import Monitor, model_config
 from detectors.signals import Signal
-from schemas.config import DetectionConfig, ModelConfig
+from schemas.config import DetectionConfig
 from schemas.findings import Firing
 
 UNKNOWN_RATE: Final = 604_800.0
@@ -29,23 +29,21 @@ def events_between_alarms(config: DetectionConfig, monitor: Monitor) -> float:
 
     Events a week times signals over false alerts a week: each signal has an equal share of them.
     """
-    own = config.model.get(monitor.key.model_id, ModelConfig())
+    own = model_config(config, monitor.key.model_id)
     arl0 = own.arl0 or config.arl0
     if arl0 is not None:
         return arl0
-    n_signals = sum(signal.lane >= 0 for signal in monitor.signals)
     rate = monitor.events_per_week or UNKNOWN_RATE
     accepted = accepted_per_week(own.false_alerts or config.false_alerts)
-    return min(max(rate * max(n_signals, 1) / accepted, LOWEST), HIGHEST)
+    return min(max(rate * max(monitor.n_lanes, 1) / accepted, LOWEST), HIGHEST)
 
 
 def accepted_in_a_week(config: DetectionConfig, monitor: Monitor) -> float:
     """The false alerts of this model that are accepted in a week; 0 where its rate is not known."""
-    own = config.model.get(monitor.key.model_id, ModelConfig())
+    own = model_config(config, monitor.key.model_id)
     if (own.arl0 or config.arl0) is None:
         return accepted_per_week(own.false_alerts or config.false_alerts)
-    n_signals = sum(signal.lane >= 0 for signal in monitor.signals)
-    return monitor.events_per_week * n_signals / events_between_alarms(config, monitor)
+    return monitor.events_per_week * monitor.n_lanes / events_between_alarms(config, monitor)
 
 
 def is_strong(firing: Firing, signal: Signal, arl0: float) -> bool:

@@ -66,6 +66,11 @@ class Monitor:
         return sum(cohort.n_reserved for cohort in self.cohorts)
 
     @property
+    def n_lanes(self) -> int:
+        """How many of its signals are watched."""
+        return sum(signal.lane >= 0 for signal in self.signals)
+
+    @property
     def inputs_frozen(self) -> bool:
         """Whether any input reference is complete, so that a new version can inherit it."""
         return any(kind != KIND_LEARNING for kind in self.kinds)
@@ -167,12 +172,17 @@ class Monitor:
         return freeze_classes(cohort, self.classes)
 
 
+def model_config(config: DetectionConfig, model_id: str) -> ModelConfig:
+    """What the config says of this model; the defaults where it says nothing."""
+    return config.model.get(model_id, ModelConfig())
+
+
 def signal_config(config: DetectionConfig, monitor: Monitor) -> Mapping[str, SignalConfig]:
     """What the config says of this model's signals, by signal name."""
-    return config.model.get(monitor.key.model_id, ModelConfig()).signals
+    return model_config(config, monitor.key.model_id).signals
 
 
 def reference_events(config: DetectionConfig, key: ModelKey) -> int:
     """How many events form the reference of this model."""
-    own = config.model.get(key.model_id, ModelConfig()).reference_events
+    own = model_config(config, key.model_id).reference_events
     return config.reference_events if own is None else own

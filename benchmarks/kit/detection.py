@@ -1,4 +1,4 @@
-"""The detectors that river has too, switched on instead of the default one."""
+"""The detectors that river has too, alone: no budget keeps them from what they find."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from typing import Final
 
 from schemas.config import AdwinConfig, DetectorsConfig, FocusConfig, PageHinkleyConfig
 
-RIVERS: Final = DetectorsConfig(
-    adwin=AdwinConfig(enabled=True),
-    focus=FocusConfig(enabled=False),
-    page_hinkley=PageHinkleyConfig(enabled=True),
-)
+
+def rivers(threshold: float = 131.0) -> DetectorsConfig:
+    """ADWIN and Page-Hinkley, the latter with this threshold."""
+    return DetectorsConfig(
+        adwin=AdwinConfig(enabled=True),
+        focus=FocusConfig(enabled=False),
+        page_hinkley=PageHinkleyConfig(enabled=True, threshold=threshold),
+    )
+
+
+RIVERS: Final = rivers()

@@ -499,17 +499,27 @@ def focus_update(
                         # Until a baseline knows better: else every swing passed for a shift.
                         wider = min((after / before) ** 2, MOST_INFLATION)
                         inflation[one] = max(inflation[one], wider)
+                    other_t, other_sum, other_raw = 0.0, 0.0, 0.0
+                    if not is_binary:
+                        other_t, other_sum, other_raw = _first_since(
+                            one,
+                            1 - fired_aspect,
+                            change_t,
+                            end_t,
+                            step0 if fired_aspect == 1 else step1,
+                            x if fired_aspect == 1 else abs(x),
+                            walk,
+                            n_vertices,
+                            vertex,
+                        )
                     told_aspect = fired_aspect
                     if fired_aspect == 1:
                         # A jump of the mean changes the distances too, and is found by them a row
                         # sooner: rows that lie on one side, all of them, have moved.
                         w = one * N_ASPECTS * N_WALK
-                        new_t, _, new_raw = _first_since(
-                            one, 0, change_t, end_t, step0, x, walk, n_vertices, vertex
-                        )
-                        mean_rows, mean_span = end_t - new_t, new_t - walk[w + BASE_T]
-                        mean_after = (walk[w + TOTAL_RAW] - new_raw) / mean_rows
-                        mean_before = (new_raw - walk[w + BASE_RAW]) / mean_span
+                        mean_rows, mean_span = end_t - other_t, other_t - walk[w + BASE_T]
+                        mean_after = (walk[w + TOTAL_RAW] - other_raw) / mean_rows
+                        mean_before = (other_raw - walk[w + BASE_RAW]) / mean_span
                         if abs(mean_after - mean_before) >= ONE_SIDED * max(after, before):
                             told_aspect = 0
                             before, after = mean_before, mean_after
@@ -530,17 +540,7 @@ def focus_update(
                     for aspect in range(aspects):
                         new_t, new_sum, new_raw = change_t, change_sum, change_raw
                         if aspect != fired_aspect:
-                            new_t, new_sum, new_raw = _first_since(
-                                one,
-                                aspect,
-                                change_t,
-                                end_t,
-                                step0 if aspect == 0 else step1,
-                                x if aspect == 0 else abs(x),
-                                walk,
-                                n_vertices,
-                                vertex,
-                            )
+                            new_t, new_sum, new_raw = other_t, other_sum, other_raw
                         _begin_at(one, aspect, end_t, new_t, new_sum, new_raw, walk, n_vertices)
                     if n_collected[one] < 0 or n_alarms[one] <= MAX_RESTARTS:
                         n_collected[one] = 0

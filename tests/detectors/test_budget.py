@@ -7,6 +7,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
+from benchmarks.kit.detection import rivers
 from detectors.budget import is_strong, process_variance
 from detectors.drift.ranks import Indicator
 from detectors.fold import Fold
@@ -22,7 +23,6 @@ from schemas.config import (
 from schemas.findings import Firing
 from tests.detectors.decoded import Event, decoded
 from tests.detectors.folding import as_bytes, findings, normal_events
-from tests.kit.detection import rivers
 
 
 def test_another_budget_begins_the_detectors_that_have_one_anew() -> None:

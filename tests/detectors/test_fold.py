@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.kit.detection import rivers
 from detectors.base import BankState, StateError
 from detectors.fold import Fold
 from schemas.batch import ModelKey
@@ -18,7 +19,6 @@ from schemas.config import (
 from schemas.findings import Finding
 from tests.detectors.decoded import Event, Scalar, decoded
 from tests.detectors.folding import SMALL, as_bytes, findings, fold_in, normal_events
-from tests.kit.detection import rivers
 
 values: st.SearchStrategy[object] = st.one_of(
     st.sampled_from([0.0, 1.0, 1.0, 5.0, -3.5, 1e308, 5e-324, -0.0]),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from benchmarks.kit.detection import rivers
 from schemas.config import DetectionConfig
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
@@ -25,7 +26,6 @@ from streams.runner import Runner
 from streams.topics import journal_key
 from streams.verify import load_checkpoints
 from streams.worker import Detection, OutputTopics
-from tests.kit.detection import rivers
 from tests.streams.events import TP, shifting_stream
 
 GROUP = "group"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from benchmarks.kit.detection import rivers
 from schemas.config import DetectionConfig
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
@@ -29,7 +30,6 @@ from streams.runner import Runner
 from streams.spares import Spares
 from streams.topics import journal_key
 from streams.worker import Detection, OutputTopics
-from tests.kit.detection import rivers
 from tests.streams.events import shifting_stream
 
 EVENTS = [TopicPartition("events", p) for p in range(2)]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.kit.detection import rivers
 from schemas.alerts import AlertData
 from schemas.config import DetectionConfig
 from schemas.records import Record, TopicPartition
@@ -27,7 +28,6 @@ from streams.scan_columns import ScanError, Wishes
 from streams.scan_events import EventMaker
 from streams.topics import journal_key
 from streams.worker import Detection, OutputTopics
-from tests.kit.detection import rivers
 from tests.streams.events import shifting_stream
 from tests.streams.scan_kit import (
     packed,

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
+from benchmarks.kit.detection import rivers
 from schemas.alerts import AlertData
 from schemas.config import DetectionConfig
 from streams.cli import main
@@ -19,7 +20,6 @@ from streams.scan_columns import Wishes
 from streams.scan_report import MAX_PLACES, render_scan_report
 from streams.scan_story import place_lines, sentence, strongest
 from streams.sentences import move, percent
-from tests.kit.detection import rivers
 from tests.streams.scan_kit import scanned, shifting_table, write_csv, write_parquet
 from tests.streams.test_report import Page
 

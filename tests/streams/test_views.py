@@ -6,11 +6,11 @@ import numpy as np
 import orjson
 import pytest
 
+from benchmarks.kit.detection import rivers
 from schemas.config import DetectionConfig
 from streams.lineage import Lineage
 from streams.views import live_views
 from streams.worker import Detection, OutputTopics, PartitionWorker
-from tests.kit.detection import rivers
 from tests.streams.events import TP, prediction, record, shifting_stream
 
 DETECTION = Detection(

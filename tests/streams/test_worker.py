@@ -13,6 +13,7 @@ from cloudevents.core.formats.json import JSONFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.kit.detection import rivers
 from schemas.alerts import AlertData, DeadLetterData
 from schemas.config import DetectionConfig
 from schemas.records import Record
@@ -20,7 +21,6 @@ from streams.checkpoint import state_digest
 from streams.lineage import MAX_METADATA_BYTES, Lineage, Metadata, load_metadata
 from streams.ports import Output
 from streams.worker import Detection, OutputTopics, PartitionWorker
-from tests.kit.detection import rivers
 from tests.streams.events import TP, shifting_stream
 
 TOPICS = OutputTopics("alerts", "dead", "journal")

@@ -9,6 +9,7 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.kit.detection import rivers
 from schemas.alerts import AlertData, DeadLetterData
 from schemas.config import DetectionConfig
 from schemas.records import Record
@@ -17,7 +18,6 @@ from streams.checkpoint import state_digest
 from streams.lineage import Lineage
 from streams.ports import Output
 from streams.worker import Detection, OutputTopics, PartitionWorker
-from tests.kit.detection import rivers
 from tests.schemas.arrow_streams import stream_of
 from tests.streams.events import TP, record, shifting_stream
 
