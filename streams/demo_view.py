@@ -21,7 +21,7 @@ from schemas.batch import F64
 from streams.alert_book import SeenAlert, from_to
 from streams.demo_flow import Progress
 from streams.demo_story import meaning
-from streams.episodes import severity
+from streams.evidence import severity
 from streams.traffic import REFERENCE_EVENTS, ModelTraffic
 
 _BARS: Final = "▁▂▃▄▅▆▇█"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+from dataclasses import fields
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -11,15 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from detectors.base import BankState, StateError, require_array
 from detectors.registry import REGISTRY
 from schemas.findings import Aspect
-from streams.episodes import (
-    MAX_EPISODES,
-    MAX_OPENED,
-    MAX_SIGNALS,
-    Episode,
-    EpisodeBook,
-    Evidence,
-    Standing,
-)
+from streams.episodes import MAX_EPISODES, MAX_OPENED, MAX_SIGNALS, EpisodeBook
+from streams.evidence import Episode, Evidence, Standing
 
 _ASPECTS: Final = (Aspect.MEAN, Aspect.SPREAD)
 
@@ -103,39 +98,17 @@ def _episode(episode: Episode) -> dict[str, Any]:
         "model_id": model_id,
         "model_version": model_version,
         "shard": shard,
-        "admitted": episode.admitted,
-        "opened_event": episode.opened_event,
-        "opened_offset": episode.opened_offset,
-        "opened_change": episode.opened_change,
-        "change_event": episode.change_event,
-        "change_offset": episode.change_offset,
-        "sharpness": episode.sharpness,
-        "budget_share": episode.budget_share,
-        "revision": episode.revision,
-        "n_findings": episode.n_findings,
-        "closed_event": episode.closed_event,
+        **_plain(episode, {"alert_id", "model", "evidence"}),
         "evidence": [
-            {
-                "signal": signal,
-                "aspect": aspect,
-                "detectors": each.detectors,
-                "effect": each.effect,
-                "before": each.before,
-                "after": each.after,
-                "is_rise": each.is_rise,
-                "is_share": each.is_share,
-                "is_departure": each.is_departure,
-                "change_offset": each.change_offset,
-                "found_offset": each.found_offset,
-                "change_event": each.change_event,
-                "n_before": each.n_before,
-                "n_after": each.n_after,
-                "standing": int(each.standing),
-                "returned_event": each.returned_event,
-            }
+            {"signal": signal, "aspect": aspect, **_plain(each, set())}
             for (signal, aspect), each in episode.evidence.items()
         ],
     }
+
+
+def _plain(known: Episode | Evidence, left_out: Set[str]) -> dict[str, Any]:
+    """The fields as they are, in their order; an enumeration is written as its number."""
+    return {f.name: getattr(known, f.name) for f in fields(known) if f.name not in left_out}
 
 
 def restore_episodes(state: BankState) -> EpisodeBook:
@@ -162,20 +135,8 @@ def restore_episodes(state: BankState) -> EpisodeBook:
 def _read_episode(document: _EpisodeDocument) -> Episode:
     evidence = {
         (each.signal, each.aspect): Evidence(
-            detectors=each.detectors,
-            effect=each.effect,
-            before=each.before,
-            after=each.after,
-            is_rise=each.is_rise,
-            is_share=each.is_share,
-            is_departure=each.is_departure,
-            change_offset=each.change_offset,
-            found_offset=each.found_offset,
-            change_event=each.change_event,
-            n_before=each.n_before,
-            n_after=each.n_after,
+            **each.model_dump(exclude={"signal", "aspect", "standing"}),
             standing=Standing(each.standing),
-            returned_event=each.returned_event,
         )
         for each in document.evidence
     }
@@ -187,19 +148,8 @@ def _read_episode(document: _EpisodeDocument) -> Episode:
     if len(evidence) < len(document.evidence):
         raise StateError("an episode has a signal twice")
     episode = Episode(
-        alert_id=document.alert_id,
         model=(document.model_id, document.model_version, document.shard),
-        admitted=document.admitted,
-        opened_event=document.opened_event,
-        opened_offset=document.opened_offset,
-        opened_change=document.opened_change,
-        change_event=document.change_event,
-        change_offset=document.change_offset,
-        sharpness=document.sharpness,
-        budget_share=document.budget_share,
-        revision=document.revision,
-        n_findings=document.n_findings,
-        closed_event=document.closed_event,
+        **document.model_dump(exclude={"model_id", "model_version", "shard", "evidence"}),
         evidence=evidence,
     )
     if (episode.closed_event >= 0) == episode.is_live:

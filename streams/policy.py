@@ -14,7 +14,8 @@ from schemas.alerts import AlertData, MovedSignal, Unit
 from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding, Notice
 from streams.episode_state import restore_episodes, snapshot_episodes
-from streams.episodes import EpisodeBook, Evidence, Told, Watched
+from streams.episodes import EpisodeBook, Told
+from streams.evidence import Evidence, Watched, watched_by
 from streams.identity import alert_id
 from streams.sentences import bound_sentence, drift_sentence
 
@@ -59,7 +60,7 @@ class Policy:
             if isinstance(item, Notice):
                 alerts.append(self._bound_alert(item, next_seq()))
                 continue
-            told = self.book.take(item, self._alert_id(item), self.config.cooldown_events)
+            told = self.book.take(item, self._alert_id, self.config.cooldown_events)
             alerts += [self._drift_alert(each, item, next_seq()) for each in told]
         return alerts
 
@@ -86,7 +87,7 @@ class Policy:
         listed += [
             (watched, evidence)
             for watched, evidence in ranked[MAX_LISTED:]
-            if watched == (finding.signal, int(finding.aspect))
+            if watched == watched_by(finding)
         ]
         signals = [_moved_signal(watched, evidence) for watched, evidence in listed]
         first = signals[0]

@@ -12,7 +12,7 @@ from schemas.config import PolicyConfig
 from streams.alert_book import SeenAlert, from_to
 from streams.demo_alerts import Verdict
 from streams.demo_story import N_BAD_EVENTS, NOT_DURABLE, Story, meaning
-from streams.episodes import SEVERITIES
+from streams.evidence import SEVERITIES
 from streams.report_page import (
     detector_names,
     page,

@@ -9,7 +9,7 @@ from string import Template
 from typing import Final
 
 from streams.alert_book import SeenAlert
-from streams.episodes import SEVERITIES
+from streams.evidence import SEVERITIES
 from streams.report_page import page, severity_cell, table_rows, template_text, tiles
 from streams.report_plots import BAND_SDS, ChangeMark, SignalPlot, band_around, signal_svg
 from streams.scan import Scan
@@ -17,6 +17,7 @@ from streams.scan_story import (
     Sighting,
     Signal,
     by_signal,
+    largest,
     opening_lines,
     quiet_lines,
     sentence,
@@ -84,7 +85,7 @@ def render_scan_report(scan: Scan) -> str:
 def _verdict(scan: Scan, n_moved: int) -> str:
     quiet = " ".join(quiet_lines(scan))
     if n_moved:
-        worst = max(next(iter(by_signal(scan.alerts).values())), key=lambda each: each.size)
+        worst = largest(next(iter(by_signal(scan.alerts).values())))
         text = f"Most of all: {sentence(worst.alert, name_model=len(scan.models) > 1)} {quiet}"
         return (
             '<div class="card verdict bad"><b class="cross">Something moved.</b> '
@@ -132,7 +133,7 @@ def _plot(scan: Scan, key: Signal, seen: Sequence[Sighting], marks: Sequence[Cha
     model, signal = key
     shown = escape(signal.removeprefix("feature:"))
     of_model = escape(f"{model.model_id} {model.model_version}") if len(scan.models) > 1 else ""
-    worst = max(seen, key=lambda each: each.size).moved
+    worst = largest(seen).moved
     n = f"{len(seen)} alert{'s' if len(seen) > 1 else ''}"
     curve = scan.series.curve(model, signal)
     drawing = "<p>No plot.</p>"

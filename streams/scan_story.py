@@ -47,6 +47,11 @@ def model_of(alert: SeenAlert) -> ModelKey:
     return ModelKey(said.model_id, said.model_version, -1 if said.shard is None else said.shard)
 
 
+def largest(sightings: Sequence[Sighting]) -> Sighting:
+    """Where the signal went furthest."""
+    return max(sightings, key=lambda each: each.size)
+
+
 def by_signal(alerts: Sequence[SeenAlert]) -> dict[Signal, list[Sighting]]:
     """Where each signal moved; first the signals that moved far and seldom.
 
@@ -59,7 +64,7 @@ def by_signal(alerts: Sequence[SeenAlert]) -> dict[Signal, list[Sighting]]:
             found.setdefault(signal, []).append(Sighting(alert, moved))
 
     def weight(sightings: list[Sighting]) -> float:
-        return max(each.size for each in sightings) / len(sightings)
+        return largest(sightings).size / len(sightings)
 
     return dict(sorted(found.items(), key=lambda item: -weight(item[1])))
 
@@ -200,7 +205,7 @@ def summary_lines(scan: Scan) -> list[str]:
     width = max([len("signal"), *map(len, names)])
     lines += ["", f"{'signal':<{width}}  alerts  largest move"]
     for name, (_, sightings) in zip(names, shown, strict=True):
-        worst = max(sightings, key=lambda each: each.size)
+        worst = largest(sightings)
         lines.append(f"{name:<{width}}  {len(sightings):>6}  {move_of_named(worst.moved)}")
     if len(of_signal) > len(shown):
         lines.append(f"and {len(of_signal) - len(shown)} further signals")

@@ -24,7 +24,7 @@ from schemas.records import Record, TopicPartition
 from streams.cli import main
 from streams.cloudevents import alert_output
 from streams.embedded import EmbeddedBroker
-from streams.episodes import severity
+from streams.evidence import severity
 from tests.kit.pages import (
     ALL_PAGES,
     DOCS,

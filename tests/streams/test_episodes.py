@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +11,7 @@ from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding
 from streams.episodes import MAX_OF_MODEL, MAX_SIGNALS, RETURN_SD
 from streams.policy import Policy
+from tests.streams.policy_kit import decide, policy
 
 
 def finding(
@@ -65,15 +64,6 @@ def settled(
     return finding(event, signal=signal, effect=effect, aspect=Aspect.SETTLED)._replace(
         spread_effect=spread, n_before=0
     )
-
-
-def policy(cooldown: int = 1_000) -> Policy:
-    return Policy(PolicyConfig(cooldown_events=cooldown), "lineage", "deployment", 3)
-
-
-def decide(own: Policy, *said: Finding, start: int = 1) -> list[AlertData]:
-    numbers = count(start)
-    return own.decide(said, lambda: next(numbers))
 
 
 def story(*said: Finding) -> list[tuple[int, int, str, str | None]]:

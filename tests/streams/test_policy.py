@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 import numpy as np
 import orjson
 import pytest
@@ -11,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.base import StateError
-from schemas.alerts import AlertData
 from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding, Notice
-from streams.episodes import MIN_EVENTS, severity
+from streams.evidence import MIN_EVENTS, severity
 from streams.policy import MAX_LISTED, Policy
+from tests.streams.policy_kit import decide, policy
 
 
 def finding(
@@ -56,15 +54,6 @@ def finding(
         admitted=admitted,
         move=effect if move is None else move,
     )
-
-
-def policy(cooldown: int = 1_000) -> Policy:
-    return Policy(PolicyConfig(cooldown_events=cooldown), "lineage", "deployment", 3)
-
-
-def decide(own: Policy, *said: Finding | Notice) -> list[AlertData]:
-    numbers = count(1)
-    return own.decide(said, lambda: next(numbers))
 
 
 def test_a_change_of_spread_is_told_apart_from_one_of_the_mean() -> None:

@@ -1,0 +1,225 @@
+"""What is known of one change of a model: its episode, and the evidence on each signal of it.
+
+Places within a model's stream are counted in events of that model, since detectors count so; a
+change point is known only roughly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from schemas.alerts import Severity
+from schemas.alerts import Standing as StandingWord
+from schemas.findings import Finding
+
+MIN_EVENTS: Final = 20
+"""A mean over fewer events says too much about one of them, and is not published."""
+MAX_COARSE_EFFECT: Final = 10.0
+SHARPNESS: Final = 20.0
+"""A change by d standard deviations is located to about so many over d squared events: twice what
+the likelihood of a shift of independent normal values allows in 95 of 100 cases."""
+
+SEVERITIES: Final[tuple[tuple[float, Severity], ...]] = (
+    (1.0, "critical"),
+    (0.5, "high"),
+    (0.2, "medium"),
+    (0.0, "low"),
+)
+"""Least |effect|, in reference standard deviations, of each severity."""
+
+ModelName = tuple[str, str, int]
+"""Model id, version and shard (-1: none)."""
+Watched = tuple[str, int]
+"""A signal and which of its aspects."""
+
+
+class Standing(IntEnum):
+    """Where a signal of an episode is now."""
+
+    MOVED = 0
+    RETURNED = 1
+    """Back at its reference."""
+    SUPERSEDED = 2
+    """It has moved again since, in another episode."""
+    RETURNING = 3
+    """Seen to come back, over few events as yet."""
+
+    @property
+    def word(self) -> StandingWord:
+        """As an alert says it."""
+        return _STANDING_WORDS[self]
+
+
+_STANDING_WORDS: Final[dict[Standing, StandingWord]] = {
+    Standing.MOVED: "moved",
+    Standing.RETURNED: "returned",
+    Standing.SUPERSEDED: "superseded",
+    Standing.RETURNING: "returning",
+}
+AWAY: Final = (Standing.MOVED, Standing.RETURNING)
+"""The standings of a signal that is not back at its reference."""
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What is known of one signal in an episode: how far it went at most, and what has found it."""
+
+    detectors: list[str]
+    effect: float
+    """How far it lay from the reference, in its standard deviations; coarse over few events."""
+    before: float | None
+    after: float | None
+    is_rise: bool
+    is_share: bool
+    is_departure: bool
+    change_offset: int
+    found_offset: int
+    """The trigger of its first finding."""
+    change_event: int
+    """About where it last moved."""
+    n_before: int
+    n_after: int
+    """Events that the means rest on."""
+    standing: Standing = Standing.MOVED
+    returned_event: int = -1
+    """Where it was found to have returned; -1: nowhere yet."""
+
+    def take(self, finding: Finding) -> bool:
+        """Let one more finding speak; whether it says anything new."""
+        seen = evidence_of(finding)
+        is_news = finding.detector not in self.detectors
+        self.detectors += [finding.detector] if is_news else []
+        # What happened before it came back is late evidence, and no new move.
+        if self.standing is Standing.RETURNED and seen.change_event >= self.returned_event:
+            self.standing, is_news = Standing.MOVED, True
+        if self.standing is Standing.RETURNING:
+            self.standing, is_news = Standing.MOVED, True
+        if self.standing is not Standing.MOVED:
+            return is_news
+        self.change_event = seen.change_event
+        if seen.after is None and self.after is not None:
+            return is_news
+        if self.after is None:
+            return self._say(seen) or is_news
+        # Means that differ by a few events would give those away.
+        differ = abs(seen.n_after - self.n_after) >= MIN_EVENTS
+        if not (differ and finding.is_within_budget and abs(seen.effect) >= abs(self.effect)):
+            return is_news
+        return self._say(seen) or is_news
+
+    def settle(self, effect: float, after: float | None, n_after: int) -> bool:
+        """Take the working baseline for where the signal went; whether a mean has become known.
+
+        Where one is known, the signal may have come back part of the way since.
+        """
+        knew_after = self.after is not None
+        if after is None or (knew_after and abs(effect) < abs(self.effect)):
+            return False
+        self.effect, self.after, self.n_after = effect, after, n_after
+        return not knew_after
+
+    def _say(self, seen: Evidence) -> bool:
+        is_news = severity(seen.effect) != severity(self.effect)
+        is_news |= seen.after is not None and self.after is None
+        if abs(seen.n_before - self.n_before) >= MIN_EVENTS or self.before is None:
+            self.before, self.n_before = seen.before, seen.n_before
+        self.effect, self.after, self.n_after = seen.effect, seen.after, seen.n_after
+        self.is_rise, self.change_offset = seen.is_rise, seen.change_offset
+        return is_news
+
+
+@dataclass(slots=True)
+class Episode:
+    """One change of one model, as far as it is known."""
+
+    alert_id: str
+    model: ModelName
+    admitted: int
+    """When its model was admitted: one that gave way and came back has no old episodes."""
+    opened_event: int
+    opened_offset: int
+    opened_change: int
+    """About where it began, by its first finding."""
+    change_event: int
+    """By the finding that locates it best."""
+    change_offset: int
+    sharpness: float
+    """To about how many events that finding locates it."""
+    budget_share: float | None
+    revision: int = 0
+    n_findings: int = 0
+    closed_event: int = -1
+    evidence: dict[Watched, Evidence] = field(default_factory=dict)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether any of its signals is still away from the reference."""
+        return any(each.standing in AWAY for each in self.evidence.values())
+
+    @property
+    def detectors(self) -> list[str]:
+        """What has fired so far, in order of first firing."""
+        every = (name for each in self.evidence.values() for name in each.detectors)
+        return list(dict.fromkeys(every))
+
+    def ranked(self) -> list[tuple[Watched, Evidence]]:
+        """Its signals, first those that are away from the reference, then by how far they were."""
+        return sorted(
+            self.evidence.items(),
+            key=lambda item: (item[1].standing not in AWAY, -abs(item[1].effect)),
+        )
+
+    @property
+    def severity(self) -> Severity:
+        """That of the signal that is furthest away; of a resolved one, of the one that was."""
+        return severity(self.ranked()[0][1].effect)
+
+
+def severity(effect: float) -> Severity:
+    """How severe it is to lie so many reference standard deviations away."""
+    return next(name for least, name in SEVERITIES if abs(effect) >= least)
+
+
+def evidence_of(finding: Finding) -> Evidence:
+    """What a finding says that may be told: nothing that rests on a few events."""
+    effect = finding.effect
+    if finding.n_after < MIN_EVENTS:
+        effect = float(round(min(max(effect, -MAX_COARSE_EFFECT), MAX_COARSE_EFFECT)))
+    return Evidence(
+        detectors=[finding.detector],
+        effect=effect,
+        before=finding.before if finding.n_before >= MIN_EVENTS else None,
+        after=finding.after if finding.n_after >= MIN_EVENTS else None,
+        is_rise=finding.move > 0.0,
+        is_share=finding.is_share,
+        is_departure=finding.is_departure,
+        n_before=finding.n_before,
+        n_after=finding.n_after,
+        change_offset=max(finding.change_offset, 0),
+        found_offset=finding.offset,
+        change_event=change_event_of(finding),
+    )
+
+
+def model_of(finding: Finding) -> ModelName:
+    """The model version that a finding is about."""
+    return finding.model_id, finding.model_version, finding.shard
+
+
+def watched_by(finding: Finding) -> Watched:
+    """The signal and the aspect that a finding is about."""
+    return finding.signal, int(finding.aspect)
+
+
+def change_event_of(finding: Finding) -> int:
+    """About where a finding says that the change began."""
+    return max(finding.model_event - finding.n_after, 0)
+
+
+def sharpness_of(finding: Finding) -> float:
+    """To about how many events a finding locates the change."""
+    # No change is further off than the rows that were seen after it.
+    located = SHARPNESS / max(finding.move * finding.move, 1e-12)
+    return min(located, float(max(finding.n_after, 1)))
