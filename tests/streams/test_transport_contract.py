@@ -21,8 +21,10 @@ from streams.ports import (
 )
 from streams.topics import journal_key
 from tests.streams.transports import (
+    MAX_POLL_INTERVAL_MS,
     NOW_MS,
     PATIENCE_S,
+    SESSION_MS,
     KafkaTransport,
     MemoryTransport,
     Recorder,
@@ -67,10 +69,12 @@ def new_member(transport: Transport, new_commits: NewCommits) -> Iterator[NewMem
     logs: list[EventLog] = []
 
     def make(
-        instance: str | None = None, recorder: Recorder | None = None
+        instance: str | None = None,
+        recorder: Recorder | None = None,
+        max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
     ) -> tuple[EventLog, Recorder]:
         listener = recorder or Recorder()
-        log = transport.log(listener, instance)
+        log = transport.log(listener, instance, max_poll_interval_ms=max_poll_interval_ms)
         logs.append(log)
         return log, listener
 
@@ -168,7 +172,7 @@ def test_a_revoked_partition_is_committed_inside_the_callback_and_read_on_by_its
 def test_a_member_that_was_thought_dead_commits_nothing_and_hears_that_it_lost(
     transport: Transport, new_member: NewMember, new_commits: NewCommits
 ) -> None:
-    silent, other = new_member(), new_member()
+    silent, other = new_member(max_poll_interval_ms=SESSION_MS), new_member()
     poll_until(
         transport,
         [silent[0], other[0]],

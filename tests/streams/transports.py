@@ -24,6 +24,8 @@ PATIENCE_S = 30.0
 # Of today: the broker's retention soon removes what claims to be of 1970.
 NOW_MS = int(time.time() * 1000)
 SESSION_MS = 6_000  # the least that a broker allows by default
+# A test polls its members when it comes to it: a coordinator that loads may hold it up for long.
+MAX_POLL_INTERVAL_MS = 60_000
 
 
 class Seen(NamedTuple):
@@ -47,7 +49,13 @@ class Transport(ABC):
         return [TopicPartition(self.events, 0), TopicPartition(self.events, 1)]
 
     @abstractmethod
-    def log(self, listener: RebalanceListener, instance: str | None = None) -> EventLog:
+    def log(
+        self,
+        listener: RebalanceListener,
+        instance: str | None = None,
+        *,
+        max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
+    ) -> EventLog:
         """A member of the group, subscribed."""
 
     @abstractmethod
@@ -78,7 +86,10 @@ class Transport(ABC):
 
     @abstractmethod
     def fall_silent(self, log: EventLog, others: Sequence[EventLog]) -> None:
-        """Let the group think that the member is dead; it has not heard of it."""
+        """Let the group think that the member is dead; it has not heard of it.
+
+        Its `max_poll_interval_ms` is `SESSION_MS`.
+        """
 
     @abstractmethod
     def wait(self) -> None:
@@ -93,7 +104,14 @@ class MemoryTransport(Transport):
         self.broker.create_topic(self.alerts)
         self.broker.create_topic(self.journal)
 
-    def log(self, listener: RebalanceListener, instance: str | None = None) -> EventLog:
+    def log(
+        self,
+        listener: RebalanceListener,
+        instance: str | None = None,
+        *,
+        max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
+    ) -> EventLog:
+        del max_poll_interval_ms  # here a member falls silent by being told to
         log = MemoryLog(self.broker, self.events, group=self.group, instance=instance)
         log.subscribe(listener)
         return log
@@ -154,14 +172,20 @@ class KafkaTransport(Transport):
         self.admin = AdminClient({"bootstrap.servers": servers})
         self.left_open: list[Producer] = []
 
-    def log(self, listener: RebalanceListener, instance: str | None = None) -> EventLog:
+    def log(
+        self,
+        listener: RebalanceListener,
+        instance: str | None = None,
+        *,
+        max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
+    ) -> EventLog:
         log = KafkaLog(
             self.servers,
             self.events,
             group=self.group,
             instance=instance,
             session_timeout_ms=SESSION_MS,
-            max_poll_interval_ms=SESSION_MS,
+            max_poll_interval_ms=max_poll_interval_ms,
         )
         log.subscribe(listener)
         return log
