@@ -83,6 +83,8 @@ class AlertData(BaseModel):
                     "opened_offset": 138511,
                     "partition": 2,
                     "event_time_ms": 1795405378000,
+                    "planned": None,
+                    "acknowledged_by": None,
                     "signals": [
                         {
                             "signal": "feature:RELP",
@@ -143,11 +145,23 @@ class AlertData(BaseModel):
     )
     unit: Unit = Field(description="What `before` and `after` are, as in `signals`.")
     change_offset: int = Field(description="About where the change began.")
-    trigger_offset: int = Field(description="The record at which the detector fired.")
+    trigger_offset: int = Field(
+        description="The record at which the detector fired; where a person's command brought this "
+        "about, the one before which it took effect."
+    )
     trigger_row: int = Field(description="The event within that record; 0 for JSON.")
     opened_offset: int = Field(description="The trigger of the alert's first record.")
     partition: int = Field(description="Input partition of these offsets.")
     event_time_ms: int = Field(description="`ts` of the triggering event, epoch milliseconds.")
+    planned: str | None = Field(
+        default=None,
+        description="Why the change was expected, where it was found within a planned change.",
+    )
+    acknowledged_by: str | None = Field(
+        default=None,
+        description="Who knows of it. From then on it is told of where it gets worse, and at its "
+        "end.",
+    )
     signals: list[MovedSignal] = Field(
         description="Its signals, those first that are away from the reference, then by size: at "
         "most 20, and the one that the trigger is about."

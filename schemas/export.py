@@ -13,26 +13,30 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from schemas.alerts import AlertData, DeadLetterData
+from schemas.commands import COMMAND
 from schemas.config import DetectionConfig
 from schemas.events import LabelEvent, PredictionEvent
 
 FOLDER: Final = Path(__file__).parent / "json"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-MODELS: Final[dict[str, type[BaseModel]]] = {
+MODELS: Final[dict[str, type[BaseModel] | TypeAdapter[Any]]] = {
     "prediction_event": PredictionEvent,
     "label_event": LabelEvent,
     "alert": AlertData,
     "dead_letter": DeadLetterData,
+    "command": COMMAND,
     "detection_config": DetectionConfig,
 }
 """By the file's name without `.schema.json`."""
 
 
-def json_schema(model: type[BaseModel]) -> dict[str, Any]:
+def json_schema(model: type[BaseModel] | TypeAdapter[Any]) -> dict[str, Any]:
     """The JSON Schema of what `model` takes."""
+    if isinstance(model, TypeAdapter):
+        return {"$schema": DIALECT, **model.json_schema(mode="validation")}
     return {"$schema": DIALECT, **model.model_json_schema(mode="validation")}
 
 

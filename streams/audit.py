@@ -135,7 +135,8 @@ class LineageAudit:
         first, since = plan.entries[0], plan.lineage.start_offset
         if at is not None:
             since = int(at.fields["config_from"])
-            first = next(e for e in plan.entries if e.config == at.config_identity)
+            configs = (e for e in plan.entries if e.document is not None)
+            first = next(e for e in configs if e.config == at.config_identity)
         worker = PartitionWorker(
             plan.tp,
             plan.lineage,
@@ -146,11 +147,13 @@ class LineageAudit:
             live_from=plan.start,
         )
         self._in_force = first
-        # By generation, as in recovery: a switch can stand at the very offset where this begins.
+        # By generation and number, as in recovery: they can stand at the very offset where this
+        # begins.
         self._switches = [
             entry
             for entry in plan.entries
-            if entry.kind == "config" and entry.generation > first.generation
+            if (entry.kind == "config" and entry.generation > first.generation)
+            or (entry.command is not None and entry.command.number > worker.n_commands)
         ]
         stops = {plan.due, *(each.offset for each in plan.milestones)}
         stops |= {entry.offset for entry in self._switches}
@@ -166,6 +169,7 @@ class LineageAudit:
                 f"the source key with fingerprint {entry.source_key} is not configured: alerts and "
                 "dead letters do not depend on it and are compared, state digests are not"
             )
+        assert entry.document is not None  # that of a command is not asked for
         return Detection(entry.document, key)
 
     def _fold(self, worker: PartitionWorker, stops: list[int], records: Sequence[Record]) -> None:
@@ -187,15 +191,20 @@ class LineageAudit:
             self._ledgers[output.topic].expect(as_seen(output), is_owed=self._is_owed)
 
     def _stop_at(self, worker: PartitionWorker, offset: int) -> None:
-        """Everything before `offset` is folded: compare the state, switch the config."""
+        """Everything before `offset` is folded: compare the state, do what is journaled there."""
         worker.next_offset = offset
         due_here = [each for each in self.plan.milestones if each.offset == offset]
         digests = [state_digest(worker.parts())] if due_here else []
         while self._switches and self._switches[0].offset <= offset:
-            self._in_force = self._switches.pop(0)
-            worker.switch(self._detection(self._in_force), offset)
+            entry = self._switches.pop(0)
+            if entry.command is not None:
+                worker.obey(entry.command, offset, tells=True)
+                self._compare(worker)
+            else:
+                self._in_force = entry
+                worker.switch(self._detection(entry), offset)
             if due_here:
-                # A checkpoint at a switch may have been made before it or after it.
+                # A checkpoint there may have been made before it or after it.
                 digests.append(state_digest(worker.parts()))
         for milestone in due_here if self._key_is_known else []:
             if milestone.digest not in digests:
@@ -214,6 +223,7 @@ class LineageAudit:
             "n_events": worker.fold.counters["n_events"],
             "n_alerts": worker.n_alerts,
             "n_dead": worker.n_dead,
+            "n_commands": worker.n_commands,
         }
         for name, value in mine.items():
             if getattr(said, name) != value:

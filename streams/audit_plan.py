@@ -23,6 +23,7 @@ from streams.lineage import (
     Metadata,
     load_journal,
     load_metadata,
+    once_each,
 )
 from streams.ports import Committed, Watermarks
 from streams.worker import state_versions
@@ -169,7 +170,7 @@ def _committed(
     """The lineage of the commit: owed is everything before the committed offset."""
     assert facts.committed is not None
     due, settled = facts.committed.offset, facts.settled
-    known = [entry for entry in entries if _is_reached(entry, due, said)]
+    known = once_each([entry for entry in entries if _is_reached(entry, due, said)])
     beyond = max((entry.offset for entry in entries), default=due)
     if settled is None or beyond > settled.offset:
         planned.unverified.append(
@@ -206,6 +207,8 @@ def _committed(
 
 def _is_reached(entry: JournalEntry, due: int, said: Metadata | None) -> bool:
     """Whether a journal record was in force when the commit of `due` was made."""
+    if entry.command is not None and said is not None:
+        return entry.command.number <= said.n_commands
     if entry.kind != "config" or entry.offset < due or said is None:
         return entry.offset <= due
     return entry.offset == due and said.config_from == due

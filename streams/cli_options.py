@@ -117,7 +117,7 @@ _CONNECTION: Final[tuple[_Option[Any], ...]] = (
 )
 _TOPICS: Final[tuple[_Option[Any], ...]] = tuple(
     click.option(f"--{name}-topic", metavar="TOPIC", help=f"Default driftsentry.{name}.")
-    for name in ("events", "alerts", "dead-letter", "journal", "checkpoints")
+    for name in ("events", "alerts", "dead-letter", "journal", "commands", "checkpoints")
 )
 _GROUP: Final[tuple[_Option[Any], ...]] = (
     click.option("--redis-url", metavar="URL", help="Where checkpoints are kept."),

@@ -48,6 +48,8 @@ class Topics(StrictSettings):
     """Refused records: reason, position, length and digest."""
     journal: TopicName = "driftsentry.journal"
     """Whatever changes the fold other than events."""
+    commands: TopicName = "driftsentry.commands"
+    """What people say to the workers: mutes, planned changes, acknowledgements."""
     checkpoints: TopicName = "driftsentry.checkpoints"
     """Checkpoints, seldom, for when Redis has lost them. Compacted."""
 

@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from detectors.base import BankState, StateError, require_array
 from detectors.registry import REGISTRY
+from schemas.alerts import Severity
+from schemas.commands import MAX_REASON_CHARS
 from schemas.findings import Aspect
+from schemas.limits import MAX_ID_CHARS
 from streams.episodes import MAX_EPISODES, MAX_OPENED, MAX_SIGNALS, EpisodeBook
 from streams.evidence import Episode, Evidence, Standing
 
@@ -61,7 +64,11 @@ class _EpisodeDocument(_Document):
     change_offset: _Count
     sharpness: _Size
     budget_share: _Size | None
-    revision: Annotated[int, Field(ge=1, lt=1 << 60)]
+    planned: Annotated[str, Field(max_length=MAX_REASON_CHARS)] | None
+    acknowledged_by: Annotated[str, Field(max_length=MAX_ID_CHARS)] | None
+    acknowledged_severity: Severity | None
+    has_untold: bool
+    revision: Annotated[int, Field(ge=0, lt=1 << 60)]
     n_findings: Annotated[int, Field(ge=1, lt=1 << 60)]
     closed_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
     evidence: Annotated[list[_EvidenceDocument], Field(min_length=1, max_length=MAX_SIGNALS)]

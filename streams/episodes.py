@@ -46,7 +46,7 @@ _HAS_BASELINE: Final = "focus"
 
 
 class Told(NamedTuple):
-    """What is to be published of an episode now."""
+    """What there is to tell of an episode now; the first that is told of it opens its alert."""
 
     episode: Episode
     status: Status
@@ -64,11 +64,15 @@ class EpisodeBook:
         """Event times at which the episodes of a model were opened, within a week of the last."""
 
     def take(
-        self, finding: Finding, name_alert: Callable[[Finding], str], cooldown: int
+        self,
+        finding: Finding,
+        name_alert: Callable[[Finding], str],
+        cooldown: int,
+        planned: str | None = None,
     ) -> list[Told]:
         """Let a finding join its episode, or open one that it gives its name; what is to be told.
 
-        `cooldown` is in events of the model.
+        `cooldown` is in events of the model. `planned`: why what was found is expected.
         """
         told: list[Told] = []
         for episode in self.of_model(model_of(finding)):
@@ -87,7 +91,7 @@ class EpisodeBook:
             return told
         if joined is None:
             told += self._make_room(of_model)
-        episode = joined or self._open(finding, name_alert(finding))
+        episode = joined or self._open(finding, name_alert(finding), planned)
         has_moved_on = any(
             each.change_event > episode.change_event
             for each in _holding(of_model, watched_by(finding))
@@ -96,7 +100,7 @@ class EpisodeBook:
         _locate(episode, finding, cooldown)
         is_news = _add(episode, finding, has_moved_on=has_moved_on)
         if is_news:
-            told.append(Told(episode, "updated" if episode.revision else "opened"))
+            told.append(Told(episode, "updated"))
         return told + _supersede(of_model, episode, finding)
 
     def of_model(self, model: ModelName) -> list[Episode]:
@@ -128,7 +132,7 @@ class EpisodeBook:
         while len(self.episodes) >= MAX_EPISODES:
             yield from self._forget(next(iter(self.episodes.values())))
 
-    def _open(self, finding: Finding, alert_id: str) -> Episode:
+    def _open(self, finding: Finding, alert_id: str, planned: str | None) -> Episode:
         if alert_id in self.episodes:  # in a made-up state alone
             self._drop(self.episodes[alert_id])
         episode = Episode(
@@ -142,6 +146,7 @@ class EpisodeBook:
             change_offset=max(finding.change_offset, 0),
             sharpness=sharpness_of(finding),
             budget_share=self._budget_share(finding),
+            planned=planned,
         )
         self.keep(episode)
         return episode

@@ -86,6 +86,11 @@ class Evidence:
     returned_event: int = -1
     """Where it was found to have returned; -1: nowhere yet."""
 
+    @property
+    def is_away(self) -> bool:
+        """Whether it is away from its reference."""
+        return self.standing in AWAY
+
     def take(self, finding: Finding) -> bool:
         """Let one more finding speak; whether it says anything new."""
         seen = evidence_of(finding)
@@ -148,6 +153,14 @@ class Episode:
     sharpness: float
     """To about how many events that finding locates it."""
     budget_share: float | None
+    planned: str | None = None
+    """Why its change was expected, if it was."""
+    acknowledged_by: str | None = None
+    """Who knows of it; None: nobody has said so."""
+    acknowledged_severity: Severity | None = None
+    """How severe it was then."""
+    has_untold: bool = False
+    """Whether something of it was held back, by a mute."""
     revision: int = 0
     n_findings: int = 0
     closed_event: int = -1
@@ -156,7 +169,7 @@ class Episode:
     @property
     def is_live(self) -> bool:
         """Whether any of its signals is still away from the reference."""
-        return any(each.standing in AWAY for each in self.evidence.values())
+        return any(each.is_away for each in self.evidence.values())
 
     @property
     def detectors(self) -> list[str]:
@@ -168,13 +181,23 @@ class Episode:
         """Its signals, first those that are away from the reference, then by how far they were."""
         return sorted(
             self.evidence.items(),
-            key=lambda item: (item[1].standing not in AWAY, -abs(item[1].effect)),
+            key=lambda item: (not item[1].is_away, -abs(item[1].effect)),
         )
 
     @property
     def severity(self) -> Severity:
         """That of the signal that is furthest away; of a resolved one, of the one that was."""
         return severity(self.ranked()[0][1].effect)
+
+    @property
+    def is_worse_than_known(self) -> bool:
+        """Whether it is more severe than when a person acknowledged it."""
+        known = self.acknowledged_severity
+        return known is not None and _rank(self.severity) < _rank(known)
+
+
+def _rank(name: Severity) -> int:
+    return [each for _, each in SEVERITIES].index(name)
 
 
 def severity(effect: float) -> Severity:

@@ -26,10 +26,11 @@ from streams.embedded import is_mock_cluster
 from streams.kafka_at_least_once import AtLeastOnceCommits
 from streams.kafka_chunks import KafkaChunkLog
 from streams.kafka_clients import describe, kafka_error
+from streams.kafka_commands import KafkaCommandLog
 from streams.kafka_commits import KafkaCommits
 from streams.kafka_log import KafkaLog
 from streams.kafka_properties import KafkaValue, read_properties
-from streams.ports import CommitError, Commits, LogError, StoreError
+from streams.ports import CommandLog, CommitError, Commits, LogError, NoCommands, StoreError
 from streams.recovery import OperatorNeededError, RecoverySettings
 from streams.redis_store import RedisStore
 from streams.runner import Runner
@@ -90,6 +91,7 @@ def run(settings: Settings, config: DetectionConfig) -> int:
     finally:
         gc.enable()
         if runner is not None:
+            runner.commands.close()
             runner.commits.close()
             runner.store.close()
         stop.close()
@@ -120,13 +122,14 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
         log.warning("detection goes on without Redis", reason=str(error))
     is_mock = is_mock_cluster(_cluster_id(kafka_log, settings))
     key = source_key(settings)
+    commits = _commits(settings, kafka_log, properties, is_mock)
 
     def key_of(tp: TopicPartition) -> bytes:
         return journal_key(settings.group, tp)
 
     return Runner(
         log=kafka_log,
-        commits=_commits(settings, kafka_log, properties, is_mock),
+        commits=commits,
         store=store,
         clock=clock,
         detection=Detection(config, None if key is None else SourceKey(key)),
@@ -148,6 +151,22 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
             checkpoint_events=settings.checkpoint_events,
         ),
         spares=_spares(settings, properties, is_mock),
+        commands=_commands(settings, commits, properties, is_mock),
+    )
+
+
+def _commands(
+    settings: Settings, commits: Commits, properties: dict[str, KafkaValue], is_mock: bool
+) -> CommandLog:
+    if is_mock:
+        log.info("no commands topic: on the mock broker nobody says anything")
+        return NoCommands()
+    return KafkaCommandLog(
+        settings.bootstrap_servers,
+        settings.topics.commands,
+        group=settings.group,
+        topic_id_of=commits.topic_id,
+        kafka_properties=properties,
     )
 
 

@@ -7,11 +7,13 @@ takes effect, so that a replay can do the same at the same offset.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from schemas.commands import Order
 from schemas.config import DetectionConfig
 from streams.identity import lineage_id
 
@@ -64,6 +66,7 @@ class Metadata(BaseModel):
     checkpoint: int = Field(
         description="Offset of the latest checkpoint made; -1 before the first."
     )
+    n_commands: int = Field(default=0, description="How many commands have taken effect.")
     digest: str = Field(description="State digest at `digest_offset`; empty before the first.")
     digest_offset: int
 
@@ -90,20 +93,37 @@ def load_metadata(text: str) -> Metadata | None:
         ) from None
 
 
+class JournaledCommand(BaseModel):
+    """What a person said, or the end of it, as it took effect in one lineage."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    number: int = Field(description="1 for the first of the lineage.")
+    topic_id: str = Field(description="The commands topic; empty where a worker said it.")
+    offset: int = Field(description="Its place there; -1 likewise.")
+    said_ms: int = Field(description="Its record's timestamp; else the time of the latest event.")
+    order: Annotated[Order, Field(discriminator="kind")]
+
+
 class JournalEntry(BaseModel):
     """One change of the fold other than an event, in force from `offset` on."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     v: Literal[1] = 1
-    kind: Literal["lineage", "config", "reset"]
+    kind: Literal["lineage", "config", "reset", "command"]
     lineage: Lineage
     offset: int
     generation: int
     config: str
     source_key: str | None = Field(default=None, description="Fingerprint of the source key.")
     versions: dict[str, int]
-    document: DetectionConfig = Field(description="The whole detection config.")
+    document: DetectionConfig | None = Field(
+        default=None, description="The whole detection config; null where a command is journaled."
+    )
+    command: JournaledCommand | None = Field(
+        default=None, description="The command, in a record of that kind."
+    )
     follows: int = Field(
         default=0, description="Generation that was in force before a change of config."
     )
@@ -112,9 +132,26 @@ class JournalEntry(BaseModel):
         default=0, description="Partitions of the topic when the lineage began; 0 elsewhere."
     )
 
+    @model_validator(mode="after")
+    def _holds_what_it_is_of(self) -> Self:
+        if (self.command is None) != (self.kind != "command"):
+            raise ValueError("a command stands in a record of that kind, and in no other")
+        if self.document is None and self.command is None:
+            raise ValueError("a record of a config holds the config")
+        return self
+
     def dump(self) -> bytes:
         """The value of the journal record."""
         return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+
+
+def once_each(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
+    """The entries, of a command that was journaled again the last one alone.
+
+    Without transactions whoever wrote one may have ended before the commit.
+    """
+    last = {entry.command.number: entry for entry in entries if entry.command is not None}
+    return [e for e in entries if e.command is None or last[e.command.number] is e]
 
 
 def load_journal(values: list[bytes]) -> list[JournalEntry]:

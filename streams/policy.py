@@ -7,27 +7,40 @@ never feeds back into a bank.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from detectors.base import BankState
 from schemas.alerts import AlertData, MovedSignal, Unit
+from schemas.commands import Acknowledge, Mute, Order, PlannedChange, RunOut, Spell, Withdraw
 from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding, Notice
 from streams.episode_state import restore_episodes, snapshot_episodes
 from streams.episodes import EpisodeBook, Told
-from streams.evidence import Evidence, Watched, watched_by
+from streams.evidence import Episode, Evidence, Watched, model_of, watched_by
 from streams.identity import alert_id
+from streams.orders import Orders, is_about
+from streams.orders_state import restore_orders, snapshot_orders
 from streams.sentences import bound_sentence, drift_sentence
 
-POLICY_VERSION: Final = 2
+POLICY_VERSION: Final = 3
 """Version of these rules and of their state."""
 
 MAX_LISTED: Final = 20
 """Signals that one record names; the one that it is about is always among them."""
 
 
+class Occasion(NamedTuple):
+    """What an alert record is told for: an event, or what a person said before one."""
+
+    offset: int
+    event_row: int
+    event_time_ms: int
+    watched: Watched | None = None
+    """The signal that it is about; None: it is about none."""
+
+
 class Policy:
-    """The open episodes of one partition.
+    """The open episodes of one partition, and what a person has said of them.
 
     `lineage`, `deployment` and `partition` are what its alerts say of their origin. Raises
     `StateError` where `state` is no earlier `snapshot()`.
@@ -46,10 +59,11 @@ class Policy:
         self.deployment = deployment
         self.partition = partition
         self.book = EpisodeBook() if state is None else restore_episodes(state)
+        self.orders = Orders() if state is None else restore_orders(state)
 
     def snapshot(self) -> BankState:
-        """The episodes that later evidence may still join."""
-        return snapshot_episodes(self.book)
+        """The episodes that later evidence may still join, and the orders in force."""
+        return {**snapshot_episodes(self.book), **snapshot_orders(self.orders)}
 
     def decide(
         self, said: Sequence[Finding | Notice], next_seq: Callable[[], int]
@@ -60,8 +74,76 @@ class Policy:
             if isinstance(item, Notice):
                 alerts.append(self._bound_alert(item, next_seq()))
                 continue
-            told = self.book.take(item, self._alert_id, self.config.cooldown_events)
-            alerts += [self._drift_alert(each, item, next_seq()) for each in told]
+            planned = self.orders.planned(item)
+            told = self.book.take(item, self._alert_id, self.config.cooldown_events, planned)
+            now = Occasion(item.offset, item.event_row, item.event_time_ms, watched_by(item))
+            is_muted = self.orders.is_muted(model_of(item), item.signal, item.event_time_ms)
+            alerts += [
+                self._drift_alert(each, now, next_seq())
+                for each in told
+                if self._is_to_be_told(each, is_muted=is_muted)
+            ]
+        return alerts
+
+    def _is_to_be_told(self, told: Told, *, is_muted: bool) -> bool:
+        """Whether this goes out now; what a mute holds back is noted."""
+        episode = told.episode
+        if told.status == "resolved":
+            return episode.revision > 0
+        if is_muted:
+            episode.has_untold = True
+            return False
+        return episode.acknowledged_by is None or episode.is_worse_than_known
+
+    def concerns(self, order: Order) -> bool:
+        """Whether this changes anything here."""
+        if isinstance(order, Acknowledge):
+            return self._open_alert(order.alert_id) is not None
+        if isinstance(order, Withdraw):
+            return order.withdraws in self.orders.spells
+        if isinstance(order, RunOut):
+            return order.command_id in self.orders.spells
+        return self.orders.has_room(order)
+
+    def obey(
+        self, order: Order, offset: int, said_ms: int, next_seq: Callable[[], int]
+    ) -> list[AlertData]:
+        """Do what was said at `said_ms`, before the record at `offset`; the alert records of it."""
+        now = Occasion(offset, 0, said_ms)
+        if isinstance(order, Mute | PlannedChange):
+            self.orders.begin(order)
+            return []
+        if isinstance(order, Acknowledge):
+            episode = self._open_alert(order.alert_id)
+            if episode is None:
+                return []
+            episode.acknowledged_by = order.by or order.command_id
+            episode.acknowledged_severity = episode.severity
+            return [self._drift_alert(Told(episode, "updated"), now, next_seq())]
+        name = order.withdraws if isinstance(order, Withdraw) else order.command_id
+        spell = self.orders.end(name)
+        return [] if spell is None else self._tell_held_back(spell, now, next_seq)
+
+    def _open_alert(self, name: str) -> Episode | None:
+        episode = self.book.episodes.get(name)
+        return episode if episode is not None and episode.revision and episode.is_live else None
+
+    def _tell_held_back(
+        self, spell: Spell, now: Occasion, next_seq: Callable[[], int]
+    ) -> list[AlertData]:
+        """Tell of what was held back and is still away, now that a mute is over."""
+        waiting = [
+            episode
+            for episode in self.book.episodes.values()
+            if episode.has_untold
+            and is_about(spell, episode.model)
+            and not self.orders.holds_back(episode)
+        ]
+        alerts = []
+        for episode in waiting:
+            episode.has_untold = False
+            if episode.is_live and self._is_to_be_told(Told(episode, "updated"), is_muted=False):
+                alerts.append(self._drift_alert(Told(episode, "updated"), now, next_seq()))
         return alerts
 
     def _alert_id(self, finding: Finding) -> str:
@@ -77,17 +159,18 @@ class Policy:
             finding.event_row,
         )
 
-    def _drift_alert(self, told: Told, finding: Finding, seq: int) -> AlertData:
-        """One record of an episode; the finding is what it is told for."""
+    def _drift_alert(self, told: Told, now: Occasion, seq: int) -> AlertData:
+        """One record of an episode."""
         episode = told.episode
         episode.revision += 1
+        episode.has_untold = False
         model_id, model_version, shard = episode.model
         ranked = episode.ranked()
         listed = ranked[:MAX_LISTED]
         listed += [
             (watched, evidence)
             for watched, evidence in ranked[MAX_LISTED:]
-            if watched == watched_by(finding)
+            if watched == now.watched
         ]
         signals = [_moved_signal(watched, evidence) for watched, evidence in listed]
         first = signals[0]
@@ -96,7 +179,7 @@ class Policy:
             revision=episode.revision,
             seq=seq,
             kind="drift",
-            status=told.status,
+            status="opened" if episode.revision == 1 else told.status,
             resolution=told.resolution,
             deployment=self.deployment,
             lineage=self.lineage,
@@ -111,11 +194,13 @@ class Policy:
             after=first.after,
             unit=first.unit,
             change_offset=episode.change_offset,
-            trigger_offset=finding.offset,
-            trigger_row=finding.event_row,
+            trigger_offset=now.offset,
+            trigger_row=now.event_row,
             opened_offset=episode.opened_offset,
             partition=self.partition,
-            event_time_ms=finding.event_time_ms,
+            event_time_ms=now.event_time_ms,
+            planned=episode.planned,
+            acknowledged_by=episode.acknowledged_by,
             signals=signals,
             n_signals=len(ranked),
             n_findings=episode.n_findings,
@@ -161,6 +246,8 @@ class Policy:
             opened_offset=notice.offset,
             partition=self.partition,
             event_time_ms=notice.event_time_ms,
+            planned=None,
+            acknowledged_by=None,
             signals=[],
             n_signals=0,
             n_findings=0,

@@ -38,6 +38,15 @@ class Watermarks(NamedTuple):
     high: int
 
 
+class SaidRecord(NamedTuple):
+    """One record of the commands topic, which has one partition."""
+
+    topic_id: str
+    offset: int
+    timestamp_ms: int
+    value: bytes | None
+
+
 class CommitError(Exception):
     """A commit did not happen as asked. The subclass says what is known and what to do."""
 
@@ -277,6 +286,32 @@ class StateStore(CheckpointPlace, Protocol):
     def close(self) -> None:
         """Close connections."""
         ...
+
+
+class CommandLog(Protocol):
+    """What people say to the workers."""
+
+    def read(self) -> Sequence[SaidRecord]:
+        """The records that have come since the last call, at first all there are; never waits.
+
+        Where they cannot be read, that is said, and there are none.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close connections."""
+        ...
+
+
+class NoCommands:
+    """A `CommandLog` on which nobody ever says anything."""
+
+    def read(self) -> Sequence[SaidRecord]:
+        """None."""
+        return ()
+
+    def close(self) -> None:
+        """Nothing to close."""
 
 
 class Clock(Protocol):

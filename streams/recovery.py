@@ -14,7 +14,7 @@ store is a cache. The rules (docs/delivery.md):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import structlog
@@ -30,7 +30,9 @@ from streams.lineage import (
     Metadata,
     load_journal,
     load_metadata,
+    once_each,
 )
+from streams.obedience import Heard, heard_by
 from streams.ports import (
     CheckpointPlace,
     Commits,
@@ -81,6 +83,8 @@ class Recovered:
     """The state is not the store's: it is to be saved there soon, also where no event comes."""
     n_partitions: int = 0
     """How many the topic has as the lineage begins."""
+    heard: Heard = field(default_factory=lambda: heard_by([]))
+    """How far the lineage has listened to commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +352,7 @@ def _resume(
             replay=n_replay,
         )
     worker.checkpointed(metadata.checkpoint, metadata.digest)
-    return Recovered(worker, committed, metadata, is_spare=is_spare)
+    return Recovered(worker, committed, metadata, is_spare=is_spare, heard=heard_by(entries))
 
 
 def _gap(case: _Case, lineage: Lineage, said: str) -> str:
@@ -370,21 +374,33 @@ def in_force(
     commit, or be one that was thought dead: then the next change is one of the generation before.
     """
     entries = [entry for entry in journal if entry.lineage.id == lineage.id]
+    configs = [at for at, entry in enumerate(entries) if entry.command is None]
+    kept = {configs[at] for at in _configs_in_force([entries[at] for at in configs], metadata)}
+    kept |= {
+        at
+        for at, entry in enumerate(entries)
+        if entry.command is not None and entry.command.number <= metadata.n_commands
+    }
+    return once_each([entries[at] for at in sorted(kept)])
+
+
+def _configs_in_force(entries: Sequence[JournalEntry], metadata: Metadata) -> list[int]:
+    """Which of these are in force, in their order."""
     committed = [
         at
         for at, entry in enumerate(entries)
         if (entry.generation, entry.offset) == (metadata.generation, metadata.config_from)
     ]
     if not committed:
-        return entries
+        return list(range(len(entries)))
     at = committed[-1]
-    back = [entries[at]]
-    while back[-1].kind == "config":
-        before = [k for k in range(at) if entries[k].generation == back[-1].follows]
+    back = [at]
+    while entries[at].kind == "config":
+        before = [k for k in range(at) if entries[k].generation == entries[at].follows]
         if not before:
             break
         at = before[-1]
-        back.append(entries[at])
+        back.append(at)
     return back[::-1]
 
 
@@ -407,10 +423,12 @@ def _from_checkpoint(
     since = int(checkpoint.fields["config_from"])
     at = checkpoint.next_offset
     # By generation: several switches can stand at one offset, before or after a checkpoint there.
+    n_commands = int(checkpoint.fields["n_commands"])
     switches = [
         entry
         for entry in entries
-        if entry.kind == "config" and entry.generation > checkpoint.generation
+        if (entry.kind == "config" and entry.generation > checkpoint.generation)
+        or (entry.command is not None and entry.command.number > n_commands)
     ]
     then = detection_then(checkpoint.config_identity, entries, case.detection)
     check_keys(then, at, switches, committed, case.detection)
@@ -439,7 +457,7 @@ def _from_start(
     first = entries[0].config if entries else metadata.config
     then = detection_then(first, entries, case.detection)
     start = lineage.start_offset
-    switches = [entry for entry in entries if entry.kind == "config"]
+    switches = [entry for entry in entries if entry.kind in {"config", "command"}]
     check_keys(then, start, switches, committed, case.detection)
     worker = PartitionWorker(case.tp, lineage, then, start, case.topics, live_from=committed)
     worker.switches, worker.source_key = switches, case.detection.key
@@ -454,7 +472,7 @@ def check_replay(recovered: Recovered) -> str:
     mine = worker.metadata()
     wrong = [
         f"{name} is {getattr(mine, name)}, committed was {getattr(metadata, name)}"
-        for name in ("config", "n_events", "n_alerts", "n_dead")
+        for name in ("config", "n_events", "n_alerts", "n_dead", "n_commands")
         if getattr(mine, name) != getattr(metadata, name)
     ]
     if worker.watched_digests and metadata.digest not in worker.watched_digests:

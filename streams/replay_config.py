@@ -21,7 +21,8 @@ def detection_then(
     """The detection config with this identity: the worker's own, or one from the journal."""
     if identity == detection.identity:
         return detection
-    entry = next((entry for entry in entries if entry.config == identity), None)
+    holding = (entry for entry in entries if entry.document is not None)
+    entry = next((entry for entry in holding if entry.config == identity), None)
     if entry is None:
         raise StateUnavailableError(
             f"the journal does not hold the detection config {identity} the state was made with"
@@ -46,6 +47,7 @@ def check_keys(
     One under which nothing is folded needs none: its state is taken up as it is, and the next
     config, or the worker's own at the committed offset, goes on from it.
     """
+    switches = [entry for entry in switches if entry.document is not None]
     steps = [then, *(Detection.journaled(entry, detection.key) for entry in switches)]
     offsets = [at, *(entry.offset for entry in switches), committed]
     keys = [step.key_fingerprint for step in steps]

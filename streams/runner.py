@@ -26,10 +26,12 @@ from streams.background import Background, BackgroundThread
 from streams.checkpointer import Checkpointer
 from streams.checkpoints import Cadence, Checkpoints, Held
 from streams.generations import next_detection
-from streams.lineage import LineageError
+from streams.lineage import JournalEntry, LineageError
+from streams.obedience import Obedience
 from streams.ports import (
     AbortedError,
     Clock,
+    CommandLog,
     CommitError,
     Commits,
     Committed,
@@ -37,6 +39,7 @@ from streams.ports import (
     FencedError,
     IndeterminateError,
     LogError,
+    NoCommands,
     Output,
     RefusedError,
     StateStore,
@@ -85,6 +88,8 @@ class Runner:
     """Where checkpoints go, and are looked for, beside the store."""
     background: Background = field(default_factory=BackgroundThread)
     """Where checkpoints are saved."""
+    commands: CommandLog = field(default_factory=NoCommands)
+    """What people say."""
     held: dict[TopicPartition, Held] = field(default_factory=dict)
     adrift: dict[TopicPartition, float] = field(default_factory=dict)
     """Assigned partitions without a state, and when each is to be taken up again."""
@@ -92,6 +97,7 @@ class Runner:
     checkpointer: Checkpointer = field(init=False)
     checkpoints: Checkpoints = field(init=False)
     progress: Progress = field(init=False)
+    obedience: Obedience = field(init=False)
     _commit_due_s: float = 0.0
     _alert_due_s: float = 0.0
     _view_due_s: float = 0.0
@@ -102,6 +108,7 @@ class Runner:
         )
         self.checkpoints = Checkpoints(self.checkpointer, self.spares, self.clock, self.cadence)
         self.progress = Progress(self.clock)
+        self.obedience = Obedience(self.commands)
 
     def run(self) -> None:
         """Work until `stopping` is set; then drain, commit, checkpoint and leave.
@@ -134,6 +141,7 @@ class Runner:
         for tp, records in polled.items():
             if tp not in anew and not self.stopping:
                 self._process(tp, records)
+        self._obey()
         now_s = self.clock.monotonic_s()
         if now_s >= self._commit_due_s or (now_s >= self._alert_due_s and self._has_alerts()):
             self.commit()
@@ -214,15 +222,34 @@ class Runner:
         self, tp: TopicPartition, held: Held, kind: str, reason: str, n_partitions: int = 0
     ) -> bool:
         """Commit and journal, as one, what changes the fold at this offset; then a checkpoint."""
-        worker = held.worker
-        entry = worker.journal_entry(kind, reason, n_partitions)
-        output = Output(self.topics.journal, -1, self.journal_key(tp), entry.dump(), (), 0)
-        offsets = {tp: Committed(worker.next_offset, worker.metadata().dump())}
-        if not self._publish([output], offsets):
+        entry = held.worker.journal_entry(kind, reason, n_partitions)
+        if not self._journal(tp, held, [entry]):
             return False
-        held.committed = worker.next_offset
         self.checkpoints.save(tp, held)
         return True
+
+    def _journal(self, tp: TopicPartition, held: Held, entries: Sequence[JournalEntry]) -> bool:
+        """Commit what changes the fold at this offset, with its journal and what comes of it."""
+        worker, key = held.worker, self.journal_key(tp)
+        outputs = [Output(self.topics.journal, -1, key, each.dump(), (), 0) for each in entries]
+        outputs += worker.take_outputs()
+        offsets = {tp: Committed(worker.next_offset, worker.metadata().dump())}
+        if not self._publish(outputs, offsets):
+            return False
+        held.committed = worker.next_offset
+        return True
+
+    def _obey(self) -> None:
+        """Do what people have said since the last time, in every partition that is live."""
+        self.obedience.listen()
+        for tp, held in list(self.held.items()):
+            if held.recovered is not None or not self.obedience.has_news(held.worker, held.heard):
+                continue
+            if self.stopping or not self.commit():
+                return
+            entries = self.obedience.obey(held.worker, held.heard)
+            if entries and not self._journal(tp, held, entries):
+                return
 
     def _diverged(self, tp: TopicPartition, held: Held, problem: str) -> bool:
         """The replayed state is not the committed one: try an older checkpoint, else stop."""
@@ -384,6 +411,7 @@ class Runner:
             recovered,
             now_s + self.cadence.checkpoint_interval_s,
             committed,
+            recovered.heard,
             -1 if recovered.is_spare else worker.n_records,
         )
         self.progress.assigned(tp, worker, recovered)

@@ -77,6 +77,15 @@ def drift_sentence(alert: AlertData, place: str = "offset", *, name_model: bool 
 
     `place` is what the alert's offsets are to the reader.
     """
+    said = _change_sentence(alert, place, name_model=name_model)
+    if alert.planned is not None:
+        said += f" It was expected: {alert.planned.rstrip('.')}."
+    if alert.acknowledged_by is not None:
+        said += f" Known to {alert.acknowledged_by.rstrip('.')}."
+    return said
+
+
+def _change_sentence(alert: AlertData, place: str, *, name_model: bool) -> str:
     shard = -1 if alert.shard is None else alert.shard
     model = f"{model_name(alert.model_id, alert.model_version, shard)}: " if name_model else ""
 

@@ -19,7 +19,7 @@ from streams.embedded import is_mock_cluster
 from streams.kafka_clients import describe, kafka_error
 from streams.kafka_errors import MISSING_TOPIC, NOT_AUTHORISED, TOPIC_EXISTS
 
-Duty = Literal["events", "alerts", "dead_letter", "journal", "checkpoints"]
+Duty = Literal["events", "alerts", "dead_letter", "journal", "commands", "checkpoints"]
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 _REQUEST_S: Final = 30.0
@@ -100,6 +100,16 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         "a replay needs all of it; it is small and is read as a whole",
     ),
     TopicSpec(
+        "commands",
+        "what people say: mute, planned change, acknowledge, withdraw",
+        "model_id, or alert_id, or command_id",
+        1,
+        90 * _DAY_MS,
+        "CreateTime",
+        "one partition, since their order counts; a partition of events that is new, or was reset, "
+        "hears all that is here",
+    ),
+    TopicSpec(
         "checkpoints",
         "checkpoints in chunks, for when Redis has lost them",
         "GROUP|TOPIC|PARTITION|SLOT|CHUNK",
@@ -135,6 +145,7 @@ def names_in(settings: Settings) -> dict[Duty, str]:
         "alerts": topics.alerts,
         "dead_letter": topics.dead_letter,
         "journal": topics.journal,
+        "commands": topics.commands,
     }
     if settings.checkpoint_topic_interval_s > 0:
         names["checkpoints"] = topics.checkpoints

@@ -30,7 +30,7 @@ from schemas.source_hash import SourceKey
 from streams.checkpoint import Checkpoint, state_digest
 from streams.cloudevents import alert_output, dead_letter_output
 from streams.identity import detection_identity
-from streams.lineage import JournalEntry, Lineage, Metadata
+from streams.lineage import JournaledCommand, JournalEntry, Lineage, Metadata
 from streams.policy import POLICY_VERSION, Policy
 from streams.ports import Output
 
@@ -82,7 +82,11 @@ class Detection:
 
     @classmethod
     def journaled(cls, entry: JournalEntry, key: SourceKey | None) -> Detection:
-        """What a journal record put in force, where `key` is the source key that can be had."""
+        """What a journal record put in force, where `key` is the source key that can be had.
+
+        One of a command puts no config in force.
+        """
+        assert entry.document is not None
         if entry.source_key == (None if key is None else key.fingerprint):
             return cls(entry.document, key)
         return cls(entry.document, FormerKey(entry.source_key))
@@ -141,7 +145,12 @@ class PartitionWorker:
         self.recent: deque[AlertData] = deque(maxlen=100)
         """The latest alerts, for the live view; no part of the state."""
         self.switches: list[JournalEntry] = []
-        """Config switches that a replay comes upon, by offset."""
+        """Switches of config and commands that a replay comes upon, by offset."""
+        self.tells_again = False
+        """Whether what comes of those commands is told; who takes a partition up does not: it was
+        published with them."""
+        self.n_commands = 0
+        """Those that have taken effect since the lineage's start."""
         self.source_key = detection.key
         """The key that there is for those."""
         self._watch_offset = -1
@@ -156,6 +165,7 @@ class PartitionWorker:
             self.n_alerts = int(checkpoint.fields["n_alerts"])
             self.n_dead = int(checkpoint.fields["n_dead"])
             self.n_records = int(checkpoint.fields["n_records"])
+            self.n_commands = int(checkpoint.fields["n_commands"])
             self.loaded_offset = checkpoint.next_offset
             self.checkpoint_offset = checkpoint.next_offset
         self.fold = Fold(detection.config, parts)
@@ -246,9 +256,24 @@ class PartitionWorker:
             self.watched_digests = (state_digest(self.parts()),)
         while self.switches and self.switches[0].offset <= offset:
             entry = self.switches.pop(0)
-            self.switch(Detection.journaled(entry, self.source_key), entry.offset)
+            if entry.command is not None:
+                self.obey(entry.command, entry.offset, tells=self.tells_again)
+            else:
+                self.switch(Detection.journaled(entry, self.source_key), entry.offset)
             if watched:
                 self.watched_digests += (state_digest(self.parts()),)
+
+    def obey(self, command: JournaledCommand, offset: int, *, tells: bool) -> None:
+        """Let a command take effect before the record at `offset`.
+
+        `tells`: what comes of it goes to the outbox.
+        """
+        self.n_commands = command.number
+        for alert in self.policy.obey(command.order, offset, command.said_ms, self._next_alert):
+            self.recent.append(alert)
+            if tells:
+                self.outbox.append(alert_output(self.topics.alerts, alert, command.said_ms))
+                self.has_alerts = True
 
     def settle(self) -> None:
         """The fold stands at `next_offset` and the log has nothing before it that is missing."""
@@ -309,6 +334,7 @@ class PartitionWorker:
             n_events=self.fold.counters["n_events"],
             n_alerts=self.n_alerts,
             n_dead=self.n_dead,
+            n_commands=self.n_commands,
             checkpoint=self.checkpoint_offset,
             digest=self.digest,
             digest_offset=self.digest_offset,
@@ -321,8 +347,14 @@ class PartitionWorker:
         # A replay that passes this offset can see whether it arrives at the same state.
         self._watch_offset = offset if self.next_offset <= offset < self.live_from else -1
 
-    def journal_entry(self, kind: str, reason: str = "", n_partitions: int = 0) -> JournalEntry:
-        """A journal record of the config in force, taking effect at `next_offset`."""
+    def journal_entry(
+        self,
+        kind: str,
+        reason: str = "",
+        n_partitions: int = 0,
+        command: JournaledCommand | None = None,
+    ) -> JournalEntry:
+        """A journal record of the config in force, or of a command, in effect at `next_offset`."""
         return JournalEntry.model_validate(
             {
                 "kind": kind,
@@ -332,7 +364,8 @@ class PartitionWorker:
                 "config": self.detection.identity,
                 "source_key": self.detection.key_fingerprint,
                 "versions": state_versions(),
-                "document": self.detection.config,
+                "document": self.detection.config if command is None else None,
+                "command": command,
                 "follows": self.follows if kind == "config" else 0,
                 "reason": reason,
                 "n_partitions": n_partitions,
@@ -357,6 +390,7 @@ class PartitionWorker:
                 "n_alerts": self.n_alerts,
                 "n_dead": self.n_dead,
                 "n_records": self.n_records,
+                "n_commands": self.n_commands,
                 "config_from": self.config_from,
             },
             parts=self.parts(),

@@ -39,8 +39,9 @@ def folded(run: Run, until: Mapping[str, int] | None = None) -> list[PartitionWo
         records.setdefault(record.tp.partition, []).append(record)
     for number, entries in journal_of(run).items():
         for first in entries:
-            if first.kind == "config":
+            if first.kind in {"config", "command"}:
                 continue
+            assert first.document is not None
             lineage = first.lineage
             assert lineage.start_offset == first.offset
             worker = PartitionWorker(
@@ -53,8 +54,9 @@ def folded(run: Run, until: Mapping[str, int] | None = None) -> list[PartitionWo
             worker.switches = [
                 entry
                 for entry in entries
-                if entry.kind == "config" and entry.lineage.id == lineage.id
+                if entry.kind in {"config", "command"} and entry.lineage.id == lineage.id
             ]
+            worker.tells_again = True
             end = (until or {}).get(lineage.id, 1 << 62)
             of_lineage = [r for r in records.get(number, []) if first.offset <= r.offset < end]
             if of_lineage:

@@ -82,7 +82,8 @@ def run_journal(content: bytes) -> None:
     must(load_journal([entry.dump() for entry in entries]) == entries, "other entries")
     for entry in entries:
         must(entry.lineage.id, "a lineage without an identity")
-        Detection(entry.document, None)
+        if entry.document is not None:
+            Detection(entry.document, None)
 
 
 def run_config(content: bytes) -> None:

@@ -24,8 +24,8 @@ class Expected:
     """One partition's outputs, by topic in order of `seq`, and its state where it was asked for."""
 
     rows: dict[str, list[Row]]
-    digests: dict[tuple[int, int], str] = field(default_factory=dict)
-    """By offset and generation: a config switches between two records."""
+    digests: dict[tuple[int, int, int], str] = field(default_factory=dict)
+    """By offset, generation and number of commands: both change between two records."""
 
 
 def check(world: World) -> None:
@@ -59,7 +59,7 @@ def check(world: World) -> None:
                 mine = sorted(set(mine))
                 theirs = theirs[: max(n_committed, len(mine))]
                 if len(entries) > 1:
-                    # They may even be repeated under the next generation.
+                    # They may even be repeated under the next generation, or after a command.
                     assert {row[0] for row in mine} >= set(range(1, n_committed + 1))
                     continue
             _check_rows(f"{topic} of {tp}", mine, theirs)
@@ -68,7 +68,7 @@ def check(world: World) -> None:
             digests = referenced_segments(stored.manifest, None)
             segments = world.store.segments(tp, digests)
             state = decode_checkpoint(stored.manifest, segments, None)
-            at = stored.next_offset, state.generation
+            at = stored.next_offset, state.generation, int(state.fields["n_commands"])
             assert state_digest(state.parts) == expected.digests.get(at), (
                 f"{tp}: the checkpoint at {stored.next_offset} is not the state there"
             )
@@ -104,9 +104,9 @@ def fold(
     end: int,
     digests_at: Sequence[int],
 ) -> Expected:
-    """Fold what lies before `end`; the config changes where the journal says."""
+    """Fold what lies before `end`; the journal says what happens between."""
     first = entries[0]
-    worker = PartitionWorker(tp, first.lineage, Detection(first.document, None), 0, TOPICS)
+    worker = PartitionWorker(tp, first.lineage, _detection(first), 0, TOPICS)
     switches = list(entries[1:])
     expected = Expected({TOPICS.alerts: [], TOPICS.dead_letter: []})
     records = [r for r in world.broker.all_records(tp) if first.offset <= r.offset < end]
@@ -117,18 +117,28 @@ def fold(
         if stretch:
             worker.process(stretch)
         if cut in digests_at:
-            expected.digests[cut, worker.detection.config.generation] = _digest(worker)
+            _note_digest(expected, worker, cut)
         while switches and switches[0].offset == cut:
-            worker.switch(Detection(switches.pop(0).document, None), cut)
+            entry = switches.pop(0)
+            if entry.command is not None:
+                worker.obey(entry.command, cut, tells=True)
+            else:
+                worker.switch(_detection(entry), cut)
             if cut in digests_at:
-                expected.digests[cut, worker.detection.config.generation] = _digest(worker)
+                _note_digest(expected, worker, cut)
     for output in worker.take_outputs():
         expected.rows[output.topic].append(_row_of(output))
     return expected
 
 
-def _digest(worker: PartitionWorker) -> str:
-    return state_digest(worker.parts())
+def _detection(entry: JournalEntry) -> Detection:
+    assert entry.document is not None
+    return Detection(entry.document, None)
+
+
+def _note_digest(expected: Expected, worker: PartitionWorker, offset: int) -> None:
+    at = offset, worker.detection.config.generation, worker.n_commands
+    expected.digests[at] = state_digest(worker.parts())
 
 
 def _row_of(output: Output) -> Row:
@@ -155,10 +165,13 @@ def _check_rows(what: str, found: list[Row], expected: list[Row]) -> None:
 
 def _check_journal(tp: TopicPartition, entries: Sequence[JournalEntry]) -> None:
     assert entries, f"{tp}: committed, and no journal"
-    kinds = [entry.kind for entry in entries]
-    assert kinds == ["lineage"] + ["config"] * (len(entries) - 1), f"{tp}: the journal has {kinds}"
     assert len({entry.lineage.id for entry in entries}) == 1, f"{tp}: two lineages"
-    generations = [entry.generation for entry in entries]
+    numbers = [entry.command.number for entry in entries if entry.command is not None]
+    assert numbers == list(range(1, len(numbers) + 1)), f"{tp}: commands {numbers}"
+    configs = [entry for entry in entries if entry.command is None]
+    kinds = [entry.kind for entry in configs]
+    assert kinds == ["lineage"] + ["config"] * (len(configs) - 1), f"{tp}: the journal has {kinds}"
+    generations = [entry.generation for entry in configs]
     assert generations == sorted(set(generations)), f"{tp}: generations went {generations}"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.records import TopicPartition
 from streams.checkpoints import Cadence, Held
+from streams.memory_commands import MemoryCommandLog
 from streams.ports import CommitError, LogError
 from streams.recovery import RecoverySettings
 from streams.runner import Runner
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 GROUP: Final = "g"
 TOPICS: Final = OutputTopics("alerts", "dead", "journal")
+COMMANDS: Final = "commands"
 
 
 @dataclass(eq=False)
@@ -97,6 +99,7 @@ class Process:
                 view_interval_s=20.0,
             ),
             background=self.background,
+            commands=MemoryCommandLog(world.broker, COMMANDS),
         )
         self.log.subscribe(self.runner)
 

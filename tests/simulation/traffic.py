@@ -7,7 +7,10 @@ records learns references, fires, cools down, refuses records, and meets a secon
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Final
+
+import orjson
 
 from schemas.config import (
     AdwinConfig,
@@ -54,6 +57,29 @@ def traffic(rng: random.Random, topic: str, n_partitions: int, n: int) -> list[l
     rng.shuffle(order := [chunk[0].partition for chunk in chunks])
     queues = {p: [c for c in chunks if c[0].partition == p] for p in range(n_partitions)}
     return [queues[partition].pop(0) for partition in order]
+
+
+def command(
+    rng: random.Random, number: int, n_partitions: int, alerts: Sequence[bytes | None]
+) -> bytes:
+    """What a person says: of a model that there is, or of one of the alerts."""
+    what = rng.choice(("mute", "mute", "planned_change", "withdraw", "acknowledge", "nonsense"))
+    if what == "nonsense":
+        return rng.choice((b"", b"{", b'{"kind": "mute"}'))
+    said: dict[str, object] = {"kind": what, "command_id": f"c{number}", "by": "ann"}
+    if what == "withdraw":
+        said["withdraws"] = f"c{rng.randint(1, number)}"
+    elif what == "acknowledge":
+        known = [orjson.loads(value or b"")["alert_id"] for value in alerts]
+        said["alert_id"] = rng.choice([*known, "0" * 32])
+    else:
+        start = rng.randrange(90)
+        said["model_id"] = f"m{rng.randrange(n_partitions)}{rng.randrange(2)}"
+        said["signal"] = rng.choice((None, None, "feature:x"))
+        said["until_ms"] = START_MS + start + rng.choice((5, 20, 60, 1_000))
+        if what == "planned_change":
+            said["from_ms"] = START_MS + start
+    return orjson.dumps(said)
 
 
 def _record(rng: random.Random, topic: str, partition: int, i: int, n: int) -> Output:

@@ -14,10 +14,11 @@ from typing import Final
 
 from schemas.records import TopicPartition
 from streams.memory_store import MemoryStore
+from streams.ports import Output
 from tests.simulation.broker import SimulatedBroker
 from tests.simulation.ports import Crashed
-from tests.simulation.process import GROUP, Clock, Process
-from tests.simulation.traffic import traffic
+from tests.simulation.process import COMMANDS, GROUP, Clock, Process
+from tests.simulation.traffic import START_MS, command, traffic
 
 MAX_DEPTH: Final = 3
 """How many processes may stand still inside a call at the same time."""
@@ -48,8 +49,12 @@ class World:
         self.store = MemoryStore(self.clock.monotonic_s)
         self.n_partitions = rng.choice((1, 1, 2, 2, 3))
         self.tps = [TopicPartition("events", p) for p in range(self.n_partitions)]
-        for topic, n in (("events", self.n_partitions), ("alerts", 2), ("dead", 1), ("journal", 1)):
+        for topic, n in (
+            *(("events", self.n_partitions), ("alerts", 2), ("dead", 1), ("journal", 1)),
+            (COMMANDS, 1),
+        ):
             self.broker.create_topic(topic, n)
+        self.n_said = 0
         self.to_produce = traffic(rng, "events", self.n_partitions, rng.choice((40, 60, 90)))
         self.fault_rate = rng.choice((0.001, 0.003, 0.01, 0.03))
         self.focused_rate, self.focus = rng.choice(FOCUSES)
@@ -225,6 +230,20 @@ class World:
         self.generation = min(self.generation + 1, 4)
         self.say(f"from now on processes start with generation {self.generation}")
 
+    def _command(self) -> None:
+        """A person says something: more often than not of something that there is."""
+        self.n_said += 1
+        alerts = [
+            entry.record.value
+            for number in range(2)
+            for entry in self.broker.records(TopicPartition("alerts", number))
+        ]
+        value = command(self.rng, self.n_said, self.n_partitions, alerts)
+        self.say(f"a person says {value.decode(errors='replace')}")
+        stack, self.stack = self.stack, []
+        self.broker.write(Output(COMMANDS, 0, b"", value, (), START_MS + self.n_said))
+        self.stack = stack
+
     # The whole
 
     def run(self) -> None:
@@ -303,6 +322,7 @@ WEIGHTED: Final[dict[Callable[[World], None], float]] = {
     World._expire_transactions: 0.4,
     World._trim: 0.9,
     World._raise_generation: 0.6,
+    World._command: 1.0,
 }
 """What can happen in a turn beside a step of a process, and how often."""
 ACTIONS: Final = list(WEIGHTED)

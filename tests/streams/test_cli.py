@@ -102,6 +102,7 @@ def test_the_worker_gets_what_was_said(runner: Called, tmp_path: Path) -> None:
         *("--config", str(path), "--instance", "w-1", "--mode", "at-least-once", "--insecure"),
         *("--start", "latest", "--redis-prefix", "p", "--alerts-topic", "a", "--events-topic", "e"),
         *("--dead-letter-topic", "d", "--journal-topic", "j", "--checkpoints-topic", "c"),
+        *("--commands-topic", "o"),
         *("-X", "client.id=x=y"),
     )
     assert result.exit_code == 0, result.output
@@ -118,6 +119,7 @@ def test_the_worker_gets_what_was_said(runner: Called, tmp_path: Path) -> None:
         "alerts": "a",
         "dead_letter": "d",
         "journal": "j",
+        "commands": "o",
         "checkpoints": "c",
     }
     assert settings.kafka == {"linger.ms": 5, "client.id": "x=y"}

@@ -1,0 +1,114 @@
+"""What a person says to the workers: the records of the commands topic, and their journal form.
+
+A worker applies a command at its next barrier and journals it there, whole: a replay reads events
+and journal alone, never this topic. Times are those of events (`ts`), in epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from schemas.limits import MAX_ID_CHARS, MAX_TS_MS
+
+MAX_COMMAND_BYTES: Final = 16_384
+MAX_REASON_CHARS: Final = 256
+
+_Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
+_Time = Annotated[int, Field(ge=0, le=MAX_TS_MS)]
+
+
+class CommandError(ValueError):
+    """A record of the commands topic is no command."""
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    command_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+        description="Names the command; `withdraw` refers to it."
+    )
+    by: Annotated[str, Field(max_length=MAX_ID_CHARS)] = Field(
+        default="", description="Who said it."
+    )
+    reason: Annotated[str, Field(max_length=MAX_REASON_CHARS)] = Field(
+        default="", description="Why, for whoever reads it in an alert or in the journal."
+    )
+
+
+class _Spell(_Said):
+    """A time within which something holds for the alerts of a model."""
+
+    model_id: _Id = Field(description="The model it is about.")
+    model_version: _Id | None = Field(default=None, description="Only this version of it.")
+    signal: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS + 16)] | None = Field(
+        default=None, description="Only this signal, as alerts name it: `feature:X`, `score`."
+    )
+    until_ms: _Time = Field(description="Until events of this time, exclusively.")
+
+
+class Mute(_Spell):
+    """Hold the alerts of a model back; once it is over, what is still away then is told."""
+
+    kind: Literal["mute"] = "mute"
+
+
+class PlannedChange(_Spell):
+    """A change is expected: alerts opened within that time say so, in `planned`."""
+
+    kind: Literal["planned_change"] = "planned_change"
+    from_ms: _Time = Field(description="From events of this time on.")
+
+    @model_validator(mode="after")
+    def _is_some_time(self) -> Self:
+        if self.from_ms >= self.until_ms:
+            raise ValueError("`until_ms` must lie after `from_ms`")
+        return self
+
+
+class Acknowledge(_Said):
+    """A person knows of an alert: of it only what is worse, or its end, is told from here on."""
+
+    kind: Literal["acknowledge"] = "acknowledge"
+    alert_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
+        description="The alert, open by now."
+    )
+
+
+class Withdraw(_Said):
+    """End a mute or a planned change before its time."""
+
+    kind: Literal["withdraw"] = "withdraw"
+    withdraws: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+        description="The `command_id` of what is to end."
+    )
+
+
+class RunOut(_Said):
+    """The time of a mute or a planned change is over: a worker journals it, nobody sends it."""
+
+    kind: Literal["run_out"] = "run_out"
+
+
+Spell = Mute | PlannedChange
+"""What holds for a time."""
+Command = Mute | PlannedChange | Acknowledge | Withdraw
+"""What a person may say."""
+Order = Command | RunOut
+"""What a worker may journal."""
+
+COMMAND: Final[TypeAdapter[Command]] = TypeAdapter(Annotated[Command, Field(discriminator="kind")])
+"""The contract of the commands topic."""
+
+
+def read_command(value: bytes | None) -> Command:
+    """The command in a record's value. Raises `CommandError`, which names the field."""
+    if value is None or len(value) > MAX_COMMAND_BYTES:
+        raise CommandError(f"a command is one JSON object of at most {MAX_COMMAND_BYTES} bytes")
+    try:
+        return COMMAND.validate_json(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the value"
+        raise CommandError(f"{place}: {first['msg']}") from None

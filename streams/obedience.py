@@ -1,0 +1,140 @@
+"""What has been said on the commands topic, and which of it is still to be done in a partition.
+
+A process reads the topic from its beginning. What a partition has done of it stands in its journal
+(the place of the last command), so that whoever takes the partition up goes on behind that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from schemas.commands import (
+    Acknowledge,
+    Command,
+    CommandError,
+    Order,
+    RunOut,
+    Withdraw,
+    read_command,
+)
+from streams.lineage import JournaledCommand, JournalEntry
+from streams.ports import CommandLog, SaidRecord
+from streams.worker import PartitionWorker
+
+log = structlog.get_logger(__name__)
+
+MAX_HEARD: Final = 10_000
+"""Commands that are kept in memory, the latest ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place on the commands topic, up to which everything is done or does not matter."""
+
+    topic_id: str = ""
+    offset: int = -1
+
+
+@dataclass(slots=True)
+class Heard:
+    """How far one partition has listened."""
+
+    place: Place
+    n_known: int = 0
+    """What had been heard of in all when it last looked."""
+
+
+@dataclass(slots=True)
+class Obedience:
+    """The commands that this process has heard of, in their order."""
+
+    commands: CommandLog
+    n_heard: int = 0
+    """Since the process began."""
+    n_refused: int = 0
+    """Records that are no commands."""
+    _heard: list[tuple[SaidRecord, Command]] = field(default_factory=list)
+
+    def listen(self) -> None:
+        """Read what has been said since the last time."""
+        for record in self.commands.read():
+            try:
+                command = read_command(record.value)
+            except CommandError as error:
+                self.n_refused += 1
+                log.warning(
+                    "a record of the commands topic is no command: it is passed over",
+                    offset=record.offset,
+                    reason=str(error),
+                )
+                continue
+            self._heard.append((record, command))
+            self.n_heard += 1
+        del self._heard[:-MAX_HEARD]
+
+    def has_news(self, worker: PartitionWorker, heard: Heard) -> bool:
+        """Whether there may be something to do before this partition's next record."""
+        return heard.n_known != self.n_heard or bool(_run_out(worker))
+
+    def obey(self, worker: PartitionWorker, heard: Heard) -> list[JournalEntry]:
+        """Do all there is to do; the journal records that must be committed with what comes of it.
+
+        The worker stands at a barrier: everything that it has folded is committed.
+        """
+        entries: list[JournalEntry] = []
+        for said, order in [*self._new(heard), *_run_out(worker)]:
+            if not _is_timely(order, worker) or not worker.policy.concerns(order):
+                _say_ignored(order, worker)
+                continue
+            command = JournaledCommand(
+                number=worker.n_commands + 1,
+                topic_id="" if said is None else said.topic_id,
+                offset=-1 if said is None else said.offset,
+                said_ms=worker.fold.watermark_ms if said is None else said.timestamp_ms,
+                order=order,
+            )
+            entries.append(worker.journal_entry("command", command=command))
+            worker.obey(command, worker.next_offset, tells=True)
+        return entries
+
+    def _new(self, heard: Heard) -> Iterator[tuple[SaidRecord, Command]]:
+        """What this partition has not heard yet; it has now."""
+        start = 0
+        for at, (record, _) in enumerate(self._heard):
+            if record.topic_id == heard.place.topic_id and record.offset <= heard.place.offset:
+                start = at + 1
+        new = self._heard[start:]
+        if new:
+            last = new[-1][0]
+            heard.place = Place(last.topic_id, last.offset)
+        heard.n_known = self.n_heard
+        return iter(new)
+
+
+def heard_by(entries: list[JournalEntry]) -> Heard:
+    """How far a lineage has listened, by its journal."""
+    said = [each.command for each in entries if each.command is not None]
+    last = next((each for each in reversed(said) if each.offset >= 0), None)
+    # Nothing heard, as a number that no process has: it looks at once.
+    return Heard(Place() if last is None else Place(last.topic_id, last.offset), -1)
+
+
+def _run_out(worker: PartitionWorker) -> list[tuple[None, RunOut]]:
+    names = worker.policy.orders.run_out(worker.fold.watermark_ms)
+    return [(None, RunOut(command_id=name)) for name in names]
+
+
+def _is_timely(order: Order, worker: PartitionWorker) -> bool:
+    """Whether its time is not over before it has begun."""
+    if isinstance(order, Acknowledge | Withdraw | RunOut):
+        return True
+    return order.until_ms > worker.fold.watermark_ms
+
+
+def _say_ignored(order: Order, worker: PartitionWorker) -> None:
+    # Of an alert only one partition knows, and what is over by now is so everywhere.
+    log.debug("a command changes nothing here", partition=str(worker.tp), command=order.command_id)
