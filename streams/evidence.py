@@ -158,7 +158,7 @@ class Episode:
     acknowledged_by: str | None = None
     """Who knows of it; None: nobody has said so."""
     acknowledged_severity: Severity | None = None
-    """How severe it was then."""
+    """How severe it was then, or has been said to be since."""
     has_untold: bool = False
     """Whether something of it was held back, by a mute."""
     revision: int = 0

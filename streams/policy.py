@@ -164,6 +164,8 @@ class Policy:
         episode = told.episode
         episode.revision += 1
         episode.has_untold = False
+        if episode.is_worse_than_known:
+            episode.acknowledged_severity = episode.severity
         model_id, model_version, shard = episode.model
         ranked = episode.ranked()
         listed = ranked[:MAX_LISTED]

@@ -11,59 +11,7 @@ from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding
 from streams.episodes import MAX_OF_MODEL, MAX_SIGNALS, RETURN_SD
 from streams.policy import Policy
-from tests.streams.policy_kit import decide, policy
-
-
-def finding(
-    event: int,
-    *,
-    signal: str = "feature:x",
-    effect: float = 1.0,
-    before: float = 0.0,
-    n_after: int = 100,
-    detector: str = "focus",
-    aspect: Aspect = Aspect.MEAN,
-    version: str = "7",
-    ts: int = 1,
-    accepted: float = 1.0,
-) -> Finding:
-    """A signal that went from `before` to `effect`, both in sd from its reference."""
-    return Finding(
-        detector=detector,
-        model_id="m",
-        model_version=version,
-        shard=-1,
-        signal=signal,
-        offset=event * 2,
-        event_row=0,
-        model=0,
-        lane=0,
-        model_event=event,
-        event_time_ms=ts,
-        statistic=20.0,
-        threshold=10.0,
-        before=before,
-        after=effect,
-        effect=effect,
-        change_offset=(event - n_after) * 2,
-        n_before=1_000,
-        n_after=n_after,
-        is_share=False,
-        is_departure=False,
-        admitted=0,
-        aspect=aspect,
-        move=effect - before,
-        accepted_per_week=accepted,
-    )
-
-
-def settled(
-    event: int, *, effect: float, spread: float = 0.0, signal: str = "feature:x"
-) -> Finding:
-    """The working baseline of a signal."""
-    return finding(event, signal=signal, effect=effect, aspect=Aspect.SETTLED)._replace(
-        spread_effect=spread, n_before=0
-    )
+from tests.streams.policy_kit import decide, finding, policy, settled
 
 
 def story(*said: Finding) -> list[tuple[int, int, str, str | None]]:
