@@ -136,6 +136,7 @@ class Run:
         self.topics = {"alerts": f"{name}.alerts", "dead_letter": f"{name}.dead-letter"}
         self.journal = f"{name}.journal"
         self.checkpoints_topic = f"{name}.checkpoints"
+        self.commands = f"{name}.commands"
         self.detection = dict(detection or {})
         self.settings: dict[str, Any] = {
             "group": name,
@@ -144,6 +145,7 @@ class Run:
                 **self.topics,
                 "events": events,
                 "journal": self.journal,
+                "commands": self.commands,
                 "checkpoints": self.checkpoints_topic,
             },
             # A test that wants the topic makes it, and says how often.
@@ -159,7 +161,10 @@ class Run:
         self.directory = Path(tempfile.mkdtemp(prefix="driftsentry-run-"))
         self._guard.watch_directory(self.directory)
         self.admin = AdminClient({"bootstrap.servers": kafka})
-        make_topics(self.admin, {**dict.fromkeys(self.topics.values(), 2), self.journal: 1})
+        make_topics(
+            self.admin,
+            {**dict.fromkeys(self.topics.values(), 2), self.journal: 1, self.commands: 1},
+        )
         self._reader = Consumer({"bootstrap.servers": kafka, "group.id": name})
 
     def start(

@@ -61,6 +61,8 @@ def folded(run: Run, until: Mapping[str, int] | None = None) -> list[PartitionWo
             of_lineage = [r for r in records.get(number, []) if first.offset <= r.offset < end]
             if of_lineage:
                 worker.process(of_lineage)
+            if lineage.id not in (until or {}):
+                worker.settle()
             workers.append(worker)
     return workers
 

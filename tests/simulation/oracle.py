@@ -168,6 +168,8 @@ def _check_journal(tp: TopicPartition, entries: Sequence[JournalEntry]) -> None:
     assert len({entry.lineage.id for entry in entries}) == 1, f"{tp}: two lineages"
     numbers = [entry.command.number for entry in entries if entry.command is not None]
     assert numbers == list(range(1, len(numbers) + 1)), f"{tp}: commands {numbers}"
+    said = [e.command.offset for e in entries if e.command is not None and e.command.offset >= 0]
+    assert said == sorted(set(said)), f"{tp}: commands of the places {said}"
     configs = [entry for entry in entries if entry.command is None]
     kinds = [entry.kind for entry in configs]
     assert kinds == ["lineage"] + ["config"] * (len(configs) - 1), f"{tp}: the journal has {kinds}"
