@@ -22,14 +22,17 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
+from schemas.commands import read_command
 from streams.cli import main
 from streams.embedded import free_port
+from streams.kafka_commands import KafkaCommandLog
+from streams.ports import SaidRecord
 from streams.process_guard import ProcessGuard
 from tests.kit.kafka_node import KafkaNode
 from tests.kit.kafka_server import node_properties
 
 PAGE = Path(__file__).parents[2] / "docs" / "acl-kafka.md"
-USERS = ("driftsentry", "producer", "reader", "auditor", "operator", "nobody")
+USERS = ("driftsentry", "producer", "reader", "speaker", "auditor", "operator", "nobody")
 CLUSTER_ID = "Y2xzZW50cnktYWNsLXRlcw"
 
 pytestmark = pytest.mark.kafka
@@ -234,6 +237,32 @@ def test_a_worker_s_calls_an_emitter_s_and_a_reader_s_are_allowed(with_topics: s
     assert event in [json.loads(line) for line in as_json.stdout.splitlines()]
 
 
+def test_a_speaker_s_call_is_allowed_and_a_worker_hears_it(with_topics: str) -> None:
+    said = run_as(with_topics, "speaker", "mute", "m", "--for", "2h")
+    assert said.exit_code == 0, said.output
+    properties = {k: v for k, v in login(with_topics, "driftsentry").items() if "boot" not in k}
+    commands = KafkaCommandLog(
+        with_topics,
+        "driftsentry.commands",
+        group="driftsentry",
+        topic_id_of=lambda _: "id",
+        kafka_properties=properties,
+    )
+    try:
+        heard: list[SaidRecord] = []
+        deadline_s = time.monotonic() + 30
+        while not heard and time.monotonic() < deadline_s:
+            heard += commands.read()
+            time.sleep(0.05)
+    finally:
+        commands.close()
+    (record,) = heard
+    assert read_command(record.value).command_id == said.stdout.strip()
+    refused = run_as(with_topics, "reader", "mute", "m", "--for", "2h")
+    assert refused.exit_code == 1
+    assert "the command was not taken" in refused.stderr
+
+
 def test_an_auditor_s_calls_are_allowed(with_topics: str) -> None:
     result = run_as(with_topics, "auditor", "verify")
     # Nothing was folded here: at most another program has committed something.
@@ -259,6 +288,7 @@ def test_what_is_not_given_is_refused(with_topics: str) -> None:
         "driftsentry.alerts",
         "driftsentry.dead-letter",
         "driftsentry.journal",
+        "driftsentry.commands",
         "driftsentry.checkpoints",
     }
 
