@@ -15,7 +15,7 @@ from streams.kafka_commits import KafkaCommits
 from streams.kafka_log import KafkaLog
 from streams.redis_address import RedisUrl
 from streams.redis_store import RedisStore
-from streams.topics import create_topics
+from streams.topics import create_topics, names_in
 
 UNREACHABLE = "127.0.0.1:1"
 
@@ -28,6 +28,7 @@ def settings_for(
         alerts=unique_name("alerts"),
         dead_letter=unique_name("dead"),
         journal=unique_name("journal"),
+        commands=unique_name("commands"),
         checkpoints=unique_name("checkpoints"),
     )
     return Settings.model_validate(
@@ -43,17 +44,7 @@ def settings_for(
 
 def create(settings: Settings) -> None:
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
-    topics = settings.topics
-    create_topics(
-        admin,
-        {
-            "events": topics.events,
-            "alerts": topics.alerts,
-            "dead_letter": topics.dead_letter,
-            "journal": topics.journal,
-            "checkpoints": topics.checkpoints,
-        },
-    )
+    create_topics(admin, names_in(settings))
 
 
 def test_all_is_well_where_a_worker_can_run_and_the_worker_is_not_fenced(
@@ -87,13 +78,13 @@ def test_missing_topics_are_failures_with_their_remedy(
     settings = settings_for(kafka, redis_url, unique_name)
     assert run_doctor(settings) == 1
     said = capsys.readouterr().out
-    assert said.count("does not exist") == 5
+    assert said.count("does not exist") == 6
     assert "`driftsentry topics create`" in said
-    assert "5 of " in said
+    assert "6 of " in said
     # Without checkpoints in Kafka their topic is not asked for.
     without = settings.model_copy(update={"checkpoint_topic_interval_s": 0.0})
     assert run_doctor(without) == 1
-    assert capsys.readouterr().out.count("does not exist") == 4
+    assert capsys.readouterr().out.count("does not exist") == 5
 
 
 def test_what_does_not_answer_is_said_and_the_rest_is_checked_all_the_same(
