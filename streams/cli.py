@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from streams.cli_budget import budget
 from streams.cli_config import config
 from streams.cli_events import alerts, emit
 from streams.cli_options import (
@@ -59,6 +60,7 @@ main.add_command(config)
 main.add_command(emit)
 main.add_command(alerts)
 main.add_command(verify)
+main.add_command(budget)
 
 
 @main.command()
