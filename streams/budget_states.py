@@ -75,7 +75,7 @@ class States:
                 return replace(state, problems=tuple(problems))
             except (CheckpointError, StateError, StoreError, StateUnavailableError) as error:
                 problems.append(f"checkpoint at {each.next_offset} in {place.name}: {error}")
-        return "; ".join(problems) or "no checkpoint of it: no worker has saved its state yet"
+        return "; ".join([*problems, "no place has a checkpoint of it that can be used"])
 
     def _state(
         self,

@@ -38,7 +38,7 @@ _OWN: Final = ("file", "model", "replay", "n_events", "seed", "block", "as_json"
     type=click.IntRange(100, 10_000_000),
     default=200_000,
     show_default=True,
-    help="Events of each model that are replayed, the latest.",
+    help="Events of each model that are replayed at most, the latest.",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the orders.")
 @click.option(
