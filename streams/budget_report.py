@@ -105,7 +105,7 @@ def promise_lines(signals: Sequence[SignalBudget], n_signals: int) -> Iterator[s
         own = [each for each in signals if each.verdict.promise is promise]
         if own:
             yield _line("promise", f"{says} {len(own):,} of {_n(n_signals, 'signal')}:")
-        own.sort(key=lambda each: -each.verdict.enough)
+        own.sort(key=lambda each: (-each.verdict.enough, -each.verdict.variance))
         yield from (f"    {promise_sentence(each)}" for each in own[:MAX_SIGNALS])
         if len(own) > MAX_SIGNALS:
             yield f"    and {len(own) - MAX_SIGNALS:,} more (--json names them)"
