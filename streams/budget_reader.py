@@ -74,6 +74,9 @@ def read_budgets(
     """
     key = source_key(settings)
     properties = read_properties(settings.kafka)
+    store = RedisStore(
+        redis_client_address(settings), group=settings.group, prefix=settings.redis_prefix
+    )
     reader = AuditReader(
         settings.bootstrap_servers,
         settings.topics,
@@ -82,21 +85,17 @@ def read_budgets(
         patience_s=max(PATIENCE_S, 3 * settings.transaction_timeout_ms / 1000),
     )
     topic: CheckpointTopic | None = None
-    if settings.checkpoint_topic_interval_s > 0 and not reader.is_mock():
-        chunks = KafkaChunkLog(
-            settings.bootstrap_servers,
-            settings.topics.checkpoints,
-            group=settings.group,
-            kafka_properties=properties,
-        )
-        topic = CheckpointTopic(chunks, group=settings.group)
-    store = RedisStore(
-        redis_client_address(settings), group=settings.group, prefix=settings.redis_prefix
-    )
     try:
-        sources = Sources(store, Spares(topic=topic))
+        if settings.checkpoint_topic_interval_s > 0 and not reader.is_mock():
+            chunks = KafkaChunkLog(
+                settings.bootstrap_servers,
+                settings.topics.checkpoints,
+                group=settings.group,
+                kafka_properties=properties,
+            )
+            topic = CheckpointTopic(chunks, group=settings.group)
         own = Detection(detection, None if key is None else SourceKey(key))
-        states = States(sources, own, checkpoint_key(settings))
+        states = States(Sources(store, Spares(topic=topic)), own, checkpoint_key(settings))
         return _Budgets(reader, states, say, model_id, wish).read(settings)
     finally:
         store.close()
