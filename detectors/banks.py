@@ -60,10 +60,19 @@ class Banks(Mapping[str, DetectorBank]):
         self._teach(self._banks.values(), lanes, set(fresh.values()))
         self._switch(lanes, set(fresh.values()))
 
+    def begin_anew(self) -> None:
+        """Let every detector forget what it has seen and begin after its reference."""
+        lanes = np.arange(self._catalog.lanes.n_lanes, dtype=np.int32)
+        slots = set(self._catalog.slot_of.values())
+        for bank in self._banks.values():
+            bank.reset(lanes)
+        self._teach(self._banks.values(), lanes, slots)
+        self._switch(lanes, slots)
+
     def reconfigure(self, before: DetectionConfig) -> None:
         """Go on under the catalog's config. A detector whose parameters changed begins anew."""
         config, lanes = self._catalog.config, self._catalog.lanes.n_lanes
-        is_same_budget = _budget(before) == _budget(config)
+        is_same_budget = stated_budget(before) == stated_budget(config)
         kept: dict[str, DetectorBank] = {}
         new: list[DetectorBank] = []
         for name, spec in REGISTRY.items():
@@ -124,7 +133,7 @@ class Banks(Mapping[str, DetectorBank]):
                 yield monitor
 
 
-def _budget(config: DetectionConfig) -> object:
+def stated_budget(config: DetectionConfig) -> object:
     """What of a config says how many false alarms are accepted."""
     own = {
         name: (model.false_alerts, model.arl0)

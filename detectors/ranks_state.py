@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import BankState, StateError, require_array
-from detectors.drift.focus import MAX_SCORE, within
+from detectors.drift.focus import MAX_SCORE
+from detectors.drift.lane_table import within
 from detectors.drift.ranks import MAX_ORDER, N_CUTS, Indicator, Ranks
 from detectors.learning import COLUMNS, Rows
 

@@ -7,7 +7,7 @@ takes seconds, and it is behind by its interval.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from schemas.records import TopicPartition
@@ -69,3 +69,12 @@ def load(
     if "policy" not in checkpoint.parts:
         raise CheckpointError("the manifest has no state of the policy")
     return checkpoint
+
+
+def require_versions(checkpoint: Checkpoint, versions: Mapping[str, int]) -> None:
+    """Raise `CheckpointError` where it was made by other algorithms than these."""
+    if dict(checkpoint.versions) != versions:
+        raise CheckpointError(
+            f"it was made by algorithm versions {dict(checkpoint.versions)}; this release has "
+            f"{versions}"
+        )

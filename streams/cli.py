@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from streams.cli_budget import budget
 from streams.cli_commands import acknowledge, mute, plan, withdraw
 from streams.cli_config import config
 from streams.cli_events import alerts, emit
@@ -60,6 +61,7 @@ main.add_command(config)
 main.add_command(emit)
 main.add_command(alerts)
 main.add_command(verify)
+main.add_command(budget)
 main.add_command(mute)
 main.add_command(plan)
 main.add_command(acknowledge)

@@ -22,8 +22,8 @@ EXIT_DECISION: Final = 3
 EXIT_INTERRUPTED: Final = 130
 
 _SECRETS: Final = "driftsentry.secrets"
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-_Option = Callable[[_Command], _Command]
+Command = TypeVar("Command", bound=Callable[..., Any])
+Option = Callable[[Command], Command]
 
 
 class Failure(click.ClickException):
@@ -97,7 +97,7 @@ def _kafka_property(
     return found
 
 
-_CONNECTION: Final[tuple[_Option[Any], ...]] = (
+_CONNECTION: Final[tuple[Option[Any], ...]] = (
     click.option("--config", metavar="FILE", help="YAML file (also DRIFTSENTRY_CONFIG)."),
     click.option("--bootstrap-servers", metavar="HOST:PORT", help="Kafka brokers."),
     click.option(
@@ -115,11 +115,11 @@ _CONNECTION: Final[tuple[_Option[Any], ...]] = (
         help="Allow an unencrypted connection to brokers on other machines.",
     ),
 )
-_TOPICS: Final[tuple[_Option[Any], ...]] = tuple(
+_TOPICS: Final[tuple[Option[Any], ...]] = tuple(
     click.option(f"--{name}-topic", metavar="TOPIC", help=f"Default driftsentry.{name}.")
     for name in ("events", "alerts", "dead-letter", "journal", "commands", "checkpoints")
 )
-_GROUP: Final[tuple[_Option[Any], ...]] = (
+_GROUP: Final[tuple[Option[Any], ...]] = (
     click.option("--redis-url", metavar="URL", help="Where checkpoints are kept."),
     click.option("--redis-prefix", metavar="PREFIX", help="Every key begins with it."),
     click.option("--group", metavar="NAME", help="Consumer group."),
@@ -129,7 +129,7 @@ _GROUP: Final[tuple[_Option[Any], ...]] = (
         help="Default exactly-once.",
     ),
 )
-_WORKER: Final[tuple[_Option[Any], ...]] = (
+_WORKER: Final[tuple[Option[Any], ...]] = (
     click.option("--instance", metavar="NAME", help="Stable name of this worker."),
     click.option(
         "--start",
@@ -151,25 +151,26 @@ _WORKER: Final[tuple[_Option[Any], ...]] = (
 )
 
 
-def _with(options: tuple[_Option[Any], ...], command: _Command) -> _Command:
+def with_options(options: tuple[Option[Any], ...], command: Command) -> Command:
+    """The command with these options, in their order."""
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def connection_options(command: _Command) -> _Command:
+def connection_options(command: Command) -> Command:
     """The options of every command that talks to Kafka."""
-    return _with(_CONNECTION + _TOPICS, command)
+    return with_options(_CONNECTION + _TOPICS, command)
 
 
-def worker_options(command: _Command) -> _Command:
+def worker_options(command: Command) -> Command:
     """The options of a worker, and of what looks at its settings."""
-    return _with(_CONNECTION + _GROUP + _WORKER + _TOPICS, command)
+    return with_options(_CONNECTION + _GROUP + _WORKER + _TOPICS, command)
 
 
-def audit_options(command: _Command) -> _Command:
+def audit_options(command: Command) -> Command:
     """The options of what looks at what a group of workers has done."""
-    return _with(_CONNECTION + _GROUP + _TOPICS, command)
+    return with_options(_CONNECTION + _GROUP + _TOPICS, command)
 
 
 def load_configuration(

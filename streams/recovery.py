@@ -22,7 +22,7 @@ import structlog
 from detectors.base import StateError
 from schemas.records import TopicPartition
 from streams.checkpoint import CheckpointError
-from streams.checkpoint_sources import Sources, load
+from streams.checkpoint_sources import Sources, load, require_versions
 from streams.lineage import (
     JournalEntry,
     Lineage,
@@ -415,11 +415,7 @@ def _from_checkpoint(
     if stored.next_offset < case.watermarks.low:
         raise CheckpointError(f"the log begins after it, at {case.watermarks.low}")
     checkpoint = load(case.tp, stored, place, case.settings.checkpoint_key)
-    if dict(checkpoint.versions) != state_versions():
-        raise CheckpointError(
-            f"it was made by algorithm versions {dict(checkpoint.versions)}; this release has "
-            f"{state_versions()}"
-        )
+    require_versions(checkpoint, state_versions())
     since = int(checkpoint.fields["config_from"])
     at = checkpoint.next_offset
     # By generation: several switches can stand at one offset, before or after a checkpoint there.

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from detectors.fold import Fold
 from schemas.alerts import DeadLetterData
-from schemas.batch import Decoding, ModelKey
+from schemas.batch import Decoded, Decoding, ModelKey
 from schemas.config import DetectionConfig
 from schemas.records import Record
 from streams.alert_book import AlertBook, SeenAlert
@@ -99,14 +100,15 @@ class Scan:
 
 
 class _FileWorker(PartitionWorker):
-    """The worker of a file; the series see what it folds."""
+    """The worker of a file; others see what it folds."""
 
-    series: Series
+    takers: Sequence[Callable[[Decoded], None]] = ()
 
     def decode(self, records: Sequence[Record]) -> Decoding:
         """As ever."""
         decoding = super().decode(records)
-        self.series.take(decoding.events)
+        for take in self.takers:
+            take(decoding.events)
         return decoding
 
 
@@ -147,18 +149,20 @@ def run_scan(
     *,
     on_progress: Callable[[int], None] = lambda _n_rows: None,
     on_alert: Callable[[bytes], None] = lambda _value: None,
+    on_events: Callable[[Decoded], None] | None = None,
     lineage: Lineage | None = None,
-) -> None:
-    """Fold the whole file into `scan`. Raises `ScanError` where it cannot be read on.
+) -> Fold:
+    """Fold the whole file into `scan`; the fold's state at its end.
 
-    `on_alert` gets every alert record as it would stand on the topic. `lineage` is part of the
-    alerts' identity; None: that of the file.
+    `on_alert` gets every alert record as it would stand on the topic, `on_events` what is folded.
+    `lineage` is part of the alerts' identity; None: that of the file. Raises `ScanError` where the
+    file cannot be read on.
     """
     began_s = time.monotonic()
     maker = EventMaker(scan.plan, scan.model, scan.version)
     detection = Detection(scan.detection, None)
     worker = _FileWorker(TP, lineage or lineage_of(scan), detection, 0, _TOPICS)
-    worker.series = scan.series
+    worker.takers = [scan.series.take, *([on_events] if on_events else [])]
     with readable(scan.path):
         for records in _in_order(source, maker, is_sorted=scan.is_sorted):
             worker.process(records)
@@ -179,6 +183,7 @@ def run_scan(
     )
     scan.n_backward, scan.first_backward_row = maker.n_backward, maker.first_backward_row
     scan.seconds = time.monotonic() - began_s
+    return worker.fold
 
 
 def lineage_of(scan: Scan) -> Lineage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from detectors.drift.lane_table import (
     require_all,
     require_lanes,
     require_names,
+    within,
 )
 from detectors.drift.ranks import GRAIN, MAX_ORDER, N_CUTS, Indicator, LaneReference
 from detectors.drift.thresholds import octave_thresholds
@@ -84,6 +85,20 @@ MAX_BASELINE: Final = 1_000_000
 MAX_SUM: Final = float(2**62)
 MAX_SCORE: Final = 16 * int(GRAIN)
 """No normal score, in 1/65536, lies further out."""
+
+
+class LaneBudget(NamedTuple):
+    """What a lane promises, and over how many rows it has had to keep it."""
+
+    n: int
+    """Rows observed since its reference."""
+    arl0: float
+    n_aspects: int
+    """2: location and spread of normal scores; 1: a frequency."""
+    youngest: float
+    """Threshold of the log likelihood ratio at ages of 1 to 15 rows."""
+    oldest: float
+    """The lowest one, at the longest ages."""
 
 
 class FocusBank:
@@ -209,6 +224,17 @@ class FocusBank:
             share = N_ASPECTS if form[lane] == FORM_RANKED else 1
             self._thresholds[lane] = octave_thresholds(float(arl0[lane]) * share)
 
+    def budget(self, lane: int) -> LaneBudget | None:
+        """What this lane promises; None where it is off or has no reference."""
+        form = self._lanes["form"][lane]
+        if form == FORM_NONE or not self._lanes["enabled"][lane]:
+            return None
+        n, arl0 = int(self._lanes["n"][lane]), float(self._lanes["arl0"][lane])
+        thresholds = self._thresholds[lane].tolist()
+        return LaneBudget(
+            n, arl0, N_ASPECTS if form == FORM_RANKED else 1, thresholds[0], thresholds[-1]
+        )
+
     def update(self, batch: Batch) -> list[Firing]:
         """Fold a batch; the firings in no particular order. Raises IndexError: unknown lane."""
         lanes, fired = self._lanes, self._fired
@@ -279,11 +305,6 @@ class FocusBank:
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The arrays of the bank, the first axis of each is the lane."""
         return self._lanes.snapshot()
-
-
-def within(numbers: NDArray[Any], limit: int) -> NDArray[np.bool_]:
-    """Whether each integer lies in -limit..limit (`abs` of the least of all is negative)."""
-    return (numbers >= -limit) & (numbers <= limit)
 
 
 def build(config: FocusConfig, n_lanes: int, state: BankState | None) -> DetectorBank:

@@ -96,3 +96,8 @@ def require_all(condition: Bool | np.bool_, what: str) -> None:
     """Raise `StateError` with the sentence `what` where the condition fails anywhere."""
     if not np.all(condition):
         raise StateError(what)
+
+
+def within(numbers: NDArray[Any], limit: int) -> NDArray[np.bool_]:
+    """Whether each integer lies in -limit..limit (`abs` of the least of all is negative)."""
+    return (numbers >= -limit) & (numbers <= limit)

@@ -9,7 +9,9 @@ import pytest
 
 from benchmarks.kit.detection import rivers
 from detectors.budget import is_strong, process_variance
+from detectors.drift.focus import FocusBank
 from detectors.drift.ranks import Indicator
+from detectors.drift.thresholds import octave_thresholds
 from detectors.fold import Fold
 from detectors.kernels.observe import SOURCE_MISSING
 from detectors.signals import Scale, Signal
@@ -22,7 +24,7 @@ from schemas.config import (
 )
 from schemas.findings import Firing
 from tests.detectors.decoded import Event, decoded
-from tests.detectors.folding import as_bytes, findings, normal_events
+from tests.detectors.folding import SMALL, as_bytes, findings, normal_events
 
 
 def test_another_budget_begins_the_detectors_that_have_one_anew() -> None:
@@ -65,6 +67,39 @@ def test_a_budget_is_shared_by_all_signals_of_a_model_and_bears_a_wrong_clock() 
     assert len(all_of_them) > len(few)
     assert few == pytest.approx(604_800.0 * len(few))
     assert all_of_them == pytest.approx(604_800.0 * len(all_of_them))
+
+
+def test_detectors_that_begin_anew_stand_where_their_references_ended() -> None:
+    """Whatever they have seen since, and whether or not they come from a state."""
+    config = SMALL.model_copy(update={"reference_events": 100, "arl0": 500})
+    events = normal_events(1_200, shift_at=500, shift=3.0)
+    fold = Fold(config)
+    fold.process(decoded(events[:100]))
+    fresh = as_bytes({name: bank.snapshot() for name, bank in fold.banks.items()})
+    fold.process(decoded(events[100:]))
+    assert fold.counters["n_findings"] > 0
+    for again in (Fold(config, fold.snapshot()), fold):
+        again.banks.begin_anew()
+        assert as_bytes({name: bank.snapshot() for name, bank in again.banks.items()}) == fresh
+
+
+def test_a_lane_tells_what_it_promises() -> None:
+    config = DetectionConfig(reference_events=100, arl0=5_000)
+    fold = Fold(config)
+    fold.process(decoded(normal_events(600, shift_at=9_999, shift=0.0)))
+    bank = fold.banks["focus"]
+    assert isinstance(bank, FocusBank)
+    lanes = {fold.catalog.monitor(0).name(s): s.lane for s in fold.catalog.monitor(0).signals}
+    x, missing = bank.budget(lanes["feature:x"]), bank.budget(lanes["missing:x"])
+    assert x is not None
+    assert missing is not None
+    assert (x.n, x.arl0, x.n_aspects) == (500, 5_000.0, 2)
+    assert (missing.n, missing.arl0, missing.n_aspects) == (500, 5_000.0, 1)
+    assert (x.youngest, x.oldest) == (octave_thresholds(1e4)[0], octave_thresholds(1e4)[-1])
+    bank.set_enabled(np.array([lanes["feature:x"]], np.int32), False)
+    assert bank.budget(lanes["feature:x"]) is None
+    bank.reset(np.array([lanes["missing:x"]], np.int32))
+    assert bank.budget(lanes["missing:x"]) is None
 
 
 def test_no_budget_makes_a_state_that_is_refused() -> None:

@@ -23,8 +23,11 @@ from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionTy
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from schemas.commands import read_command
+from schemas.records import TopicPartition as InputPartition
+from streams.checkpoint_topic import CheckpointTopic
 from streams.cli import main
 from streams.embedded import free_port
+from streams.kafka_chunks import KafkaChunkLog
 from streams.kafka_commands import KafkaCommandLog
 from streams.ports import SaidRecord
 from streams.process_guard import ProcessGuard
@@ -269,6 +272,21 @@ def test_an_auditor_s_calls_are_allowed(with_topics: str) -> None:
     assert result.exit_code == 3, result.output
     assert result.stdout.splitlines()[-1].startswith("Could not verify all: 0 events")
     assert "AUTHORIZATION" not in result.output
+
+
+def test_what_budget_asks_of_brokers_is_allowed_to_an_auditor(
+    with_topics: str, redis_url: str
+) -> None:
+    result = run_as(with_topics, "auditor", "budget", "--redis-url", redis_url)
+    # No worker has run here: there is no state, neither in Redis nor on the topic.
+    assert result.exit_code == 1, result.output
+    assert "there is no state of group driftsentry to tell of" in result.stderr
+    assert "AUTHORIZATION" not in result.output
+    own = {k: v for k, v in login(with_topics, "auditor").items() if k != "bootstrap.servers"}
+    name, group = "driftsentry.checkpoints", "driftsentry"
+    chunks = KafkaChunkLog(with_topics, name, group=group, kafka_properties=own)
+    topic = CheckpointTopic(chunks, group=group)
+    assert topic.manifests(InputPartition("driftsentry.events", 0)) == []
 
 
 def test_what_is_not_given_is_refused(with_topics: str) -> None:

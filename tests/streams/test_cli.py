@@ -26,7 +26,7 @@ SECRET = "hunter2-the-secret-nobody-may-see"  # noqa: S105
 EXAMPLE = Path(__file__).parents[2] / "examples" / "driftsentry.yaml"
 COMMANDS = [
     *("worker", "topics", "doctor", "config", "demo", "demo-producer", "emit", "alerts"),
-    *("scan", "verify"),
+    *("scan", "verify", "budget"),
     *("topics create", "config check", "config schema", "config show"),
 ]
 

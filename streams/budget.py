@@ -1,0 +1,248 @@
+"""What each model's budget of false alerts comes to: promised, expected, observed. Pure.
+
+From the state of a fold: what its references, lanes and counters say. Observed alerts and replays
+are put in by whoever has read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+from detectors.banks import stated_budget
+from detectors.budget import accepted_in_a_week, events_between_alarms
+from detectors.drift.focus import FocusBank, LaneBudget
+from detectors.fold import Fold
+from detectors.monitor import Monitor
+from detectors.promise import CORRELATED_ROWS, Promise, Verdict, verdict_of
+from schemas.batch import ModelKey
+from streams.lineage import JournalEntry
+from streams.poisson import at_least, interval
+
+PROVISIONAL_ROWS: Final = CORRELATED_ROWS
+"""A reference with fewer rows is provisional."""
+
+
+class Observed(NamedTuple):
+    """A count of alerts beside what is expected where nothing changes."""
+
+    n_alerts: int
+    expected: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The exact 95 % interval of the mean that such a count comes from."""
+        return interval(self.n_alerts)
+
+    @property
+    def probability(self) -> float:
+        """How likely so many or more are where only false ones come, at the stated rate."""
+        return at_least(self.n_alerts, self.expected)
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values."""
+        low, high = self.interval
+        return {
+            "n_alerts": self.n_alerts,
+            "expected": self.expected,
+            "interval": [low, high],
+            "probability": self.probability,
+        }
+
+
+class Replayed(NamedTuple):
+    """What a fold said of the model's own past in another order."""
+
+    kind: str
+    """`shuffled`, `blocks` or `frozen`."""
+    seed: int
+    block: int
+    """Events that were moved together."""
+    n_events: int
+    """Folded after the reference."""
+    n_alarms: int
+    """Firings of single signals."""
+    observed: Observed
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values."""
+        numbers = self._asdict()
+        del numbers["observed"]
+        return numbers | self.observed.as_json()
+
+
+class SignalBudget(NamedTuple):
+    """One signal: what it promises, and whether that is believed."""
+
+    name: str
+    lane: LaneBudget | None
+    """None: it is not watched within a budget."""
+    verdict: Verdict
+
+    @property
+    def expected(self) -> float:
+        """False alarms expected over the rows that it has observed."""
+        return 0.0 if self.lane is None else self.lane.n / self.lane.arl0
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "signal": self.name,
+            "n_observed": 0 if self.lane is None else self.lane.n,
+            "arl0": None if self.lane is None else self.lane.arl0,
+            "n_lanes": 0 if self.lane is None else self.lane.n_aspects,
+            "expected": self.expected,
+            **self.verdict._asdict(),
+        }
+
+
+@dataclass(slots=True)
+class ModelBudget:
+    """One model version of one partition."""
+
+    key: ModelKey
+    partition: int
+    offset: int
+    """The state is that before this record."""
+    n_events: int
+    n_reference: int
+    """Rows of the longest reference of its signals; 0: none is complete."""
+    is_learning: bool
+    """Whether a reference is still being learned."""
+    events_per_week: float
+    """By the times of the reference; 0: unknown, and one a second is assumed."""
+    accepted_per_week: float
+    """0: unknown, since `arl0` is stated and the rate is not known."""
+    arl0: float
+    signals: list[SignalBudget]
+    """Those that are monitored."""
+    observed: Observed | None = None
+    replays: list[Replayed] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def watched(self) -> list[SignalBudget]:
+        """The signals that share the budget."""
+        return [signal for signal in self.signals if signal.lane is not None]
+
+    @property
+    def n_lanes(self) -> int:
+        """Location and spread are a lane each, a frequency is one."""
+        return sum(signal.lane.n_aspects for signal in self.signals if signal.lane is not None)
+
+    @property
+    def expected(self) -> float:
+        """False alarms expected since the references were complete."""
+        return sum(signal.expected for signal in self.signals)
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether its reference has fewer rows than every kind of signal needs."""
+        return 0 < self.n_reference < PROVISIONAL_ROWS
+
+    def thresholds(self) -> dict[str, tuple[float, float]]:
+        """Of the youngest and the oldest ages, by kind of lane: the lowest of its signals."""
+        found: dict[str, tuple[float, float]] = {}
+        for signal in self.watched:
+            assert signal.lane is not None
+            kind = "frequency" if signal.lane.n_aspects == 1 else "location, spread"
+            pair = signal.lane.youngest, signal.lane.oldest
+            found[kind] = min(found.get(kind, pair), pair)
+        return found
+
+    def not_kept(self) -> list[SignalBudget]:
+        """The signals whose budget is not believed to hold, or only roughly."""
+        return [each for each in self.signals if each.verdict.promise is not Promise.KEPT]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        return {
+            "model_id": self.key.model_id,
+            "model_version": self.key.model_version,
+            "shard": None if self.key.shard < 0 else self.key.shard,
+            "partition": self.partition,
+            "offset": self.offset,
+            "n_events": self.n_events,
+            "n_reference": self.n_reference,
+            "is_learning": self.is_learning,
+            "is_provisional": self.is_provisional,
+            "n_signals": len(self.watched),
+            "n_lanes": self.n_lanes,
+            "events_per_week": self.events_per_week or None,
+            "accepted_per_week": self.accepted_per_week or None,
+            "arl0": self.arl0,
+            "thresholds": {
+                kind: {"youngest": youngest, "oldest": oldest}
+                for kind, (youngest, oldest) in self.thresholds().items()
+            },
+            "expected": self.expected,
+            "observed": None if self.observed is None else self.observed.as_json(),
+            "replays": [each.as_json() for each in self.replays],
+            "signals": [each.as_json() for each in self.signals],
+            "notes": self.notes,
+        }
+
+
+def model_budgets(
+    fold: Fold, partition: int, offset: int, model_id: str | None = None
+) -> list[ModelBudget]:
+    """What the models of a fold have, or those with this name; in the order of their names."""
+    slots = sorted(fold.catalog.slot_of.items())
+    return [
+        _budget_of(fold, slot, partition, offset)
+        for key, slot in slots
+        if model_id is None or key.model_id == model_id
+    ]
+
+
+def _budget_of(fold: Fold, slot: int, partition: int, offset: int) -> ModelBudget:
+    monitor = fold.catalog.monitor(slot)
+    signals = signal_budgets(fold, monitor)
+    return ModelBudget(
+        key=monitor.key,
+        partition=partition,
+        offset=offset,
+        n_events=int(fold.catalog.n_events[slot]),
+        n_reference=max((each.verdict.rows for each in signals), default=0),
+        is_learning=bool(monitor.cohorts),
+        events_per_week=monitor.events_per_week,
+        accepted_per_week=accepted_in_a_week(fold.config, monitor),
+        arl0=events_between_alarms(fold.config, monitor),
+        signals=signals,
+    )
+
+
+def signal_budgets(fold: Fold, monitor: Monitor) -> list[SignalBudget]:
+    """What each signal of a model that is monitored promises."""
+    bank = fold.banks.get("focus")
+    return [
+        SignalBudget(
+            monitor.name(signal),
+            bank.budget(signal.lane) if isinstance(bank, FocusBank) else None,
+            verdict_of(signal.ranks),
+        )
+        for signal in monitor.signals
+        if signal.lane >= 0
+    ]
+
+
+def counting_from(start: int, entries: Sequence[JournalEntry]) -> int:
+    """The offset from which lanes have counted: another budget or `focus` begins them anew.
+
+    `entries` are those in force, of a lineage that began at `start`.
+    """
+    since = start
+    configs = [(each.offset, each.document) for each in entries if each.document is not None]
+    for (_, was), (offset, now) in pairwise(configs):
+        is_same = was.detectors.focus == now.detectors.focus
+        if not (is_same and stated_budget(was) == stated_budget(now)):
+            since = offset
+    return since
+
+
+def observe(budgets: Iterable[ModelBudget], n_alerts: Mapping[tuple[int, ModelKey], int]) -> None:
+    """Put in how many alerts were opened, by partition and model."""
+    for each in budgets:
+        each.observed = Observed(n_alerts.get((each.partition, each.key), 0), each.expected)

@@ -1,0 +1,38 @@
+"""The budgets of a file's models, without Kafka and Redis."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from streams.budget import ModelBudget, model_budgets, observe
+from streams.budget_replay import ReplayWish, replay
+from streams.past import Past
+from streams.scan import ScanOptions, open_scan, run_scan
+from streams.scan_events import TP
+from streams.scan_story import model_of, opening_lines
+
+
+def file_budgets(
+    path: Path,
+    options: ScanOptions,
+    wish: ReplayWish | None,
+    *,
+    say: Callable[[list[str]], None],
+) -> list[ModelBudget]:
+    """Fold a file as `driftsentry scan` does; what the budgets of its models come to.
+
+    `wish`: what is to be replayed, if anything. `say` takes what the file was taken for. Raises
+    `ScanError`.
+    """
+    scan, source = open_scan(path, options)
+    say(opening_lines(scan))
+    past = None if wish is None else Past(wish.n_events)
+    fold = run_scan(scan, source, on_events=None if past is None else past.take)
+    budgets = model_budgets(fold, TP.partition, scan.n_rows)
+    of_drift = (alert for alert in scan.alerts if alert.said.kind == "drift")
+    observe(budgets, Counter((TP.partition, model_of(alert)) for alert in of_drift))
+    if wish is not None and past is not None:
+        replay(fold, budgets, past, wish)
+    return budgets

@@ -1,0 +1,152 @@
+"""The budgets in words, a few lines a model, for the terminal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from detectors.promise import Promise, Reason
+from streams.budget import PROVISIONAL_ROWS, ModelBudget, Observed, Replayed, SignalBudget
+
+MAX_SIGNALS: Final = 8
+"""Signals named of each kind of promise; the JSON form has all."""
+_ORDERS: Final = {
+    "shuffled": "shuffled",
+    "blocks": "in blocks",
+    "frozen": "shuffled, old reference",
+}
+_WHY: Final = {
+    Reason.INDEPENDENT: "reference too short",
+    Reason.CORRELATED: "rows depend on each other",
+    Reason.RARE: "rare, and maybe in bursts",
+    Reason.NO_ROWS: "no rows of a reference, not watched within a budget",
+}
+
+
+def model_lines(budget: ModelBudget) -> Iterator[str]:
+    """All that is to be said of one model."""
+    key = budget.key
+    shard = "" if key.shard < 0 else f", shard {key.shard}"
+    yield (
+        f"{key.model_id} {key.model_version}{shard}  (partition {budget.partition}, state at "
+        f"{budget.offset:,})"
+    )
+    rate = (
+        f"{budget.events_per_week:,.0f} a week"
+        if budget.events_per_week
+        else ("how many a week its times do not say: one a second is assumed")
+    )
+    yield _line("events", f"{budget.n_events:,}, {rate}")
+    yield _line("reference", _reference(budget))
+    if not budget.watched:
+        yield _line("budget", "none: no signal of it is watched by `focus` yet")
+    else:
+        yield from _promised(budget)
+    for each in budget.replays:
+        yield _line("replay", _replayed(each))
+    for note in budget.notes:
+        yield _line("note", note)
+    yield from promise_lines(budget.not_kept(), len(budget.signals))
+
+
+def _reference(budget: ModelBudget) -> str:
+    text = f"{budget.n_reference:,} rows" if budget.n_reference else "none is complete"
+    if budget.is_provisional:
+        text += f": provisional, it has fewer than {PROVISIONAL_ROWS:,}"
+    return text + ("; one is still being learned" if budget.is_learning else "")
+
+
+def _promised(budget: ModelBudget) -> Iterator[str]:
+    yield _line("watched", f"{_n(len(budget.watched), 'signal')} in {_n(budget.n_lanes, 'lane')}")
+    accepted = (
+        f"{budget.accepted_per_week:,.4g} false alert"
+        f"{'' if budget.accepted_per_week == 1.0 else 's'} a week"
+        if budget.accepted_per_week
+        else "stated as ARL0"
+    )
+    yield _line(
+        "budget", f"{accepted}: each signal one false alarm in {budget.arl0:,.0f} events (ARL0)"
+    )
+    limits = "; ".join(
+        f"{kind} {youngest:.2f} to {oldest:.2f}"
+        for kind, (youngest, oldest) in budget.thresholds().items()
+    )
+    yield _line("thresholds", f"{limits} (youngest ages to oldest)")
+    yield _line("expected", f"{budget.expected:.2f} false alerts since its lanes began")
+    if budget.observed is not None:
+        text = _observed(budget.observed)
+        yield _line("observed", f"{text}. Observed ones may be true changes.")
+
+
+def _observed(observed: Observed) -> str:
+    low, high = observed.interval
+    text = f"{_n(observed.n_alerts, 'alert')}, 95 % interval {low:.2f} to {high:.2f}"
+    if observed.n_alerts:
+        text += f"; so many or more by chance alone: {_share(observed.probability)}"
+    return text
+
+
+def _replayed(each: Replayed) -> str:
+    of = f" of {each.block:,}" if each.kind == "blocks" else ""
+    return (
+        f"{_ORDERS[each.kind]}{of}: {_observed(each.observed)}; expected "
+        f"{each.observed.expected:.2f} over {_n(each.n_events, 'event')} (seed {each.seed})"
+    )
+
+
+def promise_lines(signals: Sequence[SignalBudget], n_signals: int) -> Iterator[str]:
+    """Which signals are not believed to keep the budget, with the reference that would do."""
+    if n_signals and not signals:
+        yield _line("promise", "believed to be kept by every signal")
+    for promise, says in (
+        (Promise.NOT_KEPT, "cannot be kept by"),
+        (Promise.PROVISIONAL, "kept only roughly by"),
+    ):
+        own = [each for each in signals if each.verdict.promise is promise]
+        if own:
+            yield _line("promise", f"{says} {len(own):,} of {_n(n_signals, 'signal')}:")
+        own.sort(key=lambda each: (-each.verdict.enough, -each.verdict.variance))
+        yield from (f"    {promise_sentence(each)}" for each in own[:MAX_SIGNALS])
+        if len(own) > MAX_SIGNALS:
+            yield f"    and {len(own) - MAX_SIGNALS:,} more (--json names them)"
+
+
+def promise_sentence(signal: SignalBudget) -> str:
+    """Why, and the length of reference that would do."""
+    verdict = signal.verdict
+    factor = f" (variance factor {verdict.variance:.3g})" if verdict.variance > 1.0 else ""
+    why = _WHY[verdict.reason] + (factor if verdict.reason is Reason.CORRELATED else "")
+    return (
+        f"{signal.name}: {why}; {verdict.rows:,} rows, and {verdict.enough:,} would do, "
+        f"{verdict.least:,} at the very least"
+    )
+
+
+def caveats(budgets: Sequence[ModelBudget]) -> Iterator[str]:
+    """What must be known to read the replays; nothing where there are none."""
+    if not any(budget.replays for budget in budgets):
+        return
+    yield (
+        "Shuffled: any order is as likely, so every alarm is false; but what hangs together in "
+        "time is destroyed, so that this says nothing of correlation."
+    )
+    yield (
+        "In blocks: most of the correlation within a block is kept, and so are the changes that "
+        "the past had: alarms may be either."
+    )
+    yield (
+        "Shuffled, old reference: against the reference that workers use. Alarms say also that "
+        "what came after is as a whole unlike it."
+    )
+
+
+def _line(name: str, text: str) -> str:
+    return f"  {name:<11} {text}"
+
+
+def _n(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _share(probability: float) -> str:
+    return "under 0.0001" if probability < 1e-4 else f"{probability:.2g}"

@@ -1,0 +1,300 @@
+"""What the budgets of a fold come to, what was observed, and what its past says in other orders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detectors.drift.thresholds import octave_thresholds
+from detectors.fold import Fold
+from detectors.promise import Promise
+from schemas.batch import F64, Decoded, ModelKey
+from schemas.config import DetectionConfig, DetectorsConfig, FocusConfig, ModelConfig
+from schemas.records import TopicPartition
+from streams.audit_observed import Position, Seen
+from streams.budget import (
+    ModelBudget,
+    Observed,
+    counting_from,
+    model_budgets,
+    observe,
+)
+from streams.budget_reader import count_opened
+from streams.budget_replay import ReplayWish, block_order, replay
+from streams.budget_report import caveats, model_lines
+from streams.budget_states import State
+from streams.checkpoint import Checkpoint
+from streams.lineage import JournalEntry, Lineage
+from streams.past import Past
+from streams.worker import Detection
+from tests.detectors.decoded import table
+from tests.detectors.folding import as_bytes
+from tests.fuzz.outputs import ALERT
+
+MODEL = ModelKey("m", "1")
+CONFIG = DetectionConfig(reference_events=1_000, arl0=2_000)
+LINEAGE = Lineage(deployment="driftsentry", topic_id="t", partition=0, start_offset=10)
+
+
+def events_of(x: F64, model: ModelKey = MODEL) -> Decoded:
+    """Events with this feature, one without news, a score and two classes; a second apart."""
+    n = len(x)
+    rng = np.random.default_rng(8)
+    columns = {"x": x, "y": rng.normal(size=n)}
+    batch = table(model, columns, rng.random(n), rng.integers(0, 2, n).astype(np.float64), 0)
+    return replace(batch, event_time_ms=np.arange(n, dtype=np.int64) * 1_000)
+
+
+def budgets_of(fold: Fold) -> list[ModelBudget]:
+    return model_budgets(fold, 0, 100)
+
+
+def folded(x: F64, config: DetectionConfig = CONFIG) -> tuple[Fold, Past]:
+    fold, past = Fold(config), Past(200_000)
+    events = events_of(x)
+    fold.process(events)
+    past.take(events)
+    return fold, past
+
+
+def test_a_model_s_budget_is_that_of_its_lanes() -> None:
+    fold, _ = folded(np.random.default_rng(1).normal(size=5_000))
+    (budget,) = budgets_of(fold)
+    assert (budget.key, budget.n_events, budget.n_reference) == (MODEL, 5_000, 1_000)
+    assert [each.name for each in budget.watched] == [
+        *("feature:x", "missing:x", "feature:y", "missing:y", "score", "class:1"),
+        "class:__other__",
+    ]
+    # Three of them have values, with location and spread; the others are frequencies.
+    assert budget.n_lanes == 3 * 2 + 4
+    assert budget.events_per_week == pytest.approx(604_800.0)
+    assert budget.arl0 == 2_000
+    assert budget.accepted_per_week == pytest.approx(604_800.0 * 7 / 2_000)
+    # 4,000 events after the reference, seven signals.
+    assert budget.expected == pytest.approx(4_000 / 2_000 * 7)
+    two, one = octave_thresholds(4_000.0), octave_thresholds(2_000.0)
+    assert budget.thresholds() == {
+        "location, spread": (two[0], two[-1]),
+        "frequency": (one[0], one[-1]),
+    }
+    assert budget.is_provisional
+    assert not budget.is_learning
+    # 1,000 rows, independent.
+    assert {each.verdict.promise for each in budget.signals} == {Promise.PROVISIONAL}
+
+
+def test_the_week_and_the_model_s_own_budget_decide_on_the_arl0() -> None:
+    config = DetectionConfig(
+        reference_events=1_000, model={"m": ModelConfig(false_alerts="2 per day and model")}
+    )
+    fold, _ = folded(np.random.default_rng(1).normal(size=1_500), config)
+    (budget,) = budgets_of(fold)
+    assert budget.accepted_per_week == 14.0
+    assert budget.arl0 == pytest.approx(604_800.0 * 7 / 14.0, rel=1e-3)
+    assert budget.expected == pytest.approx(500 * 7 / budget.arl0)
+
+
+@pytest.mark.parametrize("n", [10, 999])
+def test_a_model_that_learns_promises_nothing(n: int) -> None:
+    fold, past = folded(np.random.default_rng(1).normal(size=n))
+    (budget,) = budgets_of(fold)
+    assert (budget.n_reference, budget.is_learning, budget.watched) == (0, True, [])
+    assert budget.expected == 0.0
+    replay(fold, [budget], past, ReplayWish(1_000))
+    assert budget.replays == []
+    assert "not replayed: no signal" in budget.notes[0]
+    assert any("none: no signal of it is watched" in line for line in model_lines(budget))
+
+
+def test_without_focus_there_is_no_budget() -> None:
+    detectors = DetectorsConfig(focus=FocusConfig(enabled=False))
+    fold, _ = folded(
+        np.random.default_rng(1).normal(size=1_500),
+        CONFIG.model_copy(update={"detectors": detectors}),
+    )
+    (budget,) = budgets_of(fold)
+    assert (budget.watched, budget.expected, budget.thresholds()) == ([], 0.0, {})
+    assert budget.n_lanes == 0
+
+
+def test_what_is_observed_stands_beside_its_exact_law() -> None:
+    observed = Observed(3, 0.5)
+    low, high = observed.interval
+    assert low == pytest.approx(0.6187, abs=1e-4)
+    assert high == pytest.approx(8.7673, abs=1e-4)
+    assert observed.probability == pytest.approx(0.014388, abs=1e-6)
+
+
+def entry(offset: int, config: DetectionConfig) -> JournalEntry:
+    return JournalEntry.model_validate({
+        "kind": "config" if config.generation > 1 else "lineage",
+        "lineage": LINEAGE,
+        "offset": offset,
+        "generation": config.generation,
+        "config": Detection(config, None).identity,
+        "versions": {},
+        "document": config,
+    })  # fmt: skip
+
+
+def test_lanes_count_from_the_last_switch_that_begins_them_anew() -> None:
+    other_policy = CONFIG.model_copy(update={"generation": 2, "max_late_ms": 1})
+    other_budget = other_policy.model_copy(update={"generation": 3, "arl0": 9_000.0})
+    other_focus = other_budget.model_copy(
+        update={"generation": 4, "detectors": DetectorsConfig(focus=FocusConfig(baseline_rows=50))}
+    )
+    entries = [entry(10, CONFIG), entry(20, other_policy)]
+    assert counting_from(10, entries) == 10
+    entries.append(entry(30, other_budget))
+    assert counting_from(10, entries) == 30
+    entries.append(entry(40, other_focus))
+    assert counting_from(10, entries) == 40
+    assert counting_from(10, []) == 10
+
+
+def state(since: int = 20, next_offset: int = 100, n_alerts: int = 5) -> State:
+    checkpoint = Checkpoint(
+        lineage=LINEAGE.id,
+        parent="",
+        topic_id="t",
+        next_offset=next_offset,
+        config_identity="c",
+        generation=1,
+        versions={},
+        fields={"n_alerts": n_alerts},
+        parts={},
+    )
+    return State(TopicPartition("events", 0), LINEAGE, Fold(CONFIG), checkpoint, since)
+
+
+def said(seq: int, trigger_offset: int, lineage: str = LINEAGE.id, **more: object) -> Seen:
+    """An alert record as it stands on the topic."""
+    document = ALERT.model_dump() | {
+        "seq": seq,
+        "alert_id": f"alert-{seq}",
+        "trigger_offset": trigger_offset,
+        "revision": 1,
+        "model_id": "m",
+        "model_version": "1",
+        "shard": None,
+        "lineage": lineage,
+        "kind": "drift",
+        **more,
+    }
+    return Seen(b"m", orjson.dumps(document), (("ce_lineage", lineage.encode()),), 0)
+
+
+def counted(records: Sequence[Seen]) -> tuple[dict[tuple[int, ModelKey], int], int]:
+    placed = [(Position(0, at), record) for at, record in enumerate(records)]
+    n_opened, n_lost = count_opened(iter([placed]), [state()])
+    return dict(n_opened), n_lost[LINEAGE.id]
+
+
+def test_alerts_are_counted_that_were_opened_while_the_lanes_counted() -> None:
+    records = [
+        said(1, 50),
+        said(1, 50),  # delivered twice
+        said(2, 60, revision=2, alert_id="alert-1"),
+        said(3, 19),  # before the lanes began anew
+        said(4, 70, shard=3),
+        said(5, 80, kind="bound"),
+        said(6, 100),  # later than the state
+        said(7, 50, lineage="another fold's"),
+        Seen(b"m", b"no json", (("ce_lineage", LINEAGE.id.encode()),), 0),
+        Seen(b"m", b'{"seq": "x"}', (("ce_lineage", LINEAGE.id.encode()),), 0),
+        Seen(b"m", None, (), 0),
+    ]
+    assert counted(records) == ({(0, MODEL): 1, (0, ModelKey("m", "1", 3)): 1}, 0)
+
+
+def test_records_that_are_gone_from_the_topic_are_told() -> None:
+    assert counted([said(4, 50), said(5, 60)]) == ({(0, MODEL): 2}, 3)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.integers(1, 50), st.integers(0, 2**32))
+def test_blocks_stay_together_and_nothing_is_lost(n: int, length: int, seed: int) -> None:
+    order = block_order(n, length, np.random.default_rng(seed))
+    assert sorted(order.tolist()) == list(range(n))
+    n_breaks = int(np.count_nonzero(np.diff(order) != 1))
+    assert n_breaks <= n // length + 1
+
+
+def replayed(
+    x: F64, wish: ReplayWish, config: DetectionConfig = CONFIG
+) -> tuple[ModelBudget, Fold]:
+    fold, past = folded(x, config)
+    (budget,) = budgets_of(fold)
+    observe([budget], {(0, MODEL): 2})
+    before = as_bytes(fold.snapshot())
+    replay(fold, [budget], past, wish)
+    assert as_bytes(fold.snapshot()) == before
+    return budget, fold
+
+
+def test_a_shuffled_past_gives_no_more_alarms_than_are_stated() -> None:
+    config = CONFIG.model_copy(update={"reference_events": 2_000})
+    x = np.random.default_rng(4).standard_t(3, size=22_000)
+    budget, _ = replayed(x, ReplayWish(200_000, seed=5), config)
+    assert [each.kind for each in budget.replays] == ["shuffled", "blocks", "frozen"]
+    for each in budget.replays:
+        assert each.n_events == 20_000
+        assert each.observed.expected == pytest.approx(20_000 / 2_000 * 7)
+        assert 0 < each.n_alarms <= 2 * each.observed.expected
+        assert 0 < each.observed.n_alerts <= each.n_alarms
+    again, _ = replayed(x, ReplayWish(200_000, seed=5), config)
+    assert again.replays == budget.replays
+    other, _ = replayed(x, ReplayWish(200_000, seed=6), config)
+    assert other.replays != budget.replays
+
+
+def test_a_past_that_changed_is_quiet_shuffled_and_unlike_its_old_reference() -> None:
+    config = CONFIG.model_copy(update={"arl0": 1e7})
+    x = np.random.default_rng(4).normal(size=9_000)
+    x[4_000:] += 3.0
+    budget, _ = replayed(x, ReplayWish(200_000), config)
+    alerts = {each.kind: each.observed.n_alerts for each in budget.replays}
+    assert alerts["shuffled"] == 0
+    assert alerts["frozen"] >= 1
+    text = "\n".join([*model_lines(budget), *caveats([budget])])
+    assert "Observed ones may be true changes" in text
+    assert "what hangs together in time is destroyed" in text
+
+
+def test_of_a_long_past_the_latest_events_are_replayed_and_too_few_are_told() -> None:
+    x = np.random.default_rng(4).normal(size=6_000)
+    fold, events = Fold(CONFIG), events_of(x)
+    fold.process(events)
+    (budget,) = budgets_of(fold)
+    past = Past(2_000)
+    past.take(events)
+    replay(fold, [budget], past, ReplayWish(2_000))
+    # A reference of its own, or the old one, of which none of these is part.
+    assert [each.n_events for each in budget.replays] == [1_000, 1_000, 2_000]
+    (short,) = budgets_of(fold)
+    few = Past(1_099)
+    few.take(events)
+    replay(fold, [short], few, ReplayWish(1_099))
+    assert short.replays == []
+    assert "1,099 of its events are there" in short.notes[0]
+
+
+def test_names_from_events_do_not_reach_the_numbers_of_others() -> None:
+    """What is replayed of one model is the same whoever else there is."""
+    x = np.random.default_rng(4).normal(size=4_000)
+    other = ModelKey("other", "1")
+    fold, past = folded(x)
+    fold.process(events_of(x, other))
+    past.take(events_of(x, other))
+    both = budgets_of(fold)
+    replay(fold, both, past, ReplayWish(200_000))
+    alone, _ = replayed(x, ReplayWish(200_000))
+    assert both[0].key == MODEL
+    assert both[0].replays == alone.replays
+    assert [each.key for each in model_budgets(fold, 0, 0, "other")] == [other]
