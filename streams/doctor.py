@@ -42,6 +42,7 @@ _NEEDED: Final[Mapping[Duty, tuple[str, ...]]] = {
     "alerts": ("WRITE", "DESCRIBE"),
     "dead_letter": ("WRITE", "DESCRIBE"),
     "journal": ("READ", "WRITE", "DESCRIBE"),
+    "commands": ("READ", "DESCRIBE"),
     "checkpoints": ("READ", "WRITE", "DESCRIBE"),
 }
 
