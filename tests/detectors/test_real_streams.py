@@ -126,7 +126,7 @@ def test_fires_where_river_fires_on_real_streams(
 
 @pytest.mark.parametrize("read", [census, elec2, nab])
 def test_kswin_fires_where_river_fires_on_real_streams(read: Callable[[], Columns]) -> None:
-    """The first rows of each column: river needs a third of a millisecond for each."""
+    """The first rows of each column: river takes long for each."""
     config = KswinConfig(enabled=True, seed=1)
     n_firings = 0
     for column, z in read().items():
