@@ -7,9 +7,18 @@ Brokers, paths and intervals are process settings (`streams/config.py`). A detec
 from __future__ import annotations
 
 import re
+from fractions import Fraction
+from math import comb
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 MAX_SKEW_MS: Final = 10 * 365 * 86_400_000
@@ -70,6 +79,53 @@ class PageHinkleyConfig(Strict):
     alpha: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
+class KswinConfig(Strict):
+    """KSWIN (Raab, Heusinger and Schleif 2020), parameters as in river. Needs a `seed`."""
+
+    enabled: bool = False
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = Field(
+        default=None, validate_default=True
+    )
+    """Of the draws from the window: any number, but the same on every worker. Needed where it is
+    enabled."""
+    window_size: Annotated[int, Field(ge=4, le=4_096)] = 100
+    """Values of the window; each takes 8 bytes a signal."""
+    stat_size: Annotated[int, Field(ge=2, le=2_048)] = Field(default=30, validate_default=True)
+    """So many of the last values are compared with as many drawn from those before them."""
+    alpha: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.005, validate_default=True)
+    """Fires where the p-value is not above it and the distance is above 0.1."""
+
+    @field_validator("seed")
+    @classmethod
+    def _seeded(cls, seed: int | None, info: ValidationInfo) -> int | None:
+        if seed is None and info.data.get("enabled"):
+            raise ValueError("and KSWIN draws at random; write `seed: 1`, or any other number")
+        return seed
+
+    @field_validator("stat_size")
+    @classmethod
+    def _drawable(cls, stat_size: int, info: ValidationInfo) -> int:
+        window_size: int | None = info.data.get("window_size")
+        if window_size is not None and 2 * stat_size > window_size:
+            raise ValueError(
+                f"should be at most half of `window_size`, which is {window_size}: as many are "
+                "drawn from the rest of the window; lower it or raise `window_size`"
+            )
+        return stat_size
+
+    @field_validator("alpha")
+    @classmethod
+    def _reachable(cls, alpha: float, info: ValidationInfo) -> float:
+        stat_size: int | None = info.data.get("stat_size")
+        if stat_size is not None and Fraction(alpha) * comb(2 * stat_size, stat_size) < 2:
+            least = 2 / comb(2 * stat_size, stat_size)
+            raise ValueError(
+                f"is below {least:.3g}, the least p-value of two samples of `stat_size` "
+                f"{stat_size}, so that it would never fire; raise it or `stat_size`"
+            )
+        return alpha
+
+
 class FocusConfig(Strict):
     """FOCuS (Romano, Eckley, Fearnhead and Rigaill 2023) within a false-alarm budget."""
 
@@ -85,6 +141,7 @@ class DetectorsConfig(Strict):
     adwin: AdwinConfig = AdwinConfig()
     focus: FocusConfig = FocusConfig()
     page_hinkley: PageHinkleyConfig = PageHinkleyConfig()
+    kswin: KswinConfig = KswinConfig()
 
 
 class SignalConfig(Strict):

@@ -220,8 +220,11 @@ def _without(values: Mapping[str, object], wrong: Sequence[Location]) -> dict[st
         below = [location[1:] for location in wrong if location[:1] == (name,)]
         if () in below:
             continue
-        # A list is taken whole: its other entries would move.
-        if below and not isinstance(value, dict):
+        # A list is taken whole: its other entries would move. So is a section in which something is
+        # wrong that it does not say: it would be wrong again.
+        if below and (
+            not isinstance(value, dict) or any(len(w) == 1 and w[0] not in value for w in below)
+        ):
             continue
         kept[name] = _without(value, below) if below and isinstance(value, dict) else value
     return kept

@@ -10,7 +10,12 @@ from schemas.findings import Notice
 
 N_NAMED: Final = 3
 """Of the signals that moved with the first, so many are named."""
-_DETECTOR_NAMES = {"adwin": "ADWIN", "focus": "FOCuS", "page_hinkley": "Page-Hinkley"}
+_DETECTOR_NAMES = {
+    "adwin": "ADWIN",
+    "focus": "FOCuS",
+    "page_hinkley": "Page-Hinkley",
+    "kswin": "KSWIN",
+}
 
 
 def detector_name(name: str) -> str:

@@ -18,6 +18,7 @@ def test_kernels_fire_where_river_fires() -> None:
     fired = {one["detector"]: one["n_firings"] for one in measured if one["stream"] == "changing"}
     assert fired["adwin"] > 0
     assert fired["page_hinkley"] > 0
+    assert fired["kswin"] > 0
 
 
 @pytest.mark.long

@@ -15,6 +15,7 @@ from schemas.config import (
     DetectionConfig,
     DetectorsConfig,
     FocusConfig,
+    KswinConfig,
     PageHinkleyConfig,
 )
 from schemas.findings import Finding, Notice
@@ -35,6 +36,7 @@ SMALL = DetectionConfig(
         adwin=AdwinConfig(enabled=True),
         focus=FocusConfig(enabled=True, baseline_rows=20),
         page_hinkley=PageHinkleyConfig(enabled=True, min_instances=2, threshold=3.0),
+        kswin=KswinConfig(enabled=True, seed=3, window_size=12, stat_size=5, alpha=0.2),
     ),
 )
 

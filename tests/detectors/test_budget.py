@@ -20,6 +20,7 @@ from schemas.config import (
     DetectionConfig,
     DetectorsConfig,
     FocusConfig,
+    KswinConfig,
     PageHinkleyConfig,
 )
 from schemas.findings import Firing
@@ -114,23 +115,30 @@ def test_no_budget_makes_a_state_that_is_refused() -> None:
     assert as_bytes(Fold(config, fold.snapshot()).snapshot()) == as_bytes(fold.snapshot())
 
 
+LOOSE_ADWIN = DetectorsConfig(adwin=AdwinConfig(enabled=True, delta=0.5))
+ADWIN = DetectorsConfig(adwin=AdwinConfig(enabled=True))
+KSWIN = DetectorsConfig(kswin=KswinConfig(enabled=True, seed=1))
+
+
 @pytest.mark.parametrize(
-    ("delta", "shift", "n_rows", "opens"), [(0.5, 0.0, 30_000, False), (0.002, 2.0, 600, True)]
+    ("name", "detectors", "shift", "n_rows", "opens"),
+    [
+        ("adwin", LOOSE_ADWIN, 0.0, 30_000, False),
+        ("adwin", ADWIN, 2.0, 600, True),
+        ("kswin", KSWIN, 0.0, 30_000, False),
+        ("kswin", KSWIN, 6.0, 600, True),
+    ],
 )
-def test_what_adwin_finds_is_within_the_budget_only_where_it_is_strong(
-    delta: float, shift: float, n_rows: int, opens: bool
+def test_what_the_others_find_is_within_the_budget_only_where_it_is_strong(
+    name: str, detectors: DetectorsConfig, shift: float, n_rows: int, opens: bool
 ) -> None:
-    """With a loose delta it fires without a change, and none of that opens an alert."""
-    config = DetectionConfig(
-        reference_events=1_000,
-        arl0=1e6,
-        detectors=DetectorsConfig(adwin=AdwinConfig(enabled=True, delta=delta)),
-    )
+    """Loose, or KSWIN as river has it, they fire without a change, and that opens no alert."""
+    config = DetectionConfig(reference_events=1_000, arl0=1e6, detectors=detectors)
     events = normal_events(1_000 + n_rows, shift_at=1_000 + n_rows // 2, shift=shift)
     said = findings(Fold(config).process(decoded(events)), "feature:x")
-    of_adwin = [f for f in said if f.detector == "adwin"]
-    assert of_adwin
-    assert any(f.is_within_budget for f in of_adwin) == opens
+    of_other = [f for f in said if f.detector == name]
+    assert of_other
+    assert any(f.is_within_budget for f in of_other) == opens
     assert all(f.is_within_budget for f in said if f.detector == "focus")
 
 

@@ -13,7 +13,13 @@ from pydantic import BaseModel
 
 from detectors.base import Z_LIMIT, BankState, DetectorBank, DetectorSpec, StateError
 from detectors.registry import REGISTRY
-from schemas.config import AdwinConfig, DetectorsConfig, FocusConfig, PageHinkleyConfig
+from schemas.config import (
+    AdwinConfig,
+    DetectorsConfig,
+    FocusConfig,
+    KswinConfig,
+    PageHinkleyConfig,
+)
 from tests.detectors.batches import (
     COLUMNS,
     Stream,
@@ -33,10 +39,12 @@ EAGER: dict[str, BaseModel] = {
     ),
     "focus": FocusConfig(enabled=True, baseline_rows=30),
     "page_hinkley": PageHinkleyConfig(enabled=True, min_instances=2, delta=0.0, threshold=0.5),
+    "kswin": KswinConfig(enabled=True, seed=5, window_size=20, stat_size=7, alpha=0.3),
 }
 ON = {
     "adwin": AdwinConfig(enabled=True),
     "page_hinkley": PageHinkleyConfig(enabled=True),
+    "kswin": KswinConfig(enabled=True, seed=1),
 }
 """What is off by default is tried with its defaults, but on."""
 JUDGES_BY_REFERENCE = {"focus"}

@@ -21,8 +21,9 @@ from river import drift
 from detectors.base import Z_LIMIT
 from detectors.registry import REGISTRY
 from schemas.batch import F64
-from schemas.config import AdwinConfig, PageHinkleyConfig
+from schemas.config import AdwinConfig, KswinConfig, PageHinkleyConfig
 from tests.detectors.batches import feed, one_model, split
+from tests.detectors.river_kswin import river_kswin
 
 Columns = dict[str, F64]
 
@@ -81,7 +82,9 @@ def river_positions(detector: Any, z: F64) -> list[int]:
     return positions
 
 
-def our_positions(name: str, config: AdwinConfig | PageHinkleyConfig, z: F64) -> list[int]:
+def our_positions(
+    name: str, config: AdwinConfig | KswinConfig | PageHinkleyConfig, z: F64
+) -> list[int]:
     bank = REGISTRY[name].build(config, 1, None)
     cuts = np.random.default_rng(len(z)).integers(0, len(z), 20).tolist()
     return [firing.offset for firing in feed(bank, split(one_model(z), cuts))]
@@ -117,6 +120,18 @@ def test_fires_where_river_fires_on_real_streams(
     for column, z in read().items():
         expected = river_positions(make(**arguments), z)
         assert our_positions(name, config, z) == expected, column
+        n_firings += len(expected)
+    assert n_firings > 10
+
+
+@pytest.mark.parametrize("read", [census, elec2, nab])
+def test_kswin_fires_where_river_fires_on_real_streams(read: Callable[[], Columns]) -> None:
+    """The first rows of each column: river takes long for each."""
+    config = KswinConfig(enabled=True, seed=1)
+    n_firings = 0
+    for column, z in read().items():
+        expected = river_positions(river_kswin(config), z[:1_500])
+        assert our_positions("kswin", config, z[:1_500]) == expected, column
         n_firings += len(expected)
     assert n_firings > 10
 

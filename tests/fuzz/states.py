@@ -25,6 +25,7 @@ from schemas.config import (
     BoundsConfig,
     DetectionConfig,
     DetectorsConfig,
+    KswinConfig,
     PageHinkleyConfig,
     PolicyConfig,
 )
@@ -44,6 +45,7 @@ CONFIG = DetectionConfig(
             enabled=True, clock=1, max_buckets=3, delta=0.9, min_window_length=1, grace_period=0
         ),
         page_hinkley=PageHinkleyConfig(enabled=True, min_instances=2, threshold=3.0),
+        kswin=KswinConfig(enabled=True, seed=3, window_size=12, stat_size=5, alpha=0.2),
     ),
 )
 N_EVENTS = 60

@@ -17,6 +17,7 @@ from schemas.config import (
     DetectionConfig,
     DetectorsConfig,
     FocusConfig,
+    KswinConfig,
     PageHinkleyConfig,
     PolicyConfig,
 )
@@ -38,6 +39,9 @@ def detection_config(generation: int) -> DetectionConfig:
             focus=FocusConfig(enabled=generation % 2 == 0, baseline_rows=20),
             page_hinkley=PageHinkleyConfig(
                 enabled=True, min_instances=5, threshold=3.0 + generation
+            ),
+            kswin=KswinConfig(
+                enabled=generation % 2 == 0, seed=generation, window_size=16, stat_size=8, alpha=0.1
             ),
         ),
         policy=PolicyConfig(cooldown_events=10 + generation),

@@ -185,6 +185,7 @@ detection:
       threshold: -1
       delta: 1e-3
     adwin: {{delta: yes}}
+    kswin: {{enabled: true, window_size: 50}}
   model:
     fraud.v2:
       signals:
@@ -225,19 +226,24 @@ detection:
         ":20: detection.detectors.page_hinkley.threshold: found -1, should be greater than 0",
         ":22: detection.detectors.adwin.delta: found 'yes', should be a valid number",
         (
-            ':26: detection.model."fraud.v2".signals.amount: is not a signal\'s name; for a '
+            ":23: detection.detectors.kswin.seed: found nothing, and KSWIN draws at random; write "
+            "`seed: 1`"
+        ),
+        ":23: detection.detectors.kswin.stat_size: found 30, should be at most half of",
+        (
+            ':27: detection.model."fraud.v2".signals.amount: is not a signal\'s name; for a '
             "feature write `feature:amount`"
         ),
         (
-            ':27: detection.model."fraud.v2".signals.features:x: is not a signal\'s name; did you '
+            ':28: detection.model."fraud.v2".signals.features:x: is not a signal\'s name; did you '
             "mean `feature:x`?"
         ),
         (
-            ":28: detection.model.\"fraud.v2\".signals.score.detectors.0: found 'adwn', which is "
+            ":29: detection.model.\"fraud.v2\".signals.score.detectors.0: found 'adwn', which is "
             "no detector; did you mean `adwin`?"
         ),
-        ':29: detection.model: has a key that is not a string; quote it, as "3":',
-        ":31: detection.model.a: is given twice; it stands in line 30 already",
+        ':30: detection.model: has a key that is not a string; quote it, as "3":',
+        ":32: detection.model.a: is given twice; it stands in line 31 already",
     ]:
         assert any(line.startswith(wanted) for line in found), (wanted, found)
 
