@@ -1,8 +1,8 @@
 """What one update of one detector costs, ours beside river's: `python -m benchmarks.kernels`.
 
 CPU time, in turns within one run, on the same numbers: 20 lanes, in batches of 512 rows. Our banks
-and river must fire at the same rows, else the benchmark ends with an error; beside `focus`, which
-river does not have, stands its ADWIN. river has one object
+and river must fire at the same rows, else the benchmark ends with an error; beside `focus` and
+`windows`, which river does not have, stands its ADWIN. river has one object
 for each lane and is called once for each number.
 """
 
@@ -23,7 +23,13 @@ from detectors.drift.moments import MomentsBank
 from detectors.drift.ranks import LaneReference, fit
 from detectors.registry import REGISTRY
 from schemas.batch import F64, Batch
-from schemas.config import AdwinConfig, FocusConfig, MomentsConfig, PageHinkleyConfig
+from schemas.config import (
+    AdwinConfig,
+    FocusConfig,
+    MomentsConfig,
+    PageHinkleyConfig,
+    WindowsConfig,
+)
 from tests.detectors.batches import one_model, split
 
 N_LANES: Final = 20
@@ -32,7 +38,7 @@ PERIOD: Final = 5_000
 """Rows between two changes of the stream that changes."""
 TARGETS: Final = {"adwin": 10, "page_hinkley": 100}
 
-BESIDE_ADWIN: Final = {"focus"}
+BESIDE_ADWIN: Final = {"focus", "windows"}
 """river has none of these, so ADWIN stands beside them, and fires where it will."""
 ARL0: Final = 1e8
 
@@ -71,6 +77,7 @@ def ours(
         "adwin": AdwinConfig(enabled=True),
         "focus": FocusConfig(enabled=True),
         "page_hinkley": PageHinkleyConfig(enabled=True),
+        "windows": WindowsConfig(enabled=True),
     }
     bank = REGISTRY[name].build(configs[name], N_LANES, None)
     bank.learn(np.arange(N_LANES, dtype=np.int32), references)
@@ -94,6 +101,7 @@ def rivers(name: str, lanes: list[list[float]]) -> tuple[float, Rows, list[Any]]
         "adwin": modules[0].ADWIN,
         # It has nothing of the kind; ADWIN is what one would use there.
         "focus": modules[0].ADWIN,
+        "windows": modules[0].ADWIN,
         "page_hinkley": lambda: modules[0].PageHinkley(delta=0.05, threshold=131.0, alpha=1.0),
     }
     detectors = [make[name]() for _ in lanes]

@@ -5,13 +5,22 @@ from __future__ import annotations
 from typing import Final
 
 from detectors.base import DetectorSpec
-from detectors.drift import adwin, focus, moments, page_hinkley
-from schemas.config import AdwinConfig, FocusConfig, MomentsConfig, PageHinkleyConfig
+from detectors.drift import adwin, focus, moments, page_hinkley, windows
+from schemas.config import (
+    AdwinConfig,
+    FocusConfig,
+    MomentsConfig,
+    PageHinkleyConfig,
+    WindowsConfig,
+)
 
 REGISTRY: Final[dict[str, DetectorSpec]] = {
     moments.NAME: DetectorSpec(moments.NAME, 1, MomentsConfig, moments.build),
     adwin.NAME: DetectorSpec(adwin.NAME, 1, AdwinConfig, adwin.build),
     focus.NAME: DetectorSpec(focus.NAME, 1, FocusConfig, focus.build, has_budget=True),
     page_hinkley.NAME: DetectorSpec(page_hinkley.NAME, 1, PageHinkleyConfig, page_hinkley.build),
+    windows.NAME: DetectorSpec(
+        windows.NAME, 1, WindowsConfig, windows.build, has_budget=True, watches_indicators=False
+    ),
 }
 """By the name that stands in the config's `detectors` section and in a finding's `detector`."""

@@ -10,7 +10,12 @@ from schemas.findings import Notice
 
 N_NAMED: Final = 3
 """Of the signals that moved with the first, so many are named."""
-_DETECTOR_NAMES = {"adwin": "ADWIN", "focus": "FOCuS", "page_hinkley": "Page-Hinkley"}
+_DETECTOR_NAMES = {
+    "adwin": "ADWIN",
+    "focus": "FOCuS",
+    "page_hinkley": "Page-Hinkley",
+    "windows": "the comparison of windows",
+}
 
 
 def detector_name(name: str) -> str:
@@ -50,6 +55,8 @@ def subject(moved: MovedSignal) -> str:
     if moved.unit == "departures":
         what = name if kind == "feature" else kind
         return f"the share of events whose {what} departs from its constant"
+    if moved.unit == "shape":
+        return f"the distribution of {words}"
     return f"the spread of {words}" if moved.unit == "spread" else words
 
 
@@ -60,6 +67,8 @@ def is_share(moved: MovedSignal) -> bool:
 
 def move(moved: MovedSignal) -> str:
     """Which way a signal went, from what to what, and how far from its reference it came."""
+    if moved.unit == "shape":
+        return f"changed ({moved.effect:.2f} sd from its reference)"
     show = percent if is_share(moved) else number
     start = "" if moved.before is None else f" from {show(moved.before)}"
     end = "" if moved.after is None else f" to {show(moved.after)}"
@@ -68,8 +77,9 @@ def move(moved: MovedSignal) -> str:
 
 
 def move_of_named(moved: MovedSignal) -> str:
-    """As `move`, after the signal's name: says where it is its spread that moved."""
-    return f"its spread {move(moved)}" if moved.unit == "spread" else move(moved)
+    """As `move`, after the signal's name: says where it is its spread or its shape that moved."""
+    of = {"spread": "its spread ", "shape": "its distribution "}.get(moved.unit, "")
+    return of + move(moved)
 
 
 def drift_sentence(alert: AlertData, place: str = "offset", *, name_model: bool = True) -> str:

@@ -16,6 +16,7 @@ from schemas.config import (
     DetectorsConfig,
     FocusConfig,
     PageHinkleyConfig,
+    WindowsConfig,
 )
 from schemas.findings import Finding, Notice
 from tests.detectors.decoded import Event, decoded
@@ -35,6 +36,7 @@ SMALL = DetectionConfig(
         adwin=AdwinConfig(enabled=True),
         focus=FocusConfig(enabled=True, baseline_rows=20),
         page_hinkley=PageHinkleyConfig(enabled=True, min_instances=2, threshold=3.0),
+        windows=WindowsConfig(enabled=True, window_events=20),
     ),
 )
 

@@ -13,7 +13,13 @@ from pydantic import BaseModel
 
 from detectors.base import Z_LIMIT, BankState, DetectorBank, DetectorSpec, StateError
 from detectors.registry import REGISTRY
-from schemas.config import AdwinConfig, DetectorsConfig, FocusConfig, PageHinkleyConfig
+from schemas.config import (
+    AdwinConfig,
+    DetectorsConfig,
+    FocusConfig,
+    PageHinkleyConfig,
+    WindowsConfig,
+)
 from tests.detectors.batches import (
     COLUMNS,
     Stream,
@@ -33,13 +39,15 @@ EAGER: dict[str, BaseModel] = {
     ),
     "focus": FocusConfig(enabled=True, baseline_rows=30),
     "page_hinkley": PageHinkleyConfig(enabled=True, min_instances=2, delta=0.0, threshold=0.5),
+    "windows": WindowsConfig(enabled=True, window_events=20),
 }
 ON = {
     "adwin": AdwinConfig(enabled=True),
     "page_hinkley": PageHinkleyConfig(enabled=True),
+    "windows": WindowsConfig(enabled=True),
 }
 """What is off by default is tried with its defaults, but on."""
-JUDGES_BY_REFERENCE = {"focus"}
+JUDGES_BY_REFERENCE = {"focus", "windows"}
 """To these a lane that stands still has changed, if its reference did not."""
 SIGNED = {"total", "base_t", "base_sum", "vertex_sum", "location", "spread"}
 """Whole numbers that may be negative."""
