@@ -14,10 +14,13 @@ from detectors.drift.bins import N_BINS, fit_bins
 from detectors.drift.focus import FocusBank
 from detectors.drift.ranks import LaneReference, Ranks, fit, fit_indicator
 from detectors.drift.windows import WindowsBank, rank_variance, squared_level
+from detectors.fold import Fold
 from schemas.batch import F64
-from schemas.config import FocusConfig, WindowsConfig
+from schemas.config import DetectionConfig, DetectorsConfig, FocusConfig, WindowsConfig
 from schemas.findings import Aspect, Distances, Firing
 from tests.detectors.batches import feed, one_model, split, state_bytes
+from tests.detectors.decoded import Event
+from tests.detectors.folding import as_bytes, findings, fold_in
 
 
 def bank_of(references: list[F64], arl0: float, window_events: int = 2_000) -> WindowsBank:
@@ -257,3 +260,30 @@ def test_an_indicator_has_no_windows() -> None:
     bank.learn(np.zeros(1, np.int32), [LaneReference(fit_indicator(x, 1.0), 100.0)])
     assert not said(bank, x + 5.0)
     assert state_bytes(bank.snapshot()) == empty
+
+
+def test_a_finding_of_the_fold_says_how_far_the_shape_is_wherever_it_is_resumed() -> None:
+    rng = np.random.default_rng(9)
+    x = np.concatenate([rng.normal(size=4_000), bimodal(rng, 3_000)]) * 5.0 + 30.0
+    events = [Event(i, {"x": value}) for i, value in enumerate(x.tolist())]
+    config = DetectionConfig(
+        reference_events=1_000,
+        arl0=1e5,
+        detectors=DetectorsConfig(windows=WindowsConfig(enabled=True, window_events=1_000)),
+    )
+    whole = Fold(config)
+    found = findings(fold_in(whole, events, []), "feature:x")
+    (shape,) = [f for f in found if f.detector == "windows"]
+    assert shape.aspect is Aspect.SHAPE
+    assert shape.is_within_budget
+    assert shape.distances is not None
+    assert shape.effect == shape.distances.wasserstein > 0.1
+    assert shape.model_event % 1_000 == 999
+    assert shape.after == pytest.approx(30.0, abs=0.7)
+
+    first = Fold(config)
+    said_first = fold_in(first, events[:4_321], [17, 2_500])
+    second = Fold(config, first.snapshot())
+    said_second = fold_in(second, events[4_321:], [1, 2_000])
+    assert findings(said_first + said_second, "feature:x") == found
+    assert as_bytes(second.snapshot()) == as_bytes(whole.snapshot())
