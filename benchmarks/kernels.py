@@ -1,9 +1,10 @@
 """What one update of one detector costs, ours beside river's: `python -m benchmarks.kernels`.
 
 CPU time, in turns within one run, on the same numbers: 20 lanes, in batches of 512 rows. Our banks
-and river must fire at the same rows, else the benchmark ends with an error; beside `focus`, which
-river does not have, stands its ADWIN. river has one object for each lane and is called once for
-each number. Its KSWIN draws as ours does, and has one lane and one round, since it takes so long.
+and river must fire at the same rows, else the benchmark ends with an error; beside `focus` and
+`windows`, which river does not have, stands its ADWIN. river has one object for each lane and is
+called once for each number. Its KSWIN draws as ours does, and has one lane and one round, since it
+takes so long.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from schemas.config import (
     KswinConfig,
     MomentsConfig,
     PageHinkleyConfig,
+    WindowsConfig,
 )
 from tests.detectors.batches import one_model, split
 from tests.detectors.river_kswin import river_kswin
@@ -39,7 +41,7 @@ PERIOD: Final = 5_000
 """Rows between two changes of the stream that changes."""
 TARGETS: Final = {"adwin": 10, "page_hinkley": 100}
 
-BESIDE_ADWIN: Final = {"focus"}
+BESIDE_ADWIN: Final = {"focus", "windows"}
 """river has none of these, so ADWIN stands beside them, and fires where it will."""
 RIVER_LANES: Final = {"kswin": 1}
 """So many of the lanes river takes, once, where its updates take a thousand times as long."""
@@ -82,6 +84,7 @@ def ours(
         "focus": FocusConfig(enabled=True),
         "page_hinkley": PageHinkleyConfig(enabled=True),
         "kswin": KSWIN,
+        "windows": WindowsConfig(enabled=True),
     }
     bank = REGISTRY[name].build(configs[name], N_LANES, None)
     bank.learn(np.arange(N_LANES, dtype=np.int32), references)
@@ -105,6 +108,7 @@ def rivers(name: str, lanes: list[list[float]]) -> tuple[float, Rows, list[Any]]
         "adwin": modules[0].ADWIN,
         # It has nothing of the kind; ADWIN is what one would use there.
         "focus": modules[0].ADWIN,
+        "windows": modules[0].ADWIN,
         "page_hinkley": lambda: modules[0].PageHinkley(delta=0.05, threshold=131.0, alpha=1.0),
         "kswin": lambda: river_kswin(KSWIN),
     }

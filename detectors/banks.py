@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 
 from detectors.base import BankState, DetectorBank, StateError
-from detectors.budget import events_between_alarms
+from detectors.budget import arl0_of_detector, enabled_detectors
 from detectors.catalog import Catalog
 from detectors.drift.ranks import LaneReference
 from detectors.monitor import Monitor, signal_config
@@ -98,15 +98,18 @@ class Banks(Mapping[str, DetectorBank]):
         taught: list[int] = []
         references: list[LaneReference] = []
         for monitor in self._monitors(slots):
-            arl0 = events_between_alarms(self._catalog.config, monitor)
+            # The others share with those that came.
+            others: dict[float, list[int]] = {}
             for signal in monitor.signals:
-                if signal.lane in wanted and signal.ranks is not None:
+                arl0 = arl0_of_detector(self._catalog.config, monitor, signal)
+                if signal.lane not in wanted and signal.lane >= 0:
+                    others.setdefault(arl0, []).append(signal.lane)
+                elif signal.lane in wanted and signal.ranks is not None:
                     taught.append(signal.lane)
                     references.append(LaneReference(signal.ranks, arl0))
-            # The others share with those that came.
-            others = [s.lane for s in monitor.signals if s.lane >= 0 and s.lane not in wanted]
-            for bank in banks if others else ():
-                bank.set_arl0(np.array(others, np.int32), arl0)
+            for arl0, their_lanes in others.items():
+                for bank in banks:
+                    bank.set_arl0(np.array(their_lanes, np.int32), arl0)
         for bank in banks:
             bank.learn(np.array(taught, np.int32), references)
 
@@ -134,10 +137,11 @@ class Banks(Mapping[str, DetectorBank]):
 
 
 def stated_budget(config: DetectionConfig) -> object:
-    """What of a config says how many false alarms are accepted."""
+    """What of a config says how many false alarms are accepted of a detector that has a budget."""
     own = {
         name: (model.false_alerts, model.arl0)
         for name, model in config.model.items()
         if model.false_alerts is not None or model.arl0 is not None
     }
-    return config.false_alerts, config.arl0, own
+    sharing = [spec.name for spec in enabled_detectors(config) if spec.has_budget]
+    return config.false_alerts, config.arl0, own, sharing

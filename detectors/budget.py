@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import log, log2
 from typing import Final
 
-from detectors.drift.ranks import Indicator
+from detectors.base import DetectorSpec
+from detectors.drift.ranks import Indicator, process_variance
 from detectors.drift.thresholds import octave_thresholds
 from detectors.kernels.focus import N_ASPECTS
 from detectors.monitor import Monitor, model_config
+from detectors.registry import REGISTRY
 from detectors.signals import Signal
 from schemas.config import DetectionConfig
 from schemas.findings import Firing
@@ -36,6 +37,25 @@ def events_between_alarms(config: DetectionConfig, monitor: Monitor) -> float:
     rate = monitor.events_per_week or UNKNOWN_RATE
     accepted = accepted_per_week(own.false_alerts or config.false_alerts)
     return min(max(rate * max(monitor.n_lanes, 1) / accepted, LOWEST), HIGHEST)
+
+
+def arl0_of_detector(config: DetectionConfig, monitor: Monitor, signal: Signal) -> float:
+    """ARL0 that each detector with a budget has on this signal, in events of the model.
+
+    Those that watch it have equal shares of its false alarms. A signal of two values is left to the
+    detectors that watch such.
+    """
+    is_indicator = isinstance(signal.ranks, Indicator)
+    n_sharing = sum(
+        spec.has_budget and (spec.watches_indicators or not is_indicator)
+        for spec in enabled_detectors(config)
+    )
+    return events_between_alarms(config, monitor) * max(n_sharing, 1)
+
+
+def enabled_detectors(config: DetectionConfig) -> list[DetectorSpec]:
+    """What is switched on, in the order of the registry."""
+    return [spec for spec in REGISTRY.values() if getattr(config.detectors, spec.name).enabled]
 
 
 def accepted_in_a_week(config: DetectionConfig, monitor: Monitor) -> float:
@@ -70,24 +90,6 @@ def is_strong(firing: Firing, signal: Signal, arl0: float) -> bool:
     thresholds = octave_thresholds(arl0 * n_lanes)
     octave = min(int(log2(min(n_before, n_after))), len(thresholds) - 1)
     return ratio > thresholds[octave]
-
-
-def process_variance(coefficient: Sequence[float]) -> float:
-    """By which the mean of an autoregression of variance 1 varies more than that of noise.
-
-    Its innovations' variance, from the partial autocorrelations (Levinson's recursion backwards),
-    over the square of 1 less the sum of its coefficients.
-    """
-    total = 1.0 - sum(coefficient)
-    innovations, phi = 1.0, list(coefficient)
-    while phi:
-        last = phi.pop()
-        innovations *= max(1.0 - last * last, 1e-9)
-        phi = [
-            (a + last * b) / max(1.0 - last * last, 1e-9)
-            for a, b in zip(phi, phi[::-1], strict=True)
-        ]
-    return max(innovations / max(total * total, 1e-9), 1.0)
 
 
 def _shares(before: float, n_before: float, after: float, n_after: float) -> float:

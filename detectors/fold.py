@@ -33,7 +33,7 @@ from schemas.batch import I32, I64, Batch, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.findings import Aspect, Finding, Firing, Notice
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Version of the catalog's state and of the rules by which it changes."""
 
 COUNTERS = (
@@ -343,7 +343,7 @@ class Fold:
             threshold=firing.threshold,
             before=signal.raw(firing.before, firing.aspect),
             after=signal.raw(firing.after, firing.aspect),
-            effect=firing.after - signal.reference_z(firing.aspect),
+            effect=_effect(firing, signal),
             move=firing.after - firing.before,
             # A baseline's statistic is its mean distance from the reference mean.
             spread_effect=firing.statistic - signal.reference_z(Aspect.SPREAD),
@@ -356,6 +356,7 @@ class Fold:
             is_share=signal.is_share,
             is_departure=signal.is_departure,
             admitted=monitor.admitted,
+            distances=firing.distances,
         )
 
     def _is_within_budget(self, firing: Firing, monitor: Monitor, signal: Signal) -> bool:
@@ -381,6 +382,13 @@ class Fold:
             limit=int(getattr(self.config.bounds, bound)),
             event_time_ms=int(events.event_time_ms[row]),
         )
+
+
+def _effect(firing: Firing, signal: Signal) -> float:
+    """How far a signal lies from its reference: its mean, or where its shape changed, all of it."""
+    if firing.aspect == Aspect.SHAPE and firing.distances is not None:
+        return firing.distances.wasserstein
+    return firing.after - signal.reference_z(firing.aspect)
 
 
 def _unknown(events: Decoded, start: int, slot: I32) -> list[int]:

@@ -12,8 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from detectors.budget import process_variance
-from detectors.drift.ranks import Indicator, Ranks
+from detectors.drift.ranks import Indicator, Ranks, process_variance
 from detectors.learning import MIN_ROWS
 
 INDEPENDENT_ROWS: Final = 2_000

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import BankState, StateError, require_array
+from detectors.drift.bins import N_BINS, Bins
 from detectors.drift.focus import MAX_SCORE
 from detectors.drift.lane_table import within
 from detectors.drift.ranks import MAX_ORDER, N_CUTS, Indicator, Ranks
+from detectors.drift.windows import MAX_MEAN, MAX_REFERENCE
 from detectors.learning import COLUMNS, Rows
 
-_NUMBERS: Final = ("n", "n_cuts", "sum_location", "sum_spread")
+_NUMBERS: Final = ("n", "n_cuts", "sum_location", "sum_spread", "n_bin_cuts")
 _MOMENTS: Final = 6
 """Raw sums, variances and tails, of location and of spread."""
 
@@ -40,19 +42,23 @@ class RanksWriter:
         numbers, moments = [], []
         cuts, location, spread = [np.zeros(0)], [_NO_SCORE], [_NO_SCORE]
         process = []
+        bin_cuts, bin_counts, bin_means = [np.zeros(0)], [_NO_SCORE], [np.zeros(0)]
         for each in self.found:
             if isinstance(each, Indicator):
-                numbers.append((each.n, 0, each.ones, 0))
+                numbers.append((each.n, 0, each.ones, 0, 0))
                 moments.append((each.raw, 0.0, each.variance, 1.0, 1.0, 1.0))
                 cuts.append(np.array([each.cut]))
                 process.append(np.zeros(2 * MAX_ORDER))
                 continue
-            numbers.append((each.n, len(each.cuts), *each.sums))
+            numbers.append((each.n, len(each.cuts), *each.sums, len(each.bins.cuts)))
             moments.append((*each.raw, *each.variance, *each.tails))
             cuts.append(each.cuts)
             location.append(each.location)
             spread.append(each.spread)
             process.append(np.concatenate([each.coefficient, each.recent]))
+            bin_cuts.append(each.bins.cuts)
+            bin_counts.append(each.bins.counts)
+            bin_means.append(each.bins.means)
         return {
             "ranks_numbers": np.array(numbers, np.int64).reshape(-1, len(_NUMBERS)),
             "ranks_moments": np.array(moments, np.float64).reshape(-1, _MOMENTS),
@@ -60,6 +66,9 @@ class RanksWriter:
             "ranks_cuts": np.concatenate(cuts),
             "ranks_location": np.concatenate(location),
             "ranks_spread": np.concatenate(spread),
+            "ranks_bin_cuts": np.concatenate(bin_cuts),
+            "ranks_bin_counts": np.concatenate(bin_counts),
+            "ranks_bin_means": np.concatenate(bin_means),
         }
 
 
@@ -74,6 +83,7 @@ class RanksReader:
         cuts = require_array(state, "ranks_cuts", np.float64, (None,))
         location = require_array(state, "ranks_location", np.int32, (None,))
         spread = require_array(state, "ranks_spread", np.int32, (len(location),))
+        self._bins = _BinsReader(state)
         if not all(np.isfinite(each).all() for each in (moments, process, cuts)):
             raise StateError("a reference has a number that is not finite")
         if (moments[:, 2:] < 1.0).any():
@@ -86,7 +96,7 @@ class RanksReader:
         for row, of_moments, of_process in zip(
             numbers.tolist(), moments.tolist(), process, strict=True
         ):
-            n, n_cuts, first, second = row
+            n, n_cuts, first, second, n_bin_cuts = row
             own = cuts[at_cut : at_cut + max(n_cuts, 1)]
             if n < 1 or not 0 <= n_cuts <= N_CUTS or len(own) < max(n_cuts, 1):
                 raise StateError("a reference's numbers are out of range")
@@ -115,10 +125,12 @@ class RanksReader:
                     variance=(of_moments[2], of_moments[3]),
                     tails=(of_moments[4], of_moments[5]),
                     n=n,
+                    bins=self._bins.read(n_bin_cuts),
                 )
             )
         if at_cut != len(cuts) or at_score != len(location):
             raise StateError("the references' cuts or scores are too many")
+        self._bins.finish()
 
     def get(self, place: int) -> Ranks | Indicator | None:
         """The reference of this number; None for -1."""
@@ -131,6 +143,40 @@ class RanksReader:
         """Raise where a reference belongs to no signal."""
         if len(self._used - {-1}) < len(self.found):
             raise StateError("a reference belongs to no signal")
+
+
+class _BinsReader:
+    """Cuts the bins of the references apart again."""
+
+    def __init__(self, state: BankState) -> None:
+        self._cuts = require_array(state, "ranks_bin_cuts", np.float64, (None,))
+        self._counts = require_array(state, "ranks_bin_counts", np.int32, (None,))
+        self._means = require_array(state, "ranks_bin_means", np.float64, (len(self._counts),))
+        if not (np.isfinite(self._cuts).all() and np.isfinite(self._means).all()):
+            raise StateError("a reference has a bin that is not finite")
+        if not ((self._counts >= 1) & (self._counts <= MAX_REFERENCE)).all():
+            raise StateError("a reference has a bin without rows, or with too many")
+        if (np.abs(self._means) > MAX_MEAN).any():
+            raise StateError("a reference has a bin that is out of range")
+        self._at_cut = self._at_count = 0
+
+    def read(self, n_cuts: int) -> Bins:
+        """The next ones, with so many cuts."""
+        cuts = self._cuts[self._at_cut : self._at_cut + max(n_cuts, 0)]
+        own = slice(self._at_count, self._at_count + len(cuts) + 1)
+        counts, means = self._counts[own], self._means[own]
+        if not (1 <= n_cuts < N_BINS and len(cuts) == n_cuts and len(counts) == n_cuts + 1):
+            raise StateError("a reference's bins are too few or too many")
+        if (np.diff(cuts) <= 0.0).any() or counts.sum(dtype=np.int64) > MAX_REFERENCE:
+            raise StateError("a reference's bins are out of range")
+        self._at_cut += len(cuts)
+        self._at_count += len(counts)
+        return Bins(cuts.copy(), counts.copy(), means.copy())
+
+    def finish(self) -> None:
+        """Raise where there are more bins than references have."""
+        if self._at_cut != len(self._cuts) or self._at_count != len(self._counts):
+            raise StateError("the references' bins are too many")
 
 
 _NO_SCORE: Final = np.zeros(0, np.int32)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from detectors.base import DetectorSpec
-from detectors.drift import adwin, focus, kswin, moments, page_hinkley
+from detectors.drift import adwin, focus, kswin, moments, page_hinkley, windows
 from schemas.config import (
     AdwinConfig,
     FocusConfig,
     KswinConfig,
     MomentsConfig,
     PageHinkleyConfig,
+    WindowsConfig,
 )
 
 REGISTRY: Final[dict[str, DetectorSpec]] = {
@@ -20,5 +21,8 @@ REGISTRY: Final[dict[str, DetectorSpec]] = {
     focus.NAME: DetectorSpec(focus.NAME, 1, FocusConfig, focus.build, has_budget=True),
     page_hinkley.NAME: DetectorSpec(page_hinkley.NAME, 1, PageHinkleyConfig, page_hinkley.build),
     kswin.NAME: DetectorSpec(kswin.NAME, 1, KswinConfig, kswin.build),
+    windows.NAME: DetectorSpec(
+        windows.NAME, 1, WindowsConfig, windows.build, has_budget=True, watches_indicators=False
+    ),
 }
 """By the name that stands in the config's `detectors` section and in a finding's `detector`."""

@@ -7,10 +7,23 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Severity = Literal["low", "medium", "high", "critical"]
-Unit = Literal["value", "share", "departures", "spread"]
+Unit = Literal["value", "share", "departures", "spread", "shape"]
 Status = Literal["opened", "updated", "resolved"]
 Standing = Literal["moved", "returning", "returned", "superseded"]
 Resolution = Literal["returned", "superseded", "forgotten"]
+
+
+class WindowDistances(BaseModel):
+    """How far a window of events lies from the reference, on its bins of equal probability."""
+
+    model_config = ConfigDict(frozen=True)
+
+    psi: float = Field(description="Population stability index, in nats: 0 or more.")
+    js: float = Field(description="Jensen-Shannon divergence, in bits: 0 to 1.")
+    ks: float = Field(description="Largest difference of the distribution functions: 0 to 1.")
+    wasserstein: float = Field(
+        description="Wasserstein-1 distance, in reference standard deviations."
+    )
 
 
 class MovedSignal(BaseModel):
@@ -22,12 +35,14 @@ class MovedSignal(BaseModel):
     unit: Unit = Field(
         description="What `before` and `after` are: values of the signal; shares of events; shares "
         "of events that depart from a constant reference; mean distances of its values from the "
-        "reference mean."
+        "reference mean; `shape`: means, where it is the distribution that changed."
     )
-    direction: Literal["rose", "fell"] = Field(description="Which way it went.")
+    direction: Literal["rose", "fell"] = Field(
+        description="Which way it went; of a shape, its mean."
+    )
     effect: float = Field(
         description="How far it has been from its reference at most, in reference standard "
-        "deviations; signed."
+        "deviations; signed. Of a shape, the Wasserstein distance of all its rows."
     )
     before: float | None = Field(description="Mean before the change, in the signal's units.")
     after: float | None = Field(
@@ -41,6 +56,11 @@ class MovedSignal(BaseModel):
     detectors: list[str] = Field(description="What has fired on it, in order of first firing.")
     change_offset: int = Field(description="About where its change began.")
     found_offset: int = Field(description="The record at which it was first found.")
+    distances: WindowDistances | None = Field(
+        default=None,
+        description="For reading, of the latest window that the detector `windows` found to "
+        "differ: `psi` (nats), `js` (bits), `ks`, `wasserstein` (reference standard deviations).",
+    )
 
 
 class AlertData(BaseModel):
@@ -97,6 +117,7 @@ class AlertData(BaseModel):
                             "detectors": ["focus"],
                             "change_offset": 137950,
                             "found_offset": 138511,
+                            "distances": None,
                         }
                     ],
                     "n_signals": 1,

@@ -134,6 +134,14 @@ class FocusConfig(Strict):
     """After a change, so many rows of the signal become the baseline that it works against."""
 
 
+class WindowsConfig(Strict):
+    """Windows of events against the frozen reference, within a false-alarm budget."""
+
+    enabled: bool = False
+    window_events: Annotated[int, Field(ge=20, le=1_000_000)] = 2_000
+    """So many events of a model, counted from its first one on, are compared at a time."""
+
+
 class DetectorsConfig(Strict):
     """One section per entry of the detector registry, by its name."""
 
@@ -142,6 +150,7 @@ class DetectorsConfig(Strict):
     focus: FocusConfig = FocusConfig()
     page_hinkley: PageHinkleyConfig = PageHinkleyConfig()
     kswin: KswinConfig = KswinConfig()
+    windows: WindowsConfig = WindowsConfig()
 
 
 class SignalConfig(Strict):

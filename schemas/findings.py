@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -14,6 +15,22 @@ class Aspect(IntEnum):
     """`before` and `after` are means of the absolute value."""
     SETTLED = 2
     """Nothing changed: the rows since the last change are a working baseline now."""
+    SHAPE = 3
+    """The distribution, in another way than by a move of all rows. `before`, `after` are means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distances:
+    """How far the rows of a window lie from the frozen reference, on its bins. For reading."""
+
+    psi: float
+    """Population stability index, in nats: 0 or more."""
+    js: float
+    """Jensen-Shannon divergence, in bits: 0 to 1."""
+    ks: float
+    """Largest difference of the distribution functions: 0 to 1."""
+    wasserstein: float
+    """Wasserstein-1 distance, in reference standard deviations."""
 
 
 class Firing(NamedTuple):
@@ -49,6 +66,8 @@ class Firing(NamedTuple):
     """How many observations `after` rests on."""
     aspect: int = 0
     """What of the signal moved: `Aspect`."""
+    distances: Distances | None = None
+    """Of the window that it is about; None where a detector knows no windows."""
 
 
 class Finding(NamedTuple):
@@ -73,7 +92,8 @@ class Finding(NamedTuple):
     after: float
     """Mean since the change, in the signal's units."""
     effect: float
-    """How far `after` lies from the frozen reference, in its standard deviations."""
+    """How far `after` lies from the frozen reference, in its standard deviations; of a shape, the
+    Wasserstein distance."""
     change_offset: int
     n_before: int
     n_after: int
@@ -92,6 +112,8 @@ class Finding(NamedTuple):
     """False: it is weaker than the budget asks, evidence for a change that is known otherwise."""
     accepted_per_week: float = 0.0
     """False alerts a week that are accepted for its model; 0: nobody knows its events a week."""
+    distances: Distances | None = None
+    """Of the window that it is about; None where its detector knows no windows."""
 
 
 class Notice(NamedTuple):

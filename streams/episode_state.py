@@ -14,12 +14,12 @@ from detectors.base import BankState, StateError, require_array
 from detectors.registry import REGISTRY
 from schemas.alerts import Severity
 from schemas.commands import MAX_REASON_CHARS
-from schemas.findings import Aspect
+from schemas.findings import Aspect, Distances
 from schemas.limits import MAX_ID_CHARS
 from streams.episodes import MAX_EPISODES, MAX_OPENED, MAX_SIGNALS, EpisodeBook
 from streams.evidence import Episode, Evidence, Standing
 
-_ASPECTS: Final = (Aspect.MEAN, Aspect.SPREAD)
+_NO_ASPECT: Final = int(Aspect.SETTLED)
 
 # Offsets and counts; a made-up larger one could not be counted on, nor written as JSON.
 _Count = Annotated[int, Field(ge=0, lt=1 << 62)]
@@ -32,9 +32,16 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class _DistancesDocument(_Document):
+    psi: _Size
+    js: _Size
+    ks: _Size
+    wasserstein: _Size
+
+
 class _EvidenceDocument(_Document):
     signal: Annotated[str, Field(pattern=r"^(feature:|missing:|class:|score$|prediction$)")]
-    aspect: Annotated[int, Field(ge=0, lt=len(_ASPECTS))]
+    aspect: Annotated[int, Field(ge=0, lt=len(Aspect))]
     detectors: Annotated[list[str], Field(min_length=1, max_length=len(REGISTRY))]
     effect: _Number
     before: _Number | None
@@ -49,6 +56,7 @@ class _EvidenceDocument(_Document):
     n_after: _Count
     standing: Annotated[int, Field(ge=0, lt=len(Standing))]
     returned_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
+    distances: _DistancesDocument | None
 
 
 class _EpisodeDocument(_Document):
@@ -142,8 +150,9 @@ def restore_episodes(state: BankState) -> EpisodeBook:
 def _read_episode(document: _EpisodeDocument) -> Episode:
     evidence = {
         (each.signal, each.aspect): Evidence(
-            **each.model_dump(exclude={"signal", "aspect", "standing"}),
+            **each.model_dump(exclude={"signal", "aspect", "standing", "distances"}),
             standing=Standing(each.standing),
+            distances=Distances(**each.distances.model_dump()) if each.distances else None,
         )
         for each in document.evidence
     }
@@ -152,6 +161,8 @@ def _read_episode(document: _EpisodeDocument) -> Episode:
             REGISTRY
         ):
             raise StateError("a signal was found by no detector, or by one twice")
+    if any(aspect == _NO_ASPECT for _, aspect in evidence):
+        raise StateError("a signal has moved in an aspect that is none")
     if len(evidence) < len(document.evidence):
         raise StateError("an episode has a signal twice")
     episode = Episode(

@@ -242,6 +242,8 @@ def _return(of_model: list[Episode], finding: Finding) -> list[Told] | None:
     FOCuS is believed when its working baseline lies at the reference: until then its few rows say
     that the signal is returning, and open nothing. Others have no baseline.
     """
+    if finding.aspect is Aspect.SHAPE:
+        return None
     was = abs(finding.effect - finding.move)
     near = max(RETURN_SD, 3.0 / sqrt(max(finding.n_after, 1)))
     if not (abs(finding.effect) <= near and abs(finding.effect) < was):
@@ -273,15 +275,21 @@ def _return(of_model: list[Episode], finding: Finding) -> list[Told] | None:
 def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
     """What is to be told of a working baseline: which signals it has at their reference."""
     told = []
+    found: list[tuple[Aspect, float, float | None]] = [
+        (Aspect.MEAN, finding.effect, finding.after),
+        (Aspect.SPREAD, finding.spread_effect, None),
+    ]
+    if finding.distances is not None:
+        found.append((Aspect.SHAPE, finding.distances.wasserstein, finding.after))
     for episode in of_model:
         returned = is_news = False
-        for aspect, effect, after in (
-            (Aspect.MEAN, finding.effect, finding.after),
-            (Aspect.SPREAD, finding.spread_effect, None),
-        ):
+        for aspect, effect, after in found:
             watched = finding.signal, int(aspect)
             known = episode.evidence.get(watched)
             if known is None or known.standing is Standing.SUPERSEDED:
+                continue
+            # A window says nothing of a change amid it.
+            if finding.distances is not None and known.change_event > change_event_of(finding):
                 continue
             if abs(effect) > RETURN_SD:
                 # It had been thought to be back; where it is by now another episode may hold.
@@ -315,16 +323,25 @@ def _told_of_return(episode: Episode, finding: Finding) -> Told:
 
 
 def _supersede(of_model: list[Episode], newest: Episode, finding: Finding) -> list[Told]:
-    """Let the signal, which is this episode's now, be no longer that of earlier changes."""
+    """Let the signal, which is this episode's now, be no longer that of earlier changes.
+
+    Its shape goes with whatever aspect of it moves: it is that of all its rows.
+    """
     told: list[Told] = []
     if watched_by(finding) not in newest.evidence:  # it has too many to keep this one apart
         return told
+    superseded = {watched_by(finding), (finding.signal, int(Aspect.SHAPE))}
     for episode in of_model:
-        known = episode.evidence.get(watched_by(finding))
         is_earlier = episode is not newest and episode.change_event <= newest.change_event
-        if not is_earlier or known is None or known.standing not in AWAY:
+        away = [
+            known
+            for watched, known in episode.evidence.items()
+            if watched in superseded and known.standing in AWAY
+        ]
+        if not is_earlier or not away:
             continue
-        known.standing = Standing.SUPERSEDED
+        for known in away:
+            known.standing = Standing.SUPERSEDED
         if not episode.is_live:
             episode.closed_event = finding.model_event
             told.append(Told(episode, "resolved", "superseded"))

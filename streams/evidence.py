@@ -12,7 +12,7 @@ from typing import Final
 
 from schemas.alerts import Severity
 from schemas.alerts import Standing as StandingWord
-from schemas.findings import Finding
+from schemas.findings import Distances, Finding
 
 MIN_EVENTS: Final = 20
 """A mean over fewer events says too much about one of them, and is not published."""
@@ -85,6 +85,8 @@ class Evidence:
     standing: Standing = Standing.MOVED
     returned_event: int = -1
     """Where it was found to have returned; -1: nowhere yet."""
+    distances: Distances | None = None
+    """Of the latest window that was found to differ; None: none was."""
 
     @property
     def is_away(self) -> bool:
@@ -94,6 +96,7 @@ class Evidence:
     def take(self, finding: Finding) -> bool:
         """Let one more finding speak; whether it says anything new."""
         seen = evidence_of(finding)
+        self.distances = seen.distances or self.distances
         is_news = finding.detector not in self.detectors
         self.detectors += [finding.detector] if is_news else []
         # What happened before it came back is late evidence, and no new move.
@@ -223,6 +226,7 @@ def evidence_of(finding: Finding) -> Evidence:
         change_offset=max(finding.change_offset, 0),
         found_offset=finding.offset,
         change_event=change_event_of(finding),
+        distances=finding.distances,
     )
 
 
@@ -243,6 +247,9 @@ def change_event_of(finding: Finding) -> int:
 
 def sharpness_of(finding: Finding) -> float:
     """To about how many events a finding locates the change."""
+    if finding.distances is not None:
+        # A window differs, and no more than that is known.
+        return float(max(finding.n_after, 1))
     # No change is further off than the rows that were seen after it.
     located = SHARPNESS / max(finding.move * finding.move, 1e-12)
     return min(located, float(max(finding.n_after, 1)))

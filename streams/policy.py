@@ -7,10 +7,11 @@ never feeds back into a bank.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Final, NamedTuple
 
 from detectors.base import BankState
-from schemas.alerts import AlertData, MovedSignal, Unit
+from schemas.alerts import AlertData, MovedSignal, Unit, WindowDistances
 from schemas.commands import Acknowledge, Mute, Order, PlannedChange, RunOut, Spell, Withdraw
 from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding, Notice
@@ -271,12 +272,15 @@ def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:
         detectors=list(evidence.detectors),
         change_offset=evidence.change_offset,
         found_offset=evidence.found_offset,
+        distances=evidence.distances and WindowDistances(**asdict(evidence.distances)),
     )
 
 
 def _unit(evidence: Evidence, aspect: int) -> Unit:
     if aspect == Aspect.SPREAD:
         return "spread"
+    if aspect == Aspect.SHAPE:
+        return "shape"
     if evidence.is_departure:
         return "departures"
     return "share" if evidence.is_share else "value"

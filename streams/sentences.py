@@ -15,6 +15,7 @@ _DETECTOR_NAMES = {
     "focus": "FOCuS",
     "page_hinkley": "Page-Hinkley",
     "kswin": "KSWIN",
+    "windows": "the comparison of windows",
 }
 
 
@@ -55,6 +56,8 @@ def subject(moved: MovedSignal) -> str:
     if moved.unit == "departures":
         what = name if kind == "feature" else kind
         return f"the share of events whose {what} departs from its constant"
+    if moved.unit == "shape":
+        return f"the distribution of {words}"
     return f"the spread of {words}" if moved.unit == "spread" else words
 
 
@@ -65,6 +68,8 @@ def is_share(moved: MovedSignal) -> bool:
 
 def move(moved: MovedSignal) -> str:
     """Which way a signal went, from what to what, and how far from its reference it came."""
+    if moved.unit == "shape":
+        return f"changed ({moved.effect:.2f} sd from its reference)"
     show = percent if is_share(moved) else number
     start = "" if moved.before is None else f" from {show(moved.before)}"
     end = "" if moved.after is None else f" to {show(moved.after)}"
@@ -73,8 +78,9 @@ def move(moved: MovedSignal) -> str:
 
 
 def move_of_named(moved: MovedSignal) -> str:
-    """As `move`, after the signal's name: says where it is its spread that moved."""
-    return f"its spread {move(moved)}" if moved.unit == "spread" else move(moved)
+    """As `move`, after the signal's name: says where it is its spread or its shape that moved."""
+    of = {"spread": "its spread ", "shape": "its distribution "}.get(moved.unit, "")
+    return of + move(moved)
 
 
 def drift_sentence(alert: AlertData, place: str = "offset", *, name_model: bool = True) -> str:

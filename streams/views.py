@@ -8,6 +8,7 @@ from typing import Final
 import orjson
 
 from detectors.drift.moments import MomentsBank
+from detectors.drift.windows import WindowsBank
 from schemas.alerts import AlertData
 from schemas.batch import ModelKey
 from schemas.fast_path import FastPath
@@ -21,13 +22,15 @@ def live_views(workers: Iterable[PartitionWorker]) -> dict[str, Mapping[str, byt
     """One view per model version, by its key in the store.
 
     `signals` maps each signal to its last value and the mean and number of observations since the
-    reference; `alerts` holds the latest alerts since the worker took the partition up; `counters`
-    is what its partition has counted, of all models.
+    reference, and how far its latest whole window lay from it (null: not known). `alerts` holds
+    the latest alerts since the worker took the partition up; `counters` is what its partition has
+    counted, of all models.
     """
     views: dict[str, Mapping[str, bytes]] = {}
     for worker in workers:
         catalog = worker.fold.catalog
         moments = worker.fold.banks.get("moments")
+        windows = worker.fold.banks.get("windows")
         counters = orjson.dumps(worker.counts())
         recent = sorted(catalog.slot_of.values(), key=lambda s: -int(catalog.last_seen[s]))
         for slot in recent[:MAX_VIEWS]:
@@ -44,6 +47,9 @@ def live_views(workers: Iterable[PartitionWorker]) -> dict[str, Mapping[str, byt
                         "reference_mean": signal.scale.mean,
                         "reference_sd": signal.scale.sd,
                         "n": int(moments.n[signal.lane]),
+                        "window": windows.distances(signal.lane)
+                        if isinstance(windows, WindowsBank)
+                        else None,
                     }
             name = f"{key.model_id}/{key.model_version}"
             if key.shard >= 0:

@@ -14,7 +14,7 @@ from detectors.base import DetectorBank
 from detectors.drift.ranks import LaneReference, fit
 from detectors.registry import REGISTRY
 from schemas.batch import F64, Batch
-from schemas.config import AdwinConfig, FocusConfig, PageHinkleyConfig
+from schemas.config import AdwinConfig, FocusConfig, PageHinkleyConfig, WindowsConfig
 from schemas.findings import Aspect, Firing
 from schemas.records import TopicPartition
 
@@ -22,6 +22,7 @@ CONFIGS: Final = {
     "focus": FocusConfig(enabled=True),
     "adwin": AdwinConfig(enabled=True),
     "page_hinkley": PageHinkleyConfig(enabled=True),
+    "windows": WindowsConfig(enabled=True),
 }
 
 

@@ -11,6 +11,7 @@ from scipy import stats  # type: ignore[import-untyped]  # it ships no types
 
 from benchmarks.drift.contest import Contestant
 from benchmarks.drift.streams import Null
+from schemas.findings import Aspect
 
 N_LANES: Final = 50
 """Streams of each null, each with a fresh reference."""
@@ -54,7 +55,7 @@ def false_alarms(
         left -= n
         for firing in contestant.feed(source.take(n)):
             lanes.append(firing.lane)
-            n_spread += firing.aspect
+            n_spread += firing.aspect == Aspect.SPREAD
     return FalseAlarms(
         null.name, detector, n_reference, n_updates, len(lanes), len(set(lanes)), n_spread
     )

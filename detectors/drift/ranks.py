@@ -1,4 +1,4 @@
-"""What FOCuS knows of a signal's reference: the way to normal scores, and how they vary.
+"""What is known of a signal's reference: its bins, the way to normal scores, how those vary.
 
 Everything here is a pure function of the reference's rows in their order.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 
+from detectors.drift.bins import Bins, fit_bins
 from detectors.kernels.focus import ONE
 from schemas.batch import F64, I32
 
@@ -56,6 +58,8 @@ class Ranks:
     tails: tuple[float, float]
     """What of the variance is due to tails heavier than a normal's, as factors."""
     n: int
+    bins: Bins
+    """The rows themselves, where the cuts above are of residuals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ def fit(x: F64) -> Ranks | Indicator:
         variance=(tails[0] * of_z, tails[1] * max(of_z, long_run_variance(w))),
         tails=tails,
         n=len(residual),
+        bins=fit_bins(x),
     )
 
 
@@ -215,6 +220,24 @@ def autoregression(x: F64) -> F64:
             best = np.zeros(MAX_ORDER)
             best[:order] = np.round(solved, 9)
     return best
+
+
+def process_variance(coefficient: Sequence[float]) -> float:
+    """By which the mean of an autoregression of variance 1 varies more than that of noise.
+
+    Its innovations' variance, from the partial autocorrelations (Levinson's recursion backwards),
+    over the square of 1 less the sum of its coefficients.
+    """
+    total = 1.0 - sum(coefficient)
+    innovations, phi = 1.0, list(coefficient)
+    while phi:
+        last = phi.pop()
+        innovations *= max(1.0 - last * last, 1e-9)
+        phi = [
+            (a + last * b) / max(1.0 - last * last, 1e-9)
+            for a, b in zip(phi, phi[::-1], strict=True)
+        ]
+    return max(innovations / max(total * total, 1e-9), 1.0)
 
 
 def long_run_variance(x: F64) -> float:

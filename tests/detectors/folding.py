@@ -17,6 +17,7 @@ from schemas.config import (
     FocusConfig,
     KswinConfig,
     PageHinkleyConfig,
+    WindowsConfig,
 )
 from schemas.findings import Finding, Notice
 from tests.detectors.decoded import Event, decoded
@@ -37,6 +38,7 @@ SMALL = DetectionConfig(
         focus=FocusConfig(enabled=True, baseline_rows=20),
         page_hinkley=PageHinkleyConfig(enabled=True, min_instances=2, threshold=3.0),
         kswin=KswinConfig(enabled=True, seed=3, window_size=12, stat_size=5, alpha=0.2),
+        windows=WindowsConfig(enabled=True, window_events=20),
     ),
 )
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.kit.detection import rivers
-from detectors.budget import is_strong, process_variance
+from detectors.budget import is_strong
 from detectors.drift.focus import FocusBank
-from detectors.drift.ranks import Indicator
+from detectors.drift.ranks import Indicator, process_variance
 from detectors.drift.thresholds import octave_thresholds
 from detectors.fold import Fold
 from detectors.kernels.observe import SOURCE_MISSING
@@ -22,6 +22,7 @@ from schemas.config import (
     FocusConfig,
     KswinConfig,
     PageHinkleyConfig,
+    WindowsConfig,
 )
 from schemas.findings import Firing
 from tests.detectors.decoded import Event, decoded
@@ -183,3 +184,20 @@ def test_a_rare_event_or_two_are_no_evidence() -> None:
     few = Firing(0, 0, 0, 0, "adwin", 0, 0, 1.0, 1.0, 0.0, z, 0, n_before=20_000, n_after=5)
     assert not is_strong(few, signal, 1e5)
     assert is_strong(few._replace(n_after=100), signal, 1e5)
+
+
+def test_detectors_with_a_budget_share_it_where_both_watch() -> None:
+    """A share is left to `focus` alone, and has all of its own."""
+    both = DetectorsConfig(windows=WindowsConfig(enabled=True))
+    events = decoded(normal_events(300, shift_at=9_999, shift=0.0))
+    fold = Fold(DetectionConfig(reference_events=100, arl0=5_000, detectors=both))
+    fold.process(events)
+    state = fold.snapshot()
+    of_windows, of_focus = state["windows"]["arl0"], state["focus"]["arl0"]
+    assert set(of_focus) == {5_000.0, 10_000.0}
+    assert of_windows.tolist() == np.where(of_focus == 10_000.0, 10_000.0, 0.0).tolist()
+
+    alone = DetectionConfig(generation=2, reference_events=100, arl0=5_000)
+    fold.reconfigure(alone)
+    assert set(fold.snapshot()["focus"]["arl0"]) == {5_000.0}
+    assert fold.snapshot()["focus"]["n"].max() == 0

@@ -19,6 +19,7 @@ from schemas.config import (
     FocusConfig,
     KswinConfig,
     PageHinkleyConfig,
+    WindowsConfig,
 )
 from tests.detectors.batches import (
     COLUMNS,
@@ -40,14 +41,16 @@ EAGER: dict[str, BaseModel] = {
     "focus": FocusConfig(enabled=True, baseline_rows=30),
     "page_hinkley": PageHinkleyConfig(enabled=True, min_instances=2, delta=0.0, threshold=0.5),
     "kswin": KswinConfig(enabled=True, seed=5, window_size=20, stat_size=7, alpha=0.3),
+    "windows": WindowsConfig(enabled=True, window_events=20),
 }
 ON = {
     "adwin": AdwinConfig(enabled=True),
     "page_hinkley": PageHinkleyConfig(enabled=True),
     "kswin": KswinConfig(enabled=True, seed=1),
+    "windows": WindowsConfig(enabled=True),
 }
 """What is off by default is tried with its defaults, but on."""
-JUDGES_BY_REFERENCE = {"focus"}
+JUDGES_BY_REFERENCE = {"focus", "windows"}
 """To these a lane that stands still has changed, if its reference did not."""
 SIGNED = {"total", "base_t", "base_sum", "vertex_sum", "location", "spread"}
 """Whole numbers that may be negative."""
@@ -64,6 +67,12 @@ every_detector = pytest.mark.parametrize(("spec", "config"), CASES)
 
 def n_lanes(stream: Stream) -> int:
     return sum(len(lanes) for lanes in stream.lanes)
+
+
+def to_and_fro(n: int) -> Stream:
+    """Two lanes that leave their reference every 200 rows, and come back."""
+    away = np.arange(n)[:, np.newaxis] // 100 % 2
+    return one_model(np.random.default_rng(7).normal(size=(n, 2)) + 3.0 * away, first_offset=40)
 
 
 def new(spec: DetectorSpec, config: BaseModel, lanes: int) -> DetectorBank:
@@ -166,23 +175,25 @@ def test_update_neither_keeps_nor_changes_the_batch(spec: DetectorSpec, config: 
 
 @every_detector
 def test_a_trigger_is_told_with_its_own_row(spec: DetectorSpec, config: BaseModel) -> None:
-    stream = random_stream(np.random.default_rng(6), 3000)
-    bank = new(spec, config, n_lanes(stream))
-    firings = feed(bank, split(stream, [10, 1000]))
+    n_firings = 0
+    for stream in (random_stream(np.random.default_rng(6), 3000), to_and_fro(3000)):
+        bank = new(spec, config, n_lanes(stream))
+        firings = feed(bank, split(stream, [10, 1000]))
+        n_firings += len(firings)
+        for firing in firings:
+            (row,) = np.flatnonzero(stream.offset == firing.offset)
+            assert firing.detector == spec.name
+            assert firing.model == stream.model[row]
+            assert firing.lane in stream.lanes[firing.model]
+            assert firing.event_time_ms == 1_000 + 10 * row
+            assert firing.model_event == stream.model_event[row]
+            assert firing.event_row == 0
+            assert firing.change_offset in stream.offset
+            assert np.isfinite(firing[7:11]).all()
+            assert firing.n_before >= 0
+            assert firing.n_after >= 1
     if config == EAGER.get(spec.name):
-        assert len(firings) > 10
-    for firing in firings:
-        (row,) = np.flatnonzero(stream.offset == firing.offset)
-        assert firing.detector == spec.name
-        assert firing.model == stream.model[row]
-        assert firing.lane in stream.lanes[firing.model]
-        assert firing.event_time_ms == 1_000 + 10 * row
-        assert firing.model_event == stream.model_event[row]
-        assert firing.event_row == 0
-        assert firing.change_offset in stream.offset
-        assert np.isfinite(firing[7:11]).all()
-        assert firing.n_before >= 0
-        assert firing.n_after >= 1
+        assert n_firings > 10
 
 
 @every_detector

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from detectors.base import StateError
 from detectors.registry import REGISTRY
-from schemas.config import AdwinConfig, FocusConfig, KswinConfig, PageHinkleyConfig
+from schemas.config import AdwinConfig, FocusConfig, KswinConfig, PageHinkleyConfig, WindowsConfig
 from tests.detectors.batches import batch_of, one_model, teach
 
 N_TRIES = 3000
@@ -29,6 +29,7 @@ CONFIGS = {
     "focus": FocusConfig(enabled=True, baseline_rows=20),
     "page_hinkley": PageHinkleyConfig(enabled=True, min_instances=1, threshold=1.0),
     "kswin": KswinConfig(enabled=True, seed=3, window_size=17, stat_size=8, alpha=0.2),
+    "windows": WindowsConfig(enabled=True, window_events=30),
 }
 NUMBERS = {
     "f": [0.0, -1.0, 1e308, -1e308, 5e-324, np.inf, np.nan],

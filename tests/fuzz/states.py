@@ -28,7 +28,9 @@ from schemas.config import (
     KswinConfig,
     PageHinkleyConfig,
     PolicyConfig,
+    WindowsConfig,
 )
+from schemas.findings import Aspect, Distances
 from streams.cloudevents import alert_output
 from streams.policy import Policy
 from tests.detectors.decoded import Event, Scalar, decoded
@@ -46,6 +48,7 @@ CONFIG = DetectionConfig(
         ),
         page_hinkley=PageHinkleyConfig(enabled=True, min_instances=2, threshold=3.0),
         kswin=KswinConfig(enabled=True, seed=3, window_size=12, stat_size=5, alpha=0.2),
+        windows=WindowsConfig(enabled=True, window_events=20),
     ),
 )
 N_EVENTS = 60
@@ -184,7 +187,11 @@ def run_fold(content: bytes) -> None:
 def kept_episodes() -> bytes:
     policy = Policy(PolicyConfig(), "lineage", "d", 3)
     numbers = count(1)
-    policy.decide([finding(), finding(signal="score"), finding(event=1)], lambda: next(numbers))
+    shape = finding(detector="windows")._replace(
+        aspect=Aspect.SHAPE, distances=Distances(psi=0.2, js=0.05, ks=0.1, wasserstein=0.3)
+    )
+    said = [finding(), finding(signal="score"), finding(event=1), shape]
+    policy.decide(said, lambda: next(numbers))
     return policy.snapshot()["episodes"].tobytes()
 
 

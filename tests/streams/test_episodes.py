@@ -8,10 +8,20 @@ from hypothesis import strategies as st
 
 from schemas.alerts import AlertData
 from schemas.config import PolicyConfig
-from schemas.findings import Aspect, Finding
+from schemas.findings import Aspect, Distances, Finding
 from streams.episodes import MAX_OF_MODEL, MAX_SIGNALS, RETURN_SD
 from streams.policy import Policy
 from tests.streams.policy_kit import decide, finding, policy, settled
+
+
+def window(
+    event: int, *, wasserstein: float = 0.3, aspect: Aspect = Aspect.SHAPE, mean: float = 0.0
+) -> Finding:
+    """What the comparison of windows says of the 2,000 events before `event`."""
+    effect = wasserstein if aspect is Aspect.SHAPE else mean
+    return finding(event, effect=effect, n_after=2_000, detector="windows", aspect=aspect)._replace(
+        move=mean, after=mean, distances=Distances(0.2, 0.05, 0.1, wasserstein), n_before=2_000
+    )
 
 
 def story(*said: Finding) -> list[tuple[int, int, str, str | None]]:
@@ -309,6 +319,52 @@ def test_an_alert_says_what_share_of_the_budget_the_week_has_used() -> None:
     assert unknown.budget_share is None
 
 
+def test_a_change_of_shape_is_an_episode_until_a_window_is_back() -> None:
+    own = policy()
+    opened, resolved = decide(
+        own, window(6_000), window(12_000, wasserstein=0.03, aspect=Aspect.SETTLED)
+    )
+    assert (opened.unit, opened.effect, opened.severity) == ("shape", 0.3, "medium")
+    assert opened.signals[0].distances is not None
+    assert opened.signals[0].distances.wasserstein == 0.3
+    assert opened.message == (
+        "m 7: the distribution of feature x changed (0.30 sd from its reference) since about "
+        "offset 8000, found by the comparison of windows at offset 12000."
+    )
+    assert (resolved.status, resolved.resolution) == ("resolved", "returned")
+
+
+def test_a_window_joins_the_change_that_focus_found_in_it() -> None:
+    assert story(
+        finding(5_600, n_after=30),
+        window(6_000, aspect=Aspect.MEAN, mean=0.4, wasserstein=0.4),
+        window(6_000),
+        settled(7_600, effect=1.0),
+    ) == [
+        (0, 1, "opened", None),
+        (0, 2, "updated", None),
+        (0, 3, "updated", None),
+    ]
+
+
+def test_a_window_says_nothing_of_the_return_of_a_change_amid_it() -> None:
+    own = policy()
+    back = window(6_000, wasserstein=0.05, aspect=Aspect.SETTLED, mean=0.02)
+    (opened,) = decide(own, finding(5_990, n_after=30), back)
+    assert opened.status == "opened"
+    again = window(8_000, wasserstein=0.05, aspect=Aspect.SETTLED, mean=0.02)
+    (resolved,) = decide(own, again, start=2)
+    assert (resolved.status, resolved.resolution) == ("resolved", "returned")
+
+
+def test_a_later_move_takes_the_shape_with_it() -> None:
+    assert story(window(6_000), finding(20_000)) == [
+        (0, 1, "opened", None),
+        (1, 1, "opened", None),
+        (0, 2, "resolved", "superseded"),
+    ]
+
+
 signals = st.sampled_from(["feature:x", "score", "class:1"])
 levels = st.sampled_from([-1.0, -0.05, 0.0, 0.05, 0.3, 1.0, 2.0])
 
@@ -329,6 +385,13 @@ def stories(draw: st.DrawFn) -> list[Finding]:
                 detector=draw(st.sampled_from(["focus", "adwin"])),
                 aspect=draw(st.sampled_from([Aspect.MEAN, Aspect.SPREAD, Aspect.SETTLED])),
                 ts=event * 10_000_000,
+            )
+            if draw(st.integers(0, 3))
+            else window(
+                event,
+                wasserstein=abs(draw(levels)),
+                aspect=draw(st.sampled_from([Aspect.MEAN, Aspect.SHAPE, Aspect.SETTLED])),
+                mean=draw(levels),
             )
         )
     return said

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from benchmarks.kit.detection import rivers
-from schemas.config import DetectionConfig
+from schemas.config import DetectionConfig, DetectorsConfig, WindowsConfig
 from streams.lineage import Lineage
 from streams.views import live_views
 from streams.worker import Detection, OutputTopics, PartitionWorker
@@ -48,6 +48,25 @@ def test_each_model_shows_its_signals_since_the_reference_and_its_alerts() -> No
     alerts = orjson.loads(view["alerts"])
     assert alerts
     assert {alert["model_id"] for alert in alerts} == {"m0"}
+
+
+def test_the_distances_of_the_latest_window_are_shown() -> None:
+    windows = WindowsConfig(enabled=True, window_events=100)
+    config = DetectionConfig(reference_events=100, detectors=DetectorsConfig(windows=windows))
+    detection = Detection(config, None)
+    partition = PartitionWorker(
+        TP, LINEAGE, detection, 0, OutputTopics("alerts", "dead", "journal")
+    )
+    partition.process(STREAM)
+
+    shown = orjson.loads(live_views([partition])["m0/1"]["signals"])["feature:x"]["window"]
+
+    assert set(shown) == {"psi", "js", "ks", "wasserstein"}
+    assert shown["wasserstein"] > 0.5
+    without = worker()
+    without.process(STREAM)
+    signals = orjson.loads(live_views([without])["m0/1"]["signals"])
+    assert signals["feature:x"]["window"] is None
 
 
 def test_what_was_counted_is_shown_with_every_model() -> None:
