@@ -70,6 +70,8 @@ PASSING: Final = _codes(
     "UNKNOWN_MEMBER_ID",
     "UNSTABLE_OFFSET_COMMIT",
     "_ALL_BROKERS_DOWN",
+    # A connection was given up while it was asked over: the next question takes another one.
+    "_DESTROY_BROKER",
     "_MAX_POLL_EXCEEDED",
     "_PARTITION_EOF",
     "_RESOLVE",

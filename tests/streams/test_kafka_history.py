@@ -15,6 +15,8 @@ from streams.ports import Output
 from streams.topics import journal_key
 from tests.streams.transports import NOW_MS, KafkaTransport, Recorder
 
+GIVEN_UP = -137
+
 
 class OfOldEpoch:
     """An admin client whose cache is of before a leader moved, until it asks for the topics."""
@@ -34,6 +36,32 @@ class OfOldEpoch:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._admin, name)
+
+
+class GivenUp:
+    """A consumer that loses the connection over which it asks first."""
+
+    def __init__(self) -> None:
+        self.n_asked = 0
+
+    def get_watermark_offsets(self, *_arguments: Any, **_options: Any) -> tuple[int, int]:
+        self.n_asked += 1
+        if self.n_asked == 1:
+            raise KafkaException(KafkaError(GIVEN_UP))
+        return 3, 7
+
+
+def test_a_question_whose_connection_was_given_up_is_asked_again() -> None:
+    """A broker was killed, and the worker ended: Broker handle destroyed without termination."""
+    assert KafkaError(GIVEN_UP).name() == "_DESTROY_BROKER"
+    log = KafkaLog("localhost:1", "events", group="g")
+    try:
+        history = KafkaHistory(log, "localhost:1", journal_topic="journal", patience_s=3)
+        any_history: Any = history
+        any_history._log = type("Log", (), {"consumer": GivenUp()})
+        assert history.watermarks(TopicPartition("events", 0)) == (3, 7)
+    finally:
+        log.close()
 
 
 @pytest.mark.kafka
