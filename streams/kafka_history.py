@@ -38,6 +38,8 @@ from streams.ports import Committed, LogError, Watermarks
 from streams.topics import journal_key
 
 _REQUEST_S: Final = 10.0
+_LEADER_S: Final = 2.0
+"""For an answer of a partition's leader, which may be dead: then another one is soon named."""
 _PAUSE_S: Final = 0.05
 _POLL_S: Final = 0.01
 _OFFSETS: Final[Any] = OffsetSpec  # its methods carry no types
@@ -97,10 +99,13 @@ class KafkaHistory:
     def watermarks(self, tp: TopicPartition) -> Watermarks:
         """The first retained offset and the last stable one, asked of the broker now."""
         partition = KafkaPartition(tp.topic, tp.partition)
-        low, high = self._patiently(
-            f"the range of {tp}",
-            lambda: self._log.consumer.get_watermark_offsets(partition, _REQUEST_S, cached=False),
-        )
+
+        def ask() -> tuple[int, int]:
+            # The client asks whom it knows for the leader, be it long dead, and would go on so.
+            self._log.consumer.list_topics(tp.topic, _REQUEST_S)
+            return self._log.consumer.get_watermark_offsets(partition, _LEADER_S, cached=False)
+
+        low, high = self._patiently(f"the range of {tp}", ask)
         return Watermarks(low, high)
 
     def topic_id(self, topic: str) -> str:

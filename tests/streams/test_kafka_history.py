@@ -44,6 +44,9 @@ class GivenUp:
     def __init__(self) -> None:
         self.n_asked = 0
 
+    def list_topics(self, *_arguments: Any) -> None:
+        """It knows the topic."""
+
     def get_watermark_offsets(self, *_arguments: Any, **_options: Any) -> tuple[int, int]:
         self.n_asked += 1
         if self.n_asked == 1:
@@ -51,14 +54,32 @@ class GivenUp:
         return 3, 7
 
 
-def test_a_question_whose_connection_was_given_up_is_asked_again() -> None:
-    """A broker was killed, and the worker ended: Broker handle destroyed without termination."""
+class OfDeadLeader:
+    """A consumer that asks a dead leader, until it has asked twice who leads the topic."""
+
+    def __init__(self) -> None:
+        self.n_topics = 0
+
+    def list_topics(self, *_arguments: Any) -> None:
+        self.n_topics += 1
+
+    def get_watermark_offsets(self, *_arguments: Any, **_options: Any) -> tuple[int, int]:
+        if self.n_topics < 2:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return 3, 7
+
+
+@pytest.mark.parametrize("consumer", [GivenUp(), OfDeadLeader()])
+def test_the_range_of_a_partition_whose_leader_was_killed_is_asked_for_again(
+    consumer: GivenUp | OfDeadLeader,
+) -> None:
+    """One worker ended (Broker handle destroyed without termination), another waited a minute."""
     assert KafkaError(GIVEN_UP).name() == "_DESTROY_BROKER"
     log = KafkaLog("localhost:1", "events", group="g")
     try:
         history = KafkaHistory(log, "localhost:1", journal_topic="journal", patience_s=3)
         any_history: Any = history
-        any_history._log = type("Log", (), {"consumer": GivenUp()})
+        any_history._log = type("Log", (), {"consumer": consumer})
         assert history.watermarks(TopicPartition("events", 0)) == (3, 7)
     finally:
         log.close()
