@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from schemas.config import DetectionConfig
+from schemas.commands import CommandError, Mute, PlannedChange, read_command
+from schemas.config import DetectionConfig, PolicyConfig
 from streams.config_errors import ConfigError
 from streams.config_loader import check_file
 from streams.lineage import (
+    JournaledCommand,
     JournalEntry,
     Lineage,
     LineageError,
@@ -13,6 +15,7 @@ from streams.lineage import (
     load_journal,
     load_metadata,
 )
+from streams.policy import Policy
 from streams.worker import Detection
 from tests.fuzz.target import Target, must, written
 
@@ -42,6 +45,12 @@ ENTRY = JournalEntry(
 TOKENS = (
     *(b"null", b"true", b"-1", b"1.0", b"18446744073709551616", b"9223372036854775808", b"1e300"),
     *(b'"v":2', b'"kind":"reset"', b'"parent":""', b"\\ud800", b"{}", b"[]", b'"2"', b"NaN"),
+)
+MUTE = Mute(command_id="c1", model_id="m", until_ms=5, by="ann", reason="why")
+PLAN = PlannedChange(command_id="c2", model_id="m", signal="score", from_ms=1, until_ms=2)
+SAID = (
+    b'{"kind":"acknowledge","command_id":"c3","alert_id":"0123456789abcdef0123456789abcdef"}',
+    b'{"kind":"withdraw","command_id":"c4","withdraws":"c1"}',
 )
 YAML = b"""worker:
   bootstrap_servers: localhost:9092
@@ -86,6 +95,23 @@ def run_journal(content: bytes) -> None:
             Detection(entry.document, None)
 
 
+def run_command(content: bytes) -> None:
+    """`CommandError` in a sentence, or a command that takes effect, and is journaled whole."""
+    try:
+        order = read_command(content)
+    except CommandError as error:
+        must(str(error), "an error without a sentence")
+        return
+    must(read_command(order.model_dump_json().encode()) == order, "another command")
+    command = JournaledCommand(number=1, topic_id="t", offset=0, said_ms=0, order=order)
+    entry = ENTRY.model_copy(update={"kind": "command", "document": None, "command": command})
+    must(load_journal([entry.dump()]) == [entry], "another journal record")
+    policy = Policy(PolicyConfig(), "lineage", "deployment", 0)
+    must(not policy.obey(order, 5, 7, lambda: 1), "an alert of nothing")
+    again = Policy(PolicyConfig(), "lineage", "deployment", 0, policy.snapshot())
+    must(again.orders.spells == policy.orders.spells, "other orders after a restart")
+
+
 def run_config(content: bytes) -> None:
     """`ConfigError` that can be shown, or a configuration that can be put into the journal."""
     try:
@@ -107,6 +133,12 @@ TARGETS = (
         run_journal,
         lambda: [ENTRY.dump(), ENTRY.dump() + b"\n" + ENTRY.dump(), b"{}", b"[1]"],
         (*TOKENS, b"\n", b'"document":{}', b'"versions":{}'),
+    ),
+    Target(
+        "commands",
+        run_command,
+        lambda: [MUTE.model_dump_json().encode(), PLAN.model_dump_json().encode(), *SAID],
+        (*TOKENS, b'"kind":"withdraw"', b'"kind":"run_out"', b'"until_ms":', b'"signal":"score"'),
     ),
     Target(
         "config",

@@ -27,6 +27,7 @@ MODULES: Final[dict[str, str]] = {
     "chunks": "checkpoints",
     "metadata": "commits",
     "journal": "commits",
+    "commands": "commits",
     "config": "commits",
     "fold": "states",
     "policy": "states",
