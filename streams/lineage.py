@@ -8,7 +8,7 @@ takes effect, so that a replay can do the same at the same offset.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -50,6 +50,13 @@ class Lineage(BaseModel):
         )
 
 
+class CommandPlace(NamedTuple):
+    """A place on the commands topic up to which everything is done, or does not matter."""
+
+    topic_id: str = ""
+    offset: int = -1
+
+
 class Metadata(BaseModel):
     """What a commit says of the state at its offset."""
 
@@ -67,6 +74,9 @@ class Metadata(BaseModel):
         description="Offset of the latest checkpoint made; -1 before the first."
     )
     n_commands: int = Field(default=0, description="How many commands have taken effect.")
+    heard: CommandPlace = Field(
+        default=CommandPlace(), description="How far it has listened to commands."
+    )
     digest: str = Field(description="State digest at `digest_offset`; empty before the first.")
     digest_offset: int
 
