@@ -160,8 +160,8 @@ def once_each(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
 
     Without transactions whoever wrote one may have ended before the commit.
     """
-    last = {entry.command.number: entry for entry in entries if entry.command is not None}
-    return [e for e in entries if e.command is None or last[e.command.number] is e]
+    last = {e.command.number: at for at, e in enumerate(entries) if e.command is not None}
+    return [e for at, e in enumerate(entries) if e.command is None or last[e.command.number] == at]
 
 
 def load_journal(values: list[bytes]) -> list[JournalEntry]:

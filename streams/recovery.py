@@ -373,7 +373,9 @@ def in_force(
     """
     entries = [entry for entry in journal if entry.lineage.id == lineage.id]
     configs = [at for at, entry in enumerate(entries) if entry.command is None]
-    kept = {configs[at] for at in _configs_in_force([entries[at] for at in configs], metadata)}
+    in_force_now = _configs_in_force([entries[at] for at in configs], metadata)
+    # Of one that somebody thought dead journaled again, late, the place is that of the first.
+    kept = {entries.index(entries[configs[at]]) for at in in_force_now}
     kept |= {
         at
         for at, entry in enumerate(entries)
