@@ -187,7 +187,7 @@ class NewCluster:
         loads, absent = KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR
         self.errors = [KafkaError(loads), KafkaError(absent)]
 
-    def committed(self, asked: list[KafkaPartition], _timeout_s: float) -> list[Any]:
+    def committed(self, _asked: list[KafkaPartition], _timeout_s: float) -> list[Any]:
         if len(self.errors) > 1:
             raise KafkaException(self.errors.pop())
         error = self.errors.pop() if self.errors else None
