@@ -106,6 +106,7 @@ def test_every_plain_setting_has_a_variable() -> None:
         "DRIFTSENTRY_ALERTS_TOPIC": "a",
         "DRIFTSENTRY_DEAD_LETTER_TOPIC": "d",
         "DRIFTSENTRY_JOURNAL_TOPIC": "j",
+        "DRIFTSENTRY_COMMANDS_TOPIC": "o",
         "DRIFTSENTRY_CHECKPOINTS_TOPIC": "c",
     }
     assert set(values) == set(variables())
