@@ -16,12 +16,11 @@ from typing import Final, NamedTuple
 import pyarrow as pa  # type: ignore[import-untyped]  # it comes without type hints
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
 
+from schemas.arrow_mark import MARK
 from schemas.field_rules import Fault, Json
 from schemas.limits import MAX_ARROW_BYTES, MAX_ARROW_ROWS, MAX_ARROW_VALUES, MAX_NAME_CHARS
 from schemas.reasons import Reason
 
-MARK: Final = b"\xff\xff\xff\xff"
-"""How every stream begins, and no JSON does."""
 NO_JSON: Final[list[Json]] = []
 """What stands for a number that JSON cannot say."""
 _END: Final = MARK + bytes(4)
@@ -44,11 +43,6 @@ class _Claim(NamedTuple):
 
     n_rows: int
     is_compressed: bool
-
-
-def is_arrow(value: bytes | None) -> bool:
-    """Whether a record's value is an Arrow stream, right or wrong."""
-    return value is not None and value[:4] == MARK
 
 
 def open_stream(value: bytes) -> list[pa.RecordBatch] | Fault:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from schemas.arrow import is_arrow
+from schemas.arrow_mark import is_arrow
 from schemas.opened import Opening
 from schemas.records import Record
 from schemas.routes import Decoder, Route, decode_each, try_others

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import numpy as np
 import orjson
 
-from schemas.arrow import events_of, is_arrow, open_stream
-from schemas.arrow_columns import Quick, quick
+from schemas.arrow_mark import is_arrow
 from schemas.codes import seen_of
 from schemas.columns import transpose, transpose_alike
 from schemas.convert import Converter
@@ -32,6 +31,9 @@ from schemas.parts import ROW_BITS, Names, Part, row_of
 from schemas.records import Record, Records
 from schemas.rules import RULES, fault_of_event, fault_of_place, fault_of_type
 from schemas.source_hash import SourceKey
+
+if TYPE_CHECKING:
+    from schemas.arrow_columns import Quick
 
 CHUNK: Final = 256
 """Records that are parsed before they are transposed: few enough for the processor's cache."""
@@ -186,6 +188,10 @@ class Poll:
 
     def _take_arrow(self, row: int, record: Record) -> None:
         """Decode a record of many events; `row` is that of the first."""
+        # Loaded with the first of them: most workers never see one.
+        from schemas.arrow import events_of, open_stream  # noqa: PLC0415
+        from schemas.arrow_columns import quick  # noqa: PLC0415
+
         batches = open_stream(record.value or b"")
         if isinstance(batches, Fault):
             self.faults.append((row, batches))

@@ -19,7 +19,7 @@ import numpy as np
 from detectors.base import BankState
 from detectors.fold import Fold, algorithm_versions
 from schemas.alerts import AlertData, DeadLetterData
-from schemas.arrow import MARK, is_arrow
+from schemas.arrow_mark import MARK, is_arrow
 from schemas.batch import Decoded, Decoding
 from schemas.config import DetectionConfig
 from schemas.decode import decode_records

@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import orjson
 
-from schemas.arrow import MARK, events_of, is_arrow, open_stream
+from schemas.arrow import events_of, open_stream
+from schemas.arrow_mark import MARK, is_arrow
 from schemas.decode import decode_records
 from schemas.fast_path import FastPath
 from schemas.field_rules import Fault

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import poll as poll_module
 from schemas.arrow import events_of
 from schemas.batch import Decoded, Decoding, ModelKey, PredictionKind, ValueKind
 from schemas.decode import decode_records
@@ -57,7 +56,7 @@ def test_rows_decode_as_the_same_events_in_json(table: Table, key: bytes) -> Non
     arrow = decode_arrow(table.value, key=key)
     check_form(arrow.events)
     same_as_json(table, arrow, key)
-    with mock.patch.object(poll_module, "quick", return_value=None):
+    with mock.patch("schemas.arrow_columns.quick", return_value=None):
         same(decode_arrow(table.value, key=key), arrow)
 
 
@@ -69,7 +68,7 @@ def test_the_strategy_reaches_the_short_way_and_acceptance() -> None:
     @given(tables())
     def look(table: Table) -> None:
         nonlocal n_quick, n_accepted, n_refused
-        with mock.patch.object(poll_module, "events_of", wraps=events_of) as long_way:
+        with mock.patch("schemas.arrow.events_of", wraps=events_of) as long_way:
             decoding = decode_arrow(table.value)
         n_quick += long_way.call_count == 0 and len(decoding.events) > 0
         n_accepted += len(decoding.events)

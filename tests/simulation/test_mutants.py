@@ -26,6 +26,7 @@ def test_every_mutant_can_be_made_and_is_undone() -> None:
             pass
 
 
+@pytest.mark.long
 def test_the_simulation_catches_its_mutants() -> None:
     alive = [v.mutant.name for v in hunt_all(SIMULATED, N_JOBS, N_SEEDS) if not v.layer]
 
