@@ -6,21 +6,26 @@ A process reads the topic from its beginning. What a partition has done of it st
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
+from detectors.reference_document import monitor_of
+from schemas.batch import ModelKey
 from schemas.commands import (
     Acknowledge,
     Command,
     CommandError,
     Order,
     RunOut,
+    SetReference,
     Withdraw,
     read_command,
 )
+from schemas.reference import BadReferenceError
 from streams.lineage import JournaledCommand, JournalEntry
 from streams.ports import CommandLog, SaidRecord
 from streams.worker import PartitionWorker
@@ -29,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 MAX_HEARD: Final = 10_000
 """Commands that are kept in memory, the latest ones."""
+MAX_HEARD_BYTES: Final = 64 * 2**20
+"""Of the records of all of them: references are large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +64,15 @@ class Obedience:
     """Since the process began."""
     n_refused: int = 0
     """Records that are no commands."""
-    _heard: list[tuple[SaidRecord, Command]] = field(default_factory=list)
+    _heard: deque[tuple[SaidRecord, Command]] = field(default_factory=deque)
+    _n_bytes: int = 0
 
     def listen(self) -> None:
         """Read what has been said since the last time."""
         for record in self.commands.read():
             try:
-                command = read_command(record.value)
-            except CommandError as error:
+                command = _read(record.value)
+            except (CommandError, BadReferenceError) as error:
                 self.n_refused += 1
                 log.warning(
                     "a record of the commands topic is no command: it is passed over",
@@ -74,7 +82,9 @@ class Obedience:
                 continue
             self._heard.append((record, command))
             self.n_heard += 1
-        del self._heard[:-MAX_HEARD]
+            self._n_bytes += len(record.value or b"")
+        while len(self._heard) > MAX_HEARD or self._n_bytes > MAX_HEARD_BYTES:
+            self._n_bytes -= len(self._heard.popleft()[0].value or b"")
 
     def has_news(self, worker: PartitionWorker, heard: Heard) -> bool:
         """Whether there may be something to do before this partition's next record."""
@@ -87,7 +97,7 @@ class Obedience:
         """
         entries: list[JournalEntry] = []
         for said, order in [*self._new(heard), *_run_out(worker)]:
-            if not _is_timely(order, worker) or not worker.policy.concerns(order):
+            if not _is_timely(order, worker) or not worker.concerns(order):
                 _say_ignored(order, worker)
                 continue
             command = JournaledCommand(
@@ -107,12 +117,20 @@ class Obedience:
         for at, (record, _) in enumerate(self._heard):
             if record.topic_id == heard.place.topic_id and record.offset <= heard.place.offset:
                 start = at + 1
-        new = self._heard[start:]
+        new = list(self._heard)[start:]
         if new:
             last = new[-1][0]
             heard.place = Place(last.topic_id, last.offset)
         heard.n_known = self.n_heard
         return iter(new)
+
+
+def _read(value: bytes | None) -> Command:
+    """The command in a record's value, one that can be obeyed."""
+    command = read_command(value)
+    if isinstance(command, SetReference):
+        monitor_of(command.document, ModelKey(command.model_id, command.model_version))
+    return command
 
 
 def heard_by(entries: list[JournalEntry]) -> Heard:
@@ -130,7 +148,7 @@ def _run_out(worker: PartitionWorker) -> list[tuple[None, RunOut]]:
 
 def _is_timely(order: Order, worker: PartitionWorker) -> bool:
     """Whether its time is not over before it has begun."""
-    if isinstance(order, Acknowledge | Withdraw | RunOut):
+    if isinstance(order, Acknowledge | Withdraw | RunOut | SetReference):
         return True
     return order.until_ms > worker.fold.watermark_ms
 
