@@ -43,12 +43,9 @@ def fit_reference(events: Decoded, config: DetectionConfig) -> Fitted:
         raise BadReferenceError(
             f"{n:,} predictions form no reference: {MIN_ROWS} to {MAX_EVENTS:,} are needed"
         )
-    key = events.models[0]
-    fold = Fold(_fitting(config, key, n))
-    fold.process(events)
-    monitor = fold.catalog.monitor(fold.catalog.slot_of[key])
+    monitor = learn(events, config)
     learned = _rows_of(monitor, n)
-    _complete(monitor, fold.config, n)
+    _complete(monitor, config, n)
     times = events.event_time_ms
     document = document_of(
         monitor,
@@ -57,6 +54,17 @@ def fit_reference(events: Decoded, config: DetectionConfig) -> Fitted:
         correlation=_correlation(monitor.signals, *learned),
     )
     return Fitted(document, monitor)
+
+
+def learn(events: Decoded, config: DetectionConfig) -> Monitor:
+    """A monitor that is still learning after these predictions, all of one model.
+
+    Its references keep their rows.
+    """
+    key = events.models[0]
+    fold = Fold(_fitting(config, key, len(events)))
+    fold.process(events)
+    return fold.catalog.monitor(fold.catalog.slot_of[key])
 
 
 def _fitting(config: DetectionConfig, key: ModelKey, n: int) -> DetectionConfig:

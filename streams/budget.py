@@ -17,8 +17,10 @@ from detectors.drift.focus import FocusBank, LaneBudget
 from detectors.fold import Fold
 from detectors.monitor import Monitor
 from detectors.promise import CORRELATED_ROWS, Promise, Verdict, verdict_of
+from detectors.steadiness import Unsteady, unsteady_signals
 from schemas.batch import ModelKey
 from streams.lineage import JournalEntry
+from streams.past import Past
 from streams.poisson import at_least, interval
 
 PROVISIONAL_ROWS: Final = CORRELATED_ROWS
@@ -120,6 +122,8 @@ class ModelBudget:
     """Those that are monitored."""
     observed: Observed | None = None
     replays: list[Replayed] = field(default_factory=list)
+    unsteady: list[Unsteady] = field(default_factory=list)
+    """Signals whose later blocks vary more than the reference allows."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -180,6 +184,7 @@ class ModelBudget:
             "expected": self.expected,
             "observed": None if self.observed is None else self.observed.as_json(),
             "replays": [each.as_json() for each in self.replays],
+            "unsteady": [each._asdict() for each in self.unsteady],
             "signals": [each.as_json() for each in self.signals],
             "notes": self.notes,
         }
@@ -246,3 +251,16 @@ def observe(budgets: Iterable[ModelBudget], n_alerts: Mapping[tuple[int, ModelKe
     """Put in how many alerts were opened, by partition and model."""
     for each in budgets:
         each.observed = Observed(n_alerts.get((each.partition, each.key), 0), each.expected)
+
+
+def judge_references(fold: Fold, budgets: Iterable[ModelBudget], past: Past) -> None:
+    """Put in which signals later events show to vary more than their reference allows.
+
+    `past`: the models' latest events; those of a reference among them are left out.
+    """
+    for each in budgets:
+        monitor = fold.catalog.monitor(fold.catalog.slot_of[each.key])
+        n_learned = 0 if monitor.reference else each.n_reference
+        events = past.of(each.key, each.n_events - n_learned)
+        if events is not None:
+            each.unsteady = unsteady_signals(monitor, events, fold.config)

@@ -22,7 +22,7 @@ from schemas.records import TopicPartition
 from schemas.source_hash import SourceKey
 from streams.audit_observed import Position, Seen
 from streams.audit_reader import AuditReader
-from streams.budget import ModelBudget, model_budgets, observe
+from streams.budget import ModelBudget, judge_references, model_budgets, observe
 from streams.budget_replay import ReplayWish, replay
 from streams.budget_states import State, States
 from streams.checkpoint_sources import Sources
@@ -167,7 +167,9 @@ class _Budgets:
                 f"{state.tp}: of each of its {len(budgets):,} models the latest {n_events:,} "
                 "events were replayed, for want of room: --model allows more"
             )
-        replay(state.fold, budgets, self._past(state, n_events), self.wish)
+        past = self._past(state, n_events)
+        judge_references(state.fold, budgets, past)
+        replay(state.fold, budgets, past, self.wish)
         return budgets
 
     def _past(self, state: State, n_events: int) -> Past:
