@@ -19,6 +19,7 @@ from detectors.monitor import Monitor
 from detectors.promise import CORRELATED_ROWS, Promise, Verdict, verdict_of
 from detectors.steadiness import Unsteady, unsteady_signals
 from schemas.batch import ModelKey
+from schemas.commands import SetReference
 from streams.lineage import JournalEntry
 from streams.past import Past
 from streams.poisson import at_least, interval
@@ -113,6 +114,8 @@ class ModelBudget:
     """Rows of the longest reference of its signals; 0: none is complete."""
     is_learning: bool
     """Whether a reference is still being learned."""
+    reference: str
+    """The digest of the one that a person has set; empty: its first events, or inherited."""
     events_per_week: float
     """By the times of the reference; 0: unknown, and one a second is assumed."""
     accepted_per_week: float
@@ -170,6 +173,7 @@ class ModelBudget:
             "offset": self.offset,
             "n_events": self.n_events,
             "n_reference": self.n_reference,
+            "reference": self.reference or None,
             "is_learning": self.is_learning,
             "is_provisional": self.is_provisional,
             "n_signals": len(self.watched),
@@ -212,6 +216,7 @@ def _budget_of(fold: Fold, slot: int, partition: int, offset: int) -> ModelBudge
         n_events=int(fold.catalog.n_events[slot]),
         n_reference=max((each.verdict.rows for each in signals), default=0),
         is_learning=bool(monitor.cohorts),
+        reference=monitor.reference,
         events_per_week=monitor.events_per_week,
         accepted_per_week=accepted_in_a_week(fold.config, monitor),
         arl0=events_between_alarms(fold.config, monitor),
@@ -245,6 +250,20 @@ def counting_from(start: int, entries: Sequence[JournalEntry]) -> int:
         if not (is_same and stated_budget(was) == stated_budget(now)):
             since = offset
     return since
+
+
+def references_set(entries: Sequence[JournalEntry], n_commands: int) -> dict[tuple[str, str], int]:
+    """From which offset the lanes of model versions count whose reference a person has set.
+
+    By the journal, of the commands that had taken effect when so many had.
+    """
+    found: dict[tuple[str, str], int] = {}
+    for entry in entries:
+        if entry.command is not None and entry.command.number <= n_commands:
+            order = entry.command.order
+            if isinstance(order, SetReference):
+                found[order.model_id, order.model_version] = entry.offset
+    return found
 
 
 def observe(budgets: Iterable[ModelBudget], n_alerts: Mapping[tuple[int, ModelKey], int]) -> None:

@@ -210,7 +210,10 @@ def count_opened(
             if state is None or alert is None:
                 continue
             seen[state.lineage.id].add(alert.seq)
-            counts = state.since <= alert.trigger_offset < state.checkpoint.next_offset
+            since = max(
+                state.since, state.set_at.get((alert.model_id, alert.model_version), state.since)
+            )
+            counts = since <= alert.trigger_offset < state.checkpoint.next_offset
             if counts and alert.kind == "drift" and alert.revision == 1:
                 shard = -1 if alert.shard is None else alert.shard
                 key = ModelKey(alert.model_id, alert.model_version, shard)

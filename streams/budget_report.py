@@ -52,6 +52,8 @@ def model_lines(budget: ModelBudget) -> Iterator[str]:
 
 def _reference(budget: ModelBudget) -> str:
     text = f"{budget.n_reference:,} rows" if budget.n_reference else "none is complete"
+    if budget.reference:
+        text += f", set: {budget.reference}"
     if budget.is_provisional:
         text += f": provisional, it has fewer than {PROVISIONAL_ROWS:,}"
     return text + ("; one is still being learned" if budget.is_learning else "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +30,7 @@ from streams.cli_options import (
 if TYPE_CHECKING:
     from detectors.reference_fit import Fitted
     from schemas.reference import ReferenceDocument
+    from streams.config import Settings
     from streams.reference_source import Wish
 
 _OWN: Final = ("file", "from_topic", "model", "n_events", "since_ms", "until_ms", "out", "as_json")
@@ -96,11 +99,27 @@ def fit(ctx: click.Context, /, file: Path | None, **options: Any) -> None:
 
 
 @reference.command("show")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("what", metavar="FILE|DIGEST")
+@click.option("--out", type=_OUT, metavar="PATH", help="Write it to a file, too.")
 @_JSON
-def show(file: Path, as_json: bool) -> None:
-    """Print what the reference in FILE holds."""
-    _print(_read(file), as_json=as_json)
+@audit_options
+@click.pass_context
+def show(ctx: click.Context, /, what: str, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Print what a reference holds: that in FILE, or the one with DIGEST that was set.
+
+    The latter is read from the journals of a group of workers, which say where it was set.
+    """
+    from schemas.reference import DIGEST
+
+    places: list[str] = []
+    if Path(what).exists() or not DIGEST.fullmatch(what):
+        document = _read(Path(what))
+    else:
+        document, places = _of_journals(ctx, options, what)
+    if out is not None:
+        _write(document, out)
+    _print(document, as_json=as_json)
+    say_lines([f"  {place}" for place in places], err=as_json)
 
 
 @reference.command("set")
@@ -166,21 +185,46 @@ def _of_file(ctx: click.Context, file: Path, options: dict[str, Any], wish: Wish
 
 
 def _of_topic(ctx: click.Context, options: dict[str, Any], wish: Wish) -> Fitted:
-    own = {n: v for n, v in options.items() if n not in (*_OWN, *FILE_PARAMETERS)}
-    configuration = load_configuration(ctx, own, "bootstrap_servers")
-    from confluent_kafka import KafkaException
-
-    from streams.kafka_clients import ClientConfigError, describe, kafka_error
-    from streams.ports import LogError
     from streams.reference_source import fit_topic
 
     def say(text: str) -> None:
         click.echo(f"driftsentry: {plain(text)}", err=True)
 
-    settings = configuration.settings
+    own = {n: v for n, v in options.items() if n not in (*_OWN, *FILE_PARAMETERS)}
+    configuration = load_configuration(ctx, own, "bootstrap_servers")
+    settings, detection = configuration.settings, configuration.detection
+    with _brokers(settings):
+        return fit_topic(settings, detection, wish, say)
+
+
+def _of_journals(
+    ctx: click.Context, options: dict[str, Any], digest: str
+) -> tuple[ReferenceDocument, list[str]]:
+    from streams.reference_source import find_reference
+
+    settings = load_configuration(ctx, options, "bootstrap_servers").settings
+    with _brokers(settings):
+        found = find_reference(settings, digest)
+    if found is None:
+        raise fail(
+            f"no journal of group {settings.group} has a reference {digest}: it was not set there",
+            EXIT_USAGE,
+        )
+    return found.document, found.places
+
+
+@contextmanager
+def _brokers(settings: Settings) -> Iterator[None]:
+    """Failures of what is asked of brokers here, as sentences."""
+    from confluent_kafka import KafkaException
+
+    from streams.kafka_clients import ClientConfigError, describe, kafka_error
+    from streams.lineage import LineageError
+    from streams.ports import LogError
+
     try:
-        return fit_topic(settings, configuration.detection, wish, say)
-    except (LogError, ClientConfigError) as error:
+        yield
+    except (LogError, ClientConfigError, LineageError) as error:
         raise fail(plain(str(error))) from error
     except KafkaException as error:
         raise fail(

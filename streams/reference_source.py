@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from detectors.reference_fit import MAX_EVENTS, Fitted, fit_reference
 from schemas.batch import Decoded, ModelKey
+from schemas.commands import SetReference
 from schemas.config import DetectionConfig, DetectorsConfig
 from schemas.decode import decode_records
 from schemas.fast_path import FastPath
 from schemas.limits import DecodeLimits
 from schemas.records import TopicPartition
-from schemas.reference import BadReferenceError
+from schemas.reference import BadReferenceError, ReferenceDocument
 from streams.audit_reader import AuditReader
 from streams.config import Settings
 from streams.kafka_properties import read_properties
+from streams.lineage import load_journal
 from streams.past import Past, taken
 from streams.scan import ScanOptions, open_scan, run_scan
 from streams.scan_story import opening_lines
@@ -139,6 +141,47 @@ def fit_topic(
             "the one with most events is used"
         )
     return fit_reference(best, detection)
+
+
+class Found(NamedTuple):
+    """A reference that was set, and where."""
+
+    document: ReferenceDocument
+    places: list[str]
+
+
+def find_reference(settings: Settings, digest: str) -> Found | None:
+    """The reference with this digest in the journals of a group; None: it was set in none.
+
+    Raises `LogError`, `KafkaException`, `LineageError`.
+    """
+    reader = AuditReader(
+        settings.bootstrap_servers,
+        settings.topics,
+        group=settings.group,
+        kafka_properties=read_properties(settings.kafka),
+        patience_s=PATIENCE_S,
+    )
+    try:
+        topic = settings.topics.events
+        tps = [TopicPartition(topic, number) for number in reader.partitions(topic)]
+        journals = reader.journals(tps)
+    finally:
+        reader.close()
+    document: ReferenceDocument | None = None
+    places: list[str] = []
+    for tp in tps:
+        for entry in load_journal(journals[tp]):
+            order = None if entry.command is None else entry.command.order
+            if isinstance(order, SetReference) and order.digest == digest:
+                document = order.document
+                by = f", by {order.by}" if order.by else ""
+                why = f": {order.reason}" if order.reason else ""
+                places.append(
+                    f"set for {order.model_id} {order.model_version} in {tp} at offset "
+                    f"{entry.offset}{by}{why}"
+                )
+    return None if document is None else Found(document, places)
 
 
 def _gather(
