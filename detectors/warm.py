@@ -22,7 +22,8 @@ N_REFERENCE = 20
 
 def warm() -> list[str]:
     """Fold two references' worth of events, save the state and go on from it; the banks' names."""
-    every_one = {name: {"enabled": True} for name in REGISTRY}
+    every_one: dict[str, dict[str, object]] = {name: {"enabled": True} for name in REGISTRY}
+    every_one["kswin"]["seed"] = 1
     config = DetectionConfig(
         reference_events=N_REFERENCE, detectors=DetectorsConfig.model_validate(every_one)
     )

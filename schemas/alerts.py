@@ -172,9 +172,12 @@ class AlertData(BaseModel):
         "about, the one before which it took effect."
     )
     trigger_row: int = Field(description="The event within that record; 0 for JSON.")
-    opened_offset: int = Field(description="The trigger of the alert's first record.")
+    opened_offset: int = Field(description="The trigger of its first finding.")
     partition: int = Field(description="Input partition of these offsets.")
-    event_time_ms: int = Field(description="`ts` of the triggering event, epoch milliseconds.")
+    event_time_ms: int = Field(
+        description="`ts` of the triggering event, epoch milliseconds; where a person's command "
+        "brought this about, when it was said."
+    )
     planned: str | None = Field(
         default=None,
         description="Why the change was expected, where it was found within a planned change.",

@@ -23,6 +23,8 @@ MAX_COMMAND_BYTES: Final = 16_384
 MAX_SET_BYTES: Final = MAX_REFERENCE_BYTES + MAX_COMMAND_BYTES
 """Of a command that sets a reference: it holds the reference."""
 MAX_REASON_CHARS: Final = 256
+_MAX_SAID: Final = 300
+_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
 
 _Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 _Time = Annotated[int, Field(ge=0, le=MAX_TS_MS)]
@@ -54,7 +56,14 @@ class _Spell(_Said):
     signal: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS + 16)] | None = Field(
         default=None, description="Only this signal, as alerts name it: `feature:X`, `score`."
     )
+    from_ms: _Time = Field(description="From events of this time on.")
     until_ms: _Time = Field(description="Until events of this time, exclusively.")
+
+    @model_validator(mode="after")
+    def _is_some_time(self) -> Self:
+        if self.from_ms >= self.until_ms:
+            raise ValueError("`until_ms` must lie after `from_ms`")
+        return self
 
 
 class Mute(_Spell):
@@ -67,13 +76,6 @@ class PlannedChange(_Spell):
     """A change is expected: alerts opened within that time say so, in `planned`."""
 
     kind: Literal["planned_change"] = "planned_change"
-    from_ms: _Time = Field(description="From events of this time on.")
-
-    @model_validator(mode="after")
-    def _is_some_time(self) -> Self:
-        if self.from_ms >= self.until_ms:
-            raise ValueError("`until_ms` must lie after `from_ms`")
-        return self
 
 
 class Acknowledge(_Said):
@@ -149,7 +151,9 @@ def read_command(value: bytes | None) -> Command:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the value"
-        raise CommandError(f"{place}: {first['msg']}") from None
+        # What it says may hold what was sent.
+        said = f"{place}: {first['msg']}".translate(_CONTROL)
+        raise CommandError(said[:_MAX_SAID] + "..." * (len(said) > _MAX_SAID)) from None
     if len(value) > MAX_COMMAND_BYTES and not isinstance(command, SetReference):
         raise CommandError(f"a command but `reference` has at most {MAX_COMMAND_BYTES} bytes")
     return command

@@ -154,6 +154,7 @@ def _current(
 
 def _replaced(facts: Facts, lineage: Lineage, entries: Sequence[JournalEntry]) -> Plan:
     """A lineage that has no commit any more: owed is what the journal proves to be committed."""
+    entries = once_each(entries)
     due = max(entry.offset for entry in entries)
     end = max(due, facts.watermarks.high)
     return Plan(facts.tp, lineage, tuple(entries), due, end, folds=not facts.from_checkpoint)

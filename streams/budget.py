@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from detectors.banks import stated_budget
-from detectors.budget import accepted_in_a_week, events_between_alarms
+from detectors.budget import accepted_in_a_week, arl0_of_detector, events_between_alarms
 from detectors.drift.focus import FocusBank, LaneBudget
 from detectors.fold import Fold
 from detectors.monitor import Monitor
@@ -81,13 +81,15 @@ class SignalBudget(NamedTuple):
 
     name: str
     lane: LaneBudget | None
-    """None: it is not watched within a budget."""
+    """Of `focus`; None: that does not watch it."""
     verdict: Verdict
+    n_sharing: int = 1
+    """Detectors that have a budget and watch it: each has an equal share."""
 
     @property
     def expected(self) -> float:
-        """False alarms expected over the rows that it has observed."""
-        return 0.0 if self.lane is None else self.lane.n / self.lane.arl0
+        """False alarms of all of them expected over the rows that it has observed."""
+        return 0.0 if self.lane is None else self.n_sharing * self.lane.n / self.lane.arl0
 
     def as_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -227,11 +229,13 @@ def _budget_of(fold: Fold, slot: int, partition: int, offset: int) -> ModelBudge
 def signal_budgets(fold: Fold, monitor: Monitor) -> list[SignalBudget]:
     """What each signal of a model that is monitored promises."""
     bank = fold.banks.get("focus")
+    arl0 = events_between_alarms(fold.config, monitor)
     return [
         SignalBudget(
             monitor.name(signal),
             bank.budget(signal.lane) if isinstance(bank, FocusBank) else None,
             verdict_of(signal.ranks),
+            round(arl0_of_detector(fold.config, monitor, signal) / arl0),
         )
         for signal in monitor.signals
         if signal.lane >= 0

@@ -21,6 +21,7 @@ import numpy as np
 
 from detectors.fold import Fold
 from detectors.monitor import model_config, reference_events
+from detectors.registry import REGISTRY
 from schemas.batch import I64, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.findings import Aspect, Finding
@@ -133,4 +134,4 @@ def _parts(events: Decoded) -> Iterator[Decoded]:
 
 
 def _is_alarm(finding: Finding) -> bool:
-    return finding.detector == "focus" and finding.aspect is not Aspect.SETTLED
+    return REGISTRY[finding.detector].has_budget and finding.aspect is not Aspect.SETTLED

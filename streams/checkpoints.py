@@ -12,7 +12,6 @@ from typing import Final
 
 from schemas.records import TopicPartition
 from streams.checkpointer import Checkpointer
-from streams.obedience import Heard
 from streams.ports import Clock, Committed
 from streams.recovery import Recovered
 from streams.spares import Spares
@@ -47,10 +46,10 @@ class Held:
     checkpoint_due_s: float
     taken_up_at: Committed | None
     """What was committed when it was taken up."""
-    heard: Heard
-    """How far it has listened to commands."""
     checkpoint_records: int = 0
     """`worker.n_records` at the latest checkpoint; -1 where the store has none of this state."""
+    n_heard: int = -1
+    """Commands that the process had heard of in all when this partition last looked."""
 
 
 @dataclass(slots=True)

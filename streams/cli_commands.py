@@ -57,8 +57,9 @@ def _scope_options(command: _Command) -> _Command:
 
 @click.command()
 @click.argument("model_id", metavar="MODEL")
-@click.option("--for", "for_ms", callback=_duration, metavar="TIME", help="30m, 2h or 7d from now.")
+@click.option("--for", "for_ms", callback=_duration, metavar="TIME", help="30m, 2h or 7d.")
 @click.option("--until", "until_ms", callback=moment, metavar="TIME", help="An RFC 3339 time.")
+@click.option("--from", "from_ms", callback=moment, metavar="TIME", help="Likewise; default: now.")
 @_scope_options
 @said_options
 @connection_options
@@ -69,6 +70,7 @@ def mute(
     model_id: str,
     for_ms: int | None,
     until_ms: int | None,
+    from_ms: int | None,
     **options: Any,
 ) -> None:
     """Hold back the alerts of MODEL for a time.
@@ -77,9 +79,12 @@ def mute(
     """
     if (for_ms is None) == (until_ms is None):
         raise fail("say how long: either --for or --until", EXIT_USAGE)
+    if from_ms is None:
+        from_ms = int(time.time() * 1000)
     if for_ms is not None:
-        until_ms = int(time.time() * 1000) + for_ms
-    send(ctx, {"kind": "mute", "model_id": model_id, "until_ms": until_ms}, model_id, options)
+        until_ms = from_ms + for_ms
+    document = {"model_id": model_id, "from_ms": from_ms, "until_ms": until_ms}
+    send(ctx, {"kind": "mute", **document}, model_id, options)
 
 
 @click.command()
@@ -113,8 +118,6 @@ def plan(
     """
     if from_ms is None:
         from_ms = int(time.time() * 1000)
-    if from_ms >= until_ms:
-        raise fail("--until must lie after --from", EXIT_USAGE)
     document = {"model_id": model_id, "from_ms": from_ms, "until_ms": until_ms}
     send(ctx, {"kind": "planned_change", **document}, model_id, options)
 
@@ -139,11 +142,20 @@ def withdraw(ctx: click.Context, /, command_id: str, **options: Any) -> None:
     send(ctx, {"kind": "withdraw", "withdraws": command_id}, command_id, options)
 
 
+def _user() -> str:
+    """Who runs this; "" where the system has no name for the user, as in some containers."""
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (KeyError, OSError):
+        return ""
+
+
 def send(
     ctx: click.Context, document: dict[str, object], key: str, options: dict[str, Any]
 ) -> None:
     """Check a command, send it, print its id."""
-    from getpass import getuser
     from uuid import uuid4
 
     import orjson
@@ -157,7 +169,7 @@ def send(
         **document,
         **{name: value for name, value in scope.items() if value is not None},
         "command_id": command_id,
-        "by": getuser() if by is None else by,
+        "by": _user() if by is None else by,
         "reason": reason,
     }
     value = orjson.dumps(said)

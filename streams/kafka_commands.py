@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from streams.kafka_clients import (
@@ -54,6 +54,7 @@ class KafkaCommandLog:
         self._topic_id = ""
         self._last_offset = -1
         self._said = ""
+        self._waiting: list[Message] = []
         try:
             self._consumer: Final = open_client(Consumer, config, "commands reader")
         except ClientConfigError as error:
@@ -68,19 +69,25 @@ class KafkaCommandLog:
         except KafkaException as exception:
             self._say(describe(kafka_error(exception)))
             return said
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                if error.code() != PARTITION_END:
+        self._waiting += messages
+        while self._waiting:
+            message = self._waiting[0]
+            error, offset = message.error(), message.offset()
+            if error is not None or offset is None:
+                if error is not None and error.code() != PARTITION_END:
                     self._say(describe(error))
-                continue
-            offset = message.offset()
-            assert offset is not None
-            if offset <= self._last_offset or not self._topic_id:
-                self._topic_id = self._topic_id_of(self._topic)
-            self._last_offset = offset
-            self._said = ""
-            said.append(SaidRecord(self._topic_id, offset, message.timestamp()[1], message.value()))
+            else:
+                try:
+                    if offset <= self._last_offset or not self._topic_id:
+                        self._topic_id = self._topic_id_of(self._topic)
+                except LogError as problem:
+                    self._say(str(problem))
+                    return said
+                self._last_offset = offset
+                self._said = ""
+                timestamp_ms = message.timestamp()[1]
+                said.append(SaidRecord(self._topic_id, offset, timestamp_ms, message.value()))
+            del self._waiting[0]
         return said
 
     def close(self) -> None:

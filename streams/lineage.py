@@ -8,7 +8,7 @@ takes effect, so that a replay can do the same at the same offset.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -53,6 +53,13 @@ class Lineage(BaseModel):
         )
 
 
+class CommandPlace(NamedTuple):
+    """A place on the commands topic up to which everything is done, or does not matter."""
+
+    topic_id: str = ""
+    offset: int = -1
+
+
 class Metadata(BaseModel):
     """What a commit says of the state at its offset."""
 
@@ -70,6 +77,9 @@ class Metadata(BaseModel):
         description="Offset of the latest checkpoint made; -1 before the first."
     )
     n_commands: int = Field(default=0, description="How many commands have taken effect.")
+    heard: CommandPlace = Field(
+        default=CommandPlace(), description="How far it has listened to commands."
+    )
     digest: str = Field(description="State digest at `digest_offset`; empty before the first.")
     digest_offset: int
 
@@ -153,8 +163,8 @@ def once_each(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
 
     Without transactions whoever wrote one may have ended before the commit.
     """
-    last = {entry.command.number: entry for entry in entries if entry.command is not None}
-    return [e for e in entries if e.command is None or last[e.command.number] is e]
+    last = {e.command.number: at for at, e in enumerate(entries) if e.command is not None}
+    return [e for at, e in enumerate(entries) if e.command is None or last[e.command.number] == at]
 
 
 def load_journal(values: list[bytes]) -> list[JournalEntry]:

@@ -1,7 +1,7 @@
 """What has been said on the commands topic, and which of it is still to be done in a partition.
 
-A process reads the topic from its beginning. What a partition has done of it stands in its journal
-(the place of the last command), so that whoever takes the partition up goes on behind that.
+A process reads the topic from its beginning. How far a partition has listened stands in the
+metadata of its commits, so that whoever takes the partition up goes on behind that.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -26,7 +27,7 @@ from schemas.commands import (
     read_command,
 )
 from schemas.reference import BadReferenceError
-from streams.lineage import JournaledCommand, JournalEntry
+from streams.lineage import CommandPlace, JournaledCommand, JournalEntry
 from streams.ports import CommandLog, SaidRecord
 from streams.worker import PartitionWorker
 
@@ -36,23 +37,6 @@ MAX_HEARD: Final = 10_000
 """Commands that are kept in memory, the latest ones."""
 MAX_HEARD_BYTES: Final = 64 * 2**20
 """Of the records of all of them: references are large."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A place on the commands topic, up to which everything is done or does not matter."""
-
-    topic_id: str = ""
-    offset: int = -1
-
-
-@dataclass(slots=True)
-class Heard:
-    """How far one partition has listened."""
-
-    place: Place
-    n_known: int = 0
-    """What had been heard of in all when it last looked."""
 
 
 @dataclass(slots=True)
@@ -83,22 +67,26 @@ class Obedience:
             self._heard.append((record, command))
             self.n_heard += 1
             self._n_bytes += len(record.value or b"")
+        n_before = len(self._heard)
         while len(self._heard) > MAX_HEARD or self._n_bytes > MAX_HEARD_BYTES:
             self._n_bytes -= len(self._heard.popleft()[0].value or b"")
+        if len(self._heard) < n_before:
+            log.warning("the oldest commands are not remembered", kept=len(self._heard))
 
-    def has_news(self, worker: PartitionWorker, heard: Heard) -> bool:
-        """Whether there may be something to do before this partition's next record."""
-        return heard.n_known != self.n_heard or bool(_run_out(worker))
-
-    def obey(self, worker: PartitionWorker, heard: Heard) -> list[JournalEntry]:
+    def obey(self, worker: PartitionWorker) -> list[JournalEntry]:
         """Do all there is to do; the journal records that must be committed with what comes of it.
 
         The worker stands at a barrier: everything that it has folded is committed.
         """
         entries: list[JournalEntry] = []
-        for said, order in [*self._new(heard), *_run_out(worker)]:
+        for said, order in chain(self._new(worker), _run_out(worker)):
             if not _is_timely(order, worker) or not worker.concerns(order):
-                _say_ignored(order, worker)
+                # Of an alert only one partition knows, and what is over by now is so everywhere.
+                log.debug(
+                    "a command changes nothing here",
+                    partition=str(worker.tp),
+                    command=order.command_id,
+                )
                 continue
             command = JournaledCommand(
                 number=worker.n_commands + 1,
@@ -111,18 +99,18 @@ class Obedience:
             worker.obey(command, worker.next_offset, tells=True)
         return entries
 
-    def _new(self, heard: Heard) -> Iterator[tuple[SaidRecord, Command]]:
+    def _new(self, worker: PartitionWorker) -> Iterator[tuple[SaidRecord, Command]]:
         """What this partition has not heard yet; it has now."""
+        topic_id, offset = worker.heard
         start = 0
         for at, (record, _) in enumerate(self._heard):
-            if record.topic_id == heard.place.topic_id and record.offset <= heard.place.offset:
+            if record.topic_id == topic_id and record.offset <= offset:
                 start = at + 1
         new = list(self._heard)[start:]
         if new:
             last = new[-1][0]
-            heard.place = Place(last.topic_id, last.offset)
-        heard.n_known = self.n_heard
-        return iter(new)
+            worker.heard = CommandPlace(last.topic_id, last.offset)
+        yield from new
 
 
 def _read(value: bytes | None) -> Command:
@@ -133,17 +121,14 @@ def _read(value: bytes | None) -> Command:
     return command
 
 
-def heard_by(entries: list[JournalEntry]) -> Heard:
-    """How far a lineage has listened, by its journal."""
-    said = [each.command for each in entries if each.command is not None]
-    last = next((each for each in reversed(said) if each.offset >= 0), None)
-    # Nothing heard, as a number that no process has: it looks at once.
-    return Heard(Place() if last is None else Place(last.topic_id, last.offset), -1)
+def has_run_out(worker: PartitionWorker) -> bool:
+    """Whether the time of an order that is in force here is over."""
+    return bool(worker.policy.orders.run_out(worker.fold.watermark_ms))
 
 
-def _run_out(worker: PartitionWorker) -> list[tuple[None, RunOut]]:
-    names = worker.policy.orders.run_out(worker.fold.watermark_ms)
-    return [(None, RunOut(command_id=name)) for name in names]
+def _run_out(worker: PartitionWorker) -> Iterator[tuple[None, RunOut]]:
+    for name in worker.policy.orders.run_out(worker.fold.watermark_ms):
+        yield None, RunOut(command_id=name)
 
 
 def _is_timely(order: Order, worker: PartitionWorker) -> bool:
@@ -151,8 +136,3 @@ def _is_timely(order: Order, worker: PartitionWorker) -> bool:
     if isinstance(order, Acknowledge | Withdraw | RunOut | SetReference):
         return True
     return order.until_ms > worker.fold.watermark_ms
-
-
-def _say_ignored(order: Order, worker: PartitionWorker) -> None:
-    # Of an alert only one partition knows, and what is over by now is so everywhere.
-    log.debug("a command changes nothing here", partition=str(worker.tp), command=order.command_id)

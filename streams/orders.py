@@ -13,7 +13,7 @@ from schemas.findings import Finding
 from streams.evidence import Episode, ModelName
 
 MAX_ORDERS: Final = 256
-"""In force at once in one partition; a further one is not taken."""
+"""In force at once in one partition; for a further one another one gives way."""
 
 
 class Orders:
@@ -22,13 +22,18 @@ class Orders:
     def __init__(self) -> None:
         self.spells: dict[str, Spell] = {}
 
-    def has_room(self, spell: Spell) -> bool:
-        """Whether this one can come into force: as a new one, or in the place of its like."""
-        return spell.command_id in self.spells or len(self.spells) < MAX_ORDERS
+    def begin(self, spell: Spell) -> Spell | None:
+        """Let one come into force; another one whose time is over for that, if any.
 
-    def begin(self, spell: Spell) -> None:
-        """Let one come into force; one of the same name is replaced."""
+        One of the same name is replaced. Where there are too many, the one that would end first
+        ends now.
+        """
+        given_up: Spell | None = None
+        if spell.command_id not in self.spells and len(self.spells) >= MAX_ORDERS:
+            first = min(self.spells.values(), key=lambda each: (each.until_ms, each.command_id))
+            given_up = self.end(first.command_id)
         self.spells[spell.command_id] = spell
+        return given_up
 
     def end(self, command_id: str) -> Spell | None:
         """Let one end; what it was, if it was in force."""
@@ -41,7 +46,8 @@ class Orders:
     def is_muted(self, model: ModelName, signal: str, event_time_ms: int | None) -> bool:
         """Whether a mute holds for this signal, at that time or (None) at any."""
         return any(
-            isinstance(spell, Mute) and (event_time_ms is None or event_time_ms < spell.until_ms)
+            isinstance(spell, Mute)
+            and (event_time_ms is None or spell.from_ms <= event_time_ms < spell.until_ms)
             for spell in self._of(model, signal)
         )
 

@@ -113,9 +113,7 @@ class Policy:
             return order.withdraws in self.orders.spells
         if isinstance(order, RunOut):
             return order.command_id in self.orders.spells
-        if isinstance(order, SetReference):
-            return True
-        return self.orders.has_room(order)
+        return True
 
     def obey(
         self, order: Order, offset: int, said_ms: int, next_seq: Callable[[], int]
@@ -123,8 +121,8 @@ class Policy:
         """Do what was said at `said_ms`, before the record at `offset`; the alert records of it."""
         now = Occasion(offset, 0, said_ms)
         if isinstance(order, Mute | PlannedChange):
-            self.orders.begin(order)
-            return []
+            given_up = self.orders.begin(order)
+            return [] if given_up is None else self._tell_held_back(given_up, now, next_seq)
         if isinstance(order, Acknowledge):
             episode = self._open_alert(order.alert_id)
             if episode is None:
@@ -228,6 +226,9 @@ class Policy:
             budget_share=episode.budget_share,
             message="",
         )
+        if told.status == "resolved":
+            # If it opens again, that is news to everybody.
+            episode.acknowledged_by = episode.acknowledged_severity = None
         return alert.model_copy(update={"message": drift_sentence(alert)})
 
     def _bound_alert(self, notice: Notice, seq: int) -> AlertData:

@@ -14,7 +14,7 @@ store is a cache. The rules (docs/delivery.md):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import structlog
@@ -32,7 +32,6 @@ from streams.lineage import (
     load_metadata,
     once_each,
 )
-from streams.obedience import Heard, heard_by
 from streams.ports import (
     CheckpointPlace,
     Commits,
@@ -83,8 +82,6 @@ class Recovered:
     """The state is not the store's: it is to be saved there soon, also where no event comes."""
     n_partitions: int = 0
     """How many the topic has as the lineage begins."""
-    heard: Heard = field(default_factory=lambda: heard_by([]))
-    """How far the lineage has listened to commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +349,8 @@ def _resume(
             replay=n_replay,
         )
     worker.checkpointed(metadata.checkpoint, metadata.digest)
-    return Recovered(worker, committed, metadata, is_spare=is_spare, heard=heard_by(entries))
+    worker.heard = metadata.heard
+    return Recovered(worker, committed, metadata, is_spare=is_spare)
 
 
 def _gap(case: _Case, lineage: Lineage, said: str) -> str:
@@ -375,7 +373,9 @@ def in_force(
     """
     entries = [entry for entry in journal if entry.lineage.id == lineage.id]
     configs = [at for at, entry in enumerate(entries) if entry.command is None]
-    kept = {configs[at] for at in _configs_in_force([entries[at] for at in configs], metadata)}
+    in_force_now = _configs_in_force([entries[at] for at in configs], metadata)
+    # Of one that somebody thought dead journaled again, late, the place is that of the first.
+    kept = {entries.index(entries[configs[at]]) for at in in_force_now}
     kept |= {
         at
         for at, entry in enumerate(entries)

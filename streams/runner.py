@@ -27,7 +27,7 @@ from streams.checkpointer import Checkpointer
 from streams.checkpoints import Cadence, Checkpoints, Held
 from streams.generations import next_detection
 from streams.lineage import JournalEntry, LineageError
-from streams.obedience import Obedience
+from streams.obedience import Obedience, has_run_out
 from streams.ports import (
     AbortedError,
     Clock,
@@ -243,11 +243,14 @@ class Runner:
         """Do what people have said since the last time, in every partition that is live."""
         self.obedience.listen()
         for tp, held in list(self.held.items()):
-            if held.recovered is not None or not self.obedience.has_news(held.worker, held.heard):
+            if held.recovered is not None:
+                continue
+            if held.n_heard == self.obedience.n_heard and not has_run_out(held.worker):
                 continue
             if self.stopping or not self.commit():
                 return
-            entries = self.obedience.obey(held.worker, held.heard)
+            held.n_heard = self.obedience.n_heard
+            entries = self.obedience.obey(held.worker)
             if entries and not self._journal(tp, held, entries):
                 return
 
@@ -411,7 +414,6 @@ class Runner:
             recovered,
             now_s + self.cadence.checkpoint_interval_s,
             committed,
-            recovered.heard,
             -1 if recovered.is_spare else worker.n_records,
         )
         self.progress.assigned(tp, worker, recovered)

@@ -31,7 +31,7 @@ from schemas.source_hash import SourceKey
 from streams.checkpoint import Checkpoint, state_digest
 from streams.cloudevents import alert_output, dead_letter_output
 from streams.identity import detection_identity
-from streams.lineage import JournaledCommand, JournalEntry, Lineage, Metadata
+from streams.lineage import CommandPlace, JournaledCommand, JournalEntry, Lineage, Metadata
 from streams.policy import POLICY_VERSION, Policy
 from streams.ports import Output
 
@@ -152,6 +152,8 @@ class PartitionWorker:
         published with them."""
         self.n_commands = 0
         """Those that have taken effect since the lineage's start."""
+        self.heard = CommandPlace()
+        """How far it has listened; no part of the state."""
         self.source_key = detection.key
         """The key that there is for those."""
         self._watch_offset = -1
@@ -346,6 +348,7 @@ class PartitionWorker:
             n_alerts=self.n_alerts,
             n_dead=self.n_dead,
             n_commands=self.n_commands,
+            heard=self.heard,
             checkpoint=self.checkpoint_offset,
             digest=self.digest,
             digest_offset=self.digest_offset,

@@ -71,3 +71,10 @@ def test_startup_measures_both_caches() -> None:
     figures = run_quick("startup")["figures"]["seconds"]
     assert min(figures["cold kernel cache"]) > 0
     assert min(figures["warm kernel cache"]) > 0
+
+
+@pytest.mark.long
+def test_quiet_streams_have_the_signals_they_claim_and_state_what_is_expected() -> None:
+    seeds = run_quick("quiet")["figures"]["seeds"]
+    assert [one["n_signals"] for one in seeds] == [50, 50]
+    assert all(0 < one["expected"] < 0.01 for one in seeds)

@@ -15,6 +15,7 @@ from tests.delivery.test_verify import report
 from tests.delivery.traffic import START_MS
 
 MUTED = "m1"
+EARLY = "2026-01-01T00:00:00Z"
 
 
 def say(run: SmallRun, *arguments: str) -> str:
@@ -49,7 +50,9 @@ def test_mutes_and_acknowledgements_survive_a_kill_and_the_loss_of_redis(
     first = run.start()
     run.send(1_000)
     run.wait_done()
-    name = say(run, "mute", MUTED, "--for", "90d", "--reason", "a test", "--by", "ann")
+    name = say(
+        run, "mute", MUTED, "--from", EARLY, "--for", "999d", "--reason", "a test", "--by", "ann"
+    )
     wait_obeyed(run, 1)
     n_before = len(alerts_of(run, MUTED))
     run.send(1_000)
@@ -96,8 +99,8 @@ def test_a_new_partition_hears_what_was_said_before_it_began_and_a_mute_runs_out
     small_run: SmallRun,
 ) -> None:
     run = small_run
-    say(run, "plan", MUTED, "--from", "2020-01-01T00:00:00Z", "--until", "2099-01-01T00:00:00Z")
-    say(run, "mute", MUTED, "--until", rfc3339(START_MS + 1_500))
+    say(run, "plan", MUTED, "--from", EARLY, "--until", "2099-01-01T00:00:00Z")
+    say(run, "mute", MUTED, "--from", EARLY, "--until", rfc3339(START_MS + 1_500))
     worker = run.start()
     wait_obeyed(run, 2)
     run.send(1_200)

@@ -108,17 +108,20 @@ def rebalance_storm(run: Deployment, rng: Rng) -> list[float]:
 def broker_kill(run: Deployment, rng: Rng) -> list[float]:
     """`kill -9` of a broker, which comes back and catches up."""
     node = run.site.cluster.nodes[int(rng.integers(3))]
-    took_s = run.recovery_s(node.kill)
-    _bring_back(run, node)
-    return [took_s]
+    try:
+        return [run.recovery_s(node.kill)]
+    finally:  # the next fault is one of its own, whatever became of this one
+        _bring_back(run, node)
 
 
 def broker_roll(run: Deployment, _rng: Rng) -> list[float]:
     """Every broker is stopped and started again, one after the other."""
     took_s = []
     for node in run.site.cluster.nodes:
-        took_s.append(run.recovery_s(node.stop))
-        _bring_back(run, node)
+        try:
+            took_s.append(run.recovery_s(node.stop))
+        finally:
+            _bring_back(run, node)
     return took_s
 
 

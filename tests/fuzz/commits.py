@@ -49,7 +49,7 @@ TOKENS = (
     *(b"null", b"true", b"-1", b"1.0", b"18446744073709551616", b"9223372036854775808", b"1e300"),
     *(b'"v":2', b'"kind":"reset"', b'"parent":""', b"\\ud800", b"{}", b"[]", b'"2"', b"NaN"),
 )
-MUTE = Mute(command_id="c1", model_id="m", until_ms=5, by="ann", reason="why")
+MUTE = Mute(command_id="c1", model_id="m", from_ms=0, until_ms=5, by="ann", reason="why")
 PLAN = PlannedChange(command_id="c2", model_id="m", signal="score", from_ms=1, until_ms=2)
 SAID = (
     b'{"kind":"acknowledge","command_id":"c3","alert_id":"0123456789abcdef0123456789abcdef"}',

@@ -306,7 +306,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         14,
         "commands heard again",
         "streams.obedience:Obedience._new",
-        "record.offset <= heard.place.offset",
+        "record.offset <= offset",
         "False",
     ),
     Mutant(

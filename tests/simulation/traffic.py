@@ -88,9 +88,8 @@ def command(
         start = rng.randrange(90)
         said["model_id"] = f"m{rng.randrange(n_partitions)}{rng.randrange(2)}"
         said["signal"] = rng.choice((None, None, "feature:x"))
+        said["from_ms"] = START_MS + start
         said["until_ms"] = START_MS + start + rng.choice((5, 20, 60, 1_000))
-        if what == "planned_change":
-            said["from_ms"] = START_MS + start
     return orjson.dumps(said)
 
 

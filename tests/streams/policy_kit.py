@@ -63,9 +63,14 @@ def finding(
 
 
 def settled(
-    event: int, *, effect: float, spread: float = 0.0, signal: str = "feature:x"
+    event: int,
+    *,
+    effect: float,
+    spread: float = 0.0,
+    signal: str = "feature:x",
+    ts: int = 1,
 ) -> Finding:
     """The working baseline of a signal."""
-    return finding(event, signal=signal, effect=effect, aspect=Aspect.SETTLED)._replace(
+    return finding(event, signal=signal, effect=effect, aspect=Aspect.SETTLED, ts=ts)._replace(
         spread_effect=spread, n_before=0
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from schemas.commands import Withdraw
 from schemas.config import DetectionConfig
-from streams.lineage import JournalEntry, Lineage, Metadata
+from streams.lineage import JournaledCommand, JournalEntry, Lineage, Metadata
 from streams.recovery import in_force
 
 LINEAGE = Lineage(deployment="d", topic_id="t", partition=0, start_offset=0, n_resets=0, parent="")
@@ -65,3 +66,23 @@ def test_a_beginning_that_somebody_thought_dead_journals_late_is_passed_over() -
 def test_a_lineage_that_is_begun_again_is_the_one_that_was_committed() -> None:
     alone, begin = entry("lineage", 0, 1), entry("lineage", 0, 2)
     assert in_force([alone, begin], LINEAGE, committed(2, 0)) == [begin]
+
+
+def test_a_beginning_that_is_journaled_late_stands_before_the_commands_that_came_meanwhile() -> (
+    None
+):
+    begin = entry("lineage", 0, 1)
+    command = JournaledCommand(
+        number=1,
+        topic_id="c",
+        offset=0,
+        said_ms=0,
+        order=Withdraw(command_id="a", withdraws="b"),
+    )
+    said = begin.model_copy(
+        update={"kind": "command", "offset": 7, "document": None, "command": command}
+    )
+    known = committed(1, 0).model_copy(update={"n_commands": 1})
+    assert in_force([begin, said, begin], LINEAGE, known) == [begin, said]
+    assert in_force([begin, said, said], LINEAGE, known) == [begin, said]
+    assert in_force([begin, said], LINEAGE, committed(1, 0)) == [begin]

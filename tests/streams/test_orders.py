@@ -34,6 +34,7 @@ def mute(signal: str | None = None, model_version: str | None = None) -> Mute:
         model_id="m",
         model_version=model_version,
         signal=signal,
+        from_ms=40,
         until_ms=100,
         by="ann",
     )
@@ -55,7 +56,7 @@ def test_what_a_mute_holds_back_is_told_when_it_is_over_and_only_what_is_still_a
     obey(own, mute())
     gone = finding(5_000, signal="feature:y", ts=50)
     assert decide(own, finding(5_000, ts=50), gone) == []
-    assert decide(own, settled(9_500, effect=0.01, signal="feature:y")) == []
+    assert decide(own, settled(9_500, effect=0.01, signal="feature:y", ts=60)) == []
 
     own = again(own)
     (alert,) = obey(own, RunOut(command_id="c1"))
@@ -73,7 +74,7 @@ def test_what_a_mute_holds_back_is_told_when_it_is_over_and_only_what_is_still_a
 def test_an_alert_that_came_and_went_under_a_mute_is_never_told() -> None:
     own = policy()
     obey(own, mute())
-    assert decide(own, finding(5_000, ts=50), settled(9_500, effect=0.0)) == []
+    assert decide(own, finding(5_000, ts=50), settled(9_500, effect=0.0, ts=60)) == []
     assert obey(own, RunOut(command_id="c1")) == []
 
 
@@ -81,7 +82,8 @@ def test_a_mute_holds_for_events_before_its_end_for_its_model_version_and_signal
     own = policy()
     obey(own, mute(signal="feature:x", model_version="7"))
     assert decide(own, finding(5_000, ts=99)) == []
-    assert decide(policy_with(mute(signal="feature:x")), finding(5_000, ts=100))
+    for ts in (39, 100):
+        assert decide(policy_with(mute(signal="feature:x")), finding(5_000, ts=ts))
     assert decide(policy_with(mute(signal="feature:z")), finding(5_000, ts=99))
     assert decide(policy_with(mute(model_version="8")), finding(5_000, ts=99))
     # A signal that is not muted opens the alert, and names the others.
@@ -103,7 +105,8 @@ def test_updates_are_held_back_the_end_of_an_alert_that_was_told_is_not() -> Non
     (update,) = obey(own, Withdraw(command_id="c2", withdraws="c1"))
     assert (update.revision, update.status, update.n_signals) == (2, "updated", 2)
     obey(own, mute())
-    told = decide(own, settled(9_500, effect=0.0), settled(9_501, effect=0.0, signal="score"))
+    ends = [settled(9_500, effect=0.0, signal=s, ts=60) for s in ("feature:x", "score")]
+    told = decide(own, *ends)
     assert [a.status for a in told] == ["resolved"]
 
 
@@ -158,12 +161,40 @@ def test_what_changes_nothing_here_does_not_concern_it() -> None:
     assert own.concerns(Withdraw(command_id="c2", withdraws="c1"))
 
 
-def test_so_many_orders_are_in_force_at_most() -> None:
+def test_so_many_orders_are_in_force_at_most_and_the_first_to_end_gives_way() -> None:
     own = policy()
     for number in range(MAX_ORDERS):
-        obey(own, mute().model_copy(update={"command_id": f"n{number}"}))
-    assert not own.concerns(mute())
-    assert own.concerns(mute().model_copy(update={"command_id": "n3"}))
+        obey(own, mute().model_copy(update={"command_id": f"n{number:03}", "until_ms": 900}))
+    ending = mute().model_copy(update={"command_id": "n007", "until_ms": 100})
+    obey(own, ending)
+    assert decide(own, finding(5_000, ts=50)) == []
+    # Another mute goes on holding it back.
+    assert obey(own, mute().model_copy(update={"command_id": "new", "until_ms": 800})) == []
+    assert len(own.orders.spells) == MAX_ORDERS
+    assert "n007" not in own.orders.spells
+    assert again(own).orders.spells == own.orders.spells
+
+
+def test_what_gives_way_tells_what_it_has_held_back() -> None:
+    own = policy()
+    obey(own, mute())
+    assert decide(own, finding(5_000, ts=50)) == []
+    others = [
+        mute().model_copy(update={"command_id": f"n{n}", "model_id": "other", "until_ms": 900})
+        for n in range(MAX_ORDERS)
+    ]
+    (told,) = obey(own, *others)
+    assert (told.status, told.signal) == ("opened", "feature:x")
+
+
+def test_an_acknowledged_alert_that_opens_again_is_news() -> None:
+    own = policy()
+    (first,) = decide(own, finding(5_000))
+    obey(own, Acknowledge(command_id="c1", alert_id=first.alert_id, by="ann"))
+    (resolved,) = decide(own, settled(5_300, effect=0.0))
+    assert (resolved.status, resolved.acknowledged_by) == ("resolved", "ann")
+    (reopened,) = decide(own, finding(5_500))
+    assert (reopened.status, reopened.acknowledged_by) == ("updated", None)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +205,8 @@ def test_so_many_orders_are_in_force_at_most() -> None:
         (b"{", "the value: Invalid JSON"),
         (b'{"kind": "shout", "command_id": "c"}', "kind"),
         (b'{"kind": "run_out", "command_id": "c"}', "kind"),
-        (b'{"kind": "mute", "command_id": "c", "model_id": "m"}', "mute.until_ms"),
+        (b'{"kind": "mute", "command_id": "c", "model_id": "m"}', "mute.from_ms"),
+        (b'{"kind": "' + b"x" * 5_000 + b'", "command_id": "c"}', r"\.\.\.$"),
         (b'{"kind": "withdraw", "command_id": "c", "withdraws": "a b"}', "withdraw.withdraws"),
         (
             b'{"kind":"planned_change","command_id":"c","model_id":"m","from_ms":2,"until_ms":2}',
@@ -191,18 +223,17 @@ def test_what_is_no_command_is_refused_by_the_name_of_the_field(
 
 ids = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)
 texts = st.text(max_size=50)
-times = st.integers(0, 10**13)
 said = {"command_id": ids, "by": texts, "reason": texts}
 spell = {
     "model_id": st.text(min_size=1, max_size=20),
     "model_version": st.none() | st.text(min_size=1, max_size=20),
     "signal": st.none() | st.text(min_size=1, max_size=20),
+    "from_ms": st.integers(0, 10**13),
+    "until_ms": st.integers(10**13 + 1, 10**14),
 }
 commands: st.SearchStrategy[Command] = st.one_of(
-    st.builds(Mute, **said, **spell, until_ms=times),
-    st.builds(
-        PlannedChange, **said, **spell, from_ms=times, until_ms=st.integers(10**13 + 1, 10**14)
-    ),
+    st.builds(Mute, **said, **spell),
+    st.builds(PlannedChange, **said, **spell),
     st.builds(Acknowledge, **said, alert_id=st.from_regex(r"[0-9a-f]{32}", fullmatch=True)),
     st.builds(Withdraw, **said, withdraws=ids),
     st.builds(set_reference, st.builds(reference, seed=st.integers(1, 3)), name=ids),
