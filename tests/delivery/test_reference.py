@@ -35,6 +35,17 @@ def fit(run: SmallRun, path: Path, *arguments: str) -> None:
     assert result.exit_code == 0, result.output
 
 
+def tool(run: SmallRun, *arguments: str) -> str:
+    """What a command prints that looks at the run."""
+    topics = ("--events-topic", run.events, "--journal-topic", run.journal)
+    checkpoints = ("--checkpoints-topic", run.checkpoints_topic)
+    result = CliRunner().invoke(
+        main, [*arguments, *topics, *checkpoints, "--bootstrap-servers", run.kafka]
+    )
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
 def wide(path: Path) -> None:
     """One nearly as large as it may be, of a model that sends nothing."""
     rng = np.random.default_rng(4)
@@ -82,6 +93,15 @@ def test_a_reference_survives_a_kill_and_the_loss_of_redis(
     for entries in journal_of(run).values():
         said = [entry.command.order for entry in entries if entry.command is not None]
         assert [order.kind for order in said] == ["reference"] * 3
+    shown = tool(run, "reference", "show", document.digest, "--group", run.name)
+    n_set = [f"set for {MODEL} {version} in {run.events}" in shown for version in ("1", "2")]
+    assert (shown.count(", by ann"), n_set) == (8, [True, True])
+    given = ("--redis-url", run.redis_url, "--redis-prefix", run.name, "--alerts-topic")
+    budgets = orjson.loads(
+        tool(run, "budget", "--group", run.name, "--json", *given, run.topics["alerts"])
+    )
+    named = {each["model_id"]: each["reference"] for each in budgets["models"]}
+    assert named == {"m0": None, "m1": document.digest, "m2": None, "m3": None}
     found = run.outputs()
     check_sequences(found)
     check_equal(found, expected_outputs(run))
