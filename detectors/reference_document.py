@@ -117,8 +117,8 @@ def correlation_of(document: ReferenceDocument) -> F64:
     """
     k = len(document.correlated)
     try:
-        arrays = {name: _decoded(name, array) for name, array in document.arrays.items()}
-        upper = require_array(arrays, _CORRELATION, np.float32, (k * (k - 1) // 2,))
+        own = {n: _decoded(n, array) for n, array in document.arrays.items() if n == _CORRELATION}
+        upper = require_array(own, _CORRELATION, np.float32, (k * (k - 1) // 2,))
     except StateError as error:
         raise BadReferenceError(f"the reference contradicts itself: {error}") from None
     if not (np.abs(upper) <= 1.0).all():
@@ -135,8 +135,8 @@ def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Mo
     if sorted(set(places)) != places or (places and places[-1] >= len(document.signals)):
         raise StateError("`correlated` names a signal twice, or one that does not exist")
     correlation_of(document)
-    arrays = {name: _decoded(name, array) for name, array in document.arrays.items()}
-    reader = MonitorReader({**_NOTHING, **{name: arrays[name] for name in _ARRAYS}})
+    arrays = {name: _decoded(name, document.arrays[name]) for name in _ARRAYS}
+    reader = MonitorReader({**_NOTHING, **arrays})
     role = document.prediction_role
     sources = {row[0] for row in document.signals}
     monitor = reader.monitor(
