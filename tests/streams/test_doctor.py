@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.config import Settings, Topics
-from streams.doctor import checks, key_checks, redis_check, run_doctor
+from streams.doctor import _group_check, checks, key_checks, redis_check, run_doctor
 from streams.embedded import EmbeddedBroker
 from streams.kafka_commits import KafkaCommits
 from streams.kafka_log import KafkaLog
@@ -174,3 +178,27 @@ def test_a_redis_user_who_may_not_write_is_noticed_and_nothing_is_left_behind(
     assert not refused.ok
     assert "permission" in refused.detail
     assert taken.ok
+
+
+class NewCluster:
+    """A consumer whose group's coordinator loads at first, and is told so in two ways."""
+
+    def __init__(self) -> None:
+        loads, absent = KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR
+        self.errors = [KafkaError(loads), KafkaError(absent)]
+
+    def committed(self, _asked: list[KafkaPartition], _timeout_s: float) -> list[Any]:
+        if len(self.errors) > 1:
+            raise KafkaException(self.errors.pop())
+        error = self.errors.pop() if self.errors else None
+        return [SimpleNamespace(offset=-1001 if error else 7, error=error)]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_coordinator_that_loads_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a cluster that was just made the group was said to be refused."""
+    monkeypatch.setattr("streams.doctor.open_client", lambda *_: NewCluster())
+    found = _group_check("localhost:1", {}, "g", "events")
+    assert (found.ok, found.detail) == (True, "its commits can be read (offset 7 for events[0])")
