@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from detectors.kept_references import KeptReferences, VersionName
 from detectors.lanes import LanePool
 from detectors.layout import Layout, build_layout
 from detectors.learning import Rows
@@ -22,10 +23,12 @@ from detectors.monitor import (
     signal_config,
 )
 from detectors.reference import Cohort
+from detectors.reference_document import monitor_of
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
 from schemas.batch import I32, I64, U8, ModelKey
 from schemas.config import DetectionConfig, SignalConfig
+from schemas.reference import ReferenceDocument
 
 
 class Catalog:
@@ -64,6 +67,8 @@ class Catalog:
         """(slots,) derived: AWAITS_* of the outputs that no event of the model has had yet."""
         self.feature_list: I32 = np.zeros(0, np.int32)
         """(slots,) derived: slots with equal numbers have the same features in the same order."""
+        self.references = KeptReferences()
+        """The references that people have set, for the versions that are admitted from now on."""
         self._feature_lists: dict[tuple[str, ...], int] = {}
         self.n_changes = 0
         """Admissions and evictions so far, for whoever caches slot numbers."""
@@ -133,22 +138,60 @@ class Catalog:
         slot = next((s for s, monitor in enumerate(self.slots) if monitor is None), len(self.slots))
         if slot == len(self.slots):
             self.extend()
+        monitor = self.references.monitor(key, position) or self._learner(key, position)
+        self.slot_of[key] = slot
+        self.n_events[slot] = 0
+        self.last_seen[slot] = position
+        self._begin(slot, monitor)
+        self.n_changes += 1
+        return slot
+
+    def _learner(self, key: ModelKey, position: int) -> Monitor:
+        """A monitor that learns its own reference, of inputs where no earlier version has one."""
         parent = self._latest_version(key)
         end = reference_events(self.config, key)
         outputs = Cohort(start=0, end=end, score=True, prediction=True)
         monitor = Monitor(key, cohorts=[outputs], admitted=position)
         self.rows_refused |= not self.keep_rows(outputs)
-        self.slots[slot] = monitor
-        self.slot_of[key] = slot
-        self.n_events[slot] = 0
-        self.last_seen[slot] = position
         if parent is not None:
             monitor.inherit(parent)
-            inherited, monitor.signals = monitor.signals, []
-            self.assign(slot, inherited)
-        self.n_changes += 1
+        return monitor
+
+    def _begin(self, slot: int, monitor: Monitor) -> None:
+        """Put a monitor into this slot, which is its model's, and give its signals lanes."""
+        signals, monitor.signals = monitor.signals, []
+        self.slots[slot] = monitor
+        if signals:
+            self.assign(slot, signals)
         self.changed(slot)
-        return slot
+
+    def set_reference(self, name: VersionName, document: ReferenceDocument, position: int) -> None:
+        """Let every shard of this model version begin anew against this reference.
+
+        Those that are admitted later have it from their first event on. Raises `BadReferenceError`,
+        and has changed nothing, where the document contradicts itself.
+        """
+        monitor_of(document, ModelKey(*name))
+        self._counters["n_forgotten_references"] += self.references.keep(name, document)
+        for key in sorted(key for key in self.slot_of if key[:2] == name):
+            slot = self.slot_of.get(key)
+            # For want of lanes it may have given way to a shard before it.
+            if slot is None:
+                continue
+            old = self.monitor(slot)
+            self._take_back(old)
+            monitor = monitor_of(document, key, position)
+            monitor.features_full, monitor.lanes_full = old.features_full, old.lanes_full
+            self._begin(slot, monitor)
+
+    def has_reference(self, name: VersionName, digest: str) -> bool:
+        """Whether this reference is what the model version has, and what it will have."""
+        kept = self.references.get(name)
+        return (kept is not None and kept.digest == digest) and all(
+            self.monitor(slot).reference == digest
+            for key, slot in self.slot_of.items()
+            if key[:2] == name
+        )
 
     def keep_rows(self, cohort: Cohort) -> bool:
         """Let a reference that just began keep its rows; False where there is no room for them.
@@ -191,10 +234,7 @@ class Catalog:
     def evict(self, slot: int) -> None:
         """Forget the model in this slot and take its lanes back."""
         monitor = self.monitor(slot)
-        for signal in monitor.signals:
-            if signal.lane >= 0:
-                self.lanes.give_back(signal.lane)
-        self.n_reserved -= monitor.n_reserved
+        self._take_back(monitor)
         del self.slot_of[monitor.key]
         self._counters["n_evicted_models"] += 1
         self.slots[slot] = None
@@ -202,6 +242,13 @@ class Catalog:
         self.last_seen[slot] = NEVER
         self.n_changes += 1
         self.changed(slot)
+
+    def _take_back(self, monitor: Monitor) -> None:
+        """Take back the lanes of a monitor that is gone, and the room for its rows."""
+        for signal in monitor.signals:
+            if signal.lane >= 0:
+                self.lanes.give_back(signal.lane)
+        self.n_reserved -= monitor.n_reserved
 
     def assign(self, slot: int, signals: list[Signal]) -> bool:
         """Add frozen signals to the model in this slot, with lanes where they are monitored.

@@ -32,8 +32,9 @@ from detectors.stretch import (
 from schemas.batch import I32, I64, Batch, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.findings import Aspect, Finding, Firing, Notice
+from schemas.reference import ReferenceDocument
 
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 """Version of the catalog's state and of the rules by which it changes."""
 
 COUNTERS = (
@@ -49,6 +50,7 @@ COUNTERS = (
     "n_refused_classes",
     "n_refused_signals",
     "n_refused_references",
+    "n_forgotten_references",
     "n_refused_models",
     "n_evicted_models",
     "n_findings",
@@ -111,6 +113,16 @@ class Fold:
         before, self.config = self.config, config
         self.catalog.reconfigure(config)
         self.banks.reconfigure(before)
+
+    def set_reference(self, model_id: str, model_version: str, document: ReferenceDocument) -> None:
+        """Compare a model version with this reference, from the next event on.
+
+        Its detectors begin anew. A version that is not monitored yet will have it instead of
+        learning one. Raises `BadReferenceError` where the document contradicts itself.
+        """
+        name = model_id, model_version
+        self.catalog.set_reference(name, document, self.counters["n_events"])
+        self.banks.take_fresh_lanes()
 
     def _count(self, events: Decoded) -> None:
         """Count what needs no catalog."""

@@ -52,6 +52,8 @@ class Monitor:
     awaits_prediction: bool = False
     events_per_week: float = 0.0
     """By the event times of its reference, frozen with it; 0: unknown."""
+    reference: str = ""
+    """The digest of the reference that a person has set; empty: it learns its own."""
     columns: tuple[F64, U8] | None = None
     """Derived: the signals that have lanes and the features, as `detectors.layout` wants them."""
 
@@ -109,14 +111,18 @@ class Monitor:
         self.class_number[name] = len(self.classes)
         self.classes.append(name)
 
-    def inherit(self, parent: Monitor) -> None:
-        """Take over the input reference of an earlier version of the model (lanes begin anew)."""
-        self.events_per_week = parent.events_per_week
-        for name, kind in zip(parent.features, parent.kinds, strict=True):
+    def take_features(self, other: Monitor) -> None:
+        """Take over those features of another monitor that it does not learn any more."""
+        for name, kind in zip(other.features, other.kinds, strict=True):
             if kind != KIND_LEARNING:
                 self.feature_number[name] = len(self.features)
                 self.features.append(name)
                 self.kinds.append(kind)
+
+    def inherit(self, parent: Monitor) -> None:
+        """Take over the input reference of an earlier version of the model (lanes begin anew)."""
+        self.events_per_week = parent.events_per_week
+        self.take_features(parent)
         for signal in parent.signals:
             if signal.source in (SOURCE_VALUE, SOURCE_MISSING):
                 number = self.feature_number[parent.features[signal.index]]

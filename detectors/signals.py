@@ -72,6 +72,11 @@ class Signal:
         return self.source in indicators or self.is_departure
 
     @property
+    def is_output(self) -> bool:
+        """Whether it is of what a model said, not of what it was given."""
+        return self.source not in (SOURCE_VALUE, SOURCE_MISSING)
+
+    @property
     def is_departure(self) -> bool:
         """Whether it is the share of events that depart from a constant reference."""
         return self.scale.rule == RULE_DEPARTURE

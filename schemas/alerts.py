@@ -10,7 +10,7 @@ Severity = Literal["low", "medium", "high", "critical"]
 Unit = Literal["value", "share", "departures", "spread", "shape"]
 Status = Literal["opened", "updated", "resolved"]
 Standing = Literal["moved", "returning", "returned", "superseded"]
-Resolution = Literal["returned", "superseded", "forgotten"]
+Resolution = Literal["returned", "superseded", "forgotten", "new_reference"]
 
 
 class WindowDistances(BaseModel):
@@ -144,7 +144,8 @@ class AlertData(BaseModel):
     resolution: Resolution | None = Field(
         description="Why it is resolved. `returned`: its signals have come back. `superseded`: "
         "they have moved again, in a later alert. `forgotten`: too many alerts are open, or "
-        "its model gave way to others and has moved since it came back."
+        "its model gave way to others and has moved since it came back. `new_reference`: a person "
+        "has set another reference for its model."
     )
     deployment: str
     lineage: str = Field(description="The unbroken fold that this alert comes from.")

@@ -11,8 +11,17 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from schemas.limits import MAX_ID_CHARS, MAX_TS_MS
+from schemas.reference import (
+    MAX_REFERENCE_BYTES,
+    BadReferenceError,
+    ReferenceDocument,
+    digest_of,
+    require_size,
+)
 
 MAX_COMMAND_BYTES: Final = 16_384
+MAX_SET_BYTES: Final = MAX_REFERENCE_BYTES + MAX_COMMAND_BYTES
+"""Of a command that sets a reference: it holds the reference."""
 MAX_REASON_CHARS: Final = 256
 _MAX_SAID: Final = 300
 _CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
@@ -87,6 +96,31 @@ class Withdraw(_Said):
     )
 
 
+class SetReference(_Said):
+    """Compare a model version with this reference from here on; its detectors begin anew.
+
+    A version that is not monitored yet will have it instead of learning one.
+    """
+
+    kind: Literal["reference"] = "reference"
+    model_id: _Id = Field(description="The model it is for.")
+    model_version: _Id = Field(description="The version it is for.")
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
+        description="Of `document`: what a person has looked at."
+    )
+    document: ReferenceDocument = Field(description="As `driftsentry reference fit` wrote it.")
+
+    @model_validator(mode="after")
+    def _holds_what_it_names(self) -> Self:
+        try:
+            canonical = require_size(self.document)
+        except BadReferenceError as error:
+            raise ValueError(str(error)) from None
+        if digest_of(canonical) != self.digest:
+            raise ValueError(f"`digest` must be that of `document`, {digest_of(canonical)}")
+        return self
+
+
 class RunOut(_Said):
     """The time of a mute or a planned change is over: a worker journals it, nobody sends it."""
 
@@ -95,7 +129,7 @@ class RunOut(_Said):
 
 Spell = Mute | PlannedChange
 """What holds for a time."""
-Command = Mute | PlannedChange | Acknowledge | Withdraw
+Command = Mute | PlannedChange | Acknowledge | Withdraw | SetReference
 """What a person may say."""
 Order = Command | RunOut
 """What a worker may journal."""
@@ -104,15 +138,22 @@ COMMAND: Final[TypeAdapter[Command]] = TypeAdapter(Annotated[Command, Field(disc
 """The contract of the commands topic."""
 
 
+_SETS: Final = b'"reference"'
+
+
 def read_command(value: bytes | None) -> Command:
     """The command in a record's value. Raises `CommandError`, which names the field."""
-    if value is None or len(value) > MAX_COMMAND_BYTES:
-        raise CommandError(f"a command is one JSON object of at most {MAX_COMMAND_BYTES} bytes")
+    most = MAX_SET_BYTES if value is not None and _SETS in value else MAX_COMMAND_BYTES
+    if value is None or len(value) > most:
+        raise CommandError(f"a command is one JSON object of at most {most} bytes")
     try:
-        return COMMAND.validate_json(value)
+        command = COMMAND.validate_json(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the value"
         # What it says may hold what was sent.
         said = f"{place}: {first['msg']}".translate(_CONTROL)
         raise CommandError(said[:_MAX_SAID] + "..." * (len(said) > _MAX_SAID)) from None
+    if len(value) > MAX_COMMAND_BYTES and not isinstance(command, SetReference):
+        raise CommandError(f"a command but `reference` has at most {MAX_COMMAND_BYTES} bytes")
+    return command

@@ -17,8 +17,11 @@ from detectors.drift.focus import FocusBank, LaneBudget
 from detectors.fold import Fold
 from detectors.monitor import Monitor
 from detectors.promise import CORRELATED_ROWS, Promise, Verdict, verdict_of
+from detectors.steadiness import Unsteady, unsteady_signals
 from schemas.batch import ModelKey
+from schemas.commands import SetReference
 from streams.lineage import JournalEntry
+from streams.past import Past
 from streams.poisson import at_least, interval
 
 PROVISIONAL_ROWS: Final = CORRELATED_ROWS
@@ -113,6 +116,8 @@ class ModelBudget:
     """Rows of the longest reference of its signals; 0: none is complete."""
     is_learning: bool
     """Whether a reference is still being learned."""
+    reference: str
+    """The digest of the one that a person has set; empty: its first events, or inherited."""
     events_per_week: float
     """By the times of the reference; 0: unknown, and one a second is assumed."""
     accepted_per_week: float
@@ -122,6 +127,8 @@ class ModelBudget:
     """Those that are monitored."""
     observed: Observed | None = None
     replays: list[Replayed] = field(default_factory=list)
+    unsteady: list[Unsteady] = field(default_factory=list)
+    """Signals whose later blocks vary more than the reference allows."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -168,6 +175,7 @@ class ModelBudget:
             "offset": self.offset,
             "n_events": self.n_events,
             "n_reference": self.n_reference,
+            "reference": self.reference or None,
             "is_learning": self.is_learning,
             "is_provisional": self.is_provisional,
             "n_signals": len(self.watched),
@@ -182,6 +190,7 @@ class ModelBudget:
             "expected": self.expected,
             "observed": None if self.observed is None else self.observed.as_json(),
             "replays": [each.as_json() for each in self.replays],
+            "unsteady": [each._asdict() for each in self.unsteady],
             "signals": [each.as_json() for each in self.signals],
             "notes": self.notes,
         }
@@ -209,6 +218,7 @@ def _budget_of(fold: Fold, slot: int, partition: int, offset: int) -> ModelBudge
         n_events=int(fold.catalog.n_events[slot]),
         n_reference=max((each.verdict.rows for each in signals), default=0),
         is_learning=bool(monitor.cohorts),
+        reference=monitor.reference,
         events_per_week=monitor.events_per_week,
         accepted_per_week=accepted_in_a_week(fold.config, monitor),
         arl0=events_between_alarms(fold.config, monitor),
@@ -246,7 +256,34 @@ def counting_from(start: int, entries: Sequence[JournalEntry]) -> int:
     return since
 
 
+def references_set(entries: Sequence[JournalEntry], n_commands: int) -> dict[tuple[str, str], int]:
+    """From which offset the lanes of model versions count whose reference a person has set.
+
+    By the journal, of the commands that had taken effect when so many had.
+    """
+    found: dict[tuple[str, str], int] = {}
+    for entry in entries:
+        if entry.command is not None and entry.command.number <= n_commands:
+            order = entry.command.order
+            if isinstance(order, SetReference):
+                found[order.model_id, order.model_version] = entry.offset
+    return found
+
+
 def observe(budgets: Iterable[ModelBudget], n_alerts: Mapping[tuple[int, ModelKey], int]) -> None:
     """Put in how many alerts were opened, by partition and model."""
     for each in budgets:
         each.observed = Observed(n_alerts.get((each.partition, each.key), 0), each.expected)
+
+
+def judge_references(fold: Fold, budgets: Iterable[ModelBudget], past: Past) -> None:
+    """Put in which signals later events show to vary more than their reference allows.
+
+    `past`: the models' latest events; those of a reference among them are left out.
+    """
+    for each in budgets:
+        monitor = fold.catalog.monitor(fold.catalog.slot_of[each.key])
+        n_learned = 0 if monitor.reference else each.n_reference
+        events = past.of(each.key, each.n_events - n_learned)
+        if events is not None:
+            each.unsteady = unsteady_signals(monitor, events, fold.config)

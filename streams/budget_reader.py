@@ -22,7 +22,7 @@ from schemas.records import TopicPartition
 from schemas.source_hash import SourceKey
 from streams.audit_observed import Position, Seen
 from streams.audit_reader import AuditReader
-from streams.budget import ModelBudget, model_budgets, observe
+from streams.budget import ModelBudget, judge_references, model_budgets, observe
 from streams.budget_replay import ReplayWish, replay
 from streams.budget_states import State, States
 from streams.checkpoint_sources import Sources
@@ -167,7 +167,9 @@ class _Budgets:
                 f"{state.tp}: of each of its {len(budgets):,} models the latest {n_events:,} "
                 "events were replayed, for want of room: --model allows more"
             )
-        replay(state.fold, budgets, self._past(state, n_events), self.wish)
+        past = self._past(state, n_events)
+        judge_references(state.fold, budgets, past)
+        replay(state.fold, budgets, past, self.wish)
         return budgets
 
     def _past(self, state: State, n_events: int) -> Past:
@@ -208,7 +210,10 @@ def count_opened(
             if state is None or alert is None:
                 continue
             seen[state.lineage.id].add(alert.seq)
-            counts = state.since <= alert.trigger_offset < state.checkpoint.next_offset
+            since = max(
+                state.since, state.set_at.get((alert.model_id, alert.model_version), state.since)
+            )
+            counts = since <= alert.trigger_offset < state.checkpoint.next_offset
             if counts and alert.kind == "drift" and alert.revision == 1:
                 shard = -1 if alert.shard is None else alert.shard
                 key = ModelKey(alert.model_id, alert.model_version, shard)

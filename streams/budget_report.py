@@ -38,6 +38,7 @@ def model_lines(budget: ModelBudget) -> Iterator[str]:
     )
     yield _line("events", f"{budget.n_events:,}, {rate}")
     yield _line("reference", _reference(budget))
+    yield from _unsteady_lines(budget)
     if not budget.watched:
         yield _line("budget", "none: no signal of it is watched by `focus` yet")
     else:
@@ -51,9 +52,30 @@ def model_lines(budget: ModelBudget) -> Iterator[str]:
 
 def _reference(budget: ModelBudget) -> str:
     text = f"{budget.n_reference:,} rows" if budget.n_reference else "none is complete"
+    if budget.reference:
+        text += f", set: {budget.reference}"
     if budget.is_provisional:
         text += f": provisional, it has fewer than {PROVISIONAL_ROWS:,}"
     return text + ("; one is still being learned" if budget.is_learning else "")
+
+
+def _unsteady_lines(budget: ModelBudget) -> Iterator[str]:
+    if not budget.unsteady:
+        return
+    worst = sorted(budget.unsteady, key=lambda each: (-each.enough, -each.factor))
+    yield _line(
+        "reference",
+        f"does not represent what came after it, by {_n(len(worst), 'signal')}: later blocks vary "
+        f"more than it allows, so that more alerts than stated will be false. Make one of "
+        f"{worst[0].enough:,} rows or more (`driftsentry reference fit`):",
+    )
+    for each in worst[:MAX_SIGNALS]:
+        yield (
+            f"    {each.signal}: means of {each.block:,} rows vary {each.factor:.3g} times as much "
+            f"as allowed; {each.rows:,} rows, and {each.enough:,} would have seen it"
+        )
+    if len(worst) > MAX_SIGNALS:
+        yield f"    and {len(worst) - MAX_SIGNALS:,} more (--json names them)"
 
 
 def _promised(budget: ModelBudget) -> Iterator[str]:

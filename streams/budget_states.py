@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from detectors.base import StateError
 from detectors.fold import Fold
 from schemas.records import TopicPartition
-from streams.budget import counting_from
+from streams.budget import counting_from, references_set
 from streams.checkpoint import Checkpoint, CheckpointError
 from streams.checkpoint_sources import Sources, load, require_versions
 from streams.lineage import (
@@ -34,6 +34,8 @@ class State:
     checkpoint: Checkpoint
     since: int
     """From this offset on its lanes have counted."""
+    set_at: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Likewise of a model version whose reference a person has set, where that is later."""
     problems: tuple[str, ...] = ()
     """Why a nearer state could not be had."""
 
@@ -93,4 +95,5 @@ class States:
             fold=Fold(config, checkpoint.parts),
             checkpoint=checkpoint,
             since=counting_from(lineage.start_offset, until),
+            set_at=references_set(known, int(checkpoint.fields["n_commands"])),
         )

@@ -21,6 +21,7 @@ from streams.cli_options import (
     say_warnings,
     worker_options,
 )
+from streams.cli_reference import reference
 from streams.cli_scan import scan
 from streams.cli_verify import verify
 
@@ -62,6 +63,7 @@ main.add_command(emit)
 main.add_command(alerts)
 main.add_command(verify)
 main.add_command(budget)
+main.add_command(reference)
 main.add_command(mute)
 main.add_command(plan)
 main.add_command(acknowledge)

@@ -8,9 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.core import ParameterSource
 
-from streams.cli_file import FILE_PARAMETERS, file_options, plain, say_lines, scan_options
+from streams.cli_file import (
+    FILE_PARAMETERS,
+    file_options,
+    given_options,
+    plain,
+    say_lines,
+    scan_options,
+)
 from streams.cli_options import (
     EXIT_FAILED,
     EXIT_USAGE,
@@ -65,7 +71,7 @@ def budget(ctx: click.Context, /, file: Path | None, **options: Any) -> None:
     wish = None
     if options["replay"]:
         wish = ReplayWish(options["n_events"], options["seed"], options["block"])
-    elif given := _given(ctx, ("n_events", "seed", "block")):
+    elif given := given_options(ctx, ("n_events", "seed", "block")):
         raise click.UsageError(f"{given[0]} is for --replay alone: give that, or leave it out")
     if file is not None:
         _print(_of_file(ctx, file, options, wish), (), as_json=options["as_json"])
@@ -77,25 +83,15 @@ def budget(ctx: click.Context, /, file: Path | None, **options: Any) -> None:
     finish(EXIT_FAILED if found.problems else 0)
 
 
-def _given(ctx: click.Context, names: Sequence[str]) -> list[str]:
-    """Which of these parameters stand on the command line, as they are written there."""
-    written = {each.name: each.opts[0] for each in ctx.command.params}
-    return [
-        written[name]
-        for name in names
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
-
-
 def _require_one_source(ctx: click.Context, file: Path | None) -> None:
-    if file is None and (given := _given(ctx, FILE_PARAMETERS)):
+    if file is None and (given := given_options(ctx, FILE_PARAMETERS)):
         raise click.UsageError(f"{given[0]} says what a file holds: name the FILE too")
     of_group = [
         str(each.name)
         for each in ctx.command.params
         if each.name not in (*_OWN, *FILE_PARAMETERS, "config")
     ]
-    if file is not None and (given := _given(ctx, of_group)):
+    if file is not None and (given := given_options(ctx, of_group)):
         raise click.UsageError(
             f"{given[0]} says where a group of workers is, and a FILE needs none: give one of them"
         )

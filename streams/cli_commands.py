@@ -27,7 +27,7 @@ def _duration(_ctx: click.Context, _parameter: click.Parameter, text: str | None
     return int(found[1]) * _UNITS_MS[found[2]]
 
 
-def _moment(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+def moment(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
     """Epoch milliseconds of an RFC 3339 time."""
     if text is None:
         return None
@@ -39,7 +39,7 @@ def _moment(_ctx: click.Context, _parameter: click.Parameter, text: str | None) 
         raise click.BadParameter(f"{error}; write it as 2026-11-26T14:00:00Z") from None
 
 
-def _said_options(command: _Command) -> _Command:
+def said_options(command: _Command) -> _Command:
     """Who says it, and why."""
     command = click.option("--by", metavar="NAME", help="Who says it; default: this user.")(command)
     return click.option("--reason", default="", metavar="TEXT", help="Why.")(command)
@@ -58,10 +58,10 @@ def _scope_options(command: _Command) -> _Command:
 @click.command()
 @click.argument("model_id", metavar="MODEL")
 @click.option("--for", "for_ms", callback=_duration, metavar="TIME", help="30m, 2h or 7d.")
-@click.option("--until", "until_ms", callback=_moment, metavar="TIME", help="An RFC 3339 time.")
-@click.option("--from", "from_ms", callback=_moment, metavar="TIME", help="Likewise; default: now.")
+@click.option("--until", "until_ms", callback=moment, metavar="TIME", help="An RFC 3339 time.")
+@click.option("--from", "from_ms", callback=moment, metavar="TIME", help="Likewise; default: now.")
 @_scope_options
-@_said_options
+@said_options
 @connection_options
 @click.pass_context
 def mute(
@@ -84,24 +84,24 @@ def mute(
     if for_ms is not None:
         until_ms = from_ms + for_ms
     document = {"model_id": model_id, "from_ms": from_ms, "until_ms": until_ms}
-    _send(ctx, {"kind": "mute", **document}, model_id, options)
+    send(ctx, {"kind": "mute", **document}, model_id, options)
 
 
 @click.command()
 @click.argument("model_id", metavar="MODEL")
 @click.option(
-    "--from", "from_ms", callback=_moment, metavar="TIME", help="An RFC 3339 time; default: now."
+    "--from", "from_ms", callback=moment, metavar="TIME", help="An RFC 3339 time; default: now."
 )
 @click.option(
     "--until",
     "until_ms",
-    callback=_moment,
+    callback=moment,
     required=True,
     metavar="TIME",
     help="Likewise. Leave room: a small change is found late.",
 )
 @_scope_options
-@_said_options
+@said_options
 @connection_options
 @click.pass_context
 def plan(
@@ -119,27 +119,27 @@ def plan(
     if from_ms is None:
         from_ms = int(time.time() * 1000)
     document = {"model_id": model_id, "from_ms": from_ms, "until_ms": until_ms}
-    _send(ctx, {"kind": "planned_change", **document}, model_id, options)
+    send(ctx, {"kind": "planned_change", **document}, model_id, options)
 
 
 @click.command()
 @click.argument("alert_id", metavar="ALERT_ID")
-@_said_options
+@said_options
 @connection_options
 @click.pass_context
 def acknowledge(ctx: click.Context, /, alert_id: str, **options: Any) -> None:
     """Say that you know of an alert: of it you hear only that it gets worse, or its end."""
-    _send(ctx, {"kind": "acknowledge", "alert_id": alert_id}, alert_id, options)
+    send(ctx, {"kind": "acknowledge", "alert_id": alert_id}, alert_id, options)
 
 
 @click.command()
 @click.argument("command_id", metavar="COMMAND_ID")
-@_said_options
+@said_options
 @connection_options
 @click.pass_context
 def withdraw(ctx: click.Context, /, command_id: str, **options: Any) -> None:
     """End a mute or a planned change before its time; COMMAND_ID is what it printed."""
-    _send(ctx, {"kind": "withdraw", "withdraws": command_id}, command_id, options)
+    send(ctx, {"kind": "withdraw", "withdraws": command_id}, command_id, options)
 
 
 def _user() -> str:
@@ -152,7 +152,7 @@ def _user() -> str:
         return ""
 
 
-def _send(
+def send(
     ctx: click.Context, document: dict[str, object], key: str, options: dict[str, Any]
 ) -> None:
     """Check a command, send it, print its id."""

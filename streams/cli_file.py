@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from streams.cli_options import Command, Option, load_configuration, with_options
 
@@ -119,6 +120,16 @@ def scan_options(ctx: click.Context, options: Mapping[str, Any]) -> ScanOptions:
         encoding=options["encoding"],
         detection=detection,
     )
+
+
+def given_options(ctx: click.Context, names: Sequence[str]) -> list[str]:
+    """Which of these parameters stand on the command line, as they are written there."""
+    written = {each.name: each.opts[0] for each in ctx.command.params}
+    return [
+        written[name]
+        for name in names
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
 
 
 def say_lines(lines: list[str], *, err: bool = False) -> None:

@@ -107,6 +107,20 @@ class EpisodeBook:
         """The episodes of one model version, the one opened first first."""
         return list(self._of_model.get(model, {}).values())
 
+    def end(self, model_id: str, model_version: str) -> list[Told]:
+        """End those of a model version, whatever its shard, whose reference is another from now on.
+
+        What they say is against the old one, and nothing that comes later belongs to them.
+        """
+        ended = [
+            episode
+            for episode in self.episodes.values()
+            if episode.model[:2] == (model_id, model_version)
+        ]
+        for episode in ended:
+            self._drop(episode)
+        return [Told(e, "resolved", "new_reference") for e in ended if e.closed_event < 0]
+
     def keep(self, episode: Episode) -> None:
         """Take in one more."""
         self.episodes[episode.alert_id] = episode

@@ -13,8 +13,11 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from schemas.commands import Order
+from detectors.reference_document import monitor_of
+from schemas.batch import ModelKey
+from schemas.commands import Order, SetReference
 from schemas.config import DetectionConfig
+from schemas.reference import BadReferenceError
 from streams.identity import lineage_id
 
 MAX_METADATA_BYTES: Final = 1_024
@@ -170,7 +173,11 @@ def load_journal(values: list[bytes]) -> list[JournalEntry]:
     for value in values:
         try:
             document: Any = orjson.loads(value)
-            entries.append(JournalEntry.model_validate(document))
-        except (orjson.JSONDecodeError, ValidationError) as error:
+            entry = JournalEntry.model_validate(document)
+            if entry.command is not None and isinstance(entry.command.order, SetReference):
+                order = entry.command.order
+                monitor_of(order.document, ModelKey(order.model_id, order.model_version))
+        except (orjson.JSONDecodeError, ValidationError, BadReferenceError) as error:
             raise LineageError(f"a journal record cannot be read: {error}") from None
+        entries.append(entry)
     return entries

@@ -6,6 +6,7 @@ metadata of its commits, so that whoever takes the partition up goes on behind t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -13,15 +14,19 @@ from typing import Final
 
 import structlog
 
+from detectors.reference_document import monitor_of
+from schemas.batch import ModelKey
 from schemas.commands import (
     Acknowledge,
     Command,
     CommandError,
     Order,
     RunOut,
+    SetReference,
     Withdraw,
     read_command,
 )
+from schemas.reference import BadReferenceError
 from streams.lineage import CommandPlace, JournaledCommand, JournalEntry
 from streams.ports import CommandLog, SaidRecord
 from streams.worker import PartitionWorker
@@ -30,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 MAX_HEARD: Final = 10_000
 """Commands that are kept in memory, the latest ones."""
+MAX_HEARD_BYTES: Final = 64 * 2**20
+"""Of the records of all of them: references are large."""
 
 
 @dataclass(slots=True)
@@ -41,14 +48,15 @@ class Obedience:
     """Since the process began."""
     n_refused: int = 0
     """Records that are no commands."""
-    _heard: list[tuple[SaidRecord, Command]] = field(default_factory=list)
+    _heard: deque[tuple[SaidRecord, Command]] = field(default_factory=deque)
+    _n_bytes: int = 0
 
     def listen(self) -> None:
         """Read what has been said since the last time."""
         for record in self.commands.read():
             try:
-                command = read_command(record.value)
-            except CommandError as error:
+                command = _read(record.value)
+            except (CommandError, BadReferenceError) as error:
                 self.n_refused += 1
                 log.warning(
                     "a record of the commands topic is no command: it is passed over",
@@ -58,9 +66,12 @@ class Obedience:
                 continue
             self._heard.append((record, command))
             self.n_heard += 1
-        if len(self._heard) > MAX_HEARD:
-            log.warning("the oldest commands are not remembered", kept=MAX_HEARD)
-            del self._heard[:-MAX_HEARD]
+            self._n_bytes += len(record.value or b"")
+        n_before = len(self._heard)
+        while len(self._heard) > MAX_HEARD or self._n_bytes > MAX_HEARD_BYTES:
+            self._n_bytes -= len(self._heard.popleft()[0].value or b"")
+        if len(self._heard) < n_before:
+            log.warning("the oldest commands are not remembered", kept=len(self._heard))
 
     def obey(self, worker: PartitionWorker) -> list[JournalEntry]:
         """Do all there is to do; the journal records that must be committed with what comes of it.
@@ -69,7 +80,7 @@ class Obedience:
         """
         entries: list[JournalEntry] = []
         for said, order in chain(self._new(worker), _run_out(worker)):
-            if not _is_timely(order, worker) or not worker.policy.concerns(order):
+            if not _is_timely(order, worker) or not worker.concerns(order):
                 # Of an alert only one partition knows, and what is over by now is so everywhere.
                 log.debug(
                     "a command changes nothing here",
@@ -95,11 +106,19 @@ class Obedience:
         for at, (record, _) in enumerate(self._heard):
             if record.topic_id == topic_id and record.offset <= offset:
                 start = at + 1
-        new = self._heard[start:]
+        new = list(self._heard)[start:]
         if new:
             last = new[-1][0]
             worker.heard = CommandPlace(last.topic_id, last.offset)
         yield from new
+
+
+def _read(value: bytes | None) -> Command:
+    """The command in a record's value, one that can be obeyed."""
+    command = read_command(value)
+    if isinstance(command, SetReference):
+        monitor_of(command.document, ModelKey(command.model_id, command.model_version))
+    return command
 
 
 def has_run_out(worker: PartitionWorker) -> bool:
@@ -114,6 +133,6 @@ def _run_out(worker: PartitionWorker) -> Iterator[tuple[None, RunOut]]:
 
 def _is_timely(order: Order, worker: PartitionWorker) -> bool:
     """Whether its time is not over before it has begun."""
-    if isinstance(order, Acknowledge | Withdraw | RunOut):
+    if isinstance(order, Acknowledge | Withdraw | RunOut | SetReference):
         return True
     return order.until_ms > worker.fold.watermark_ms

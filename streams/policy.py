@@ -12,7 +12,16 @@ from typing import Final, NamedTuple
 
 from detectors.base import BankState
 from schemas.alerts import AlertData, MovedSignal, Unit, WindowDistances
-from schemas.commands import Acknowledge, Mute, Order, PlannedChange, RunOut, Spell, Withdraw
+from schemas.commands import (
+    Acknowledge,
+    Mute,
+    Order,
+    PlannedChange,
+    RunOut,
+    SetReference,
+    Spell,
+    Withdraw,
+)
 from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding, Notice
 from streams.episode_state import restore_episodes, snapshot_episodes
@@ -121,6 +130,13 @@ class Policy:
             episode.acknowledged_by = order.by or order.command_id
             episode.acknowledged_severity = episode.severity
             return [self._drift_alert(Told(episode, "updated"), now, next_seq())]
+        if isinstance(order, SetReference):
+            ended = self.book.end(order.model_id, order.model_version)
+            return [
+                self._drift_alert(told, now, next_seq())
+                for told in ended
+                if self._is_to_be_told(told, is_muted=False)
+            ]
         name = order.withdraws if isinstance(order, Withdraw) else order.command_id
         spell = self.orders.end(name)
         return [] if spell is None else self._tell_held_back(spell, now, next_seq)

@@ -94,8 +94,11 @@ def sentence(alert: SeenAlert, *, name_model: bool) -> str:
     )
 
 
-def opening_lines(scan: Scan) -> list[str]:
-    """What will be done with the file, and which option changes it."""
+def opening_lines(scan: Scan, *, compares: bool = True) -> list[str]:
+    """What will be done with the file, and which option changes it.
+
+    `compares`: later rows with the first ones.
+    """
     n_reference = scan.detection.reference_events
     head = f"{scan.path.name}: {_n(scan.n_rows, 'row')}"
     if scan.is_events:
@@ -103,10 +106,11 @@ def opening_lines(scan: Scan) -> list[str]:
     else:
         lines = [f"{head}, taken as predictions in this way:"]
         lines += plan_lines(scan.plan, scan.model, scan.version)
-    lines.append(
-        f"  {'reference':<11} the first {n_reference:,} rows of a model; later rows are compared "
-        "with them  (--reference)"
-    )
+    if compares:
+        lines.append(
+            f"  {'reference':<11} the first {n_reference:,} rows of a model; later rows are "
+            "compared with them  (--reference)"
+        )
     order = "sorted by time" if scan.is_sorted else "as in the file"
     lines.append(f"  {'order':<11} {order}; rows are counted from 0  (--sort)")
     lines += [f"  {'note':<11} {note}" for note in scan.notes[:8]]

@@ -120,6 +120,7 @@ def _change_sentence(alert: AlertData, place: str, *, name_model: bool) -> str:
         why = {
             "superseded": f"was followed by another one of the same signals, found at {here}",
             "forgotten": f"is no longer followed, as of {here}",
+            "new_reference": f"is over at {here}: a new reference was set there",
         }[alert.resolution]
         along = _along(others, alert.n_signals - 1)
         with_it = f" and of {along}" if along else ""

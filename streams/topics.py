@@ -101,7 +101,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
     ),
     TopicSpec(
         "commands",
-        "what people say: mute, planned change, acknowledge, withdraw",
+        "what people say: mute, planned change, acknowledge, withdraw, reference",
         "model_id, or alert_id, or command_id",
         1,
         90 * _DAY_MS,

@@ -21,6 +21,7 @@ from detectors.fold import Fold, algorithm_versions
 from schemas.alerts import AlertData, DeadLetterData
 from schemas.arrow_mark import MARK, is_arrow
 from schemas.batch import Decoded, Decoding
+from schemas.commands import Order, SetReference
 from schemas.config import DetectionConfig
 from schemas.decode import decode_records
 from schemas.fast_path import FastPath
@@ -271,11 +272,21 @@ class PartitionWorker:
         `tells`: what comes of it goes to the outbox.
         """
         self.n_commands = command.number
-        for alert in self.policy.obey(command.order, offset, command.said_ms, self._next_alert):
+        order = command.order
+        if isinstance(order, SetReference):
+            self.fold.set_reference(order.model_id, order.model_version, order.document)
+        for alert in self.policy.obey(order, offset, command.said_ms, self._next_alert):
             self.recent.append(alert)
             if tells:
                 self.outbox.append(alert_output(self.topics.alerts, alert, command.said_ms))
                 self.has_alerts = True
+
+    def concerns(self, order: Order) -> bool:
+        """Whether this changes anything here."""
+        if isinstance(order, SetReference):
+            name = order.model_id, order.model_version
+            return not self.fold.catalog.has_reference(name, order.digest)
+        return self.policy.concerns(order)
 
     def settle(self) -> None:
         """The fold stands at `next_offset` and the log has nothing before it that is missing."""

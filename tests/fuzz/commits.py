@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from schemas.commands import CommandError, Mute, PlannedChange, read_command
+from detectors.fold import Fold
+from schemas.commands import CommandError, Mute, PlannedChange, SetReference, read_command
 from schemas.config import DetectionConfig, PolicyConfig
+from schemas.reference import BadReferenceError
 from streams.config_errors import ConfigError
 from streams.config_loader import check_file
 from streams.lineage import (
@@ -18,6 +20,7 @@ from streams.lineage import (
 from streams.policy import Policy
 from streams.worker import Detection
 from tests.fuzz.target import Target, must, written
+from tests.streams.reference_kit import reference, set_reference
 
 LINEAGE = Lineage(deployment="d", topic_id="t", partition=3, start_offset=0)
 METADATA = Metadata(
@@ -103,13 +106,23 @@ def run_command(content: bytes) -> None:
         must(str(error), "an error without a sentence")
         return
     must(read_command(order.model_dump_json().encode()) == order, "another command")
+    if isinstance(order, SetReference):
+        fold = Fold(DetectionConfig())
+        try:
+            fold.set_reference(order.model_id, order.model_version, order.document)
+        except BadReferenceError as error:
+            must(str(error), "an error without a sentence")
+            return
+        again = Fold(DetectionConfig(), fold.snapshot())
+        name = order.model_id, order.model_version
+        must(again.catalog.has_reference(name, order.digest), "another reference after a restart")
     command = JournaledCommand(number=1, topic_id="t", offset=0, said_ms=0, order=order)
     entry = ENTRY.model_copy(update={"kind": "command", "document": None, "command": command})
     must(load_journal([entry.dump()]) == [entry], "another journal record")
     policy = Policy(PolicyConfig(), "lineage", "deployment", 0)
     must(not policy.obey(order, 5, 7, lambda: 1), "an alert of nothing")
-    again = Policy(PolicyConfig(), "lineage", "deployment", 0, policy.snapshot())
-    must(again.orders.spells == policy.orders.spells, "other orders after a restart")
+    restored = Policy(PolicyConfig(), "lineage", "deployment", 0, policy.snapshot())
+    must(restored.orders.spells == policy.orders.spells, "other orders after a restart")
 
 
 def run_config(content: bytes) -> None:
@@ -137,7 +150,10 @@ TARGETS = (
     Target(
         "commands",
         run_command,
-        lambda: [MUTE.model_dump_json().encode(), PLAN.model_dump_json().encode(), *SAID],
+        lambda: [
+            *(each.model_dump_json().encode() for each in (MUTE, PLAN, set_reference(reference()))),
+            *SAID,
+        ],
         (*TOKENS, b'"kind":"withdraw"', b'"kind":"run_out"', b'"until_ms":', b'"signal":"score"'),
     ),
     Target(

@@ -310,6 +310,13 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "False",
     ),
     Mutant(
+        14,
+        "a reference set only where it was heard",
+        _WORKER + "obey",
+        "if isinstance(order, SetReference):",
+        "if isinstance(order, SetReference) and tells:",
+    ),
+    Mutant(
         25,
         "a replayed command is told again",
         _WORKER + "_reach",

@@ -23,6 +23,7 @@ from schemas.config import (
 )
 from streams.ports import Output
 from tests.streams.events import prediction
+from tests.streams.reference_kit import reference, set_reference
 
 START_MS: Final = 1_790_000_000_000
 BAD: Final = (b"not json", b"", b'{"type": "prediction"}')
@@ -67,10 +68,17 @@ def command(
     rng: random.Random, number: int, n_partitions: int, alerts: Sequence[bytes | None]
 ) -> bytes:
     """What a person says: of a model that there is, or of one of the alerts."""
-    what = rng.choice(("mute", "mute", "planned_change", "withdraw", "acknowledge", "nonsense"))
+    what = rng.choice(
+        ("mute", "mute", "planned_change", "withdraw", "acknowledge", "reference", "nonsense")
+    )
     if what == "nonsense":
         return rng.choice((b"", b"{", b'{"kind": "mute"}'))
     said: dict[str, object] = {"kind": what, "command_id": f"c{number}", "by": "ann"}
+    if what == "reference":
+        # Of one version or the other, there or yet to come; the same one may be set again.
+        model, version = f"m{rng.randrange(n_partitions)}{rng.randrange(2)}", rng.choice("12")
+        document = reference(level=rng.choice((0.0, 3.0)))
+        return set_reference(document, f"c{number}", model, version).model_dump_json().encode()
     if what == "withdraw":
         said["withdraws"] = f"c{rng.randint(1, number)}"
     elif what == "acknowledge":

@@ -239,7 +239,7 @@ class World:
             for entry in self.broker.records(TopicPartition("alerts", number))
         ]
         value = command(self.rng, self.n_said, self.n_partitions, alerts)
-        self.say(f"a person says {value.decode(errors='replace')}")
+        self.say(f"a person says {value[:300].decode(errors='replace')}")
         stack, self.stack = self.stack, []
         self.broker.write(Output(COMMANDS, 0, b"", value, (), START_MS + self.n_said))
         self.stack = stack

@@ -24,18 +24,20 @@ from streams.budget import (
     counting_from,
     model_budgets,
     observe,
+    references_set,
 )
 from streams.budget_reader import count_opened
 from streams.budget_replay import ReplayWish, block_order, replay
 from streams.budget_report import caveats, model_lines
 from streams.budget_states import State
 from streams.checkpoint import Checkpoint
-from streams.lineage import JournalEntry, Lineage
+from streams.lineage import JournaledCommand, JournalEntry, Lineage
 from streams.past import Past
 from streams.worker import Detection
-from tests.detectors.decoded import table
+from tests.detectors.decoded import Event, decoded, table
 from tests.detectors.folding import as_bytes
 from tests.fuzz.outputs import ALERT
+from tests.streams.reference_kit import reference, set_reference
 
 MODEL = ModelKey("m", "1")
 CONFIG = DetectionConfig(reference_events=1_000, arl0=2_000)
@@ -211,6 +213,41 @@ def test_alerts_are_counted_that_were_opened_while_the_lanes_counted() -> None:
         Seen(b"m", None, (), 0),
     ]
     assert counted(records) == ({(0, MODEL): 1, (0, ModelKey("m", "1", 3)): 1}, 0)
+
+
+def test_of_a_model_whose_reference_was_set_alerts_count_from_there() -> None:
+    placed = [
+        (Position(0, seq), said(seq, offset, model_version=version))
+        for seq, offset, version in ((1, 50, "1"), (2, 60, "1"), (3, 50, "2"))
+    ]
+    own = replace(state(), set_at={("m", "1"): 60})
+    n_opened, _ = count_opened(iter([placed]), [own])
+    assert n_opened == {(0, MODEL): 1, (0, ModelKey("m", "2")): 1}
+
+
+def test_where_references_were_set_stands_in_the_journal() -> None:
+    def said_at(offset: int, number: int, version: str) -> JournalEntry:
+        order = set_reference(reference(), f"r{number}", "m", version)
+        command = JournaledCommand(
+            number=number, topic_id="c", offset=number, said_ms=1, order=order
+        )
+        update = {"kind": "command", "document": None, "command": command, "offset": offset}
+        return entry(offset, CONFIG).model_copy(update=update)
+
+    entries = [entry(10, CONFIG), said_at(20, 1, "1"), said_at(30, 2, "2"), said_at(40, 3, "1")]
+    assert references_set(entries, 2) == {("m", "1"): 20, ("m", "2"): 30}
+    assert references_set(entries, 3) == {("m", "1"): 40, ("m", "2"): 30}
+
+
+def test_a_reference_that_was_set_is_named_and_no_event_of_the_model_was_its() -> None:
+    fold = Fold(CONFIG)
+    document = reference(n=300)
+    fold.set_reference("m", "1", document)
+    events = [Event(i, {"x": float(i % 7), "y": 0.1 * (i % 5)}) for i in range(50)]
+    fold.process(decoded(events))
+    (budget,) = budgets_of(fold)
+    assert (budget.reference, budget.n_reference, budget.n_events) == (document.digest, 300, 50)
+    assert any(f"300 rows, set: {document.digest}" in line for line in model_lines(budget))
 
 
 def test_records_that_are_gone_from_the_topic_are_told() -> None:

@@ -54,6 +54,28 @@ def test_of_a_file_it_says_what_is_promised_expected_and_observed() -> None:
     assert "replay" not in result.stdout
 
 
+def test_a_reference_that_later_rows_do_not_keep_to_is_said_with_a_longer_one() -> None:
+    table = shifting_table(12_000, shift_at=12_000)
+    levels = np.repeat(np.random.default_rng(3).normal(size=24), 500)
+    table["x"] = (np.array(table["x"]) + levels).tolist()
+    write_csv(Path("churn.csv"), table)
+    (model,) = said("churn.csv", "--reference", "500")["models"]
+    (found,) = model["unsteady"]
+    assert (found["signal"], found["rows"]) == ("feature:x", 500)
+    assert found["enough"] >= 1_000
+    result = run("churn.csv", "--reference", "500")
+    assert re.search(
+        r"reference +does not represent what came after it, by 1 signal", result.stdout
+    )
+    assert f"Make one of {found['enough']:,} rows or more (`driftsentry reference fit`)" in (
+        result.stdout
+    )
+    assert re.search(r"feature:x: means of \d+ rows vary [\d.]+ times as much", result.stdout)
+    # A stream that stands still is not told of.
+    write_csv(Path("churn.csv"), shifting_table(12_000, shift_at=12_000))
+    assert said("churn.csv", "--reference", "500")["models"][0]["unsteady"] == []
+
+
 def test_the_observed_alerts_are_those_of_scan() -> None:
     write_csv(Path("churn.csv"), shifting_table(N, shift_at=4_000, shift=2.0))
     scanned = CliRunner().invoke(

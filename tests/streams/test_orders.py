@@ -25,6 +25,7 @@ from schemas.config import PolicyConfig
 from streams.orders import MAX_ORDERS
 from streams.policy import Policy
 from tests.streams.policy_kit import decide, finding, policy, settled
+from tests.streams.reference_kit import reference, set_reference
 
 
 def mute(signal: str | None = None, model_version: str | None = None) -> Mute:
@@ -235,6 +236,7 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(PlannedChange, **said, **spell),
     st.builds(Acknowledge, **said, alert_id=st.from_regex(r"[0-9a-f]{32}", fullmatch=True)),
     st.builds(Withdraw, **said, withdraws=ids),
+    st.builds(set_reference, st.builds(reference, seed=st.integers(1, 3)), name=ids),
 )
 
 

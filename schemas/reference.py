@@ -1,0 +1,123 @@
+"""A reference as a document: what a model version's signals are compared with, frozen, by digest.
+
+Made by `driftsentry reference fit`, read by a person, set by a command. Immutable: its identity is
+the digest of its canonical bytes. What its arrays mean, `detectors.reference_document` says.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import Annotated, Final, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.limits import MAX_FEATURES, MAX_ID_CHARS, MAX_NAME_CHARS, MAX_TS_MS
+
+MAX_REFERENCE_BYTES: Final = 900_000
+"""Of a document's canonical bytes: with what a journal record holds besides, it stays below the
+1,000,000 that a producer sends by default."""
+DIGEST: Final = re.compile(r"[0-9a-f]{32}")
+
+_MAX_NUMBER: Final = 2**31 - 1
+_Name = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
+_Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
+_Time = Annotated[int, Field(ge=0, le=MAX_TS_MS)]
+_Number = Annotated[int, Field(ge=-1, le=_MAX_NUMBER)]
+_Size = Annotated[int, Field(ge=0, le=_MAX_NUMBER)]
+
+
+class BadReferenceError(ValueError):
+    """A file or a command holds no reference; the message says why."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class EncodedArray(_Part):
+    """An array of numbers."""
+
+    dtype: Literal["<f8", "<f4", "<i8", "<i4"] = Field(description="As numpy writes it.")
+    shape: Annotated[list[_Size], Field(min_length=1, max_length=2)]
+    data: Annotated[str, Field(max_length=MAX_REFERENCE_BYTES)] = Field(
+        description="Its bytes in C order, as base64."
+    )
+
+
+class ReferenceDocument(_Part):
+    """The reference of one model version, complete."""
+
+    v: Literal[1] = 1
+    model_id: _Id = Field(description="The model whose events it was made of.")
+    model_version: _Id = Field(description="The version likewise.")
+    n_events: Annotated[int, Field(ge=1, le=_MAX_NUMBER)] = Field(
+        description="Events that it was made of."
+    )
+    first_ms: _Time = Field(description="The earliest of their times (`ts`), epoch milliseconds.")
+    last_ms: _Time = Field(description="The latest.")
+    events_per_week: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
+        description="Their rate by their times; 0: unknown."
+    )
+    features: Annotated[list[_Name], Field(max_length=MAX_FEATURES)]
+    kinds: Annotated[list[_Number], Field(max_length=MAX_FEATURES)] = Field(
+        description="The kind of each feature: 0 number, 1 string, 2 boolean, others internal."
+    )
+    classes: Annotated[list[_Name], Field(max_length=1_024)]
+    classes_full: bool = Field(description="Whether there were more classes than `max_classes`.")
+    prediction_role: Annotated[int, Field(ge=0, le=2)] = Field(
+        description="What a prediction is: 0 not known, 1 a number, 2 a class."
+    )
+    signals: list[Annotated[list[_Number], Field(min_length=5, max_length=5)]] = Field(
+        description="Source, index, kind, rule and place in the arrays of each signal."
+    )
+    arrays: Annotated[dict[str, EncodedArray], Field(max_length=32)] = Field(
+        description="Scales, quantiles and their normal scores, moments, long-run variances."
+    )
+    correlated: list[_Size] = Field(
+        default_factory=list,
+        description="The numeric signals, by place, that the array `correlation` is of.",
+    )
+
+    def canonical(self) -> bytes:
+        """Its canonical bytes: JSON without blanks, keys sorted."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+
+    @property
+    def digest(self) -> str:
+        """Its identity: the hex blake2b-128 of its canonical bytes."""
+        return digest_of(self.canonical())
+
+
+def digest_of(canonical: bytes) -> str:
+    """The identity of the document with these canonical bytes."""
+    return blake2b(canonical, digest_size=16, person=b"ds-reference").hexdigest()
+
+
+def parse_reference(value: bytes) -> ReferenceDocument:
+    """The document in these bytes, written in whatever way. Raises `BadReferenceError`."""
+    # A file that a person has laid out may be larger than what is sent.
+    if len(value) > 4 * MAX_REFERENCE_BYTES:
+        raise BadReferenceError(
+            f"{len(value):,} bytes are more than a reference has: at most {MAX_REFERENCE_BYTES:,}"
+        )
+    try:
+        document = ReferenceDocument.model_validate_json(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise BadReferenceError(f"{place}: {first['msg']}") from None
+    require_size(document)
+    return document
+
+
+def require_size(document: ReferenceDocument) -> bytes:
+    """Its canonical bytes. Raises `BadReferenceError` where they are too many to be sent."""
+    canonical = document.canonical()
+    if len(canonical) > MAX_REFERENCE_BYTES:
+        raise BadReferenceError(
+            f"the reference has {len(canonical):,} bytes, {len(document.signals):,} signals, and "
+            f"at most {MAX_REFERENCE_BYTES:,} bytes can be set: leave features out"
+        )
+    return canonical

@@ -1,0 +1,274 @@
+"""`driftsentry reference`: make one of chosen events, look at it, set it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from streams.cli_commands import moment, said_options, send
+from streams.cli_file import (
+    FILE_PARAMETERS,
+    file_options,
+    given_options,
+    plain,
+    say_lines,
+    scan_options,
+)
+from streams.cli_options import (
+    EXIT_USAGE,
+    audit_options,
+    connection_options,
+    fail,
+    load_configuration,
+)
+
+if TYPE_CHECKING:
+    from detectors.reference_fit import Fitted
+    from schemas.reference import ReferenceDocument
+    from streams.config import Settings
+    from streams.reference_source import Wish
+
+_OWN: Final = ("file", "from_topic", "model", "n_events", "since_ms", "until_ms", "out", "as_json")
+_OUT: Final = click.Path(dir_okay=False, path_type=Path)
+_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@click.group()
+def reference() -> None:
+    """Make, look at and set what a model is compared with."""
+
+
+@reference.command("fit")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--from-topic", is_flag=True, help="Of what the events topic still has.")
+@click.option("--model", metavar="NAME", required=True, help="Of this model.")
+@click.option(
+    "--events",
+    "n_events",
+    type=click.IntRange(20, 1_000_000),
+    default=1_000_000,
+    show_default=True,
+    help="Of the latest so many of its events.",
+)
+@click.option("--since", "since_ms", callback=moment, metavar="TIME", help="From this `ts` on.")
+@click.option("--until", "until_ms", callback=moment, metavar="TIME", help="Before this `ts`.")
+@click.option(
+    "--out", type=_OUT, metavar="PATH", help="Where it goes; default reference-DIGEST.json here."
+)
+@_JSON
+@audit_options
+@file_options
+@click.pass_context
+def fit(ctx: click.Context, /, file: Path | None, **options: Any) -> None:
+    """Make a reference of chosen events: of FILE, as `scan` reads it, or of the topic.
+
+    What was learned is printed and written to a file. It changes nothing: look at it, then
+    `driftsentry reference set`.
+    """
+    from schemas.reference import BadReferenceError
+    from streams.reference_source import Wish
+
+    _require_one_source(ctx, file, from_topic=options["from_topic"])
+    wish = Wish(
+        options["model"],
+        options["model_version"],
+        options["n_events"],
+        options["since_ms"],
+        options["until_ms"],
+    )
+    try:
+        fitted = (
+            _of_topic(ctx, options, wish) if file is None else _of_file(ctx, file, options, wish)
+        )
+    except BadReferenceError as error:
+        raise fail(plain(str(error)), EXIT_USAGE) from None
+    document = fitted.document
+    path: Path = options["out"] or Path(f"reference-{document.digest[:12]}.json")
+    _write(document, path)
+    _print(document, as_json=options["as_json"])
+    click.echo(
+        f"\nWritten to {path}. If these events are as they should be:\n"
+        f"  driftsentry reference set {path}",
+        err=True,
+    )
+
+
+@reference.command("show")
+@click.argument("what", metavar="FILE|DIGEST")
+@click.option("--out", type=_OUT, metavar="PATH", help="Write it to a file, too.")
+@_JSON
+@audit_options
+@click.pass_context
+def show(ctx: click.Context, /, what: str, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Print what a reference holds: that in FILE, or the one with DIGEST that was set.
+
+    The latter is read from the journals of a group of workers, which say where it was set.
+    """
+    from schemas.reference import DIGEST
+
+    places: list[str] = []
+    if Path(what).exists() or not DIGEST.fullmatch(what):
+        document = _read(Path(what))
+    else:
+        document, places = _of_journals(ctx, options, what)
+    if out is not None:
+        _write(document, out)
+    _print(document, as_json=as_json)
+    say_lines([f"  {place}" for place in places], err=as_json)
+
+
+@reference.command("set")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--model", metavar="NAME", help="Of this model; default: the one it was made of.")
+@click.option("--version", "version", metavar="V", help="Of this version; default likewise.")
+@said_options
+@connection_options
+@click.pass_context
+def set_reference(
+    ctx: click.Context, /, file: Path, model: str | None, version: str | None, **options: Any
+) -> None:
+    """Let workers compare a model version with the reference in FILE.
+
+    It takes effect at each partition's next commit: the version's detectors begin anew, and its
+    open alerts are resolved. A version that has sent nothing yet will not learn one.
+    """
+    document = _read(file)
+    model_id = model or document.model_id
+    said: dict[str, object] = {
+        "kind": "reference",
+        "model_id": model_id,
+        "digest": document.digest,
+        "document": document.model_dump(mode="json"),
+    }
+    options["model_version"] = version or document.model_version
+    send(ctx, said, model_id, options)
+
+
+def _require_one_source(ctx: click.Context, file: Path | None, *, from_topic: bool) -> None:
+    if (file is None) != from_topic:
+        raise click.UsageError("say of what: either a FILE or --from-topic")
+    if given := given_options(ctx, ("reference",)):
+        raise click.UsageError(
+            f"{given[0]} is for `scan`: here all events are used, or the latest --events"
+        )
+    names = [name for name in FILE_PARAMETERS if name != "model_version"]
+    if from_topic and (given := given_options(ctx, names)):
+        raise click.UsageError(f"{given[0]} says what a file holds: leave it out")
+    others = [
+        str(each.name)
+        for each in ctx.command.params
+        if each.name not in (*_OWN, *FILE_PARAMETERS, "config")
+    ]
+    if file is not None and (given := given_options(ctx, others)):
+        raise click.UsageError(f"{given[0]} says where Kafka is, and a FILE needs none")
+
+
+def _of_file(ctx: click.Context, file: Path, options: dict[str, Any], wish: Wish) -> Fitted:
+    from streams.reference_source import fit_file
+    from streams.scan_columns import ScanError
+
+    # What is read makes no cycles; looking for some takes a tenth of the time.
+    gc.disable()
+    try:
+        return fit_file(
+            file, scan_options(ctx, options), wish, say=lambda lines: say_lines(lines, err=True)
+        )
+    except ScanError as error:
+        raise fail(plain(str(error)), EXIT_USAGE) from None
+    finally:
+        gc.enable()
+
+
+def _of_topic(ctx: click.Context, options: dict[str, Any], wish: Wish) -> Fitted:
+    from streams.reference_source import fit_topic
+
+    def say(text: str) -> None:
+        click.echo(f"driftsentry: {plain(text)}", err=True)
+
+    own = {n: v for n, v in options.items() if n not in (*_OWN, *FILE_PARAMETERS)}
+    configuration = load_configuration(ctx, own, "bootstrap_servers")
+    settings, detection = configuration.settings, configuration.detection
+    with _brokers(settings):
+        return fit_topic(settings, detection, wish, say)
+
+
+def _of_journals(
+    ctx: click.Context, options: dict[str, Any], digest: str
+) -> tuple[ReferenceDocument, list[str]]:
+    from streams.reference_source import find_reference
+
+    settings = load_configuration(ctx, options, "bootstrap_servers").settings
+    with _brokers(settings):
+        found = find_reference(settings, digest)
+    if found is None:
+        raise fail(
+            f"no journal of group {settings.group} has a reference {digest}: it was not set there",
+            EXIT_USAGE,
+        )
+    return found.document, found.places
+
+
+@contextmanager
+def _brokers(settings: Settings) -> Iterator[None]:
+    """Failures of what is asked of brokers here, as sentences."""
+    from confluent_kafka import KafkaException
+
+    from streams.kafka_clients import ClientConfigError, describe, kafka_error
+    from streams.lineage import LineageError
+    from streams.ports import LogError
+
+    try:
+        yield
+    except (LogError, ClientConfigError, LineageError) as error:
+        raise fail(plain(str(error))) from error
+    except KafkaException as error:
+        raise fail(
+            f"no broker answers at {settings.bootstrap_servers}: {describe(kafka_error(error))}"
+        ) from error
+
+
+def _read(file: Path) -> ReferenceDocument:
+    from schemas.reference import BadReferenceError, parse_reference
+
+    try:
+        return parse_reference(file.read_bytes())
+    except OSError as error:
+        raise fail(f"{file} cannot be read: {error.strerror}", EXIT_USAGE) from None
+    except BadReferenceError as error:
+        raise fail(
+            plain(f"{file} holds no reference: {error}. `driftsentry reference fit` makes one"),
+            EXIT_USAGE,
+        ) from None
+
+
+def _write(document: ReferenceDocument, path: Path) -> None:
+    import orjson
+
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+    try:
+        path.write_bytes(orjson.dumps(document.model_dump(mode="json"), option=options))
+    except OSError as error:
+        raise fail(
+            f"the reference cannot be written to {path} ({error.strerror}): choose another place "
+            "with --out"
+        ) from None
+
+
+def _print(document: ReferenceDocument, *, as_json: bool) -> None:
+    import orjson
+
+    from schemas.reference import BadReferenceError
+    from streams.reference_report import reference_json, reference_lines
+
+    try:
+        if as_json:
+            click.echo(orjson.dumps(reference_json(document)).decode())
+        else:
+            say_lines(list(reference_lines(document)))
+    except BadReferenceError as error:
+        raise fail(plain(str(error)), EXIT_USAGE) from None

@@ -1,0 +1,87 @@
+"""A reference in words, for the person who is to judge it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from detectors.monitor import Monitor
+from detectors.promise import Promise, verdict_of
+from detectors.reference_document import monitor_of
+from detectors.signals import Signal
+from schemas.batch import ModelKey
+from schemas.reference import ReferenceDocument
+from streams.budget import PROVISIONAL_ROWS
+from streams.cloudevents import rfc3339
+
+_MIN_NAME: Final = 6
+
+
+def reference_lines(document: ReferenceDocument) -> Iterator[str]:
+    """What it was made of, each signal in a line, and what is to be known of it.
+
+    Raises `BadReferenceError` where the document contradicts itself.
+    """
+    monitor = _monitor(document)
+    rate = document.events_per_week
+    yield f"{document.model_id} {document.model_version}  reference {document.digest}"
+    yield (
+        f"  {document.n_events:,} events from {rfc3339(document.first_ms)} to "
+        f"{rfc3339(document.last_ms)}, "
+        + (f"{rate:,.0f} a week" if rate else "how many a week their times do not say")
+    )
+    rows = [_row(monitor, signal) for signal in monitor.signals]
+    width = max([_MIN_NAME, *(len(row["signal"]) for row in rows)])
+    head = ("rows", "mean", "sd", "long-run")
+    yield f"  {'signal':<{width}}" + "".join(f"  {each:>11}" for each in head) + "  promise"
+    for row in rows:
+        yield (
+            f"  {row['signal']:<{width}}  {row['rows']:>11,}  {row['mean']:>11.5g}  "
+            f"{row['sd']:>11.5g}  {row['long_run_variance']:>11.4g}  {_promise(row)}"
+        )
+    yield (
+        "  long-run: the variance of means over that of independent rows. No calibration of scores "
+        "is in it: that needs labels, which are not joined yet."
+    )
+    if document.n_events < PROVISIONAL_ROWS:
+        yield f"  provisional: it has fewer than {PROVISIONAL_ROWS:,} events"
+
+
+def reference_json(document: ReferenceDocument) -> dict[str, Any]:
+    """The same as plain values."""
+    monitor = _monitor(document)
+    return {
+        "model_id": document.model_id,
+        "model_version": document.model_version,
+        "digest": document.digest,
+        "n_events": document.n_events,
+        "first_ms": document.first_ms,
+        "last_ms": document.last_ms,
+        "events_per_week": document.events_per_week or None,
+        "is_provisional": document.n_events < PROVISIONAL_ROWS,
+        "signals": [_row(monitor, signal) for signal in monitor.signals],
+    }
+
+
+def _monitor(document: ReferenceDocument) -> Monitor:
+    return monitor_of(document, ModelKey(document.model_id, document.model_version))
+
+
+def _row(monitor: Monitor, signal: Signal) -> dict[str, Any]:
+    verdict = verdict_of(signal.ranks)
+    return {
+        "signal": monitor.name(signal),
+        "rows": verdict.rows,
+        "mean": signal.scale.constant if signal.is_departure else signal.scale.mean,
+        "sd": 0.0 if signal.is_departure else signal.scale.sd,
+        "long_run_variance": verdict.variance,
+        "promise": verdict.promise.value,
+        "enough": verdict.enough,
+    }
+
+
+def _promise(row: dict[str, Any]) -> str:
+    if row["promise"] == Promise.KEPT:
+        return "kept"
+    word = "cannot be kept" if row["promise"] == Promise.NOT_KEPT else "kept only roughly"
+    return f"{word}: {row['enough']:,} rows would do"
