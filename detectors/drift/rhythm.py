@@ -209,13 +209,7 @@ def _by_hour(x: F64, times: I64) -> _Hours:
     at = hour[kept] - first
     rows = np.bincount(at, minlength=last + 1 - first).astype(np.float64)
     sums = np.bincount(at, weights=y[kept], minlength=len(rows))
-    means = sums / np.maximum(rows, 1.0)
-    # A trend through the reference has a slope within each period, and is no rhythm.
-    hours = np.arange(len(rows)) - np.average(np.arange(len(rows)), weights=rows)
-    steepness = float((rows * hours * hours).sum())
-    centre = float((rows * means).sum() / rows.sum())
-    slope = float((rows * hours * (means - centre)).sum()) / steepness if steepness > 0.0 else 0.0
-    return _Hours(first, rows, np.where(rows > 0.0, means - centre - slope * hours, 0.0))
+    return _Hours(first, rows, sums / np.maximum(rows, 1.0))
 
 
 def _harmonics(hours: _Hours, length: int, orders: tuple[int, ...]) -> _Harmonics | None:
@@ -237,6 +231,13 @@ def _harmonics(hours: _Hours, length: int, orders: tuple[int, ...]) -> _Harmonic
     angle = 2.0 * np.pi * np.multiply.outer((phase + 0.5) / length, orders)
     waves = np.stack([np.cos(angle), np.sin(angle)], axis=2).reshape(length, -1)
     total = rows.sum(axis=1, keepdims=True)
+    level = (rows * means).sum(axis=1, keepdims=True) / total
+    # A trend through the reference has a slope within each period, and is no rhythm: that from
+    # period to period.
+    number = np.flatnonzero(used) - np.average(np.flatnonzero(used), weights=total[:, 0])
+    steepness = float((total[:, 0] * number * number).sum())
+    slope = float((total[:, 0] * number * level[:, 0]).sum()) / (steepness * length)
+    means = means - slope * np.arange(length)
     level = (rows * means).sum(axis=1, keepdims=True) / total
     scores = (rows * (means - level)) @ waves
     middle = (rows @ waves) / total

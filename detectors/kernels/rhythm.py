@@ -51,8 +51,15 @@ def take_out(
                     phase = (event_time_ms[rows[first + r]] - HOUR_MS // 2) % (n * HOUR_MS)
                     h = phase // HOUR_MS
                     f = (phase - h * HOUR_MS) / HOUR_MS
-                    p0, p1 = knots[own, (h + n - 1) % n], knots[own, h]
-                    p2, p3 = knots[own, (h + 1) % n], knots[own, (h + 2) % n]
+                    before = h - 1 if h > 0 else n - 1
+                    after = h + 1 if h + 1 < n else 0
+                    then = after + 1 if after + 1 < n else 0
+                    p0, p1, p2, p3 = (
+                        knots[own, before],
+                        knots[own, h],
+                        knots[own, after],
+                        knots[own, then],
+                    )
                     third = 3.0 * (p1 - p2) + p3 - p0
                     second = 2.0 * p0 - 5.0 * p1 + 4.0 * p2 - p3
                     level = p1 + 0.5 * f * (p2 - p0 + f * (second + f * third))

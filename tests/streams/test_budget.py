@@ -102,7 +102,7 @@ def test_the_week_and_the_model_s_own_budget_decide_on_the_arl0() -> None:
 
 def test_a_reference_of_few_periods_is_provisional_and_a_replay_keeps_the_hours() -> None:
     """Four days of a rhythm; shuffled with their times the events still have it. Seeded."""
-    n, per_day = 26_000, 5_000
+    n, per_day = 46_000, 5_000
     times = np.arange(n, dtype=np.int64) * 86_400_000 // per_day
     wave = 2.0 * np.sin(2.0 * np.pi * np.arange(n) / per_day)
     events = events_of(wave + np.random.default_rng(5).normal(size=n))
@@ -122,7 +122,7 @@ def test_a_reference_of_few_periods_is_provisional_and_a_replay_keeps_the_hours(
     lines = "\n".join(model_lines(budget))
     assert "20,000 rows: provisional, and covers 4 days, fewer than 10 periods" in lines
     assert "feature:x: few periods of its rhythm (4 days); 20,000 rows, and 50,000 would" in lines
-    replay(fold, [budget], past, ReplayWish(26_000))
+    replay(fold, [budget], past, ReplayWish(46_000))
     assert {each.kind for each in budget.replays} == {"shuffled", "blocks", "frozen"}
     for each in budget.replays:
         if each.kind != "blocks":
