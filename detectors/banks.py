@@ -44,9 +44,16 @@ class Banks(Mapping[str, DetectorBank]):
     def __len__(self) -> int:
         return len(self._banks)
 
-    def update(self, batch: Batch) -> list[Firing]:
-        """Advance all of them; what fired, in no particular order."""
-        return [firing for bank in self._banks.values() for firing in bank.update(batch)]
+    def update(self, batch: Batch, without_rhythm: Batch) -> list[Firing]:
+        """Advance all of them; what fired, in no particular order.
+
+        What is for people to read comes of the batch, what looks for changes of the other one.
+        """
+        return [
+            firing
+            for name, bank in self._banks.items()
+            for firing in bank.update(batch if REGISTRY[name].keeps_rhythm else without_rhythm)
+        ]
 
     def take_fresh_lanes(self) -> None:
         """Put freshly given lanes into their initial state in every bank, on or off by config."""

@@ -89,6 +89,8 @@ class DetectorSpec:
     has_budget: bool = False
     """Whether what it fires at follows from the false alarms that are accepted and from the rows of
     the reference, which are then kept until it is complete."""
+    keeps_rhythm: bool = False
+    """Whether it observes signals as they are, their daily or weekly rhythm left in."""
     watches_indicators: bool = True
     """Whether it watches signals of two values; where not, their whole budget is the others'."""
 

@@ -86,6 +86,8 @@ def is_strong(firing: Firing, signal: Signal, arl0: float) -> bool:
         move = firing.after - firing.before
         # What the lane sees are residuals; the means are of what they come from.
         variance = ranks.variance[0] * process_variance(ranks.coefficient.tolist())
+        if ranks.rhythm is not None:
+            variance *= 1.0 - ranks.rhythm.share
         ratio = move * move * n_before * n_after / (2.0 * variance * (n_before + n_after))
     thresholds = octave_thresholds(arl0 * n_lanes)
     octave = min(int(log2(min(n_before, n_after))), len(thresholds) - 1)

@@ -9,6 +9,7 @@ from its first row to its last, so that each bank advances in one kernel call.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from detectors.budget import accepted_in_a_week, events_between_alarms, is_stron
 from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
 from detectors.kernels.observe import count_unfit, gather_lanes, observe
+from detectors.kernels.rhythm import take_out
 from detectors.monitor import NEVER, Monitor, signal_config
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
@@ -155,7 +157,7 @@ class Fold:
         self.counters["n_refused_classes"] += n_beyond(self.catalog, stretch, predicted_class)
         self._refuse(events, stretch, said)
         batch = self._observe(events, stretch, columns.ptr, columns.column, predicted_class)
-        firings = self.banks.update(batch)
+        firings = self.banks.update(batch, self._without_rhythm(batch, stretch))
         said += [self._finding(firing) for firing in firings]
         self.counters["n_findings"] += len(firings)
         self.catalog.n_events[stretch.block_slot] += np.diff(stretch.block_ptr)
@@ -293,6 +295,26 @@ class Fold:
             lane=lane,
             value=value,
         )
+
+    def _without_rhythm(self, batch: Batch, stretch: Stretch) -> Batch:
+        """The batch without the daily and weekly rhythms of its lanes; itself if none has one."""
+        layout = self.catalog.layout
+        if not len(layout.rhythm_hours):
+            return batch
+        value = batch.value.copy()
+        take_out(
+            stretch.rows,
+            stretch.block_slot,
+            batch.block_row_ptr,
+            batch.block_value_ptr,
+            layout.ptr,
+            layout.rhythm,
+            layout.rhythm_hours,
+            layout.rhythm_knots,
+            batch.event_time_ms,
+            value,
+        )
+        return replace(batch, value=value)
 
     def _freeze(self, events: Decoded, stretch: Stretch, said: list[Finding | Notice]) -> None:
         """Complete the reference that ends with the stretch's last row, if one does."""

@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.drift.ranks import Indicator, Ranks, fit, fit_indicator
+from detectors.drift.ranks import Indicator, Ranks, fit_in_time, fit_indicator
+from detectors.drift.rhythm import Wanted
 from detectors.kernels.observe import SOURCE_MISSING, SOURCE_VALUE, observe
 from detectors.signals import Signal
 from schemas.batch import F64, I32, I64, U8
@@ -138,20 +139,26 @@ class Rows:
         return out.reshape(len(signals), n)
 
     def ranks(
-        self, signals: Sequence[Signal], features: Sequence[int]
+        self, signals: Sequence[Signal], features: Sequence[int], rhythms: Sequence[Wanted]
     ) -> list[Ranks | Indicator | None]:
-        """What detectors are told of each signal; None where too little of it was observed."""
+        """What detectors are told of each signal; None where too little of it was observed.
+
+        `rhythms` are those that the config states, by signal.
+        """
         if not signals:
             return []
         found: list[Ranks | Indicator | None] = []
-        for signal, z in zip(signals, self.observations(signals, features), strict=True):
-            observed = z[~np.isnan(z)]
+        times = self.column("event_time_ms")
+        rows = self.observations(signals, features)
+        for signal, z, wanted in zip(signals, rows, rhythms, strict=True):
+            is_there = ~np.isnan(z)
+            observed = z[is_there]
             if len(observed) < MIN_ROWS:
                 found.append(None)
             elif signal.is_share:
                 found.append(fit_indicator(observed, (0.5 - signal.scale.mean) / signal.scale.sd))
             else:
-                found.append(fit(observed))
+                found.append(fit_in_time(observed, times[is_there], wanted))
         return found
 
 

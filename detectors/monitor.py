@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from detectors.drift.rhythm import Rhythm
 from detectors.kernels.observe import KIND_LEARNING, SOURCE_MISSING, SOURCE_VALUE
 from detectors.reference import (
     Cohort,
@@ -54,8 +55,9 @@ class Monitor:
     """By the event times of its reference, frozen with it; 0: unknown."""
     reference: str = ""
     """The digest of the reference that a person has set; empty: it learns its own."""
-    columns: tuple[F64, U8] | None = None
-    """Derived: the signals that have lanes and the features, as `detectors.layout` wants them."""
+    columns: tuple[F64, U8, list[Rhythm | None]] | None = None
+    """Derived: the signals that have lanes, the features and the signals' rhythms, as
+    `detectors.layout` wants them."""
 
     @property
     def next_freeze(self) -> int:
@@ -153,7 +155,8 @@ class Monitor:
                 n_beyond += cohort.n_other_class * self.classes_full
             if cohort.rows is not None:
                 self.events_per_week = self.events_per_week or cohort.rows.events_per_week()
-                ranks = cohort.rows.ranks(new, cohort.features)
+                stated = [config.get(self.name(s), SignalConfig()).rhythm for s in new]
+                ranks = cohort.rows.ranks(new, cohort.features, stated)
                 new = [replace(s, ranks=of) for s, of in zip(new, ranks, strict=True)]
             self.cohorts.remove(cohort)
             complete += new

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from detectors.drift.ranks import Indicator, Ranks, process_variance
+from detectors.drift.rhythm import ENOUGH_PERIODS
 from detectors.learning import MIN_ROWS
 
 INDEPENDENT_ROWS: Final = 2_000
@@ -47,6 +48,8 @@ class Reason(StrEnum):
     INDEPENDENT = "independent"
     CORRELATED = "correlated"
     RARE = "rare"
+    RHYTHM = "rhythm"
+    """It has a daily or weekly one, and the reference covers few periods of it."""
     NO_ROWS = "no rows"
     """Fewer than 20 observations, or none that were kept for a detector with a budget."""
 
@@ -82,6 +85,10 @@ def verdict_of(ranks: Ranks | Indicator | None) -> Verdict:
         wanted = ceil(LEAST_OCCURRENCES * rows / n_rare) if n_rare else 0
         if 0 < n_rare < LEAST_OCCURRENCES and wanted > enough:
             reason, enough = Reason.RARE, wanted
+    elif ranks.rhythm is not None:
+        wanted = ceil(ENOUGH_PERIODS * rows / ranks.rhythm.periods)
+        if ranks.rhythm.periods < ENOUGH_PERIODS and wanted > enough:
+            reason, enough = Reason.RHYTHM, wanted
     promise = Promise.KEPT
     if rows < enough:
         promise = Promise.NOT_KEPT if rows < least else Promise.PROVISIONAL
@@ -99,7 +106,11 @@ def variance_factor(ranks: Ranks | Indicator) -> float:
     """The long-run variance of the signal's rows over their variance, tails left out."""
     if isinstance(ranks, Indicator):
         return ranks.variance
-    of_residuals = max(v / tail for v, tail in zip(ranks.variance, ranks.tails, strict=True))
+    location, spread = (v / tail for v, tail in zip(ranks.variance, ranks.tails, strict=True))
+    if ranks.rhythm is not None:
+        # That the rhythm was estimated says nothing of the rows.
+        location = max(location / ranks.rhythm.inflation, 1.0)
+    of_residuals = max(location, spread)
     return of_residuals * process_variance(ranks.coefficient.tolist())
 
 

@@ -13,6 +13,7 @@ from detectors.drift.bins import N_BINS, Bins
 from detectors.drift.focus import MAX_SCORE
 from detectors.drift.lane_table import within
 from detectors.drift.ranks import MAX_ORDER, N_CUTS, Indicator, Ranks
+from detectors.drift.rhythm import DAY, MAX_KNOT, MAX_PERIODS, MIN_PERIODS, WEEK, Rhythm
 from detectors.drift.windows import MAX_MEAN, MAX_REFERENCE
 from detectors.learning import COLUMNS, Rows
 
@@ -43,13 +44,16 @@ class RanksWriter:
         cuts, location, spread = [np.zeros(0)], [_NO_SCORE], [_NO_SCORE]
         process = []
         bin_cuts, bin_counts, bin_means = [np.zeros(0)], [_NO_SCORE], [np.zeros(0)]
+        rhythms: list[Rhythm | None] = []
         for each in self.found:
             if isinstance(each, Indicator):
                 numbers.append((each.n, 0, each.ones, 0, 0))
                 moments.append((each.raw, 0.0, each.variance, 1.0, 1.0, 1.0))
                 cuts.append(np.array([each.cut]))
                 process.append(np.zeros(2 * MAX_ORDER))
+                rhythms.append(None)
                 continue
+            rhythms.append(each.rhythm)
             numbers.append((each.n, len(each.cuts), *each.sums, len(each.bins.cuts)))
             moments.append((*each.raw, *each.variance, *each.tails))
             cuts.append(each.cuts)
@@ -69,6 +73,7 @@ class RanksWriter:
             "ranks_bin_cuts": np.concatenate(bin_cuts),
             "ranks_bin_counts": np.concatenate(bin_counts),
             "ranks_bin_means": np.concatenate(bin_means),
+            **_rhythm_arrays(rhythms),
         }
 
 
@@ -84,6 +89,7 @@ class RanksReader:
         location = require_array(state, "ranks_location", np.int32, (None,))
         spread = require_array(state, "ranks_spread", np.int32, (len(location),))
         self._bins = _BinsReader(state)
+        rhythms = read_rhythms(state, k)
         if not all(np.isfinite(each).all() for each in (moments, process, cuts)):
             raise StateError("a reference has a number that is not finite")
         if (moments[:, 2:] < 1.0).any():
@@ -93,8 +99,8 @@ class RanksReader:
         self.found: list[Ranks | Indicator] = []
         self._used: set[int] = set()
         at_cut = at_score = 0
-        for row, of_moments, of_process in zip(
-            numbers.tolist(), moments.tolist(), process, strict=True
+        for row, of_moments, of_process, rhythm in zip(
+            numbers.tolist(), moments.tolist(), process, rhythms, strict=True
         ):
             n, n_cuts, first, second, n_bin_cuts = row
             own = cuts[at_cut : at_cut + max(n_cuts, 1)]
@@ -104,6 +110,8 @@ class RanksReader:
             if n_cuts == 0:
                 if not 0 <= first <= n:
                     raise StateError("a reference has more ones than rows")
+                if rhythm is not None:
+                    raise StateError("an indicator has a rhythm")
                 cut, raw, variance = float(own[0]), of_moments[0], of_moments[2]
                 self.found.append(Indicator(cut, first, raw, variance, n))
                 continue
@@ -126,6 +134,7 @@ class RanksReader:
                     tails=(of_moments[4], of_moments[5]),
                     n=n,
                     bins=self._bins.read(n_bin_cuts),
+                    rhythm=rhythm,
                 )
             )
         if at_cut != len(cuts) or at_score != len(location):
@@ -180,6 +189,42 @@ class _BinsReader:
 
 
 _NO_SCORE: Final = np.zeros(0, np.int32)
+
+
+def _rhythm_arrays(rhythms: Sequence[Rhythm | None]) -> dict[str, NDArray[Any]]:
+    """The rhythms of references, in their order; of none nothing but zeros."""
+    numbers = [(0, 0) if each is None else (len(each.knots), each.periods) for each in rhythms]
+    found = [each for each in rhythms if each is not None]
+    return {
+        "rhythm_numbers": np.array(numbers, np.int64).reshape(-1, 2),
+        "rhythm_shares": np.array([each.share for each in found], np.float64),
+        "rhythm_knots": np.concatenate([np.zeros(0), *(each.knots for each in found)]),
+    }
+
+
+def read_rhythms(state: BankState, n_references: int) -> list[Rhythm | None]:
+    """The rhythms of so many references again. Raises `StateError` where they cannot be any."""
+    numbers = require_array(state, "rhythm_numbers", np.int64, (n_references, 2))
+    hours, periods = numbers[:, 0], numbers[:, 1]
+    has_one = hours != 0
+    shares = require_array(state, "rhythm_shares", np.float64, (int(has_one.sum()),))
+    if not np.isin(hours, (0, DAY, WEEK)).all() or periods[~has_one].any():
+        raise StateError("a reference has a rhythm of no known period")
+    if not ((periods >= MIN_PERIODS) & (periods <= MAX_PERIODS))[has_one].all():
+        raise StateError("a reference has a rhythm of too few periods, or of too many")
+    if not ((shares > 0.0) & (shares < 1.0)).all():
+        raise StateError("a reference has a rhythm that explains nothing, or everything")
+    knots = require_array(state, "rhythm_knots", np.float64, (int(hours.sum()),))
+    if not (np.abs(knots) <= MAX_KNOT).all():
+        raise StateError("a reference has a rhythm that is out of range")
+    own = np.split(knots, np.cumsum(hours[has_one])[:-1]) if has_one.any() else []
+    found = iter(
+        [
+            Rhythm(each, n, share)
+            for each, n, share in zip(own, periods[has_one].tolist(), shares.tolist(), strict=True)
+        ]
+    )
+    return [next(found) if each else None for each in has_one.tolist()]
 
 
 def snapshot_rows(rows: Sequence[Rows]) -> dict[str, NDArray[Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import isfinite, sqrt
 
 from detectors.drift.ranks import Indicator, Ranks
+from detectors.drift.rhythm import Rhythm
 from detectors.kernels.observe import (
     MAX_RAW,
     RULE_DEPARTURE,
@@ -64,6 +65,11 @@ class Signal:
         if aspect != Aspect.SPREAD or not isinstance(self.ranks, Ranks):
             return 0.0
         return self.ranks.raw[1] / self.ranks.n
+
+    @property
+    def rhythm(self) -> Rhythm | None:
+        """What of it comes again by the hour, and is taken out of what its lane observes."""
+        return self.ranks.rhythm if isinstance(self.ranks, Ranks) else None
 
     @property
     def is_share(self) -> bool:

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 
+from detectors.drift.rhythm import DAY, Rhythm
 from detectors.fold import Fold
 from detectors.registry import REGISTRY
 from schemas.batch import Decoded, ModelKey, PredictionKind, ValueKind
@@ -29,6 +30,8 @@ def warm() -> list[str]:
     )
     fold = Fold(config)
     fold.process(_events(2 * N_REFERENCE))
+    # So short a reference has no rhythm that would be taken out.
+    Rhythm(np.zeros(DAY), 1, 0.0).without(np.zeros(0), np.zeros(0, np.int64))
     return list(Fold(config, fold.snapshot()).banks)
 
 

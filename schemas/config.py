@@ -162,6 +162,9 @@ class SignalConfig(Strict):
     """Names of the detectors that run on it; absent: all that are enabled."""
     kind: Literal["number", "category"] | None = None
     """Of a feature, or of `prediction`: what it is, whatever the reference suggests."""
+    rhythm: Literal["day", "week", "none"] | None = None
+    """Of a number: whether it follows the time of day, or of day and week, by `ts`. Absent: what
+    its reference shows. It counts when a reference is complete, and needs three periods of it."""
 
 
 class ModelConfig(Strict):

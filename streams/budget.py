@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from detectors.banks import stated_budget
 from detectors.budget import accepted_in_a_week, arl0_of_detector, events_between_alarms
 from detectors.drift.focus import FocusBank, LaneBudget
+from detectors.drift.rhythm import ENOUGH_PERIODS, Rhythm
 from detectors.fold import Fold
 from detectors.monitor import Monitor
 from detectors.promise import CORRELATED_ROWS, Promise, Verdict, verdict_of
@@ -85,6 +86,8 @@ class SignalBudget(NamedTuple):
     verdict: Verdict
     n_sharing: int = 1
     """Detectors that have a budget and watch it: each has an equal share."""
+    rhythm: Rhythm | None = None
+    """What of it comes again by the hour, and is taken out."""
 
     @property
     def expected(self) -> float:
@@ -100,6 +103,8 @@ class SignalBudget(NamedTuple):
             "n_lanes": 0 if self.lane is None else self.lane.n_aspects,
             "expected": self.expected,
             **self.verdict._asdict(),
+            "rhythm": None if self.rhythm is None else self.rhythm.name,
+            "n_periods": None if self.rhythm is None else self.rhythm.periods,
         }
 
 
@@ -148,8 +153,19 @@ class ModelBudget:
 
     @property
     def is_provisional(self) -> bool:
-        """Whether its reference has fewer rows than every kind of signal needs."""
-        return 0 < self.n_reference < PROVISIONAL_ROWS
+        """Whether its reference has fewer rows than every kind of signal needs, or periods."""
+        has_few_periods = any(n < ENOUGH_PERIODS for n in self.n_periods.values())
+        return 0 < self.n_reference < PROVISIONAL_ROWS or has_few_periods
+
+    @property
+    def n_periods(self) -> dict[str, int]:
+        """Of each rhythm that signals have, how many periods the shortest reference covers."""
+        found: dict[str, int] = {}
+        for each in self.signals:
+            if each.rhythm is not None:
+                name, n = each.rhythm.name, each.rhythm.periods
+                found[name] = min(found.get(name, n), n)
+        return dict(sorted(found.items()))
 
     def thresholds(self) -> dict[str, tuple[float, float]]:
         """Of the youngest and the oldest ages, by kind of lane: the lowest of its signals."""
@@ -178,6 +194,7 @@ class ModelBudget:
             "reference": self.reference or None,
             "is_learning": self.is_learning,
             "is_provisional": self.is_provisional,
+            "n_periods": self.n_periods,
             "n_signals": len(self.watched),
             "n_lanes": self.n_lanes,
             "events_per_week": self.events_per_week or None,
@@ -236,6 +253,7 @@ def signal_budgets(fold: Fold, monitor: Monitor) -> list[SignalBudget]:
             bank.budget(signal.lane) if isinstance(bank, FocusBank) else None,
             verdict_of(signal.ranks),
             round(arl0_of_detector(fold.config, monitor, signal) / arl0),
+            signal.rhythm,
         )
         for signal in monitor.signals
         if signal.lane >= 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from detectors.drift.rhythm import ENOUGH_PERIODS
 from detectors.promise import Promise, Reason
 from streams.budget import PROVISIONAL_ROWS, ModelBudget, Observed, Replayed, SignalBudget
 
@@ -19,6 +20,7 @@ _WHY: Final = {
     Reason.INDEPENDENT: "reference too short",
     Reason.CORRELATED: "rows depend on each other",
     Reason.RARE: "rare, and maybe in bursts",
+    Reason.RHYTHM: "few periods of its rhythm",
     Reason.NO_ROWS: "no rows of a reference, not watched within a budget",
 }
 
@@ -54,8 +56,13 @@ def _reference(budget: ModelBudget) -> str:
     text = f"{budget.n_reference:,} rows" if budget.n_reference else "none is complete"
     if budget.reference:
         text += f", set: {budget.reference}"
-    if budget.is_provisional:
+    short = [f"{n} {name}s" for name, n in budget.n_periods.items() if n < ENOUGH_PERIODS]
+    if 0 < budget.n_reference < PROVISIONAL_ROWS:
         text += f": provisional, it has fewer than {PROVISIONAL_ROWS:,}"
+    elif short:
+        text += ": provisional"
+    if short:
+        text += f", and covers {' and '.join(short)}, fewer than {ENOUGH_PERIODS} periods"
     return text + ("; one is still being learned" if budget.is_learning else "")
 
 
@@ -138,6 +145,8 @@ def promise_sentence(signal: SignalBudget) -> str:
     verdict = signal.verdict
     factor = f" (variance factor {verdict.variance:.3g})" if verdict.variance > 1.0 else ""
     why = _WHY[verdict.reason] + (factor if verdict.reason is Reason.CORRELATED else "")
+    if signal.rhythm is not None and verdict.reason is Reason.RHYTHM:
+        why += f" ({signal.rhythm.periods} {signal.rhythm.name}s)"
     return (
         f"{signal.name}: {why}; {verdict.rows:,} rows, and {verdict.enough:,} would do, "
         f"{verdict.least:,} at the very least"

@@ -11,9 +11,11 @@ from typing import Final
 import numpy as np
 
 from detectors.base import DetectorBank
-from detectors.drift.ranks import LaneReference, fit
+from detectors.drift.ranks import LaneReference, Ranks, fit_in_time
+from detectors.drift.rhythm import DAY, Wanted
+from detectors.kernels.rhythm import HOUR_MS
 from detectors.registry import REGISTRY
-from schemas.batch import F64, Batch
+from schemas.batch import F64, I64, Batch
 from schemas.config import AdwinConfig, FocusConfig, PageHinkleyConfig, WindowsConfig
 from schemas.findings import Aspect, Firing
 from schemas.records import TopicPartition
@@ -30,10 +32,16 @@ RAW: Final = ("adwin",)
 """What is fed as it is: river's user would feed it so, and its default knows shares from 0 to 1."""
 
 
-class Contestant:
-    """One detector on every lane; ours and Page-Hinkley are given values in reference sd."""
+DAY_MS: Final = DAY * HOUR_MS
 
-    def __init__(self, name: str, references: F64, arl0: float) -> None:
+
+class Contestant:
+    """One detector on every lane; ours and Page-Hinkley are given values in reference sd.
+
+    With `rows_a_day` rows have times, and ours is given them without their rhythm, as in the fold.
+    """
+
+    def __init__(self, name: str, references: F64, arl0: float, rows_a_day: int = 0) -> None:
         self.n_lanes = len(references)
         self._mean = references.mean(axis=1, keepdims=True)
         sd = references.std(axis=1, keepdims=True)
@@ -44,12 +52,27 @@ class Contestant:
         if name in RAW:
             self._mean, self._sd = np.zeros_like(self._mean), np.ones_like(self._sd)
         z = (references - self._mean) / self._sd
-        self.bank.learn(lanes, [LaneReference(fit(each), arl0) for each in z])
+        self._rows_a_day = rows_a_day
+        self._row = -references.shape[1]
+        times = self._times(references.shape[1])
+        wanted: Wanted = None if rows_a_day and REGISTRY[name].has_budget else "none"
+        ranks = [fit_in_time(each, times, wanted) for each in z]
+        self._rhythms = [each.rhythm if isinstance(each, Ranks) else None for each in ranks]
+        self.bank.learn(lanes, [LaneReference(each, arl0) for each in ranks])
         self._row = 0
+
+    def _times(self, n_rows: int) -> I64:
+        """Event times of the next rows; the stream begins with the day at row 0."""
+        row = np.arange(self._row, self._row + n_rows, dtype=np.int64)
+        return row * DAY_MS // max(self._rows_a_day, 1)
 
     def feed(self, values: F64) -> list[Firing]:
         """The alarms in these (lanes, rows), by lane and row; what else is said is left out."""
         z = (values - self._mean) / self._sd
+        times = self._times(values.shape[1])
+        for lane, rhythm in enumerate(self._rhythms):
+            if rhythm is not None:
+                z[lane] = rhythm.without(np.ascontiguousarray(z[lane]), times)
         fired = self.bank.update(_batch(z, self._row))
         self._row += values.shape[1]
         return [firing for firing in fired if firing.aspect != Aspect.SETTLED]

@@ -46,7 +46,7 @@ def false_alarms(
     """Run one detector over `n_updates` rows of the null, restarts and all; seeded by the name."""
     rng = np.random.default_rng([zlib.crc32(null.name.encode()), n_reference])
     source = null.make(rng, N_LANES)
-    contestant = Contestant(detector, source.take(n_reference), arl0)
+    contestant = Contestant(detector, source.take(n_reference), arl0, null.rows_a_day)
     left = n_updates // N_LANES
     lanes: list[int] = []
     n_spread = 0

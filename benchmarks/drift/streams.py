@@ -47,6 +47,21 @@ class Autoregression(Source):
         return rows
 
 
+class Cycle(Source):
+    """Normal rows, so many a day, on a sine of a day that is as high as their deviation."""
+
+    def __init__(self, rng: Rng, n_lanes: int, rows_a_day: int) -> None:
+        super().__init__(rng, n_lanes, lambda own, shape: own.normal(size=shape))
+        self._rows_a_day = rows_a_day
+        self._row = 0
+
+    def take(self, n_rows: int) -> F64:
+        """The next rows."""
+        row = np.arange(self._row, self._row + n_rows)
+        self._row += n_rows
+        return super().take(n_rows) + np.sin(2.0 * np.pi * row / self._rows_a_day)
+
+
 @dataclass(frozen=True, slots=True)
 class Null:
     """A law under which nothing changes."""
@@ -54,6 +69,8 @@ class Null:
     name: str
     make: Callable[[Rng, int], Source]
     is_independent: bool = True
+    rows_a_day: int = 0
+    """As many as event times say; 0: they say nothing."""
 
 
 def _law(name: str, draw: Draw) -> Null:
@@ -71,6 +88,14 @@ def _dependent(phi: float) -> Null:
     return Null(f"AR(1) {phi:g}", make, is_independent=False)
 
 
+def _daily(rows_a_day: int) -> Null:
+    def make(rng: Rng, n_lanes: int) -> Source:
+        return Cycle(rng, n_lanes, rows_a_day)
+
+    name = f"daily cycle, {rows_a_day:,} a day"
+    return Null(name, make, is_independent=False, rows_a_day=rows_a_day)
+
+
 NULLS: Final[tuple[Null, ...]] = (
     _law("normal", lambda rng, shape: rng.normal(size=shape)),
     _law("exponential", lambda rng, shape: rng.exponential(size=shape)),
@@ -79,6 +104,7 @@ NULLS: Final[tuple[Null, ...]] = (
     _law("Poisson 3", lambda rng, shape: rng.poisson(3.0, size=shape).astype(np.float64)),
     *(_law(f"Bernoulli {p:g}", _ones(p)) for p in (0.2, 0.05, 0.01, 0.001)),
     *(_dependent(phi) for phi in (0.1, 0.5, 0.9)),
+    _daily(200),
 )
 
 

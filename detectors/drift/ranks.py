@@ -8,15 +8,16 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 
 from detectors.drift.bins import Bins, fit_bins
+from detectors.drift.rhythm import Rhythm, Wanted, find
 from detectors.kernels.focus import ONE
-from schemas.batch import F64, I32
+from schemas.batch import F64, I32, I64
 
 N_CUTS: Final = 130
 """Cuts of a reference at most: as fine in its tails as in its middle."""
@@ -60,6 +61,8 @@ class Ranks:
     n: int
     bins: Bins
     """The rows themselves, where the cuts above are of residuals."""
+    rhythm: Rhythm | None = None
+    """What was taken out of the rows before all of this, and is out of what a lane observes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +95,8 @@ def fit(x: F64) -> Ranks | Indicator:
     if len(values) <= 2:
         return fit_indicator(x, float(values.mean()))
     coefficient = autoregression(x) if len(values) > _FEW else np.zeros(MAX_ORDER)
-    order = int(np.max(np.flatnonzero(coefficient), initial=-1)) + 1
-    residual = x[order:].copy()
-    for lag in range(1, order + 1):
-        residual -= coefficient[lag - 1] * x[order - lag : len(x) - lag]
+    residual = _residual(x, coefficient)
+    order = len(x) - len(residual)
     cuts = quantile_cuts(residual)
     at = np.searchsorted(cuts, residual, side="right")
     weight = np.bincount(at, minlength=len(cuts) + 1).astype(np.float64)
@@ -122,6 +123,46 @@ def fit(x: F64) -> Ranks | Indicator:
         n=len(residual),
         bins=fit_bins(x),
     )
+
+
+def _residual(x: F64, coefficient: F64) -> F64:
+    """What an autoregression leaves of the rows, but of the first ones, which have no past."""
+    order = int(np.max(np.flatnonzero(coefficient), initial=-1)) + 1
+    residual = x[order:].copy()
+    for lag in range(1, order + 1):
+        residual -= coefficient[lag - 1] * x[order - lag : len(x) - lag]
+    return residual
+
+
+def fit_in_time(x: F64, times: I64, wanted: Wanted) -> Ranks | Indicator:
+    """As `fit`, of rows with event times in ms: without their daily or weekly rhythm, if any.
+
+    It is taken out only where that lets a change of the mean be found sooner: the variance of a
+    mean of many rows is less without it, the error of the rhythm itself counted.
+    """
+    plain = fit(x)
+    rhythm = None if isinstance(plain, Indicator) else find(x, times, wanted)
+    if rhythm is None or isinstance(plain, Indicator):
+        return plain
+    own = fit(rhythm.without(x, times))
+    if isinstance(own, Indicator):
+        return plain
+    residual = _residual(rhythm.without(x, times), own.coefficient)
+    times = times[len(x) - len(residual) :]
+    at = np.searchsorted(own.cuts, residual, side="right")
+    z, w = own.location[at] / GRAIN, own.spread[at] / GRAIN
+    location = own.variance[0] * rhythm.inflation * rhythm.widest(z, times)
+    # What comes again every day must not come near a threshold by itself.
+    location = max(location, rhythm.left_over(z, times, location))
+    spread = max(own.variance[1], rhythm.left_over(w, times, own.variance[1]))
+    own = replace(own, variance=(_rounded_up(location), _rounded_up(spread)), rhythm=rhythm)
+    is_better = (1.0 - rhythm.share) * _noise(own) < _noise(plain)
+    return own if is_better else plain
+
+
+def _noise(ranks: Ranks) -> float:
+    """The variance of a mean of many rows, next to that of independent ones of this variance."""
+    return ranks.variance[0] * process_variance(ranks.coefficient.tolist())
 
 
 def fit_indicator(x: F64, cut: float) -> Indicator:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.drift.ranks import fit, fit_indicator
+from detectors.drift.ranks import fit, fit_in_time, fit_indicator
 from detectors.promise import Promise, Reason, Verdict, reference_rows, verdict_of
 from schemas.batch import F64
 
@@ -76,6 +76,23 @@ def test_a_share_that_comes_in_runs_depends_on_itself() -> None:
     x = (autoregression(0.95, 3_000) > 0.0).astype(np.float64)
     verdict = verdict_of(fit_indicator(x, 0.5))
     assert (verdict.promise, verdict.reason) == (Promise.PROVISIONAL, Reason.CORRELATED)
+
+
+@pytest.mark.parametrize(("per_day", "periods"), [(1_000, 5), (400, 12)])
+def test_a_rhythm_needs_ten_periods(per_day: int, periods: int) -> None:
+    n = per_day * periods
+    times = np.arange(n, dtype=np.int64) * 86_400_000 // per_day
+    wave = np.sin(2.0 * np.pi * np.arange(n) / per_day)
+    ranks = fit_in_time(wave + np.random.default_rng(2).normal(size=n), times, None)
+    verdict = verdict_of(ranks)
+    assert verdict.rows == n
+    # Its own error is none of the rows': they depend on nothing.
+    assert verdict.variance == pytest.approx(1.0, abs=0.1)
+    if periods < 10:
+        expected = Promise.PROVISIONAL, Reason.RHYTHM, n, 20, 2 * n
+    else:
+        expected = Promise.KEPT, Reason.INDEPENDENT, n, 20, 2_000
+    assert verdict[:5] == expected
 
 
 def test_without_rows_of_a_reference_nothing_is_kept() -> None:

@@ -102,6 +102,35 @@ def test_the_week_and_the_model_s_own_budget_decide_on_the_arl0() -> None:
     assert budget.expected == pytest.approx(500 * 7 / budget.arl0)
 
 
+def test_a_reference_of_few_periods_is_provisional_and_a_replay_keeps_the_hours() -> None:
+    """Four days of a rhythm; shuffled with their times the events still have it. Seeded."""
+    n, per_day = 46_000, 5_000
+    times = np.arange(n, dtype=np.int64) * 86_400_000 // per_day
+    wave = 2.0 * np.sin(2.0 * np.pi * np.arange(n) / per_day)
+    events = events_of(wave + np.random.default_rng(5).normal(size=n))
+    events = replace(events, event_time_ms=times)
+    config = DetectionConfig(reference_events=20_000, arl0=10_000)
+    fold, past = Fold(config), Past(100_000)
+    fold.process(events)
+    past.take(events)
+    (budget,) = budgets_of(fold)
+    assert budget.n_reference == 20_000
+    assert budget.n_periods == {"day": 4}
+    assert budget.is_provisional
+    (signal,) = [each for each in budget.not_kept() if each.name == "feature:x"]
+    said = signal.as_json()
+    assert (said["promise"], said["reason"]) == ("provisional", "rhythm")
+    assert (said["rhythm"], said["n_periods"], said["enough"]) == ("day", 4, 50_000)
+    lines = "\n".join(model_lines(budget))
+    assert "20,000 rows: provisional, and covers 4 days, fewer than 10 periods" in lines
+    assert "feature:x: few periods of its rhythm (4 days); 20,000 rows, and 50,000 would" in lines
+    replay(fold, [budget], past, ReplayWish(46_000))
+    assert {each.kind for each in budget.replays} == {"shuffled", "blocks", "frozen"}
+    for each in budget.replays:
+        if each.kind != "blocks":
+            assert each.n_alarms <= 2 * each.observed.expected
+
+
 @pytest.mark.parametrize("n", [10, 999])
 def test_a_model_that_learns_promises_nothing(n: int) -> None:
     fold, past = folded(np.random.default_rng(1).normal(size=n))

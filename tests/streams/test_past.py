@@ -96,7 +96,7 @@ def test_of_one_name_it_keeps_the_versions_and_nothing_else() -> None:
 
 @settings(deadline=None)
 @given(events(), st.integers(0, 2**32))
-def test_another_order_moves_events_and_leaves_places_and_times(
+def test_another_order_moves_events_with_their_times_and_leaves_places(
     stream: list[Event], seed: int
 ) -> None:
     own = [e for e in stream if e.model == MODELS[1] and not e.is_label]
@@ -107,6 +107,7 @@ def test_another_order_moves_events_and_leaves_places_and_times(
     order = np.random.default_rng(seed).permutation(n)
     after = reordered(before, order)
     assert after.offset.tolist() == list(range(n))
-    assert after.event_time_ms.tolist() == before.event_time_ms.tolist()
+    assert after.record_time_ms.tolist() == before.record_time_ms.tolist()
+    assert after.event_time_ms.tolist() == before.event_time_ms[order].tolist()
     said_before, said_after = rows_of(before), rows_of(after)
     assert [row[1:-1] for row in said_after] == [said_before[i][1:-1] for i in order]
