@@ -40,7 +40,7 @@ from schemas.reference import (
 _CORRELATION: Final = "correlation"
 _NOTHING: Final = snapshot_monitors([])[1]
 _ARRAYS: Final = frozenset(
-    name for name in _NOTHING if name == "scale" or name.startswith("ranks_")
+    name for name in _NOTHING if name == "scale" or name.startswith(("ranks_", "rhythm_"))
 )
 """Those that a complete reference has; the others are of references that are still learned."""
 _OF_ROLE: Final = {
