@@ -11,11 +11,11 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from schemas.limits import MAX_ID_CHARS, MAX_TS_MS
+from schemas.printable import masked
 
 MAX_COMMAND_BYTES: Final = 16_384
 MAX_REASON_CHARS: Final = 256
 _MAX_SAID: Final = 300
-_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
 
 _Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 _Time = Annotated[int, Field(ge=0, le=MAX_TS_MS)]
@@ -114,5 +114,5 @@ def read_command(value: bytes | None) -> Command:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the value"
         # What it says may hold what was sent.
-        said = f"{place}: {first['msg']}".translate(_CONTROL)
+        said = masked(f"{place}: {first['msg']}")
         raise CommandError(said[:_MAX_SAID] + "..." * (len(said) > _MAX_SAID)) from None
