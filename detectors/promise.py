@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from detectors.drift.ranks import Indicator, Ranks, process_variance
+from detectors.drift.ranks import Indicator, Ranks, rank_variance
 from detectors.learning import MIN_ROWS
 
 INDEPENDENT_ROWS: Final = 2_000
@@ -99,8 +99,7 @@ def variance_factor(ranks: Ranks | Indicator) -> float:
     """The long-run variance of the signal's rows over their variance, tails left out."""
     if isinstance(ranks, Indicator):
         return ranks.variance
-    of_residuals = max(v / tail for v, tail in zip(ranks.variance, ranks.tails, strict=True))
-    return of_residuals * process_variance(ranks.coefficient.tolist())
+    return rank_variance(ranks)
 
 
 def independent_limit(rows: int) -> float:

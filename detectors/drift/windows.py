@@ -21,7 +21,7 @@ from detectors.drift.lane_table import (
     require_lanes,
     require_names,
 )
-from detectors.drift.ranks import Indicator, LaneReference, Ranks, process_variance
+from detectors.drift.ranks import Indicator, LaneReference, rank_variance
 from detectors.kernels.compile import DONE, NO_LANE
 from detectors.kernels.windows import AT_REFERENCE, KS, N_LATEST, NEAR, WASSERSTEIN, windows_update
 from schemas.batch import I32, Batch
@@ -240,16 +240,6 @@ def squared_level(chance: float) -> float:
     two samples Wei and Dudley (Statistics and Probability Letters 2012). `chance` is 0 to 1.
     """
     return math.log(2.0 / chance) / 2.0
-
-
-def rank_variance(ranks: Ranks) -> float:
-    """By which shares of a reference's rows vary more than those of independent ones.
-
-    The long-run variance of its normal scores or of their sizes, whichever is larger, and of the
-    autoregression that was taken out before they were measured.
-    """
-    longest = max(v / tail for v, tail in zip(ranks.variance, ranks.tails, strict=True))
-    return max(longest, 1.0) * process_variance(ranks.coefficient.tolist())
 
 
 def build(config: WindowsConfig, n_lanes: int, state: BankState | None) -> DetectorBank:

@@ -15,14 +15,13 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 from click.testing import CliRunner, Result
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.records import TopicPartition as InputPartition
 from streams.checkpoint import decode_checkpoint, referenced_segments, state_digest
 from streams.cli import main
-from streams.kafka_clients import kafka_error
-from streams.kafka_errors import is_passing
+from streams.kafka_clients import ask_patiently
 from streams.redis_store import RedisStore
 from streams.worker import PartitionWorker
 from tests.delivery.kit import Run, SmallRun
@@ -173,8 +172,7 @@ def check_no_hanging_transaction(run: Run) -> None:
 def _ends(
     admin: AdminClient, topics: Iterable[str], isolation: IsolationLevel
 ) -> dict[tuple[str, int], int]:
-    deadline_s = time.monotonic() + _HANGING_S
-    while True:
+    def ask() -> dict[tuple[str, int], int]:
         known = admin.list_topics(timeout=10).topics
         asked: dict[TopicPartition, Any] = {
             TopicPartition(topic, number): OFFSETS.latest()
@@ -182,16 +180,13 @@ def _ends(
             for number in known[topic].partitions
         }
         answers = admin.list_offsets(asked, isolation_level=isolation)
-        try:
-            return {
-                (tp.topic, tp.partition): int(answer.result(timeout=30).offset)
-                for tp, answer in answers.items()
-            }
-        except KafkaException as error:
-            # A leader has just moved, and one of them has not heard of it.
-            if not is_passing(kafka_error(error)) or time.monotonic() > deadline_s:
-                raise
-        time.sleep(0.1)
+        return {
+            (tp.topic, tp.partition): int(answer.result(timeout=30).offset)
+            for tp, answer in answers.items()
+        }
+
+    # Where a leader has just moved, somebody may not have heard of it.
+    return ask_patiently(ask, _HANGING_S)
 
 
 def _last_of_each_partition(workers: Iterable[PartitionWorker]) -> Iterable[PartitionWorker]:
