@@ -6,13 +6,14 @@ itself. docs/detectors.md says where its numbers come from.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from math import ceil, sqrt
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from detectors.drift.ranks import Indicator, Ranks, process_variance
+from detectors.drift.ranks import Indicator, Ranks, rank_variance
 from detectors.drift.rhythm import ENOUGH_PERIODS
 from detectors.learning import MIN_ROWS
 
@@ -106,12 +107,11 @@ def variance_factor(ranks: Ranks | Indicator) -> float:
     """The long-run variance of the signal's rows over their variance, tails left out."""
     if isinstance(ranks, Indicator):
         return ranks.variance
-    location, spread = (v / tail for v, tail in zip(ranks.variance, ranks.tails, strict=True))
     if ranks.rhythm is not None:
         # That the rhythm was estimated says nothing of the rows.
-        location = max(location / ranks.rhythm.inflation, 1.0)
-    of_residuals = max(location, spread)
-    return of_residuals * process_variance(ranks.coefficient.tolist())
+        location, spread = ranks.variance
+        ranks = replace(ranks, variance=(location / ranks.rhythm.inflation, spread))
+    return rank_variance(ranks)
 
 
 def independent_limit(rows: int) -> float:

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from schemas.limits import MAX_ID_CHARS, MAX_TS_MS
+from schemas.printable import masked
 from schemas.reference import (
     MAX_REFERENCE_BYTES,
     BadReferenceError,
@@ -24,7 +25,6 @@ MAX_SET_BYTES: Final = MAX_REFERENCE_BYTES + MAX_COMMAND_BYTES
 """Of a command that sets a reference: it holds the reference."""
 MAX_REASON_CHARS: Final = 256
 _MAX_SAID: Final = 300
-_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
 
 _Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 _Time = Annotated[int, Field(ge=0, le=MAX_TS_MS)]
@@ -152,7 +152,7 @@ def read_command(value: bytes | None) -> Command:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the value"
         # What it says may hold what was sent.
-        said = f"{place}: {first['msg']}".translate(_CONTROL)
+        said = masked(f"{place}: {first['msg']}")
         raise CommandError(said[:_MAX_SAID] + "..." * (len(said) > _MAX_SAID)) from None
     if len(value) > MAX_COMMAND_BYTES and not isinstance(command, SetReference):
         raise CommandError(f"a command but `reference` has at most {MAX_COMMAND_BYTES} bytes")

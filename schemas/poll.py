@@ -188,9 +188,8 @@ class Poll:
 
     def _take_arrow(self, row: int, record: Record) -> None:
         """Decode a record of many events; `row` is that of the first."""
-        # Loaded with the first of them: most workers never see one.
-        from schemas.arrow import events_of, open_stream  # noqa: PLC0415
-        from schemas.arrow_columns import quick  # noqa: PLC0415
+        from schemas.arrow import events_of, open_stream  # noqa: PLC0415 - most workers see none
+        from schemas.arrow_columns import quick  # noqa: PLC0415 - the same
 
         batches = open_stream(record.value or b"")
         if isinstance(batches, Fault):

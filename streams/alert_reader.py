@@ -15,12 +15,12 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from schemas.printable import masked
 from streams.kafka_clients import open_client, reader_config
 from streams.kafka_properties import KafkaValue
 
 _METADATA_S: Final = 15.0
 _POLL_S: Final = 0.5
-_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
 
 
 class AlertsError(RuntimeError):
@@ -100,4 +100,4 @@ def as_sentence(event: Mapping[str, object]) -> str:
     revision = fields.get("revision", 1)
     update = f" (update {revision - 1})" if isinstance(revision, int) and revision > 1 else ""
     line = f"{event.get('time', '')} {severity:<8} {fields.get('message', '')}{update}"
-    return line.translate(_CONTROL)
+    return masked(line)

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from schemas.printable import masked
 from streams.audit_verdict import Difference, Verdict
 
 EXIT_VERIFIED: Final = 0
 EXIT_DIFFERENT: Final = 1
 EXIT_UNVERIFIED: Final = 3
-
-_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ class Report:
 
     def sentence(self) -> str:
         """The one sentence at the end."""
-        return _plain(self._sentence())
+        return masked(self._sentence())
 
     def _sentence(self) -> str:
         n_kinds = self.verdict.n_differences
@@ -78,8 +77,8 @@ class Report:
             n_shown = sum(each.kind == kind for each in self.verdict.examples)
             if n > n_shown:
                 yield f"{kind.value}: and {n - n_shown:,} more"
-        yield from (f"not verified: {_plain(text)}" for text in self._unverified())
-        yield from (f"note: {_plain(text)}" for text in self._notes())
+        yield from (f"not verified: {masked(text)}" for text in self._unverified())
+        yield from (f"note: {masked(text)}" for text in self._notes())
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as an object of plain values."""
@@ -160,15 +159,10 @@ def _line(each: Difference) -> str:
     if each.position is not None:
         parts.append(f"at {each.position.partition}:{each.position.offset} of the output topic")
     name = " ".join(filter(None, (what, f"seq {each.seq}" if each.seq else "", each.ce_id)))
-    return _plain(
+    return masked(
         f"{each.kind.value}: {name + ': ' if name else ''}{each.detail} ({', '.join(parts)})"
     )
 
 
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _plain(text: str) -> str:
-    """Without control characters: names come from records that anybody may have written."""
-    return text.translate(_CONTROL)

@@ -28,15 +28,12 @@ from streams.budget_states import State, States
 from streams.checkpoint_sources import Sources
 from streams.checkpoint_topic import CheckpointTopic
 from streams.config import Settings
-from streams.credentials import checkpoint_key, redis_client_address, source_key
-from streams.kafka_chunks import KafkaChunkLog
-from streams.kafka_properties import read_properties
+from streams.credentials import checkpoint_key, source_key
+from streams.opened import audit_reader_of, checkpoint_topic_of, store_of
 from streams.past import Past
-from streams.redis_store import RedisStore
 from streams.spares import Spares
 from streams.worker import Detection
 
-PATIENCE_S: Final = 60.0
 MAX_EVENTS: Final = 1_000_000
 """Of a partition's past, held at one time."""
 
@@ -73,27 +70,11 @@ def read_budgets(
     `NoSuchModelError`, `ConfigError`.
     """
     key = source_key(settings)
-    properties = read_properties(settings.kafka)
-    store = RedisStore(
-        redis_client_address(settings), group=settings.group, prefix=settings.redis_prefix
-    )
-    reader = AuditReader(
-        settings.bootstrap_servers,
-        settings.topics,
-        group=settings.group,
-        kafka_properties=properties,
-        patience_s=max(PATIENCE_S, 3 * settings.transaction_timeout_ms / 1000),
-    )
+    store, reader = store_of(settings), audit_reader_of(settings)
     topic: CheckpointTopic | None = None
     try:
         if settings.checkpoint_topic_interval_s > 0 and not reader.is_mock():
-            chunks = KafkaChunkLog(
-                settings.bootstrap_servers,
-                settings.topics.checkpoints,
-                group=settings.group,
-                kafka_properties=properties,
-            )
-            topic = CheckpointTopic(chunks, group=settings.group)
+            topic = checkpoint_topic_of(settings)
         own = Detection(detection, None if key is None else SourceKey(key))
         states = States(Sources(store, Spares(topic=topic)), own, checkpoint_key(settings))
         return _Budgets(reader, states, say, model_id, wish).read(settings)

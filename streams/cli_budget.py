@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from schemas.printable import masked
 from streams.cli_file import (
     FILE_PARAMETERS,
     file_options,
     given_options,
-    plain,
     say_lines,
     scan_options,
 )
@@ -78,7 +78,7 @@ def budget(ctx: click.Context, /, file: Path | None, **options: Any) -> None:
         return
     found = _of_group(ctx, options, wish)
     for text in found.problems:
-        click.echo(f"driftsentry: no state of {plain(text)}", err=True)
+        click.echo(f"driftsentry: no state of {masked(text)}", err=True)
     _print(found.models, found.notes, as_json=options["as_json"])
     finish(EXIT_FAILED if found.problems else 0)
 
@@ -110,7 +110,7 @@ def _of_file(
             file, scan_options(ctx, options), wish, say=lambda lines: say_lines(lines, err=True)
         )
     except ScanError as error:
-        raise fail(plain(str(error)), EXIT_USAGE) from None
+        raise fail(masked(str(error)), EXIT_USAGE) from None
     finally:
         gc.enable()
     if not found:
@@ -119,7 +119,7 @@ def _of_file(
     own = [each for each in found if wanted is None or each.key.model_id == wanted]
     if not own:
         names = ", ".join(sorted({each.key.model_id for each in found})[:20])
-        raise fail(plain(f"the file has no model {wanted}; it has {names}"), EXIT_USAGE)
+        raise fail(masked(f"the file has no model {wanted}; it has {names}"), EXIT_USAGE)
     return own
 
 
@@ -144,9 +144,9 @@ def _of_group(ctx: click.Context, options: Mapping[str, Any], wish: ReplayWish |
             wish=wish,
         )
     except NoSuchModelError as error:
-        raise fail(plain(str(error)), EXIT_USAGE) from None
+        raise fail(masked(str(error)), EXIT_USAGE) from None
     except (LogError, StoreError, ClientConfigError, NoBudgetError) as error:
-        raise fail(plain(str(error))) from error
+        raise fail(masked(str(error))) from error
     except KafkaException as error:
         raise fail(
             f"no broker answers at {configuration.settings.bootstrap_servers}: "

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from schemas.printable import masked
 from streams.cli_options import Command, Option, load_configuration, with_options
 
 if TYPE_CHECKING:
     from streams.scan import ScanOptions
 
 _COLUMN: Final = "COLUMN"
-_CONTROL: Final = dict.fromkeys((*range(32), *range(127, 160)), "?")
 
 
 def _names(
@@ -135,9 +135,5 @@ def given_options(ctx: click.Context, names: Sequence[str]) -> list[str]:
 def say_lines(lines: list[str], *, err: bool = False) -> None:
     """Print lines; names come from a file, and no control character of theirs is printed."""
     for line in lines:
-        click.echo(plain(line), err=err)
-
-
-def plain(text: str) -> str:
-    """Without control characters: a message may repeat names from a file."""
-    return text.translate(_CONTROL)
+        # It may repeat names from a file.
+        click.echo(masked(line), err=err)

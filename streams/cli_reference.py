@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from schemas.printable import masked
 from streams.cli_commands import moment, said_options, send
 from streams.cli_file import (
     FILE_PARAMETERS,
     file_options,
     given_options,
-    plain,
     say_lines,
     scan_options,
 )
@@ -86,7 +86,7 @@ def fit(ctx: click.Context, /, file: Path | None, **options: Any) -> None:
             _of_topic(ctx, options, wish) if file is None else _of_file(ctx, file, options, wish)
         )
     except BadReferenceError as error:
-        raise fail(plain(str(error)), EXIT_USAGE) from None
+        raise fail(masked(str(error)), EXIT_USAGE) from None
     document = fitted.document
     path: Path = options["out"] or Path(f"reference-{document.digest[:12]}.json")
     _write(document, path)
@@ -179,7 +179,7 @@ def _of_file(ctx: click.Context, file: Path, options: dict[str, Any], wish: Wish
             file, scan_options(ctx, options), wish, say=lambda lines: say_lines(lines, err=True)
         )
     except ScanError as error:
-        raise fail(plain(str(error)), EXIT_USAGE) from None
+        raise fail(masked(str(error)), EXIT_USAGE) from None
     finally:
         gc.enable()
 
@@ -188,7 +188,7 @@ def _of_topic(ctx: click.Context, options: dict[str, Any], wish: Wish) -> Fitted
     from streams.reference_source import fit_topic
 
     def say(text: str) -> None:
-        click.echo(f"driftsentry: {plain(text)}", err=True)
+        click.echo(f"driftsentry: {masked(text)}", err=True)
 
     own = {n: v for n, v in options.items() if n not in (*_OWN, *FILE_PARAMETERS)}
     configuration = load_configuration(ctx, own, "bootstrap_servers")
@@ -225,7 +225,7 @@ def _brokers(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (LogError, ClientConfigError, LineageError) as error:
-        raise fail(plain(str(error))) from error
+        raise fail(masked(str(error))) from error
     except KafkaException as error:
         raise fail(
             f"no broker answers at {settings.bootstrap_servers}: {describe(kafka_error(error))}"
@@ -241,7 +241,7 @@ def _read(file: Path) -> ReferenceDocument:
         raise fail(f"{file} cannot be read: {error.strerror}", EXIT_USAGE) from None
     except BadReferenceError as error:
         raise fail(
-            plain(f"{file} holds no reference: {error}. `driftsentry reference fit` makes one"),
+            masked(f"{file} holds no reference: {error}. `driftsentry reference fit` makes one"),
             EXIT_USAGE,
         ) from None
 
@@ -271,4 +271,4 @@ def _print(document: ReferenceDocument, *, as_json: bool) -> None:
         else:
             say_lines(list(reference_lines(document)))
     except BadReferenceError as error:
-        raise fail(plain(str(error)), EXIT_USAGE) from None
+        raise fail(masked(str(error)), EXIT_USAGE) from None

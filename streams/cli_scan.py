@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.cli_file import file_options, plain, say_lines, scan_options
+from schemas.printable import masked
+from streams.cli_file import file_options, say_lines, scan_options
 from streams.cli_options import EXIT_FAILED, EXIT_USAGE, fail, finish
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def scan(ctx: click.Context, /, file: Path, **options: Any) -> None:
         with progress(scan.n_rows, tty=not options["no_tty"]) as on_progress:
             run_scan(scan, source, on_progress=on_progress, on_alert=on_alert)
     except ScanError as error:
-        raise fail(plain(str(error)), EXIT_USAGE) from None
+        raise fail(masked(str(error)), EXIT_USAGE) from None
     finally:
         gc.enable()
     if not as_json:

@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 
 from schemas.alerts import AlertData, DeadLetterData
+from schemas.printable import escaped
 from schemas.records import Reject
 from streams.identity import record_id
 from streams.ports import Output
@@ -26,8 +27,6 @@ DRIFT_TYPES: Final = {
 DEAD_LETTER_TYPE: Final = "io.driftsentry.record.refused.v1"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-"""CloudEvents allows no control characters in an attribute, and a model's id may hold any."""
 
 _SEVERITY: Final = {
     "low": ("INFO", 9),
@@ -51,9 +50,8 @@ def rfc3339(timestamp_ms: int) -> str:
 
 
 def _headers(attributes: dict[str, str]) -> tuple[tuple[str, bytes], ...]:
-    named = [
-        (f"ce_{name}", value.translate(_CONTROL).encode()) for name, value in attributes.items()
-    ]
+    # CloudEvents allows no control characters in an attribute, and a model's id may hold any.
+    named = [(f"ce_{name}", escaped(value).encode()) for name, value in attributes.items()]
     return (("content-type", b"application/json"), *named)
 
 

@@ -6,39 +6,39 @@ transaction, so that it never fences a worker; and nobody's checkpoint in Redis,
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import click
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.records import TopicPartition
 from streams.config import Settings
 from streams.config_errors import ConfigError
-from streams.credentials import checkpoint_key, redis_client_address, source_key
+from streams.credentials import checkpoint_key, source_key
 from streams.embedded import is_mock_cluster
 from streams.kafka_clients import (
     ClientConfigError,
     admin_config,
+    ask_patiently,
     describe,
     kafka_error,
     open_client,
     producer_config,
     reader_config,
 )
-from streams.kafka_errors import NOT_AUTHORISED, is_passing
+from streams.kafka_errors import NOT_AUTHORISED
 from streams.kafka_properties import KafkaValue, read_properties
+from streams.opened import store_of
 from streams.ports import StoreError
 from streams.redis_store import RedisStore
 from streams.topics import Duty, TopicError, check_names, compare_topics, names_in, specs_of
 
 _REQUEST_S: Final = 10.0
-_PAUSE_S: Final = 0.1
 _NEEDED: Final[Mapping[Duty, tuple[str, ...]]] = {
     "events": ("READ", "DESCRIBE"),
     "alerts": ("WRITE", "DESCRIBE"),
@@ -90,12 +90,7 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
             transaction_timeout_ms=settings.transaction_timeout_ms,
         )
     yield from key_checks(settings)
-    yield redis_check(
-        lambda: RedisStore(
-            redis_client_address(settings), group=settings.group, prefix=settings.redis_prefix
-        ),
-        settings.topics.events,
-    )
+    yield redis_check(lambda: store_of(settings), settings.topics.events)
 
 
 def kafka_checks(
@@ -242,32 +237,22 @@ def _group_check(
     reader = open_client(Consumer, reader_config(bootstrap_servers, group, properties), "consumer")
     # The first group of a new cluster waits until the topic of all offsets has been made, and is
     # told meanwhile that its coordinator is not there, or loads.
-    deadline_s = time.monotonic() + 3 * _REQUEST_S
     try:
-        while True:
-            offset, error = _committed(reader, KafkaPartition(events, 0), deadline_s)
-            is_over = time.monotonic() >= deadline_s
-            if error is None or not is_passing(error) or is_over:
-                break
-            time.sleep(_PAUSE_S)
+        offset = ask_patiently(lambda: _committed(reader, events), 3 * _REQUEST_S)
+    except KafkaException as exception:
+        remedy = f"allow READ and DESCRIBE on group {group}"
+        return CheckResult(name, False, describe(kafka_error(exception)), remedy)
     finally:
         reader.close()
-    if error is not None:
-        remedy = f"allow READ and DESCRIBE on group {group}"
-        return CheckResult(name, False, describe(error), remedy)
     what = "nothing" if offset < 0 else f"offset {offset}"
     return CheckResult(name, True, f"its commits can be read ({what} for {events}[0])")
 
 
-def _committed(
-    reader: Consumer, partition: KafkaPartition, deadline_s: float
-) -> tuple[int, KafkaError | None]:
-    """The committed offset, or why it cannot be had."""
-    try:
-        (answer,) = reader.committed([partition], max(1.0, deadline_s - time.monotonic()))
-    except KafkaException as exception:
-        return -1, kafka_error(exception)
-    return answer.offset, answer.error
+def _committed(reader: Consumer, events: str) -> int:
+    (answer,) = reader.committed([KafkaPartition(events, 0)], _REQUEST_S)
+    if answer.error is not None:
+        raise KafkaException(answer.error)
+    return answer.offset
 
 
 def _transaction_check(

@@ -8,12 +8,14 @@ guarantee needs. No text that leaves this module holds the value of a secret pro
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
+from streams.kafka_errors import is_passing
 from streams.kafka_properties import KafkaValue, is_secret
 
 LOGGER: Final = logging.getLogger("driftsentry.kafka")
@@ -22,6 +24,7 @@ FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
 _RECEIVE_MAX_BYTES: Final = 4 * FETCH_MAX_BYTES
 _SHORTEST_SECRET: Final = 3
 _LEADERS_S: Final = 2.0
+_PAUSE_S: Final = 0.05
 
 # librdkafka warns of a property that its kind of client does not know: give each its own.
 _CONSUMER_ONLY: Final = frozenset({
@@ -47,6 +50,7 @@ _PRODUCER_ONLY: Final = frozenset({
 })  # fmt: skip
 
 Client = TypeVar("Client")
+Answer = TypeVar("Answer")
 
 
 class ClientConfigError(Exception):
@@ -92,6 +96,21 @@ def open_client(make: Callable[..., Client], config: Mapping[str, KafkaValue], k
         problem = str(error)
     # Outside the handler: a chained exception would show the text with the secret in it.
     raise ClientConfigError(f"the Kafka {kind} cannot be made: {redacted(problem, config)}")
+
+
+def ask_patiently(ask: Callable[[], Answer], patience_s: float) -> Answer:
+    """The answer; asked again while its error is one that passes, until the patience is over.
+
+    Raises `KafkaException`.
+    """
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as exception:
+            if not is_passing(kafka_error(exception)) or time.monotonic() > deadline_s:
+                raise
+        time.sleep(_PAUSE_S)
 
 
 def learn_leaders(reader: Consumer, topic: str) -> None:

@@ -25,6 +25,7 @@ from streams.kafka_clients import (
     LOGGER,
     ClientConfigError,
     admin_config,
+    ask_patiently,
     describe,
     kafka_error,
     learn_leaders,
@@ -40,7 +41,6 @@ from streams.topics import journal_key
 _REQUEST_S: Final = 10.0
 _LEADER_S: Final = 2.0
 """For an answer of a partition's leader, which may be dead: then another one is soon named."""
-_PAUSE_S: Final = 0.05
 _POLL_S: Final = 0.01
 _OFFSETS: Final[Any] = OffsetSpec  # its methods carry no types
 
@@ -211,15 +211,10 @@ class KafkaHistory:
                     raise KafkaException(error)
 
     def _patiently(self, what: str, ask: Callable[[], Answer]) -> Answer:
-        deadline_s = time.monotonic() + self._patience_s
-        while True:
-            try:
-                return ask()
-            except KafkaException as exception:
-                error = kafka_error(exception)
-                if not is_passing(error) or time.monotonic() > deadline_s:
-                    raise LogError(self._problem(what, error)) from exception
-            time.sleep(_PAUSE_S)
+        try:
+            return ask_patiently(ask, self._patience_s)
+        except KafkaException as exception:
+            raise LogError(self._problem(what, kafka_error(exception))) from exception
 
     def _problem(self, what: str, error: KafkaError) -> str:
         if error.code() in MISSING_TOPIC:

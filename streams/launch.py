@@ -21,18 +21,17 @@ from schemas.source_hash import SourceKey
 from streams.checkpoint_topic import CheckpointTopic
 from streams.checkpoints import ALERT_INTERVAL_S, Cadence
 from streams.config import Settings
-from streams.credentials import checkpoint_key, redis_client_address, source_key
+from streams.credentials import checkpoint_key, source_key
 from streams.embedded import is_mock_cluster
 from streams.kafka_at_least_once import AtLeastOnceCommits
-from streams.kafka_chunks import KafkaChunkLog
 from streams.kafka_clients import describe, kafka_error
 from streams.kafka_commands import KafkaCommandLog
 from streams.kafka_commits import KafkaCommits
 from streams.kafka_log import KafkaLog
 from streams.kafka_properties import KafkaValue, read_properties
+from streams.opened import checkpoint_topic_of, store_of
 from streams.ports import CommandLog, CommitError, Commits, LogError, NoCommands, StoreError
 from streams.recovery import OperatorNeededError, RecoverySettings
-from streams.redis_store import RedisStore
 from streams.runner import Runner
 from streams.spares import Spares
 from streams.spool import Spool
@@ -111,10 +110,7 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
         session_timeout_ms=settings.session_timeout_ms,
     )
     clock = WallClock()
-    redis_store = RedisStore(
-        redis_client_address(settings), group=settings.group, prefix=settings.redis_prefix
-    )
-    store = StoreBreaker(redis_store, clock)
+    store = StoreBreaker(store_of(settings), clock)
     try:
         for problem in store.check_policy():
             log.warning(problem)
@@ -150,7 +146,7 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
             checkpoint_interval_s=settings.checkpoint_interval_s,
             checkpoint_events=settings.checkpoint_events,
         ),
-        spares=_spares(settings, properties, is_mock),
+        spares=_spares(settings, is_mock),
         commands=_commands(settings, commits, properties, is_mock),
     )
 
@@ -170,7 +166,7 @@ def _commands(
     )
 
 
-def _spares(settings: Settings, properties: dict[str, KafkaValue], is_mock: bool) -> Spares:
+def _spares(settings: Settings, is_mock: bool) -> Spares:
     """Where checkpoints go beside Redis. What cannot be had is said, and is no reason to stop."""
     spool: Spool | None = None
     if settings.spool_dir is not None:
@@ -182,13 +178,7 @@ def _spares(settings: Settings, properties: dict[str, KafkaValue], is_mock: bool
     if is_mock:
         log.info("no checkpoints topic: the mock broker compacts nothing")
     elif settings.checkpoint_topic_interval_s > 0:
-        chunks = KafkaChunkLog(
-            settings.bootstrap_servers,
-            settings.topics.checkpoints,
-            group=settings.group,
-            kafka_properties=properties,
-        )
-        topic = CheckpointTopic(chunks, group=settings.group)
+        topic = checkpoint_topic_of(settings)
     return Spares(spool=spool, topic=topic, topic_interval_s=settings.checkpoint_topic_interval_s)
 
 

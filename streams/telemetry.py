@@ -14,6 +14,7 @@ from typing import Final, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from schemas.printable import escaped
 from streams.kafka_properties import is_secret
 
 _MASK: Final = "***"
@@ -22,7 +23,6 @@ _ASSIGNED: Final = re.compile(
     r"((?:password|passwd|secret|passphrase|token)\w*[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;]+)",
     re.IGNORECASE,
 )
-_CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 class Redaction:
@@ -65,7 +65,7 @@ def _is_secret_name(name: str) -> bool:
 def _without_control(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Escape control characters, so that no value can forge a line or move a terminal's cursor."""
     return {
-        name: value.translate(_CONTROL) if isinstance(value, str) and name != "exception" else value
+        name: escaped(value) if isinstance(value, str) and name != "exception" else value
         for name, value in event.items()
     }
 

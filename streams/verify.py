@@ -22,10 +22,9 @@ from streams.audit_report import Report
 from streams.audit_verdict import Difference, Kind, Verdict, differing_fields
 from streams.checkpoint import Checkpoint, CheckpointError, decode_checkpoint, referenced_segments
 from streams.config import Settings
-from streams.credentials import checkpoint_key, redis_client_address, source_key
-from streams.kafka_properties import read_properties
+from streams.credentials import checkpoint_key, source_key
+from streams.opened import audit_reader_of, store_of
 from streams.ports import LogError, StateStore, StoreError
-from streams.redis_store import RedisStore
 
 REPORT_S: Final = 2.0
 """How often progress is said."""
@@ -79,13 +78,7 @@ def run_verify(
     """
     begun_s = time.monotonic()
     key = source_key(settings)
-    reader = AuditReader(
-        settings.bootstrap_servers,
-        settings.topics,
-        group=settings.group,
-        kafka_properties=read_properties(settings.kafka),
-        patience_s=max(60.0, 3 * settings.transaction_timeout_ms / 1000),
-    )
+    reader = audit_reader_of(settings)
     try:
         report = Report(
             settings.group,
@@ -113,8 +106,7 @@ def _no_checkpoints(_tp: TopicPartition) -> list[Checkpoint]:
 def _checkpoints(settings: Settings, verdict: Verdict) -> Checkpoints:
     """Reads a partition's checkpoints; those that are refused are said."""
     key = checkpoint_key(settings)
-    address = redis_client_address(settings)
-    store = RedisStore(address, group=settings.group, prefix=settings.redis_prefix)
+    store = store_of(settings)
 
     def read(tp: TopicPartition) -> list[Checkpoint]:
         try:

@@ -243,11 +243,8 @@ class PartitionWorker:
             self._dead_letter(reject)
         said = self.fold.process(events)
         for alert in self.policy.decide(said, self._next_alert):
-            self.recent.append(alert)
-            if alert.trigger_offset >= self.live_from:
-                record_time_ms = _record_time_ms(events, alert.trigger_offset)
-                self.outbox.append(alert_output(self.topics.alerts, alert, record_time_ms))
-                self.has_alerts = True
+            record_time_ms = _record_time_ms(events, alert.trigger_offset)
+            self._tell(alert, record_time_ms, tells=alert.trigger_offset >= self.live_from)
         self.n_records += len(events) + len(rejects)
         self.next_offset = records.offsets[-1] + 1
 
@@ -276,10 +273,14 @@ class PartitionWorker:
         if isinstance(order, SetReference):
             self.fold.set_reference(order.model_id, order.model_version, order.document)
         for alert in self.policy.obey(order, offset, command.said_ms, self._next_alert):
-            self.recent.append(alert)
-            if tells:
-                self.outbox.append(alert_output(self.topics.alerts, alert, command.said_ms))
-                self.has_alerts = True
+            self._tell(alert, command.said_ms, tells=tells)
+
+    def _tell(self, alert: AlertData, record_time_ms: int, *, tells: bool) -> None:
+        """Take note of an alert; `tells`: it is published too."""
+        self.recent.append(alert)
+        if tells:
+            self.outbox.append(alert_output(self.topics.alerts, alert, record_time_ms))
+            self.has_alerts = True
 
     def concerns(self, order: Order) -> bool:
         """Whether this changes anything here."""

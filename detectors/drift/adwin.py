@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,17 +10,14 @@ from numpy.typing import NDArray
 from detectors.base import Z_LIMIT, BankState, DetectorBank
 from detectors.drift.buckets import NAMES, Buckets
 from detectors.drift.firings import FiringBuffer
+from detectors.drift.lane_bank import LaneBank
 from detectors.drift.lane_table import (
     MAX_N,
     Column,
-    LaneTable,
     require_all,
-    require_lanes,
-    require_names,
 )
-from detectors.drift.ranks import LaneReference
 from detectors.kernels.adwin import adwin_update
-from detectors.kernels.compile import DONE, LEVELS, NO_LANE
+from detectors.kernels.compile import LEVELS
 from schemas.batch import I32, Batch
 from schemas.config import AdwinConfig
 from schemas.findings import Firing
@@ -29,7 +25,7 @@ from schemas.findings import Firing
 NAME: Final = "adwin"
 
 
-class AdwinBank:
+class AdwinBank(LaneBank):
     """Fires where river's `ADWIN` fires; a lane that fired begins anew.
 
     Of a firing, `statistic` and `threshold` are the difference of means and epsilon of the first
@@ -49,12 +45,10 @@ class AdwinBank:
             Column("variance", np.float64, 0.0),
             Column("only", np.float64, np.nan),
         )
+        super().__init__(columns, n_lanes, state, NAMES)
         if state is None:
-            self._lanes = LaneTable(columns, n_lanes, None)
             self._buckets = Buckets(n_lanes, config.max_buckets)
             return
-        require_names(state, {column.name for column in columns}.union(NAMES))
-        self._lanes = LaneTable(columns, n_lanes, state)
         n = self._lanes["n"]
         require_all((n >= 0) & (n <= MAX_N), "a count is out of range")
         total, variance, only = (self._lanes[name] for name in ("total", "variance", "only"))
@@ -66,74 +60,60 @@ class AdwinBank:
     def update(self, batch: Batch) -> list[Firing]:
         """Fold a batch; the firings in no particular order. Raises IndexError: unknown lane."""
         config, lanes, buckets, fired = self._config, self._lanes, self._buckets, self._fired
-        fired.start()
-        firings: list[Firing] = []
-        while True:
-            status = adwin_update(
-                batch.block_row_ptr,
-                batch.block_lane_ptr,
-                batch.block_value_ptr,
-                batch.lane,
-                batch.value,
-                batch.row_index,
-                batch.offset,
-                lanes["enabled"],
-                lanes["n"],
-                lanes["total"],
-                lanes["variance"],
-                lanes["only"],
-                buckets.counts.reshape(-1),
-                buckets.heads.reshape(-1),
-                buckets.total.reshape(-1),
-                buckets.deviation.reshape(-1),
-                buckets.offset.reshape(-1),
-                buckets.n_levels,
-                config.max_buckets,
-                config.clock,
-                config.delta,
-                config.min_window_length,
-                config.grace_period,
-                lanes.n_lanes,
-                Z_LIMIT,
-                fired.cursor,
-                fired.row,
-                fired.lane,
-                fired.numbers,
-                fired.change_offset,
-            )
-            if status == NO_LANE:
-                require_lanes(batch.lane, lanes.n_lanes)
-            if status == LEVELS:
+
+        def go_on() -> int:
+            while True:
+                status = adwin_update(
+                    batch.block_row_ptr,
+                    batch.block_lane_ptr,
+                    batch.block_value_ptr,
+                    batch.lane,
+                    batch.value,
+                    batch.row_index,
+                    batch.offset,
+                    lanes["enabled"],
+                    lanes["n"],
+                    lanes["total"],
+                    lanes["variance"],
+                    lanes["only"],
+                    buckets.counts.reshape(-1),
+                    buckets.heads.reshape(-1),
+                    buckets.total.reshape(-1),
+                    buckets.deviation.reshape(-1),
+                    buckets.offset.reshape(-1),
+                    buckets.n_levels,
+                    config.max_buckets,
+                    config.clock,
+                    config.delta,
+                    config.min_window_length,
+                    config.grace_period,
+                    lanes.n_lanes,
+                    Z_LIMIT,
+                    fired.cursor,
+                    fired.row,
+                    fired.lane,
+                    fired.numbers,
+                    fired.change_offset,
+                )
+                if status != LEVELS:
+                    return status
                 buckets.grow(lanes.n_lanes, int(fired.cursor[4]))
-                continue
-            firings += fired.drain(NAME, batch)
-            if status == DONE:
-                return firings
+
+        return [f for some in self._advance(NAME, batch, fired, go_on) for f in some]
 
     def resize(self, n_lanes: int) -> None:
         """Make room for lanes 0..n_lanes-1."""
-        self._lanes.resize(n_lanes)
+        super().resize(n_lanes)
         self._buckets.grow(n_lanes, 0)
 
     def reset(self, lanes: I32) -> None:
         """Put these lanes, and their switch, back into the initial state."""
-        self._lanes.reset(lanes)
+        super().reset(lanes)
         self._buckets.reset(lanes)
-
-    def learn(self, lanes: I32, references: Sequence[LaneReference]) -> None:
-        """Nothing: the lanes' values are standardised, and that is all this detector asks."""
-
-    def set_arl0(self, lanes: I32, arl0: float) -> None:
-        """Nothing: its parameters say when it fires, at whatever rate that is."""
-
-    def set_enabled(self, lanes: I32, enabled: bool) -> None:
-        """Switch these lanes on or off; a lane that is off observes nothing."""
-        require_lanes(lanes, self._lanes.n_lanes)
-        self._lanes["enabled"][lanes] = enabled
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """By lane enabled, n, total, variance, only and counts (lanes, levels); buckets packed."""
-        return self._lanes.snapshot() | self._buckets.pack(self._lanes.n_lanes)
+        return super().snapshot() | self._buckets.pack(self._lanes.n_lanes)
 
 
 def build(config: AdwinConfig, n_lanes: int, state: BankState | None) -> DetectorBank:

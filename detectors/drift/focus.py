@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.base import Z_LIMIT, BankState, DetectorBank
 from detectors.drift.firings import FiringBuffer
+from detectors.drift.lane_bank import LaneBank
 from detectors.drift.lane_table import (
     MAX_N,
     Column,
-    LaneTable,
     require_all,
     require_lanes,
-    require_names,
     within,
 )
 from detectors.drift.ranks import GRAIN, MAX_ORDER, N_CUTS, Indicator, LaneReference
 from detectors.drift.thresholds import octave_thresholds
-from detectors.kernels.compile import DONE, NO_LANE
 from detectors.kernels.focus import (
     BASE_RAW,
     BASE_SUM,
@@ -101,7 +98,7 @@ class LaneBudget(NamedTuple):
     """The lowest one, at the longest ages."""
 
 
-class FocusBank:
+class FocusBank(LaneBank):
     """Fires where a lane's rows have changed against those before, whenever and however far.
 
     A lane observes nothing until `learn` has given it a reference. A ranked lane watches two
@@ -114,9 +111,7 @@ class FocusBank:
         self._config = config
         self._fired = FiringBuffer()
         columns = (Column("enabled", np.bool_, config.enabled), *_COLUMNS)
-        if state is not None:
-            require_names(state, {column.name for column in columns})
-        self._lanes = LaneTable(columns, n_lanes, state)
+        super().__init__(columns, n_lanes, state)
         if state is not None:
             self._check()
         self._thresholds = np.zeros((n_lanes, N_OCTAVES))
@@ -238,10 +233,9 @@ class FocusBank:
     def update(self, batch: Batch) -> list[Firing]:
         """Fold a batch; the firings in no particular order. Raises IndexError: unknown lane."""
         lanes, fired = self._lanes, self._fired
-        fired.start()
-        firings: list[Firing] = []
-        while True:
-            status = focus_update(
+
+        def go_on() -> int:
+            return focus_update(
                 batch.block_row_ptr,
                 batch.block_lane_ptr,
                 batch.block_value_ptr,
@@ -278,33 +272,17 @@ class FocusBank:
                 fired.numbers,
                 fired.change_offset,
             )
-            if status == NO_LANE:
-                require_lanes(batch.lane, lanes.n_lanes)
-            firings += fired.drain(NAME, batch)
-            if status == DONE:
-                return firings
+
+        return [f for some in self._advance(NAME, batch, fired, go_on) for f in some]
 
     def resize(self, n_lanes: int) -> None:
         """Make room for lanes 0..n_lanes-1."""
-        self._lanes.resize(n_lanes)
+        super().resize(n_lanes)
         n_known = len(self._thresholds)
         if n_lanes > n_known:
             grown = np.zeros((max(n_lanes, 2 * n_known), N_OCTAVES))
             grown[:n_known] = self._thresholds
             self._thresholds = grown
-
-    def reset(self, lanes: I32) -> None:
-        """Put these lanes back into the initial state: without a reference."""
-        self._lanes.reset(lanes)
-
-    def set_enabled(self, lanes: I32, enabled: bool) -> None:
-        """Switch these lanes on or off; a lane that is off observes nothing."""
-        require_lanes(lanes, self._lanes.n_lanes)
-        self._lanes["enabled"][lanes] = enabled
-
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The arrays of the bank, the first axis of each is the lane."""
-        return self._lanes.snapshot()
 
 
 def build(config: FocusConfig, n_lanes: int, state: BankState | None) -> DetectorBank:

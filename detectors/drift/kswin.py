@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,25 +10,21 @@ from numpy.typing import NDArray
 from detectors.base import Z_LIMIT, BankState, DetectorBank
 from detectors.drift.firings import FiringBuffer
 from detectors.drift.kolmogorov_smirnov import critical_distance
+from detectors.drift.lane_bank import LaneBank
 from detectors.drift.lane_table import (
     MAX_N,
     Column,
-    LaneTable,
     require_all,
-    require_lanes,
-    require_names,
 )
-from detectors.drift.ranks import LaneReference
-from detectors.kernels.compile import DONE, NO_LANE
 from detectors.kernels.kswin import kswin_update
-from schemas.batch import I32, Batch
+from schemas.batch import Batch
 from schemas.config import KswinConfig
 from schemas.findings import Firing
 
 NAME: Final = "kswin"
 
 
-class KswinBank:
+class KswinBank(LaneBank):
     """Fires where river's `KSWIN` fires if it draws the same; a lane that fired begins anew.
 
     Of a firing, `statistic` is the distance of the two distribution functions and `threshold` the
@@ -52,9 +47,7 @@ class KswinBank:
             Column("window", np.float64, 0.0, (config.window_size,)),
             Column("recent_offset", np.int64, -1, (config.stat_size,)),
         )
-        if state is not None:
-            require_names(state, {column.name for column in columns})
-        self._lanes = LaneTable(columns, n_lanes, state)
+        super().__init__(columns, n_lanes, state)
         if state is not None:
             self._check()
         # The kernel's room to work in; it begins each row of a lane anew.
@@ -76,10 +69,9 @@ class KswinBank:
     def update(self, batch: Batch) -> list[Firing]:
         """Fold a batch; the firings in no particular order. Raises IndexError: unknown lane."""
         config, lanes, fired = self._config, self._lanes, self._fired
-        fired.start()
-        firings: list[Firing] = []
-        while True:
-            status = kswin_update(
+
+        def go_on() -> int:
+            return kswin_update(
                 batch.block_row_ptr,
                 batch.block_lane_ptr,
                 batch.block_value_ptr,
@@ -107,34 +99,12 @@ class KswinBank:
                 fired.numbers,
                 fired.change_offset,
             )
-            if status == NO_LANE:
-                require_lanes(batch.lane, lanes.n_lanes)
-            firings += fired.drain(NAME, batch)
-            if status == DONE:
-                return firings
 
-    def resize(self, n_lanes: int) -> None:
-        """Make room for lanes 0..n_lanes-1."""
-        self._lanes.resize(n_lanes)
-
-    def reset(self, lanes: I32) -> None:
-        """Put these lanes, and their switch, back into the initial state."""
-        self._lanes.reset(lanes)
-
-    def learn(self, lanes: I32, references: Sequence[LaneReference]) -> None:
-        """Nothing: the lanes' values are standardised, and that is all this detector asks."""
-
-    def set_arl0(self, lanes: I32, arl0: float) -> None:
-        """Nothing: its parameters say when it fires, at whatever rate that is."""
-
-    def set_enabled(self, lanes: I32, enabled: bool) -> None:
-        """Switch these lanes on or off; a lane that is off observes nothing."""
-        require_lanes(lanes, self._lanes.n_lanes)
-        self._lanes["enabled"][lanes] = enabled
+        return [f for some in self._advance(NAME, batch, fired, go_on) for f in some]
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """By lane enabled, n, window (lanes, window_size), recent_offset (lanes, stat_size)."""
-        return self._lanes.snapshot()
+        return super().snapshot()
 
 
 def build(config: KswinConfig, n_lanes: int, state: BankState | None) -> DetectorBank:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import Z_LIMIT, BankState, DetectorBank
+from detectors.drift.lane_bank import LaneBank
 from detectors.drift.lane_table import (
     MAX_N,
     Column,
-    LaneTable,
     require_all,
     require_lanes,
-    require_names,
 )
-from detectors.drift.ranks import LaneReference
 from detectors.kernels.compile import NO_LANE
 from detectors.kernels.moments import moments_update
-from schemas.batch import F64, I32, I64, Batch
+from schemas.batch import F64, I64, Batch
 from schemas.config import MomentsConfig
 from schemas.findings import Firing
 
 NAME: Final = "moments"
 
 
-class MomentsBank:
+class MomentsBank(LaneBank):
     """By lane: n, mean and m2 (sum of squared deviations) of all observations, and the last one.
 
     A strict left fold (Welford 1962) in time order, in z. `reset` starts a lane anew.
@@ -41,9 +38,7 @@ class MomentsBank:
             Column("m2", np.float64, 0.0),
             Column("last", np.float64, np.nan),
         )
-        if state is not None:
-            require_names(state, {column.name for column in columns})
-        self._lanes = LaneTable(columns, n_lanes, state)
+        super().__init__(columns, n_lanes, state)
         if state is not None:
             self._check()
 
@@ -96,28 +91,9 @@ class MomentsBank:
             require_lanes(batch.lane, lanes.n_lanes)
         return []
 
-    def resize(self, n_lanes: int) -> None:
-        """Make room for lanes 0..n_lanes-1."""
-        self._lanes.resize(n_lanes)
-
-    def reset(self, lanes: I32) -> None:
-        """Put these lanes, and their switch, back into the initial state."""
-        self._lanes.reset(lanes)
-
-    def learn(self, lanes: I32, references: Sequence[LaneReference]) -> None:
-        """Nothing: the lanes' values are standardised, and that is all this detector asks."""
-
-    def set_arl0(self, lanes: I32, arl0: float) -> None:
-        """Nothing: its parameters say when it fires, at whatever rate that is."""
-
-    def set_enabled(self, lanes: I32, enabled: bool) -> None:
-        """Switch these lanes on or off; a lane that is off observes nothing."""
-        require_lanes(lanes, self._lanes.n_lanes)
-        self._lanes["enabled"][lanes] = enabled
-
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The arrays enabled, n, mean, m2, last, each of shape (lanes,)."""
-        return self._lanes.snapshot()
+        return super().snapshot()
 
 
 def build(config: MomentsConfig, n_lanes: int, state: BankState | None) -> DetectorBank:

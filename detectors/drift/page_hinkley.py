@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.base import Z_LIMIT, BankState, DetectorBank
 from detectors.drift.firings import FiringBuffer
+from detectors.drift.lane_bank import LaneBank
 from detectors.drift.lane_table import (
     MAX_N,
     Column,
-    LaneTable,
     require_all,
-    require_lanes,
-    require_names,
 )
-from detectors.drift.ranks import LaneReference
-from detectors.kernels.compile import DONE, NO_LANE
 from detectors.kernels.page_hinkley import page_hinkley_update
-from schemas.batch import I32, Batch
+from schemas.batch import Batch
 from schemas.config import PageHinkleyConfig
 from schemas.findings import Firing
 
@@ -45,7 +39,7 @@ _TESTED: Final = (
 """What the kernel advances."""
 
 
-class PageHinkleyBank:
+class PageHinkleyBank(LaneBank):
     """Fires where river's `PageHinkley(mode="both")` fires; a lane that fired begins anew.
 
     A firing's change is dated at the extremum of the cumulative sum on the side that fired (the
@@ -57,9 +51,7 @@ class PageHinkleyBank:
         self._config = config
         self._fired = FiringBuffer()
         columns = (Column("enabled", np.bool_, config.enabled), *_TESTED)
-        if state is not None:
-            require_names(state, {column.name for column in columns})
-        self._lanes = LaneTable(columns, n_lanes, state)
+        super().__init__(columns, n_lanes, state)
         if state is not None:
             self._check()
 
@@ -80,10 +72,9 @@ class PageHinkleyBank:
     def update(self, batch: Batch) -> list[Firing]:
         """Fold a batch; the firings in no particular order. Raises IndexError: unknown lane."""
         config, lanes, fired = self._config, self._lanes, self._fired
-        fired.start()
-        firings: list[Firing] = []
-        while True:
-            status = page_hinkley_update(
+
+        def go_on() -> int:
+            return page_hinkley_update(
                 batch.block_row_ptr,
                 batch.block_lane_ptr,
                 batch.block_value_ptr,
@@ -117,34 +108,8 @@ class PageHinkleyBank:
                 fired.numbers,
                 fired.change_offset,
             )
-            if status == NO_LANE:
-                require_lanes(batch.lane, lanes.n_lanes)
-            firings += fired.drain(NAME, batch)
-            if status == DONE:
-                return firings
 
-    def resize(self, n_lanes: int) -> None:
-        """Make room for lanes 0..n_lanes-1."""
-        self._lanes.resize(n_lanes)
-
-    def reset(self, lanes: I32) -> None:
-        """Put these lanes, and their switch, back into the initial state."""
-        self._lanes.reset(lanes)
-
-    def learn(self, lanes: I32, references: Sequence[LaneReference]) -> None:
-        """Nothing: the lanes' values are standardised, and that is all this detector asks."""
-
-    def set_arl0(self, lanes: I32, arl0: float) -> None:
-        """Nothing: its parameters say when it fires, at whatever rate that is."""
-
-    def set_enabled(self, lanes: I32, enabled: bool) -> None:
-        """Switch these lanes on or off; a lane that is off observes nothing."""
-        require_lanes(lanes, self._lanes.n_lanes)
-        self._lanes["enabled"][lanes] = enabled
-
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The arrays of the bank, each of shape (lanes,)."""
-        return self._lanes.snapshot()
+        return [f for some in self._advance(NAME, batch, fired, go_on) for f in some]
 
 
 def build(config: PageHinkleyConfig, n_lanes: int, state: BankState | None) -> DetectorBank:

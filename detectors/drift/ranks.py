@@ -263,6 +263,16 @@ def autoregression(x: F64) -> F64:
     return best
 
 
+def rank_variance(ranks: Ranks) -> float:
+    """By which shares of a reference's rows vary more than those of independent ones: 1 or more.
+
+    The long-run variance of its normal scores or of their sizes, whichever is larger, and of the
+    autoregression that was taken out before they were measured; tails are left out.
+    """
+    longest = max(v / tail for v, tail in zip(ranks.variance, ranks.tails, strict=True))
+    return max(longest, 1.0) * process_variance(ranks.coefficient.tolist())
+
+
 def process_variance(coefficient: Sequence[float]) -> float:
     """By which the mean of an autoregression of variance 1 varies more than that of noise.
 

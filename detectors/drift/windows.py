@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.base import Z_LIMIT, BankState, DetectorBank
 from detectors.drift.bins import N_BINS, jensen_shannon, psi
 from detectors.drift.firings import FiringBuffer
 from detectors.drift.focus import MAX_ARL0
+from detectors.drift.lane_bank import LaneBank
 from detectors.drift.lane_table import (
     MAX_N,
     Column,
-    LaneTable,
     require_all,
     require_lanes,
-    require_names,
 )
-from detectors.drift.ranks import Indicator, LaneReference, Ranks, process_variance
-from detectors.kernels.compile import DONE, NO_LANE
+from detectors.drift.ranks import Indicator, LaneReference, rank_variance
 from detectors.kernels.windows import AT_REFERENCE, KS, N_LATEST, NEAR, WASSERSTEIN, windows_update
 from schemas.batch import I32, Batch
 from schemas.config import WindowsConfig
@@ -55,7 +52,7 @@ MAX_MEAN: Final = Z_LIMIT * _ROUNDING
 """No mean of rows, whose sum was rounded, lies further out."""
 
 
-class WindowsBank:
+class WindowsBank(LaneBank):
     """Fires where a window of a lane's model differs from its reference in whatever way.
 
     A ranked lane, once `learn` has given it a reference, counts the rows of each window of
@@ -70,9 +67,7 @@ class WindowsBank:
         # One at a time: what the latest window held is looked up before the lane goes on.
         self._fired = FiringBuffer(capacity=1)
         columns = (Column("enabled", np.bool_, config.enabled), *_COLUMNS)
-        if state is not None:
-            require_names(state, {column.name for column in columns})
-        self._lanes = LaneTable(columns, n_lanes, state)
+        super().__init__(columns, n_lanes, state)
         if state is not None:
             self._check()
         self._level = np.zeros(n_lanes)
@@ -151,10 +146,9 @@ class WindowsBank:
     def update(self, batch: Batch) -> list[Firing]:
         """Fold a batch; the firings in no particular order. Raises IndexError: unknown lane."""
         lanes, fired = self._lanes, self._fired
-        fired.start()
-        firings: list[Firing] = []
-        while True:
-            status = windows_update(
+
+        def go_on() -> int:
+            return windows_update(
                 batch.block_row_ptr,
                 batch.block_lane_ptr,
                 batch.block_value_ptr,
@@ -187,14 +181,12 @@ class WindowsBank:
                 fired.numbers,
                 fired.change_offset,
             )
-            if status == NO_LANE:
-                require_lanes(batch.lane, lanes.n_lanes)
-            firings += [
-                firing._replace(distances=self.distances(firing.lane))
-                for firing in fired.drain(NAME, batch)
-            ]
-            if status == DONE:
-                return firings
+
+        return [
+            firing._replace(distances=self.distances(firing.lane))
+            for some in self._advance(NAME, batch, fired, go_on)
+            for firing in some
+        ]
 
     def distances(self, lane: int) -> Distances | None:
         """How far the lane's latest whole window lay from its reference; None: there was none."""
@@ -212,25 +204,12 @@ class WindowsBank:
 
     def resize(self, n_lanes: int) -> None:
         """Make room for lanes 0..n_lanes-1."""
-        self._lanes.resize(n_lanes)
+        super().resize(n_lanes)
         n_known = len(self._level)
         if n_lanes > n_known:
             grown = np.zeros(max(n_lanes, 2 * n_known))
             grown[:n_known] = self._level
             self._level = grown
-
-    def reset(self, lanes: I32) -> None:
-        """Put these lanes back into the initial state: without a reference."""
-        self._lanes.reset(lanes)
-
-    def set_enabled(self, lanes: I32, enabled: bool) -> None:
-        """Switch these lanes on or off; a lane that is off observes nothing."""
-        require_lanes(lanes, self._lanes.n_lanes)
-        self._lanes["enabled"][lanes] = enabled
-
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The arrays of the bank, the first axis of each is the lane."""
-        return self._lanes.snapshot()
 
 
 def squared_level(chance: float) -> float:
@@ -240,16 +219,6 @@ def squared_level(chance: float) -> float:
     two samples Wei and Dudley (Statistics and Probability Letters 2012). `chance` is 0 to 1.
     """
     return math.log(2.0 / chance) / 2.0
-
-
-def rank_variance(ranks: Ranks) -> float:
-    """By which shares of a reference's rows vary more than those of independent ones.
-
-    The long-run variance of its normal scores or of their sizes, whichever is larger, and of the
-    autoregression that was taken out before they were measured.
-    """
-    longest = max(v / tail for v, tail in zip(ranks.variance, ranks.tails, strict=True))
-    return max(longest, 1.0) * process_variance(ranks.coefficient.tolist())
 
 
 def build(config: WindowsConfig, n_lanes: int, state: BankState | None) -> DetectorBank:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from detectors.drift.bins import N_BINS, fit_bins
 from detectors.drift.focus import FocusBank
-from detectors.drift.ranks import LaneReference, Ranks, fit, fit_indicator
-from detectors.drift.windows import WindowsBank, rank_variance, squared_level
+from detectors.drift.ranks import LaneReference, Ranks, fit, fit_indicator, rank_variance
+from detectors.drift.windows import WindowsBank, squared_level
 from detectors.fold import Fold
 from schemas.batch import F64
 from schemas.config import DetectionConfig, DetectorsConfig, FocusConfig, WindowsConfig

@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.records import TopicPartition as InputPartition
 from streams.checkpoint import decode_checkpoint, referenced_segments, state_digest
 from streams.cli import main
+from streams.kafka_clients import ask_patiently
 from streams.redis_store import RedisStore
 from streams.worker import PartitionWorker
 from tests.delivery.kit import Run, SmallRun
@@ -171,17 +172,21 @@ def check_no_hanging_transaction(run: Run) -> None:
 def _ends(
     admin: AdminClient, topics: Iterable[str], isolation: IsolationLevel
 ) -> dict[tuple[str, int], int]:
-    known = admin.list_topics(timeout=10).topics
-    asked: dict[TopicPartition, Any] = {
-        TopicPartition(topic, number): OFFSETS.latest()
-        for topic in topics
-        for number in known[topic].partitions
-    }
-    answers = admin.list_offsets(asked, isolation_level=isolation)
-    return {
-        (tp.topic, tp.partition): int(answer.result(timeout=30).offset)
-        for tp, answer in answers.items()
-    }
+    def ask() -> dict[tuple[str, int], int]:
+        known = admin.list_topics(timeout=10).topics
+        asked: dict[TopicPartition, Any] = {
+            TopicPartition(topic, number): OFFSETS.latest()
+            for topic in topics
+            for number in known[topic].partitions
+        }
+        answers = admin.list_offsets(asked, isolation_level=isolation)
+        return {
+            (tp.topic, tp.partition): int(answer.result(timeout=30).offset)
+            for tp, answer in answers.items()
+        }
+
+    # Where a leader has just moved, somebody may not have heard of it.
+    return ask_patiently(ask, _HANGING_S)
 
 
 def _last_of_each_partition(workers: Iterable[PartitionWorker]) -> Iterable[PartitionWorker]:

@@ -367,8 +367,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         25,
         "alerts of a replay published",
         _WORKER + "_fold",
-        "if alert.trigger_offset >= self.live_from:",
-        "if True:",
+        "tells=alert.trigger_offset >= self.live_from",
+        "tells=True",
         seed=8,
     ),
     Mutant(
