@@ -21,6 +21,7 @@ from schemas.records import Records, TopicPartition
 from streams.kafka_clients import (
     LOGGER,
     ClientConfigError,
+    admin_config,
     consumer_config,
     describe,
     kafka_error,
@@ -34,6 +35,7 @@ from streams.kafka_errors import (
     is_passing,
     is_truncation,
 )
+from streams.kafka_group import GroupWatch
 from streams.kafka_properties import KafkaValue
 from streams.ports import EventLog, LogError, OwnershipLostError, RebalanceListener
 from streams.recovery import OperatorNeededError
@@ -65,13 +67,16 @@ class KafkaLog(EventLog):
         `session_timeout_ms` it has its partitions back at once. Without it a killed member's
         partitions wait for that long.
         """
-        config = consumer_config(
-            bootstrap_servers,
-            group,
-            kafka_properties or {},
-            instance=instance,
-            session_timeout_ms=session_timeout_ms,
-            max_poll_interval_ms=max_poll_interval_ms,
+        config, as_guest = (
+            consumer_config(
+                bootstrap_servers,
+                group,
+                kafka_properties or {},
+                instance=name,
+                session_timeout_ms=session_timeout_ms,
+                max_poll_interval_ms=max_poll_interval_ms,
+            )
+            for name in (instance, None)
         )
         self.topic: Final = topic
         self.group: Final = group
@@ -89,6 +94,10 @@ class KafkaLog(EventLog):
         self._doubted: set[TopicPartition] = set()  # reported as truncated, and asked once more
         self._failure: BaseException | None = None
         self._closed = False
+        self._watch: GroupWatch | None = None
+        if instance is not None:
+            own = admin_config(bootstrap_servers, kafka_properties or {})
+            self._watch = GroupWatch(topic, group, own, as_guest)
 
     def subscribe(self, listener: RebalanceListener) -> None:
         """Join the group; the listener hears of assignments from inside `poll` and `close`."""
@@ -109,6 +118,8 @@ class KafkaLog(EventLog):
         """
         self._raise_failure()
         self._moved.clear()
+        if self._watch is not None:
+            self._watch.tick(self.consumer.memberid)
         try:
             messages = self.consumer.consume(max_records, min(timeout_s, LONGEST_POLL_S))
         except KafkaException as error:
@@ -168,6 +179,8 @@ class KafkaLog(EventLog):
         self._closed = True
         failed_before = self._failure
         try:
+            if self._watch is not None:
+                self._watch.close()
             self.consumer.close()
         except KafkaException as error:
             raise LogError(describe(kafka_error(error))) from error

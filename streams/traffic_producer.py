@@ -34,6 +34,7 @@ class TrafficProducer:
         self.n_delivered = 0
         self.n_in_flight_bytes = 0
         self._first_error: KafkaError | None = None
+        self._closed = False
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -51,6 +52,8 @@ class TrafficProducer:
 
     def close(self) -> None:
         """Drop what is not delivered, and the connection."""
+        # An interrupt in the middle of a callback may have lost one: those that follow say nothing.
+        self._closed = True
         self._producer.purge()
         self._producer.close()
 
@@ -67,6 +70,8 @@ class TrafficProducer:
 
         def on_delivery(error: KafkaError | None, message: Message) -> None:
             self.n_in_flight_bytes -= size
+            if self._closed:
+                return
             if error is not None:
                 self._first_error = self._first_error or error
                 return

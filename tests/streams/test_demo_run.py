@@ -82,6 +82,19 @@ def test_a_producer_that_reaches_nobody_says_so() -> None:
     producer.close()
 
 
+def test_a_closed_producer_tells_of_no_delivery() -> None:
+    # An interrupt may have lost the delivery before it, and who hears of the next would be misled.
+    told: list[int] = []
+    with EmbeddedBroker() as broker:
+        producer = TrafficProducer(broker.bootstrap_servers, "events")
+        producer.send(b"k", b"v", lambda _, offset: told.append(offset))
+        assert consumed(broker, "events", 1)
+        producer.close()
+
+    assert producer.n_in_flight_bytes == 0
+    assert not told
+
+
 def test_the_flow_waits_for_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.demo_flow._MAX_UNFOLDED_BYTES", 40_000)
     with EmbeddedBroker() as broker:
