@@ -26,6 +26,13 @@ from tests.kit.valkey_server import valkey_server
 ASSIGNED: Final = "partition assigned"
 SESSION_MS: Final = 2_000
 TRANSACTION_MS: Final = 2_000
+DETECTORS: Final = {
+    "adwin": {"enabled": True},
+    "page_hinkley": {"enabled": True},
+    "kswin": {"enabled": True, "seed": 1},
+    "windows": {"enabled": True, "window_events": 50},
+}
+"""Beside those that are on by default."""
 MEMBERS: Final = ("a", "b", "c")
 """Workers by name. Those in `STATIC` are static members with a transactional id of their own."""
 STATIC: Final = ("a", "b")
@@ -85,7 +92,7 @@ class Deployment(SmallRun):
             detection={
                 "reference_events": 100,
                 "arl0": 1_000,
-                "detectors": {"adwin": {"enabled": True}, "page_hinkley": {"enabled": True}},
+                "detectors": DETECTORS,
                 **(detection or {}),
             },
             worker={
