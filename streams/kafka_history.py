@@ -100,13 +100,23 @@ class KafkaHistory:
         """The first retained offset and the last stable one, asked of the broker now."""
         partition = KafkaPartition(tp.topic, tp.partition)
 
-        def ask() -> tuple[int, int]:
+        def ask() -> Watermarks:
             # The client asks whom it knows for the leader, be it long dead, and would go on so.
-            self._log.consumer.list_topics(tp.topic, _REQUEST_S)
-            return self._log.consumer.get_watermark_offsets(partition, _LEADER_S, cached=False)
+            # Not the log's own client: this is asked from inside its callbacks, and one that lists
+            # topics there aborts the process at the next callback of the same call.
+            self._admin.list_topics(tp.topic, _REQUEST_S)
+            ends = [
+                self._admin.list_offsets(
+                    {partition: spec},
+                    isolation_level=IsolationLevel.READ_COMMITTED,
+                    request_timeout=_LEADER_S,
+                )
+                for spec in (_OFFSETS.earliest(), _OFFSETS.latest())
+            ]
+            low, high = (end[partition].result(timeout=_REQUEST_S).offset for end in ends)
+            return Watermarks(low, high)
 
-        low, high = self._patiently(f"the range of {tp}", ask)
-        return Watermarks(low, high)
+        return self._patiently(f"the range of {tp}", ask)
 
     def topic_id(self, topic: str) -> str:
         """The topic's id; `name:TOPIC` on the mock broker, which has no ids and keeps nothing."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from schemas.records import TopicPartition
 from streams.kafka_history import KafkaHistory
@@ -16,6 +22,8 @@ from streams.topics import journal_key
 from tests.streams.transports import NOW_MS, KafkaTransport, Recorder
 
 GIVEN_UP = -137
+SPECS: Any = OffsetSpec  # its methods carry no types
+OF_FIRST = SPECS.earliest()
 
 
 class OfOldEpoch:
@@ -39,23 +47,7 @@ class OfOldEpoch:
 
 
 class GivenUp:
-    """A consumer that loses the connection over which it asks first."""
-
-    def __init__(self) -> None:
-        self.n_asked = 0
-
-    def list_topics(self, *_arguments: Any) -> None:
-        """It knows the topic."""
-
-    def get_watermark_offsets(self, *_arguments: Any, **_options: Any) -> tuple[int, int]:
-        self.n_asked += 1
-        if self.n_asked == 1:
-            raise KafkaException(KafkaError(GIVEN_UP))
-        return 3, 7
-
-
-class OfDeadLeader:
-    """A consumer that asks a dead leader, until it has asked twice who leads the topic."""
+    """An admin client that loses the connection over which it asks first."""
 
     def __init__(self) -> None:
         self.n_topics = 0
@@ -63,15 +55,32 @@ class OfDeadLeader:
     def list_topics(self, *_arguments: Any) -> None:
         self.n_topics += 1
 
-    def get_watermark_offsets(self, *_arguments: Any, **_options: Any) -> tuple[int, int]:
+    def list_offsets(
+        self, asked: Mapping[KafkaPartition, Any], **_options: Any
+    ) -> dict[KafkaPartition, Future[Any]]:
+        ((partition, spec),) = asked.items()
+        answer: Future[Any] = Future()
         if self.n_topics < 2:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return 3, 7
+            answer.set_exception(KafkaException(KafkaError(self.error())))
+        else:
+            is_first = spec._value == OF_FIRST._value
+            answer.set_result(SimpleNamespace(offset=3 if is_first else 7))
+        return {partition: answer}
+
+    def error(self) -> int:
+        return GIVEN_UP
 
 
-@pytest.mark.parametrize("consumer", [GivenUp(), OfDeadLeader()])
+class OfDeadLeader(GivenUp):
+    """One that asks a dead leader, until it has asked twice who leads the topic."""
+
+    def error(self) -> int:
+        return int(KafkaError._TIMED_OUT)
+
+
+@pytest.mark.parametrize("admin", [GivenUp(), OfDeadLeader()])
 def test_the_range_of_a_partition_whose_leader_was_killed_is_asked_for_again(
-    consumer: GivenUp | OfDeadLeader,
+    admin: GivenUp,
 ) -> None:
     """One worker ended (Broker handle destroyed without termination), another waited a minute."""
     assert KafkaError(GIVEN_UP).name() == "_DESTROY_BROKER"
@@ -79,10 +88,64 @@ def test_the_range_of_a_partition_whose_leader_was_killed_is_asked_for_again(
     try:
         history = KafkaHistory(log, "localhost:1", journal_topic="journal", patience_s=3)
         any_history: Any = history
-        any_history._log = type("Log", (), {"consumer": consumer})
+        any_history._admin = admin
         assert history.watermarks(TopicPartition("events", 0)) == (3, 7)
     finally:
         log.close()
+
+
+ASKED_WITHIN = """
+import os
+import time
+from streams.embedded import EmbeddedBroker
+from streams.kafka_history import KafkaHistory
+from streams.kafka_log import KafkaLog
+from streams.ports import RebalanceListener
+from streams.traffic_producer import TrafficProducer
+
+broker = EmbeddedBroker().__enter__()
+log = KafkaLog(broker.bootstrap_servers, "events", group="group")
+history = KafkaHistory(log, broker.bootstrap_servers, journal_topic="journal", patience_s=20)
+producer = TrafficProducer(broker.bootstrap_servers, "events")
+producer.touch("events")  # the mock broker makes it
+producer.close()
+
+class Listener(RebalanceListener):
+    asked = False
+    def on_assigned(self, tps):
+        history.committed(tps)
+        self.ranges = [history.watermarks(tp) for tp in tps]
+        history.topic_id("events")
+        broker.__exit__(None, None, None)
+        time.sleep(1)  # that it is gone is said by a callback, of the same call to the client
+        self.asked = True
+        return {tp: 0 for tp in tps}
+    def on_revoked(self, tps):
+        pass
+    def on_lost(self, tps):
+        pass
+
+listener = Listener()
+log.subscribe(listener)
+deadline_s = time.monotonic() + 20
+while not listener.asked and time.monotonic() < deadline_s:
+    log.poll(10, 0.1)
+print(set(listener.ranges), flush=True)
+os._exit(0)
+"""
+
+
+def test_what_is_asked_while_partitions_are_assigned_leaves_the_client_as_it_was() -> None:
+    """A worker aborted: `CallState_get: Assertion `cs != NULL' failed`."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED_WITHIN],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "{Watermarks(low=0, high=0)}\n"
 
 
 @pytest.mark.kafka
