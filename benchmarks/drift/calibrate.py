@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Final
 
 from benchmarks.drift.contest import Entrant
@@ -21,7 +20,8 @@ _RANGE: Final = {"adwin": (1e-9, 0.5), "page_hinkley": (2_000.0, 5.0)}
 """From the least sensitive on."""
 _STEPS: Final = 12
 """Halvings of the range, in its logarithm."""
-_N_REFERENCE: Final = 2_000
+_N_REFERENCE: Final = 1_000
+"""As in no table: so these rows are in none."""
 _ROWS_A_LANE: Final = 100_000
 """As in the nulls that follow: ADWIN errs less often as its window grows."""
 
@@ -99,6 +99,4 @@ def _among_distances(who: Entrant, n_alarms: Callable[[float], int], wanted: flo
 
 def _level(size: int, distance: int) -> float:
     """A level at which this distance fires and no smaller one does."""
-    exact = probability(size, distance)
-    next_ = probability(size, distance - 1)
-    return float(Fraction(exact + next_) / 2)
+    return float(probability(size, distance) + probability(size, distance - 1)) / 2.0

@@ -19,8 +19,9 @@ from benchmarks.drift.real_tables import episode_table, labelled_table, real_tab
 from benchmarks.drift.streams import CHANGES, NULLS
 from benchmarks.drift.tables import (
     calibration_table,
-    contest_table,
+    defaults_table,
     delay_table,
+    equal_table,
     null_table,
     others_table,
     train_table,
@@ -78,8 +79,8 @@ def nulls(workers: Workers, size: Size, equal: list[Entrant]) -> Part:
     tasks = [
         Task(
             f"{null.name}, focus, ARL0 {arl0:g}, reference {n_reference:,}",
-            false_alarms,
-            (null, FOCUS, n_reference, arl0, int(n_updates * size.share)),
+            null_named,
+            (null.name, FOCUS, n_reference, arl0, int(n_updates * size.share)),
         )
         for arl0, n_updates in STATED
         for null in NULLS
@@ -88,7 +89,7 @@ def nulls(workers: Workers, size: Size, equal: list[Entrant]) -> Part:
     stated = [arl0 for arl0, _ in STATED for _ in NULLS for _ in REFERENCES]
     n_others = int(OTHERS_UPDATES * size.share)
     tasks += [
-        Task(f"{null.name}, {who.name}", false_alarms, (null, who, 2_000, math.inf, n_others))
+        Task(f"{null.name}, {who.name}", null_named, (null.name, who, 2_000, math.inf, n_others))
         for null in NULLS
         for who in (*DEFAULTS, OURS, *equal)
     ]
@@ -103,6 +104,14 @@ def nulls(workers: Workers, size: Size, equal: list[Entrant]) -> Part:
     return Part(tables, figures)
 
 
+def null_named(
+    name: str, who: Entrant, n_reference: int, arl0: float, n_updates: int
+) -> FalseAlarms:
+    """By name, since a law is a function and cannot be sent to a process."""
+    null = next(one for one in NULLS if one.name == name)
+    return false_alarms(null, who, n_reference, arl0, n_updates)
+
+
 def changes(workers: Workers, size: Size, equal: list[Entrant]) -> Part:
     """Delays, misses and change points."""
     long, short = REFERENCES
@@ -113,22 +122,29 @@ def changes(workers: Workers, size: Size, equal: list[Entrant]) -> Part:
     tasks = [
         Task(
             f"{change.name}, {who.name}, reference {n:,}",
-            delays,
-            (change, who, n, ARL0, size.n_seeds),
+            change_named,
+            (change.name, who, n, ARL0, size.n_seeds),
         )
         for who, change, n in wanted
     ]
     found: list[Delays] = workers.run("delays", tasks)
     of = {n: [one for one in found if one.n_reference == n] for n in REFERENCES}
-    defaults = [who.name for who in (*DEFAULTS, OURS)]
+    # ADWIN has a table with `focus` alone.
+    defaults = [who.name for who in (*DEFAULTS[1:], OURS)]
     calibrated = [who.name for who in equal]
     tables = [
         delay_table(long, ARL0, of[long]),
         delay_table(short, ARL0, of[short]),
-        contest_table("delays_defaults", long, ARL0, defaults, of[long]),
-        contest_table("delays_equal", long, ARL0, calibrated, of[long]),
+        defaults_table(long, ARL0, defaults, of[long]),
+        equal_table(long, ARL0, calibrated, of[long]),
     ]
     return Part(tables, {"delays": [_finite(asdict(each)) for each in found]})
+
+
+def change_named(name: str, who: Entrant, n_reference: int, arl0: float, n_seeds: int) -> Delays:
+    """By name, likewise."""
+    change = next(one for one in CHANGES if one.name == name)
+    return delays(change, who, n_reference, arl0, n_seeds)
 
 
 def _finite(figures: dict[str, Any]) -> dict[str, Any]:
@@ -165,8 +181,8 @@ def real(workers: Workers, _: Size, equal: list[Entrant]) -> Part:
     tasks_labelled = [Task(_name(who), measure_labelled, (who, arl0)) for who, arl0 in entrants]
     labelled = workers.run("marked series", tasks_labelled)
     (told, episodes_missing) = workers.run("alerts", [Task("census", episodes, ())])[0]
-    reals = [one for of, _ in measured for one in of]
-    marked = [one for of, _ in labelled for one in of]
+    reals = [one for of in measured for one in of[0]]
+    marked = [one for of in labelled for one in of[0]]
     marked.sort(key=lambda one: one.collection)
     tables = [
         *([real_table(reals)] if reals else []),
@@ -179,7 +195,7 @@ def real(workers: Workers, _: Size, equal: list[Entrant]) -> Part:
         "labelled": [asdict(each) for each in marked],
     }
     missing = [*episodes_missing]
-    for _, lost in (*measured, *labelled):
+    for lost in (*(of[1] for of in measured), *(of[1] for of in labelled)):
         missing += lost
     return Part(tables, figures, list(dict.fromkeys(missing)))
 

@@ -68,7 +68,7 @@ def labelled_table(measured: Sequence[Labelled]) -> FigureTable:
 
 def episode_table(arl0: float, found: Sequence[Episode]) -> FigureTable:
     """What each known change became, and in how many other episodes something was said."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for change, _ in REAL_CHANGES:
         own = [one for one in found if one.change == change]
         rows += [

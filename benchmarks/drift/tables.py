@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from benchmarks.drift.calibrate import Calibration
@@ -112,7 +112,7 @@ def delay_table(n_reference: int, arl0: float, measured: Sequence[Delays]) -> Fi
                 f"{most[name]:g}" if is_promised else "",
                 *(delay_text(each) for each in (own, adwin)),
                 *(f"{each.n_false:,}" for each in (own, adwin)),
-                *(f"{each.date_median:,.0f} / {each.date_p90:,.0f}" for each in (own, adwin)),
+                *(date_text(each) for each in (own, adwin)),
             )
         )
     columns = (
@@ -130,26 +130,35 @@ def delay_table(n_reference: int, arl0: float, measured: Sequence[Delays]) -> Fi
     return FigureTable(f"delays_{n_reference}", title, columns, rows)
 
 
-def contest_table(
-    name: str, n_reference: int, arl0: float, who: Sequence[str], measured: Sequence[Delays]
+def defaults_table(
+    n_reference: int, arl0: float, who: Sequence[str], measured: Sequence[Delays]
 ) -> FigureTable:
     """One line a change, `focus` beside others, each with its false alarms and what chance does."""
+    columns = ("change", "focus", *who, *(f"false: {each}" for each in who))
+    rows = [(name, *_contest(of, who)) for name, of in _by_change(measured).items()]
+    return FigureTable("delays_defaults", _by_chance(n_reference, arl0, measured), columns, rows)
+
+
+def equal_table(
+    n_reference: int, arl0: float, who: Sequence[str], measured: Sequence[Delays]
+) -> FigureTable:
+    """The same at an equal rate, where who is quickest means something."""
     rows = []
-    for change, of in _by_change(measured).items():
-        others = [of[each] for each in who]
-        quickest = min(others, key=lambda each: each.median)
-        rows.append(
-            (
-                change,
-                ratio_text(of[FOCUS.name], quickest),
-                delay_text(of[FOCUS.name]),
-                *(delay_text(each) for each in others),
-                *(false_text(each) for each in others),
-            )
-        )
+    for name, of in _by_change(measured).items():
+        quickest = min((of[each] for each in who), key=lambda each: each.median)
+        rows.append((name, ratio_text(of[FOCUS.name], quickest), *_contest(of, who)))
     columns = ("change", "of the quickest", "focus", *who, *(f"false: {each}" for each in who))
+    return FigureTable("delays_equal", _by_chance(n_reference, arl0, measured), columns, rows)
+
+
+def _contest(of: Mapping[str, Delays], who: Sequence[str]) -> list[str]:
+    shown = [delay_text(of[each]) for each in (FOCUS.name, *who)]
+    return shown + [false_text(of[each]) for each in who]
+
+
+def _by_chance(n_reference: int, arl0: float, measured: Sequence[Delays]) -> str:
     title = _delay_title(n_reference, arl0, measured)
-    return FigureTable(name, f"{title}; in brackets: median by chance at that rate", columns, rows)
+    return f"{title}, in brackets the median by chance at that rate"
 
 
 def _delay_title(n_reference: int, arl0: float, measured: Sequence[Delays]) -> str:
@@ -169,6 +178,13 @@ def delay_text(one: Delays) -> str:
     """Median, 95 % and how many were missed, if any."""
     shown = [f"{x:,.0f}" if math.isfinite(x) else "-" for x in (one.median, one.p95)]
     return " / ".join(shown) + (f" / {one.n_missed}" if one.n_missed else "")
+
+
+def date_text(one: Delays) -> str:
+    """Median and 90 % of how far change points are off; nothing where none was found."""
+    if not math.isfinite(one.date_median):
+        return "-"
+    return f"{one.date_median:,.0f} / {one.date_p90:,.0f}"
 
 
 def false_text(one: Delays) -> str:

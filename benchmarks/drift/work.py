@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -83,10 +84,13 @@ class Workers:
         print(f"{part}: {cpu_s:.0f} CPU seconds", file=sys.stderr, flush=True)
         return [results[number] for number in range(len(tasks))]
 
-    def _done(self, tasks: Sequence[Task[T]]) -> Any:
+    def _done(self, tasks: Sequence[Task[T]]) -> Iterator[tuple[int, tuple[T, float]]]:
         if self._pool is None:
             yield from ((number, task.run()) for number, task in enumerate(tasks))
             return
+        for task in tasks:
+            # Before any is begun: one that cannot be sent would let the pool wait for ever.
+            pickle.dumps(task)
         waiting = {self._pool.submit(task.run): number for number, task in enumerate(tasks)}
         for future in as_completed(waiting):
             yield waiting[future], future.result()

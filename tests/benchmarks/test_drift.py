@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,7 @@ from benchmarks.drift.episodes import Episode
 from benchmarks.drift.hits import ALWAYS, Hits, score
 from benchmarks.drift.labelled import agreed
 from benchmarks.drift.nulls import FalseAlarms, false_alarms
-from benchmarks.drift.parts import SPACINGS
+from benchmarks.drift.parts import SPACINGS, null_named
 from benchmarks.drift.real_tables import episode_table
 from benchmarks.drift.streams import CHANGES, NULLS
 from benchmarks.drift.work import Task, Workers
@@ -49,7 +50,7 @@ def test_hits_are_what_counting_rows_says(fired: set[int], cuts: set[int], first
 def test_an_alarm_at_every_row_hits_all_there_is() -> None:
     hits = score(range(10, 90), [(0, 10), (20, 25), (85, 200)], 10, 90)
     assert (hits.n_windows, hits.n_hit, hits.n_alarms, hits.n_outside) == (2, 2, 80, 70)
-    assert hits.n_chance == pytest.approx(2.0, abs=0.01)
+    assert hits.n_chance == pytest.approx(2.0, abs=0.02)
 
 
 def test_chance_is_what_alarms_at_random_rows_hit() -> None:
@@ -111,7 +112,7 @@ def test_a_calibrated_detector_errs_as_often_as_was_wanted(who: object) -> None:
     assert found.wanted == 40.0
     assert 8 < found.n_alarms < 120
     assert abs(found.n_alarms - 40) <= (40 if entrant is KSWIN else 8)
-    again = false_alarms(NULLS[0], found.entrant, 2_000, math.inf, n_updates)
+    again = false_alarms(NULLS[0], found.entrant, 1_000, math.inf, n_updates)
     assert again.n_alarms == found.n_alarms
     assert again.detector.startswith(f"{entrant.name}, {found.parameter} ")
     assert calibrate(entrant, n_updates / 40.0, n_updates) == found
@@ -124,7 +125,7 @@ def test_another_parameter_changes_nothing_else() -> None:
 
 def test_any_number_of_processes_gives_the_same_in_the_same_order() -> None:
     tasks = [
-        Task(null.name, false_alarms, (null, who, 200, 1e4, 20_000))
+        Task(null.name, null_named, (null.name, who, 200, 1e4, 20_000))
         for null in (NULLS[0], NULLS[5])
         for who in (ADWIN, KSWIN)
     ]
@@ -139,9 +140,16 @@ def test_any_number_of_processes_gives_the_same_in_the_same_order() -> None:
     assert any(one.n_alarms for one in found[0])
 
 
-def test_what_a_task_raises_is_raised() -> None:
-    with Workers(1) as workers, pytest.raises(ZeroDivisionError):
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_what_a_task_raises_is_raised(n_processes: int) -> None:
+    with Workers(n_processes) as workers, pytest.raises(ZeroDivisionError):
         workers.run("part", [Task("one", divmod, (1, 0))])
+
+
+def test_a_task_that_cannot_be_sent_is_an_error_and_not_a_wait() -> None:
+    tasks = [Task(null.name, false_alarms, (null, ADWIN, 200, 1e4, 2_000)) for null in NULLS]
+    with Workers(2) as workers, pytest.raises((AttributeError, pickle.PicklingError)):
+        workers.run("nulls", tasks)
 
 
 def test_delays_count_rows_from_the_change_and_what_came_before_it() -> None:
