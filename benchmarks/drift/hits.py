@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -41,7 +40,8 @@ def score(fired: Sequence[int], windows: Iterable[Window], first: int, end: int)
     inside = [(a, b) for a, b in inside if a < b]
     n_in = [bisect_left(fired, b) - bisect_left(fired, a) for a, b in inside]
     covered = {row for row in fired for a, b in inside if a <= row < b}
-    chance = sum(-math.expm1(len(fired) * _log_miss(b - a, end - first)) for a, b in inside)
+    n_rows = end - first
+    chance = sum(1.0 - (1.0 - (b - a) / n_rows) ** len(fired) for a, b in inside)
     return Hits(
         len(inside),
         sum(n > 0 for n in n_in),
@@ -49,8 +49,3 @@ def score(fired: Sequence[int], windows: Iterable[Window], first: int, end: int)
         len(fired),
         sum(row not in covered for row in fired),
     )
-
-
-def _log_miss(n_rows: int, n_all: int) -> float:
-    """The logarithm of the chance that a row drawn at random is none of so many."""
-    return math.log1p(-n_rows / n_all) if n_rows < n_all else -math.inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks.drift.calibrate import calibrate, with_parameter
 from benchmarks.drift.contest import DEFAULTS, FOCUS, OURS
-from benchmarks.drift.delays import delays
+from benchmarks.drift.delays import Delays, delays
 from benchmarks.drift.episodes import Episode
 from benchmarks.drift.hits import ALWAYS, Hits, score
 from benchmarks.drift.labelled import agreed
@@ -21,6 +22,7 @@ from benchmarks.drift.nulls import FalseAlarms, false_alarms
 from benchmarks.drift.parts import SPACINGS, null_named
 from benchmarks.drift.real_tables import episode_table
 from benchmarks.drift.streams import CHANGES, NULLS
+from benchmarks.drift.tables import defaults_table, delay_table, equal_table, null_table
 from benchmarks.drift.work import Task, Workers
 from streams.census import REAL_CHANGES
 from tests.benchmarks.run import rows, run_quick
@@ -168,6 +170,34 @@ def test_episodes_of_a_change_and_all_others_are_counted() -> None:
     assert [table[f"{change:,}"][1] for change, _ in REAL_CHANGES] == ["2", "0", "0"]
     assert table["all others"][1] == "2"
     assert table["all others"][3] == "5, 9"
+
+
+def test_the_table_of_nulls_has_targets_where_something_is_promised() -> None:
+    found = [
+        FalseAlarms(null.name, "focus", n, 200_000, 3, 2, 1)
+        for null in NULLS
+        for n in (2_000, 20_000)
+    ]
+    table = {row[0]: row[1:] for row in null_table(1e5, found).rows}
+    assert table["normal, 2,000 rows"] == ("1.50", "2", "3", "0.6 to 8.8", "2", "1", "2")
+    assert table["AR(1) 0.9, 20,000 rows"][1] == "2"
+    assert table["AR(1) 0.9, 2,000 rows"][1] == ""
+    assert table["daily cycle, 200 a day, 2,000 rows"][1] == ""
+
+
+def test_the_tables_of_delays_say_who_missed_and_what_chance_does() -> None:
+    sure = Delays("normal, 1 sd", "focus", 20_000, 10, 30.0, 50.0, 0, 0, 2.0, 9.0)
+    often = replace(sure, detector="KSWIN", median=600.0, p95=math.inf, n_missed=1, n_false=400)
+    deaf = replace(sure, detector="ADWIN", median=math.inf, n_missed=10, date_median=math.nan)
+    assert delay_table(20_000, 1e6, [sure, deaf]).rows == [
+        ("normal, 1 sd", "0.00", "1", "30 / 50", "- / 50 / 10", "0", "0", "2 / 9", "-")
+    ]
+    assert equal_table(20_000, 1e6, ["KSWIN", "ADWIN"], [sure, often, deaf]).rows == [
+        ("normal, 1 sd", "0.05", "30 / 50", "600 / - / 1", "- / 50 / 10", "400 (347)", "0")
+    ]
+    assert defaults_table(20_000, 1e6, ["KSWIN"], [deaf, often, sure]).rows == [
+        ("normal, 1 sd", "30 / 50", "600 / - / 1", "400 (347)")
+    ]
 
 
 @pytest.mark.long
