@@ -51,8 +51,8 @@ DEFAULTS: Final = (
 OURS: Final = Entrant("Page-Hinkley, ours", "page_hinkley", PageHinkleyConfig(enabled=True))
 """With the parameters that it has here where it is switched on."""
 WINDOWS: Final = Entrant("windows", "windows", WindowsConfig(enabled=True))
-ENTRANTS: Final = {one.detector: one for one in (*DEFAULTS, FOCUS, WINDOWS)}
-"""By the detector's name."""
+ENTRANTS: Final = {one.detector: one for one in (*DEFAULTS, OURS, FOCUS, WINDOWS)}
+"""By the detector's name, at the defaults that it has here; KSWIN has none without a seed."""
 
 
 def name_of(who: str | Entrant) -> str:
