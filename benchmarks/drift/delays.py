@@ -9,7 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.drift.contest import Contestant
+from benchmarks.drift.contest import Contestant, Entrant, name_of
+from benchmarks.drift.hits import ALWAYS
 from benchmarks.drift.streams import Change
 from schemas.batch import F64
 
@@ -39,15 +40,17 @@ class Delays:
     date_p90: float
 
 
-def delays(change: Change, detector: str, n_reference: int, arl0: float, n_seeds: int) -> Delays:
+def delays(
+    change: Change, who: str | Entrant, n_reference: int, arl0: float, n_seeds: int
+) -> Delays:
     """Feed `n_seeds` lanes; seeded by the name, the same rows for every detector."""
     rng = np.random.default_rng([zlib.crc32(change.name.encode()), n_reference])
-    contestant = Contestant(detector, change.before(rng, (n_seeds, n_reference)), arl0)
+    contestant = Contestant(who, change.before(rng, (n_seeds, n_reference)), arl0)
     n_false = len(contestant.feed(change.before(rng, (n_seeds, N_QUIET))))
     found: dict[int, tuple[int, int]] = {}
     for start in range(0, N_AFTER, _POLL_ROWS):
         n = min(_POLL_ROWS, N_AFTER - start)
-        for firing in sorted(contestant.feed(change.after(rng, (n_seeds, n)))):
+        for firing in sorted(contestant.feed(change.rows(rng, (n_seeds, n), start))):
             rows = firing.offset + 1 - N_QUIET
             found.setdefault(firing.lane, (rows, abs(firing.change_offset - N_QUIET)))
         if len(found) == n_seeds:
@@ -58,7 +61,7 @@ def delays(change: Change, detector: str, n_reference: int, arl0: float, n_seeds
     off = np.array([float(rows) for _, rows in found.values()] or [math.nan])
     return Delays(
         change.name,
-        detector,
+        name_of(who),
         n_reference,
         n_seeds,
         _quantile(late, 0.5),
@@ -89,15 +92,21 @@ class Train:
     """Steps that as many alarms at random rows would find."""
 
 
-def train(spacing: int, detector: str, n_reference: int, arl0: float, n_seeds: int) -> Train:
+def train(spacing: int, who: str | Entrant, n_reference: int, arl0: float, n_seeds: int) -> Train:
     """20 steps of 1 sd in each lane, `spacing` rows apart, the first after 20,000 quiet rows."""
     n_steps = 20
     rng = np.random.default_rng([spacing, n_reference])
-    contestant = Contestant(detector, rng.normal(size=(n_seeds, n_reference)), arl0)
+    contestant = Contestant(who, rng.normal(size=(n_seeds, n_reference)), arl0)
     contestant.feed(rng.normal(size=(n_seeds, N_QUIET)))
     level = np.repeat((np.arange(n_steps) + 1) % 2, spacing).astype(np.float64)
     fired = contestant.feed(rng.normal(size=(n_seeds, len(level))) + level)
     hits = {(firing.lane, (firing.offset - N_QUIET) // spacing) for firing in fired}
     per_lane = len(fired) / n_seeds
     chance = n_steps * n_seeds * (1.0 - math.exp(-per_lane / n_steps))
-    return Train(spacing, detector, n_steps * n_seeds, len(hits), len(fired), chance)
+    return Train(spacing, name_of(who), n_steps * n_seeds, len(hits), len(fired), chance)
+
+
+def always(spacing: int, n_seeds: int) -> Train:
+    """What an alarm at every row would find: all."""
+    n_steps = 20 * n_seeds
+    return Train(spacing, ALWAYS, n_steps, n_steps, n_steps * spacing, float(n_steps))

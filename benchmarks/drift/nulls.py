@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats  # type: ignore[import-untyped]  # it ships no types
 
-from benchmarks.drift.contest import Contestant
+from benchmarks.drift.contest import Contestant, Entrant, name_of
 from benchmarks.drift.streams import Null
 from schemas.findings import Aspect
 
@@ -41,13 +41,18 @@ class FalseAlarms:
 
 
 def false_alarms(
-    null: Null, detector: str, n_reference: int, arl0: float, n_updates: int
+    null: Null,
+    who: str | Entrant,
+    n_reference: int,
+    arl0: float,
+    n_updates: int,
+    n_lanes: int = N_LANES,
 ) -> FalseAlarms:
     """Run one detector over `n_updates` rows of the null, restarts and all; seeded by the name."""
     rng = np.random.default_rng([zlib.crc32(null.name.encode()), n_reference])
-    source = null.make(rng, N_LANES)
-    contestant = Contestant(detector, source.take(n_reference), arl0, null.rows_a_day)
-    left = n_updates // N_LANES
+    source = null.make(rng, n_lanes)
+    contestant = Contestant(who, source.take(n_reference), arl0, null.rows_a_day)
+    left = n_updates // n_lanes
     lanes: list[int] = []
     n_spread = 0
     while left > 0:
@@ -57,5 +62,5 @@ def false_alarms(
             lanes.append(firing.lane)
             n_spread += firing.aspect == Aspect.SPREAD
     return FalseAlarms(
-        null.name, detector, n_reference, n_updates, len(lanes), len(set(lanes)), n_spread
+        null.name, name_of(who), n_reference, n_updates, len(lanes), len(set(lanes)), n_spread
     )

@@ -117,6 +117,22 @@ class Change:
     after: Draw
     most: float | None = None
     """What the median delay may be, in medians of ADWIN; None: nothing is promised."""
+    over: int = 0
+    """Rows over which it comes, in proportion; 0: all at once."""
+    slope: float = 0.0
+    """By which the law before moves with each of these rows; 0: rows of `after` are mixed in."""
+
+    def rows(self, rng: Rng, shape: tuple[int, int], start: int) -> F64:
+        """(lanes, rows) from `start` rows after its beginning on."""
+        if not self.over:
+            return self.after(rng, shape)
+        n_in = np.minimum(np.arange(start + 1, start + shape[1] + 1), self.over)
+        before = self.before(rng, shape)
+        if self.slope:
+            return before + self.slope * n_in
+        after = self.after(rng, shape)
+        mixed: F64 = np.where(rng.random(shape) < n_in / self.over, after, before)
+        return mixed
 
 
 def _shift(size: float, most: float | None) -> Change:
@@ -144,6 +160,34 @@ def _share(before: float, after: float) -> Change:
     return Change(f"Bernoulli {before:g} to {after:g}", _ones(before), _ones(after), 1.25)
 
 
+def _normal(middle: float = 0.0, sd: float = 1.0) -> Draw:
+    return lambda rng, shape: rng.normal(middle, sd, size=shape)
+
+
+def _ramp(size: float, over: int) -> Change:
+    name = f"normal, {size:g} sd as a ramp of {over:,} rows"
+    return Change(name, _normal(), _normal(size), over=over, slope=size / over)
+
+
+def _mixed(size: float, over: int) -> Change:
+    name = f"normal, {size:g} sd, more and more of {over:,} rows"
+    return Change(name, _normal(), _normal(size), over=over)
+
+
+GRADUAL: Final[tuple[Change, ...]] = (
+    _ramp(0.5, 1_000),
+    _ramp(0.5, 10_000),
+    _ramp(1.0, 1_000),
+    _ramp(1.0, 10_000),
+    _mixed(1.0, 1_000),
+    _mixed(1.0, 10_000),
+)
+"""Late is from the first row on which anything moves."""
+MORE_SPREAD: Final[tuple[Change, ...]] = (
+    Change("spread x 2", _normal(), _normal(sd=2.0), 1.0),
+    Change("spread / 1.5", _normal(), _normal(sd=1 / 1.5), 1.0),
+)
+
 CHANGES: Final[tuple[Change, ...]] = (
     _shift(0.05, None),
     *(_shift(size, 1.5) for size in (0.1, 0.2, 0.5)),
@@ -160,4 +204,6 @@ CHANGES: Final[tuple[Change, ...]] = (
     _share(0.05, 0.1),
     _share(0.01, 0.02),
     _share(0.2, 0.25),
+    *MORE_SPREAD,
+    *GRADUAL,
 )

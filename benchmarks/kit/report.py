@@ -57,15 +57,9 @@ def machine() -> str:
     return f"{platform.machine()}, {n_cores} cores, Python {platform.python_version()}"
 
 
-def publish(
-    benchmark: str,
-    tables: Sequence[FigureTable],
-    figures: Mapping[str, Any],
-    options: ReportOptions,
-    not_run: Sequence[str] = (),
-) -> None:
-    """Print the tables, what was not run and why, and where wanted the JSON object."""
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+def show(tables: Sequence[FigureTable]) -> None:
+    """Print tables, at once."""
+    console = _console()
     for table in tables:
         shown = Table(title=table.title)
         for number, column in enumerate(table.columns):
@@ -73,6 +67,29 @@ def publish(
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown)
+    sys.stdout.flush()
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def publish(
+    benchmark: str,
+    tables: Sequence[FigureTable],
+    figures: Mapping[str, Any],
+    options: ReportOptions,
+    not_run: Sequence[str] = (),
+    *,
+    are_shown: bool = False,
+) -> None:
+    """Print the tables, what was not run and why, and where wanted the JSON object.
+
+    Tables that `show` printed as they came, `are_shown`, are not printed again.
+    """
+    console = _console()
+    if not are_shown:
+        show(tables)
     for reason in not_run:
         console.print(f"NOT RUN: {reason}", style="bold red", markup=False)
     if options.quick:

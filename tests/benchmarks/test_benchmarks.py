@@ -78,3 +78,13 @@ def test_quiet_streams_have_the_signals_they_claim_and_state_what_is_expected() 
     seeds = run_quick("quiet")["figures"]["seeds"]
     assert [one["n_signals"] for one in seeds] == [50, 50]
     assert all(0 < one["expected"] < 0.01 for one in seeds)
+
+
+@pytest.mark.long
+@pytest.mark.kafka
+def test_the_pipeline_is_measured_with_the_default_detector_too() -> None:
+    said = run_quick("pipeline")
+    contestants = rows(said, "pipeline")
+    assert {"driftsentry, 1 model", "driftsentry, 1 model, focus"} < set(contestants)
+    figures = said["figures"]["contestants"]
+    assert all(one["events_per_s"] > 0 for one in figures.values())
