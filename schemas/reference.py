@@ -77,7 +77,7 @@ class ReferenceDocument(_Part):
     )
     features: Annotated[list[_Name], Field(max_length=MAX_FEATURES)]
     kinds: Annotated[list[_Number], Field(max_length=MAX_FEATURES)] = Field(
-        description="The kind of each feature: 0 number, 1 string, 2 boolean, others internal."
+        description="The kind of each feature: 0 number, 2 string, 3 boolean, others internal."
     )
     categories: Annotated[list[FeatureCategories], Field(max_length=MAX_FEATURES)] = Field(
         description="Of the features that are categories, what they were."
