@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ N, AT = 6_000, 4_000
 OPTIONS = ScanOptions(detection=DetectionConfig(arl0=1e6))
 
 
-def table(before: Mapping[object, float], after: Mapping[object, float]) -> dict[str, Any]:
+def table(before: Mapping[Any, float], after: Mapping[Any, float]) -> dict[str, Any]:
     """A number that stays, and a country whose shares change at row AT."""
     rng = np.random.default_rng(5)
     country: list[object] = []
@@ -82,19 +82,19 @@ def test_a_boolean_is_a_category_and_its_curve_a_share(tmp_path: Path) -> None:
     assert scan.series.curve(scan.models[0], "feature:country=__new__") is None
 
 
-def document(values: list[object]) -> ReferenceDocument:
+def document(values: Sequence[object]) -> ReferenceDocument:
     config = DetectionConfig(reference_events=len(values))
     events = [Event(i, {"w": value}) for i, value in enumerate(values)]
     return fit_reference(decoded(events), config).document
 
 
 def test_a_reference_says_how_often_each_category_was_there() -> None:
-    values: list[object] = ["b"] * 10 + ["a"] * 30 + ["x" * 300] * 10
+    values = ["b"] * 10 + ["a"] * 30 + ["x" * 300] * 10
     lines = list(reference_lines(document(values)))
     assert "  w is a category: a 0.6, b 0.2; others 0.2" in lines
     assert reference_json(document(values))["categories"] == [
         {"feature": "w", "counts": {"a": 30, "b": 10}, "other": 10, "has_more": False}
     ]
     many = [f"v{i % 12:02}" for i in range(24)]
-    (line,) = (line for line in reference_lines(document([*many])) if "category" in line)
+    (line,) = (line for line in reference_lines(document(many)) if "category" in line)
     assert line.endswith("v07 0.0833; 4 more")
