@@ -19,6 +19,7 @@ from detectors.kernels.observe import UNKNOWN
 from detectors.monitor import Monitor
 from detectors.reference_document import monitor_of
 from detectors.reference_fit import fit_reference
+from detectors.steadiness import unsteady_signals
 from schemas.batch import ModelKey, ValueKind
 from schemas.config import (
     BoundsConfig,
@@ -431,6 +432,32 @@ def test_moments_alone_watch_categories_without_keeping_rows() -> None:
     detectors = CONFIG.detectors.model_validate({**off, "moments": MomentsConfig()})
     monitor = monitor_after(cycle("abc"), CONFIG.model_copy(update={"detectors": detectors}))
     assert names(monitor)[:4] == ["feature:w=a", "feature:w=b", "feature:w=c", NEW]
+
+
+@pytest.mark.parametrize("words_of", [("a", "b", "c"), (False, True)])
+def test_a_share_that_wanders_is_said_to_need_a_longer_reference(
+    words_of: tuple[object, ...],
+) -> None:
+    n_reference, n, block = 2_000, 28_000, 400
+    config = CONFIG.model_copy(update={"reference_events": n_reference, "arl0": 1e9})
+    rng = np.random.default_rng(8)
+    wandering = np.repeat(rng.uniform(0.2, 0.8, n // block), block)
+    shares = np.concatenate([np.full(n_reference, 0.5), wandering])
+    rest = rng.integers(0, len(words_of) - 1, len(shares))
+    is_last = rng.random(len(shares)) < shares
+    values = [words_of[-1] if last else words_of[k] for last, k in zip(is_last, rest, strict=True)]
+    fold = Fold(config)
+    fold_in(fold, words(values[:n_reference]), [])
+    monitor = fold.catalog.monitor(0)
+    # In another order of appearance than in the reference: they are known by name.
+    later = words(values[:n_reference:-1])
+    unsteady = {each.signal for each in unsteady_signals(monitor, decoded(later), config)}
+    last = "true" if words_of[-1] is True else "c"
+    assert f"feature:w={last}" in unsteady
+    steady = words([*drawn(9, n, dict.fromkeys(words_of, 1 / len(words_of)))])
+    even = Fold(config)
+    fold_in(even, steady[:n_reference], [])
+    assert unsteady_signals(even.catalog.monitor(0), decoded(steady[n_reference:]), config) == []
 
 
 def test_a_tally_counts_in_order_within_its_bound() -> None:
