@@ -13,7 +13,7 @@ from detectors.drift.ranks import LaneReference
 from detectors.monitor import Monitor, signal_config
 from detectors.registry import REGISTRY
 from schemas.batch import I32, Batch
-from schemas.config import DetectionConfig, SignalConfig
+from schemas.config import DetectionConfig
 from schemas.findings import Firing
 
 
@@ -127,7 +127,7 @@ class Banks(Mapping[str, DetectorBank]):
         for monitor in self._monitors(slots):
             config = signal_config(self._catalog.config, monitor)
             for signal in monitor.signals if config else ():
-                only = config.get(monitor.name(signal), SignalConfig()).detectors
+                only = monitor.config_of(signal, config).detectors
                 if signal.lane in wanted and only is not None:
                     for name in self._banks.keys() - set(only):
                         off[name].append(signal.lane)

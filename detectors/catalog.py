@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from detectors.categories import NameNumbers
 from detectors.kept_references import KeptReferences, VersionName
 from detectors.lanes import LanePool
 from detectors.layout import Layout, build_layout
@@ -27,7 +28,7 @@ from detectors.reference_document import monitor_of
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
 from schemas.batch import I32, I64, U8, ModelKey
-from schemas.config import DetectionConfig, SignalConfig
+from schemas.config import DetectionConfig
 from schemas.reference import ReferenceDocument
 
 
@@ -72,13 +73,21 @@ class Catalog:
         self._feature_lists: dict[tuple[str, ...], int] = {}
         self.n_changes = 0
         """Admissions and evictions so far, for whoever caches slot numbers."""
+        self.names = NameNumbers()
+        """Derived: numbers for the names of categories."""
         self._layout: Layout | None = None
 
     @property
     def layout(self) -> Layout:
         """The flat form of the catalog as it is now."""
         if self._layout is None:
-            self._layout = build_layout(self.slots)
+            self._layout = build_layout(self.slots, self.names)
+            if self.names.is_stale():
+                for slot in self.slot_of.values():
+                    self.monitor(slot).columns = None
+                self.names.clear()
+                self._layout = build_layout(self.slots, self.names)
+                self.names.settle()
         return self._layout
 
     def changed(self, slot: int) -> None:
@@ -258,7 +267,7 @@ class Catalog:
         """
         monitor = self.monitor(slot)
         config = signal_config(self.config, monitor)
-        wanted = [config.get(monitor.name(signal), SignalConfig()).monitor for signal in signals]
+        wanted = [monitor.config_of(signal, config).monitor for signal in signals]
         bounds = self.config.bounds
         while self.lanes.room(bounds.max_lanes) < sum(wanted):
             oldest = self.longest_idle()
@@ -281,8 +290,8 @@ class Catalog:
         """How many signals of this model have no lane though they are to be monitored."""
         monitor = self.monitor(slot)
         config = signal_config(self.config, monitor)
-        without = [monitor.name(signal) for signal in monitor.signals if signal.lane < 0]
-        return sum(config.get(name, SignalConfig()).monitor for name in without)
+        without = [signal for signal in monitor.signals if signal.lane < 0]
+        return sum(monitor.config_of(signal, config).monitor for signal in without)
 
     def _refuse_signals(self, slot: int, n: int) -> None:
         """Count signals of the model in this slot that got no lanes; the fold is to say so."""
@@ -306,7 +315,7 @@ class Catalog:
                 continue
             of_signal = signal_config(config, monitor)
             for at, signal in enumerate(monitor.signals):
-                wanted = of_signal.get(monitor.name(signal), SignalConfig()).monitor
+                wanted = monitor.config_of(signal, of_signal).monitor
                 if wanted and signal.lane < 0 and self.lanes.room(config.bounds.max_lanes):
                     monitor.signals[at] = replace(signal, lane=self.lanes.take())
                     self.fresh_lanes[monitor.signals[at].lane] = slot

@@ -20,6 +20,7 @@ from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
 from detectors.kernels.observe import count_unfit, gather_lanes, observe
 from detectors.kernels.rhythm import take_out
+from detectors.learning import only_numbers
 from detectors.monitor import NEVER, Monitor, signal_config
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
@@ -31,7 +32,7 @@ from detectors.stretch import (
     n_beyond,
     until_freeze,
 )
-from schemas.batch import I32, I64, Batch, Decoded, ModelKey
+from schemas.batch import F64, I32, I64, Batch, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.findings import Aspect, Finding, Firing, Notice
 from schemas.reference import ReferenceDocument
@@ -100,9 +101,10 @@ class Fold:
         """Fold these events; findings and notices in (offset, row, model, lane, detector) order."""
         said: list[Finding | Notice] = []
         position = self.counters["n_events"]
+        number = only_numbers(events.value, events.kind)
         start = 0
         while start < len(events):
-            start = self._advance(events, start, position, said)
+            start = self._advance(events, number, start, position, said)
         self._count(events)
         return sorted(said, key=_order)
 
@@ -144,9 +146,17 @@ class Fold:
             self.watermark_ms = int(latest[-1])
 
     def _advance(
-        self, events: Decoded, start: int, position: int, said: list[Finding | Notice]
+        self,
+        events: Decoded,
+        number: F64,
+        start: int,
+        position: int,
+        said: list[Finding | Notice],
     ) -> int:
-        """Fold one stretch from `start` on; returns where the next one begins."""
+        """Fold one stretch from `start` on; returns where the next one begins.
+
+        `number` (v,) holds the values of the poll that are numbers.
+        """
         self._say_lanes(events, start, said)
         slot, stop = self._admit(events, start, position, said)
         stretch = until_freeze(self.catalog, group(self.catalog, slot, start, stop))
@@ -156,7 +166,7 @@ class Fold:
         predicted_class = class_numbers(self.catalog, events, stretch)
         self.counters["n_refused_classes"] += n_beyond(self.catalog, stretch, predicted_class)
         self._refuse(events, stretch, said)
-        batch = self._observe(events, stretch, columns.ptr, columns.column, predicted_class)
+        batch = self._observe(events, number, stretch, columns.ptr, columns.column, predicted_class)
         firings = self.banks.update(batch, self._without_rhythm(batch, stretch))
         said += [self._finding(firing) for firing in firings]
         self.counters["n_findings"] += len(firings)
@@ -211,6 +221,7 @@ class Fold:
     def _observe(
         self,
         events: Decoded,
+        number: F64,
         stretch: Stretch,
         column_ptr: I64,
         column: I32,
@@ -245,6 +256,8 @@ class Fold:
                     column,
                     events.value,
                     events.kind,
+                    None if number is events.value else events.categories,
+                    self.config.bounds.max_categories,
                     score,
                     prediction,
                     events.prediction_kind[rows],
@@ -268,11 +281,16 @@ class Fold:
             layout.constant,
             layout.mean,
             layout.sd,
+            layout.category,
+            layout.known_ptr,
+            layout.known,
             value_ptr,
             column_ptr,
             column,
+            number,
             events.value,
             events.kind,
+            catalog.names.of_poll(events.categories),
             score,
             prediction,
             predicted_class,
@@ -325,9 +343,7 @@ class Fold:
         monitor = catalog.monitor(slot)
         config = signal_config(self.config, monitor)
         n_reserved = monitor.n_reserved
-        signals, n_refused = monitor.freeze(
-            int(catalog.n_events[slot]), config, self.config.bounds.max_classes
-        )
+        signals, n_refused = monitor.freeze(int(catalog.n_events[slot]), config, self.config.bounds)
         catalog.n_reserved += monitor.n_reserved - n_reserved
         self.counters["n_refused_classes"] += n_refused
         if n_refused:

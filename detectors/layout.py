@@ -8,13 +8,15 @@ from typing import Final
 
 import numpy as np
 
+from detectors.categories import NameNumbers
 from detectors.drift.rhythm import WEEK, Rhythm
+from detectors.kernels.observe import SOURCE_NEW
 from detectors.monitor import Monitor
 from schemas.batch import F64, I32, I64, U8
 
-N_COLUMNS = 8
-"""lane, source, index, expected, rule, constant, mean, sd: as numbers of one kind, since joining
-two thousand small arrays of records takes 100 ms, and of floats half of one."""
+N_COLUMNS = 9
+"""lane, source, index, expected, rule, constant, mean, sd, category: as numbers of one kind, since
+joining two thousand small arrays of records takes 100 ms, and of floats half of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,12 @@ class Layout:
     constant: F64
     mean: F64
     sd: F64
+    category: I32
+    """(lanes,) the number of the name that a lane of a category compares with."""
+    known_ptr: I64
+    """(lanes + 1,)"""
+    known: I32
+    """What is not new to lane j: names by number, `known[known_ptr[j]:known_ptr[j + 1]]`."""
     feature_ptr: I64
     feature_kind: U8
     rhythm: I32
@@ -40,39 +48,57 @@ class Layout:
     """(r, 168) its values by the hour; what is beyond its hours means nothing."""
 
 
-def _columns(monitor: Monitor) -> tuple[F64, U8, list[Rhythm | None]]:
-    """Of the monitor's signals that have lanes (lanes, 8) numbers, and their rhythms, if any has.
+def _columns(
+    monitor: Monitor, names: NameNumbers
+) -> tuple[F64, U8, list[Rhythm | None], list[I32]]:
+    """Of the monitor's signals that have lanes (lanes, 9) numbers.
 
-    Between them (features,) the kinds of its features.
+    Then (features,) the kinds of its features; the lanes' rhythms, if any has one; and what names
+    are known to each, if to any.
 
     Kept on the monitor, since most changes concern others.
     """
     if monitor.columns is None:
         rows = []
         rhythms: list[Rhythm | None] = []
+        known: list[I32] = []
         for signal in monitor.signals:
             if signal.lane >= 0:
                 rhythms.append(signal.rhythm)
                 scale = signal.scale
                 what = (signal.lane, signal.source, signal.index, signal.expected)
-                rows.append((*what, scale.rule, scale.constant, scale.mean, scale.sd))
+                own, category = _NO_NAMES, 0
+                if signal.is_category:
+                    numbers = names.numbers(monitor.categories[signal.index].names)
+                    if signal.source == SOURCE_NEW:
+                        own = np.array(sorted(numbers), np.int32)
+                    else:
+                        category = numbers[signal.category]
+                known.append(own)
+                rows.append((*what, scale.rule, scale.constant, scale.mean, scale.sd, category))
         monitor.columns = (
             np.array(rows, np.float64).reshape(len(rows), N_COLUMNS),
             np.array(monitor.kinds, np.uint8),
             rhythms if any(rhythms) else [],
+            known if any(map(len, known)) else [],
         )
     return monitor.columns
 
 
-def build_layout(slots: Sequence[Monitor | None]) -> Layout:
+def build_layout(slots: Sequence[Monitor | None], names: NameNumbers) -> Layout:
     """The flat form of these monitors, signals without a lane left out."""
-    columns = [_NOTHING if monitor is None else _columns(monitor) for monitor in slots]
-    signals = [of_slot for of_slot, _, _ in columns]
-    kinds = [of_slot for _, of_slot, _ in columns]
+    columns = [_NOTHING if monitor is None else _columns(monitor, names) for monitor in slots]
+    signals = [of_slot for of_slot, _, _, _ in columns]
+    kinds = [of_slot for _, of_slot, _, _ in columns]
     ptr = np.cumsum([0, *map(len, signals)], dtype=np.int64)
     rhythm = np.full(int(ptr[-1]), -1, np.int32)
     found: list[Rhythm] = []
-    for first, (_, _, rhythms) in zip(ptr.tolist(), columns, strict=False):
+    n_known = np.zeros(int(ptr[-1]) + 1, np.int64)
+    known: list[I32] = [_NO_NAMES]
+    for first, (_, _, rhythms, own_known) in zip(ptr.tolist(), columns, strict=False):
+        if own_known:
+            known += own_known
+            n_known[first + 1 : first + 1 + len(own_known)] = list(map(len, own_known))
         for j, own in enumerate(rhythms):
             if own is not None:
                 rhythm[first + j] = len(found)
@@ -80,7 +106,7 @@ def build_layout(slots: Sequence[Monitor | None]) -> Layout:
     knots = np.zeros((len(found), WEEK))
     for r, own in enumerate(found):
         knots[r, : len(own.knots)] = own.knots
-    lane, source, index, expected, rule, constant, mean, sd = np.concatenate(
+    lane, source, index, expected, rule, constant, mean, sd, category = np.concatenate(
         [_NOTHING[0], *signals]
     ).T
     return Layout(
@@ -93,6 +119,9 @@ def build_layout(slots: Sequence[Monitor | None]) -> Layout:
         constant=constant.copy(),
         mean=mean.copy(),
         sd=sd.copy(),
+        category=category.astype(np.int32),
+        known_ptr=np.cumsum(n_known, dtype=np.int64),
+        known=np.concatenate(known),
         feature_ptr=np.cumsum([0, *map(len, kinds)], dtype=np.int64),
         feature_kind=np.concatenate([_NOTHING[1], *kinds]),
         rhythm=rhythm,
@@ -101,8 +130,10 @@ def build_layout(slots: Sequence[Monitor | None]) -> Layout:
     )
 
 
-_NOTHING: Final[tuple[F64, U8, list[Rhythm | None]]] = (
+_NO_NAMES: Final = np.zeros(0, np.int32)
+_NOTHING: Final[tuple[F64, U8, list[Rhythm | None], list[I32]]] = (
     np.zeros((0, N_COLUMNS)),
     np.zeros(0, np.uint8),
+    [],
     [],
 )

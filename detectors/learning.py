@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.categories import Tally
 from detectors.drift.ranks import Indicator, Ranks, fit_in_time, fit_indicator
 from detectors.drift.rhythm import Wanted
-from detectors.kernels.observe import SOURCE_MISSING, SOURCE_VALUE, observe
+from detectors.kernels.observe import SOURCE_NEW, observe
 from detectors.signals import Signal
-from schemas.batch import F64, I32, I64, U8
+from schemas.batch import F64, I32, I64, U8, ValueKind
+from schemas.config import MAX_CATEGORIES
 
 ABSENT: Final = 255
 """Kind of a feature that a row does not have."""
@@ -56,11 +59,6 @@ class Rows:
 
     def add(
         self,
-        rows: I32,
-        features: I32,
-        value_ptr: I64,
-        column_ptr: I64,
-        column: I32,
         value: F64,
         kind: U8,
         score: F64,
@@ -68,23 +66,15 @@ class Rows:
         predicted_class: I32,
         event_time_ms: I64,
     ) -> None:
-        """Keep these rows of a poll: its columns as `detectors.kernels.observe` takes them."""
-        self.n_features = len(features)
-        # A map of columns may be empty where there are no features.
-        place = column[column_ptr[rows][:, None] + features] if len(features) else _NOWHERE
-        at = (value_ptr[rows][:, None] + place)[:, : len(features)].ravel()
-        is_there = place.ravel() >= 0
-        own_value = np.full(len(at), np.nan)
-        own_kind = np.full(len(at), ABSENT, np.uint8)
-        own_value[is_there] = value[at[is_there]]
-        own_kind[is_there] = kind[at[is_there]]
+        """Keep these rows of a poll; `value` and `kind` (rows, features), see `own_values`."""
+        self.n_features = value.shape[1]
         new: dict[str, NDArray[Any]] = {
-            "value": own_value,
-            "kind": own_kind,
-            "score": score[rows],
-            "prediction": prediction[rows],
-            "predicted_class": predicted_class[rows],
-            "event_time_ms": event_time_ms[rows],
+            "value": value.ravel(),
+            "kind": kind.ravel(),
+            "score": score,
+            "prediction": prediction,
+            "predicted_class": predicted_class,
+            "event_time_ms": event_time_ms,
         }
         for name, array in new.items():
             self.pieces[name].append(array)
@@ -100,17 +90,25 @@ class Rows:
         span_ms = int(middle[-1] - middle[0]) if len(middle) else 0
         return (len(middle) - 1) * WEEK_MS / span_ms if span_ms > 0 else 0.0
 
-    def observations(self, signals: Sequence[Signal], features: Sequence[int]) -> F64:
+    def observations(
+        self, signals: Sequence[Signal], features: Sequence[int], tallies: Sequence[Tally] = ()
+    ) -> F64:
         """(signals, rows) what lanes of these signals would have observed, NaN where missing.
 
-        `features` are the numbers of the features kept, in their order.
+        `features` are the numbers of the features kept, in their order. Where `tallies` are given,
+        in the same order, a category counts as new that none of the other rows has.
         """
         n = self.n
         place = {feature: j for j, feature in enumerate(features)}
-        index = [
-            place[s.index] if s.source in (SOURCE_VALUE, SOURCE_MISSING) else s.index
-            for s in signals
+        index = [s.index if s.is_output else place[s.index] for s in signals]
+        known = [
+            [k for k, times in enumerate(tallies[j].counts) if times > 1]
+            if signal.source == SOURCE_NEW and tallies
+            else []
+            for j, signal in zip(index, signals, strict=True)
         ]
+        code, kind = self.column("value"), self.column("kind")
+        most = max((len(tally.counts) for tally in tallies), default=MAX_CATEGORIES)
         scales = [signal.scale for signal in signals]
         out = np.empty(len(signals) * n)
         observe(
@@ -126,11 +124,16 @@ class Rows:
             np.array([scale.constant for scale in scales]),
             np.array([scale.mean for scale in scales]),
             np.array([scale.sd for scale in scales]),
+            np.array([signal.category for signal in signals], np.int32),
+            np.cumsum([0, *map(len, known)], dtype=np.int64),
+            np.array(list(chain.from_iterable(known)), np.int32),
             np.arange(n, dtype=np.int64) * self.n_features,
             np.zeros(n, np.int64),
             np.arange(max(self.n_features, 1), dtype=np.int32),
-            self.column("value"),
-            self.column("kind"),
+            only_numbers(code, kind),
+            code,
+            kind,
+            np.arange(most, dtype=np.int32),
             self.column("score"),
             self.column("prediction"),
             self.column("predicted_class"),
@@ -139,7 +142,11 @@ class Rows:
         return out.reshape(len(signals), n)
 
     def ranks(
-        self, signals: Sequence[Signal], features: Sequence[int], rhythms: Sequence[Wanted]
+        self,
+        signals: Sequence[Signal],
+        features: Sequence[int],
+        tallies: Sequence[Tally],
+        rhythms: Sequence[Wanted],
     ) -> list[Ranks | Indicator | None]:
         """What detectors are told of each signal; None where too little of it was observed.
 
@@ -149,7 +156,7 @@ class Rows:
             return []
         found: list[Ranks | Indicator | None] = []
         times = self.column("event_time_ms")
-        rows = self.observations(signals, features)
+        rows = self.observations(signals, features, tallies)
         for signal, z, wanted in zip(signals, rows, rhythms, strict=True):
             is_there = ~np.isnan(z)
             observed = z[is_there]
@@ -160,6 +167,38 @@ class Rows:
             else:
                 found.append(fit_in_time(observed, times[is_there], wanted))
         return found
+
+
+def own_values(
+    rows: I32,
+    features: I32,
+    value_ptr: I64,
+    column_ptr: I64,
+    column: I32,
+    value: F64,
+    kind: U8,
+) -> tuple[F64, U8]:
+    """(rows, features) values of a poll and their kinds, ABSENT where a row has none.
+
+    The columns are as `detectors.kernels.observe` takes them.
+    """
+    shape = len(rows), len(features)
+    # A map of columns may be empty where there are no features.
+    place = column[column_ptr[rows][:, None] + features] if len(features) else _NOWHERE
+    at = (value_ptr[rows][:, None] + place)[:, : len(features)].ravel()
+    is_there = place.ravel() >= 0
+    own_value = np.full(len(at), np.nan)
+    own_kind = np.full(len(at), ABSENT, np.uint8)
+    own_value[is_there] = value[at[is_there]]
+    own_kind[is_there] = kind[at[is_there]]
+    return own_value.reshape(shape), own_kind.reshape(shape)
+
+
+def only_numbers(value: F64, kind: U8) -> F64:
+    """The values that are numbers, NaN for others; `value` itself where none is a category."""
+    if not ((kind == ValueKind.STRING) | (kind == ValueKind.BOOLEAN)).any():
+        return value
+    return np.where(kind == ValueKind.NUMBER, value, np.nan)
 
 
 WEEK_MS: Final = 7 * 86_400_000

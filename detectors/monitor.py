@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from detectors.categories import NO_CATEGORIES, Categories
 from detectors.drift.rhythm import Rhythm
-from detectors.kernels.observe import KIND_LEARNING, SOURCE_MISSING, SOURCE_VALUE
+from detectors.kernels.observe import KIND_LEARNING, SOURCE_CATEGORY
 from detectors.reference import (
     Cohort,
     freeze_classes,
@@ -16,8 +17,8 @@ from detectors.reference import (
     is_class,
 )
 from detectors.signals import Signal, signal_name
-from schemas.batch import F64, U8, ModelKey
-from schemas.config import DetectionConfig, ModelConfig, SignalConfig
+from schemas.batch import F64, I32, U8, ModelKey
+from schemas.config import BoundsConfig, DetectionConfig, ModelConfig, SignalConfig
 
 # What a model's prediction is, once its reference is complete.
 PREDICTION_LEARNING, PREDICTION_NUMBER, PREDICTION_CLASS = range(3)
@@ -36,6 +37,8 @@ class Monitor:
     features: list[str] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)
     """The expected `ValueKind` of each feature; KIND_LEARNING before its reference is complete."""
+    categories: list[Categories] = field(default_factory=list)
+    """Those of each feature in its reference."""
     classes: list[str] = field(default_factory=list)
     prediction_role: int = PREDICTION_LEARNING
     signals: list[Signal] = field(default_factory=list)
@@ -55,9 +58,9 @@ class Monitor:
     """By the event times of its reference, frozen with it; 0: unknown."""
     reference: str = ""
     """The digest of the reference that a person has set; empty: it learns its own."""
-    columns: tuple[F64, U8, list[Rhythm | None]] | None = None
-    """Derived: the signals that have lanes, the features and the signals' rhythms, as
-    `detectors.layout` wants them."""
+    columns: tuple[F64, U8, list[Rhythm | None], list[I32]] | None = None
+    """Derived: the signals that have lanes, the features, the signals' rhythms and what is known of
+    their categories, as `detectors.layout` wants them."""
 
     @property
     def next_freeze(self) -> int:
@@ -81,7 +84,17 @@ class Monitor:
 
     def name(self, signal: Signal) -> str:
         """The signal's name."""
-        return signal_name(signal.source, signal.index, self.features, self.classes)
+        category = ""
+        if signal.source == SOURCE_CATEGORY:
+            category = self.categories[signal.index].names[signal.category]
+        return signal_name(signal.source, signal.index, self.features, self.classes, category)
+
+    def config_of(self, signal: Signal, config: Mapping[str, SignalConfig]) -> SignalConfig:
+        """What the config says of the signal; of a category's share else what of its feature."""
+        own = config.get(self.name(signal)) if config else None
+        if own is None and config and signal.is_category:
+            own = config.get(f"feature:{self.features[signal.index]}")
+        return own or _DEFAULT
 
     def add_features(self, names: Sequence[str], cohort: Cohort) -> None:
         """Learn features that the first event of the cohort is the first to carry."""
@@ -89,6 +102,7 @@ class Monitor:
             number = len(self.features)
             self.features.append(name)
             self.kinds.append(KIND_LEARNING)
+            self.categories.append(NO_CATEGORIES)
             self.feature_number[name] = number
             cohort.add_feature(number)
 
@@ -115,23 +129,26 @@ class Monitor:
 
     def take_features(self, other: Monitor) -> None:
         """Take over those features of another monitor that it does not learn any more."""
-        for name, kind in zip(other.features, other.kinds, strict=True):
+        for name, kind, categories in zip(
+            other.features, other.kinds, other.categories, strict=True
+        ):
             if kind != KIND_LEARNING:
                 self.feature_number[name] = len(self.features)
                 self.features.append(name)
                 self.kinds.append(kind)
+                self.categories.append(categories)
 
     def inherit(self, parent: Monitor) -> None:
         """Take over the input reference of an earlier version of the model (lanes begin anew)."""
         self.events_per_week = parent.events_per_week
         self.take_features(parent)
         for signal in parent.signals:
-            if signal.source in (SOURCE_VALUE, SOURCE_MISSING):
+            if not signal.is_output:
                 number = self.feature_number[parent.features[signal.index]]
                 self.signals.append(replace(signal, index=number, lane=-1))
 
     def freeze(
-        self, event: int, config: Mapping[str, SignalConfig], max_classes: int
+        self, event: int, config: Mapping[str, SignalConfig], bounds: BoundsConfig
     ) -> tuple[list[Signal], int]:
         """Complete the references that end before model event `event`.
 
@@ -142,21 +159,22 @@ class Monitor:
         n_beyond = 0
         for cohort in [c for c in self.cohorts if c.end == event]:
             new: list[Signal] = []
-            kinds, signals = freeze_features(cohort, self.features, config)
-            for feature, kind in kinds.items():
+            frozen = freeze_features(cohort, self.features, config, bounds)
+            for feature, kind in frozen.kinds.items():
                 self.kinds[feature] = kind
-            new += signals
+                self.categories[feature] = frozen.categories[feature]
+            new += frozen.signals
             if cohort.score:
                 score = freeze_score(cohort)
                 new += score
                 self.awaits_score = not score
             if cohort.prediction:
-                new += self._freeze_prediction(cohort, config, max_classes)
+                new += self._freeze_prediction(cohort, config, bounds.max_classes)
                 n_beyond += cohort.n_other_class * self.classes_full
             if cohort.rows is not None:
                 self.events_per_week = self.events_per_week or cohort.rows.events_per_week()
-                stated = [config.get(self.name(s), SignalConfig()).rhythm for s in new]
-                ranks = cohort.rows.ranks(new, cohort.features, stated)
+                stated = [self.config_of(s, config).rhythm for s in new]
+                ranks = cohort.rows.ranks(new, cohort.features, cohort.tallies, stated)
                 new = [replace(s, ranks=of) for s, of in zip(new, ranks, strict=True)]
             self.cohorts.remove(cohort)
             complete += new
@@ -179,6 +197,9 @@ class Monitor:
             del self.class_number[name]
         del self.classes[max_classes:]
         return freeze_classes(cohort, self.classes)
+
+
+_DEFAULT = SignalConfig()
 
 
 def model_config(config: DetectionConfig, model_id: str) -> ModelConfig:

@@ -11,20 +11,21 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from detectors.base import BankState, StateError, require_array
+from detectors.categories import Categories
+from detectors.categories_state import documents_of, read_categories, read_tallies
 from detectors.kernels.observe import (
     KIND_ANY,
     KIND_LEARNING,
+    SOURCE_CATEGORY,
     SOURCE_CLASS,
-    SOURCE_MISSING,
-    SOURCE_OTHER,
-    SOURCE_VALUE,
+    SOURCE_NEW,
 )
 from detectors.monitor import PREDICTION_CLASS, Monitor
 from detectors.ranks_state import RanksReader, RanksWriter, RowsReader, snapshot_rows
 from detectors.reference import N_PREDICTION_KINDS, N_VALUE_KINDS, Cohort
 from detectors.signals import Scale, Signal
 from schemas.batch import ModelKey
-from schemas.reference import DIGEST
+from schemas.reference import DIGEST, FeatureCategories
 
 
 class StateDocument(BaseModel):
@@ -39,6 +40,7 @@ class _CohortDocument(StateDocument):
     score: bool
     prediction: bool
     features: list[int]
+    names: list[list[str]]
     n_rows: int
     n_classes: int
     n_other_class: int
@@ -52,6 +54,7 @@ class MonitorDocument(StateDocument):
     shard: int
     features: list[str]
     kinds: list[int]
+    categories: list[FeatureCategories]
     classes: list[str]
     prediction_role: int
     full: list[bool]
@@ -71,6 +74,7 @@ def snapshot_monitors(
     documents = [_document(monitor, ranks) for monitor in monitors]
     cohorts = [cohort for monitor in monitors for cohort in monitor.cohorts]
     scales = [signal.scale for monitor in monitors for signal in monitor.signals]
+    tallies = [tally for cohort in cohorts for tally in cohort.tallies]
     return documents, {
         **ranks.arrays(),
         **snapshot_rows([cohort.rows for cohort in cohorts if cohort.rows is not None]),
@@ -78,6 +82,8 @@ def snapshot_monitors(
         "cohort_n_kind": _stack([c.n_kind for c in cohorts], np.int64, (N_VALUE_KINDS,)),
         "cohort_mean": _stack([c.mean for c in cohorts], np.float64, ()),
         "cohort_m2": _stack([c.m2 for c in cohorts], np.float64, ()),
+        "cohort_n_category": np.array([n for t in tallies for n in t.counts], np.int64),
+        "cohort_others": np.array([(t.n_long, t.n_true) for t in tallies], np.int64).reshape(-1, 2),
         "cohort_output_n": _stack([c.output_n for c in cohorts], np.int64, ()),
         "cohort_output_mean": _stack([c.output_mean for c in cohorts], np.float64, ()),
         "cohort_output_m2": _stack([c.output_m2 for c in cohorts], np.float64, ()),
@@ -97,6 +103,7 @@ def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
         "shard": monitor.key.shard,
         "features": monitor.features,
         "kinds": monitor.kinds,
+        "categories": [each.model_dump() for each in documents_of(monitor.categories)],
         "classes": monitor.classes,
         "prediction_role": monitor.prediction_role,
         "full": [monitor.features_full, monitor.classes_full, monitor.lanes_full],
@@ -105,7 +112,7 @@ def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
         "events_per_week": monitor.events_per_week,
         "reference": monitor.reference,
         "signals": [
-            [s.source, s.index, s.expected, s.scale.rule, s.lane, ranks.add(s.ranks)]
+            [s.source, s.index, s.expected, s.scale.rule, s.lane, ranks.add(s.ranks), s.category]
             for s in monitor.signals
         ],
         "cohorts": [
@@ -115,6 +122,7 @@ def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
                 "score": cohort.score,
                 "prediction": cohort.prediction,
                 "features": cohort.features,
+                "names": [list(tally.number) for tally in cohort.tallies],
                 "n_rows": -1 if cohort.rows is None else cohort.rows.n,
                 "n_classes": len(cohort.n_class),
                 "n_other_class": cohort.n_other_class,
@@ -122,6 +130,9 @@ def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
             for cohort in monitor.cohorts
         ],
     }
+
+
+_UNIT = Scale(0, 0.0, 0.0, 1.0)
 
 
 class MonitorReader:
@@ -136,6 +147,8 @@ class MonitorReader:
             "n_kind": require_array(state, "cohort_n_kind", np.int64, (None, N_VALUE_KINDS)),
             "mean": require_array(state, "cohort_mean", np.float64, (None,)),
             "m2": require_array(state, "cohort_m2", np.float64, (None,)),
+            "n_category": require_array(state, "cohort_n_category", np.int64, (None,)),
+            "others": require_array(state, "cohort_others", np.int64, (None, 2)),
             "output_n": require_array(state, "cohort_output_n", np.int64, (None,)),
             "output_mean": require_array(state, "cohort_output_mean", np.float64, (None,)),
             "output_m2": require_array(state, "cohort_output_m2", np.float64, (None,)),
@@ -187,13 +200,15 @@ class MonitorReader:
             raise StateError("a monitor names a feature or a class twice")
         if not 0 <= document.prediction_role <= PREDICTION_CLASS:
             raise StateError("a monitor's prediction is of no known role")
+        categories = read_categories(document.categories, document.kinds)
         return Monitor(
             key=ModelKey(document.model_id, document.model_version, document.shard),
             features=document.features,
             kinds=document.kinds,
+            categories=categories,
             classes=document.classes,
             prediction_role=document.prediction_role,
-            signals=[self.signal(row, n_features, n_classes) for row in document.signals],
+            signals=[self.signal(row, categories, n_classes) for row in document.signals],
             cohorts=[self.cohort(each, n_features, n_classes) for each in document.cohorts],
             features_full=document.full[0],
             classes_full=document.full[1],
@@ -207,24 +222,26 @@ class MonitorReader:
             class_number={name: i for i, name in enumerate(document.classes)},
         )
 
-    def signal(self, row: list[int], n_features: int, n_classes: int) -> Signal:
-        """One signal and its scale."""
-        if len(row) != 6:
-            raise StateError("a signal is not six numbers")
-        source, index, expected, rule, lane, ranks = row
-        n_index = 1
-        if source in (SOURCE_VALUE, SOURCE_MISSING):
-            n_index = n_features
+    def signal(self, row: list[int], categories: list[Categories], n_classes: int) -> Signal:
+        """One signal and its scale; `categories` are those of each feature."""
+        if len(row) != 7:
+            raise StateError("a signal is not seven numbers")
+        source, index, expected, rule, lane, ranks, category = row
+        n_index, n_categories = 1, 1
+        if not Signal(source, index, expected, _UNIT).is_output:
+            n_index = len(categories)
         elif source == SOURCE_CLASS:
             n_index = n_classes
+        if source == SOURCE_CATEGORY and 0 <= index < n_index:
+            n_categories = len(categories[index].names)
         constant, mean, sd = self.cut("scale", 1)[0].tolist()
         fits = (
-            0 <= source <= SOURCE_OTHER and 0 <= index < n_index and 0 <= expected <= KIND_LEARNING
-        )
+            0 <= source <= SOURCE_NEW and 0 <= index < n_index and 0 <= expected <= KIND_LEARNING
+        ) and 0 <= category < n_categories
         if not (fits and rule in (0, 1) and lane >= -1 and 0 < sd < np.inf and np.isfinite(mean)):
             raise StateError("a signal is out of range")
         scale = Scale(rule, constant, mean, sd)
-        return Signal(source, index, expected, scale, lane, self.ranks.get(ranks))
+        return Signal(source, index, expected, scale, lane, category, self.ranks.get(ranks))
 
     def cohort(self, document: _CohortDocument, n_features: int, n_classes: int) -> Cohort:
         """One reference that is still learning."""
@@ -233,15 +250,20 @@ class MonitorReader:
         n = len(document.features)
         if document.n_classes > n_classes or document.n_other_class < 0:
             raise StateError("a cohort has seen classes that do not exist")
+        if len(document.names) != n:
+            raise StateError("a cohort's categories are not as many as its features")
+        n_kind = self.cut("n_kind", n)
+        counts = [self.cut("n_category", len(names)) for names in document.names]
         return Cohort(
             start=document.start,
             end=document.end,
             score=document.score,
             prediction=document.prediction,
             features=document.features,
-            n_kind=self.cut("n_kind", n),
+            n_kind=n_kind,
             mean=self.cut("mean", n),
             m2=self.cut("m2", n),
+            tallies=read_tallies(document.names, counts, self.cut("others", n), n_kind),
             output_n=self.cut("output_n", 2),
             output_mean=self.cut("output_mean", 2),
             output_m2=self.cut("output_m2", 2),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
+from detectors.categories import Categories, Tally
 from detectors.kernels.observe import (
     KIND_ANY,
+    SOURCE_CATEGORY,
     SOURCE_CLASS,
     SOURCE_MISSING,
+    SOURCE_NEW,
     SOURCE_OTHER,
     SOURCE_PREDICTION,
     SOURCE_SCORE,
@@ -18,10 +22,10 @@ from detectors.kernels.observe import (
     learn_column,
     learn_features,
 )
-from detectors.learning import N_OUTPUT_COLUMNS, Rows
+from detectors.learning import N_OUTPUT_COLUMNS, Rows, own_values
 from detectors.signals import Signal, number_scale, share_scale
 from schemas.batch import F64, I32, I64, U8, PredictionKind, ValueKind
-from schemas.config import SignalConfig
+from schemas.config import BoundsConfig, SignalConfig
 
 MAX_INTEGER_CLASSES = 20
 """An integer prediction with at most so many distinct values in the reference is a class."""
@@ -51,6 +55,8 @@ class Cohort:
     n_kind: I64 = field(default_factory=lambda: np.zeros((0, N_VALUE_KINDS), np.int64))
     mean: F64 = field(default_factory=lambda: np.zeros(0))
     m2: F64 = field(default_factory=lambda: np.zeros(0))
+    tallies: list[Tally] = field(default_factory=list)
+    """Of each feature, its categories."""
     output_n: I64 = field(default_factory=lambda: np.zeros(2, np.int64))
     """Numbers seen of score and of prediction."""
     output_mean: F64 = field(default_factory=lambda: np.zeros(2))
@@ -76,6 +82,7 @@ class Cohort:
         self.n_kind = np.vstack([self.n_kind, np.zeros((1, N_VALUE_KINDS), np.int64)])
         self.mean = np.append(self.mean, 0.0)
         self.m2 = np.append(self.m2, 0.0)
+        self.tallies.append(Tally())
 
     def learn(
         self,
@@ -85,6 +92,8 @@ class Cohort:
         column: I32,
         value: F64,
         kind: U8,
+        categories: list[str] | None,
+        max_categories: int,
         score: F64,
         prediction: F64,
         prediction_kind: U8,
@@ -92,22 +101,29 @@ class Cohort:
         n_classes: int,
         event_time_ms: I64,
     ) -> None:
-        """Fold these rows (of its model, in order, before `end`) into the reference."""
+        """Fold these rows (of its model, in order, before `end`) into the reference.
+
+        `categories` are the names of the poll's; None where no value of it is a category.
+        """
         features = np.array(self.features, np.int32)
-        if self.rows is not None:
-            self.rows.add(
-                rows,
-                features,
-                value_ptr,
-                column_ptr,
-                column,
-                value,
-                kind,
-                score,
-                prediction,
-                predicted_class,
-                event_time_ms,
+        if self.rows is not None or (categories is not None and self.features):
+            own_value, own_kind = own_values(
+                rows, features, value_ptr, column_ptr, column, value, kind
             )
+            if categories is not None:
+                is_category = (own_kind == ValueKind.STRING) | (own_kind == ValueKind.BOOLEAN)
+                for j in np.flatnonzero(is_category.any(axis=0)).tolist():
+                    values, kinds = own_value[:, j], own_kind[:, j]
+                    self.tallies[j].learn(values, kinds, categories, max_categories)
+            if self.rows is not None:
+                self.rows.add(
+                    own_value,
+                    own_kind,
+                    score[rows],
+                    prediction[rows],
+                    predicted_class[rows],
+                    event_time_ms[rows],
+                )
         if self.features:
             learn_features(
                 rows,
@@ -155,18 +171,30 @@ class Cohort:
         return self.n_other_class > 0
 
 
+class FrozenFeatures(NamedTuple):
+    """What a reference says of its features, by feature number, and their signals."""
+
+    kinds: dict[int, int]
+    categories: dict[int, Categories]
+    signals: list[Signal]
+
+
 def freeze_features(
-    cohort: Cohort, features: list[str], config: Mapping[str, SignalConfig]
-) -> tuple[dict[int, int], list[Signal]]:
-    """The kinds of the cohort's features (by feature number) and their signals.
+    cohort: Cohort,
+    features: list[str],
+    config: Mapping[str, SignalConfig],
+    bounds: BoundsConfig,
+) -> FrozenFeatures:
+    """Freeze the cohort's features.
 
     A feature's kind is that of most of its values (of equal counts: number, string, boolean).
-    Each feature has `missing:X`; a numeric one that had a number has `feature:X`. A feature that
-    was always missing has kind KIND_ANY: from then on any value is present.
+    Each feature has `missing:X`; a numeric one that had a number has `feature:X`, a category has
+    `feature:X=V` for its most frequent ones. A feature that was always missing has kind KIND_ANY:
+    from then on any value is present.
     """
     n = cohort.end - cohort.start
-    kinds: dict[int, int] = {}
-    signals: list[Signal] = []
+    frozen = FrozenFeatures({}, {}, [])
+    signals = frozen.signals
     for j, feature in enumerate(cohort.features):
         by_kind = {
             kind: int(cohort.n_kind[j, kind]) for kind in (ValueKind.NUMBER, *CATEGORY_KINDS)
@@ -180,7 +208,10 @@ def freeze_features(
             expected = int(max(by_kind, key=by_kind.__getitem__))
         else:
             expected = KIND_ANY
-        kinds[feature] = expected
+        frozen.kinds[feature] = expected
+        categories = cohort.tallies[j].frozen(expected, cohort.n_kind[j])
+        frozen.categories[feature] = categories
+        signals += category_signals(feature, expected, categories, bounds.max_category_signals)
         if expected == ValueKind.NUMBER:
             scale = number_scale(
                 by_kind[ValueKind.NUMBER], float(cohort.mean[j]), float(cohort.m2[j])
@@ -189,7 +220,23 @@ def freeze_features(
                 signals.append(Signal(SOURCE_VALUE, feature, expected, scale))
         present = sum(by_kind.values()) if expected == KIND_ANY else by_kind[ValueKind(expected)]
         signals.append(Signal(SOURCE_MISSING, feature, expected, share_scale(n - present, n)))
-    return kinds, signals
+    return frozen
+
+
+def category_signals(feature: int, kind: int, categories: Categories, most: int) -> list[Signal]:
+    """The shares of a feature's most frequent categories, and of those it did not have.
+
+    Of values that are there. How often one is new is told by those that were there once: so often
+    a row of the reference had what no other row of it has (Good 1953).
+    """
+    n = categories.n
+    signals = [
+        Signal(SOURCE_CATEGORY, feature, kind, share_scale(categories.counts[k], n), category=k)
+        for k in categories.with_shares(most)
+    ]
+    if categories.has_new(kind):
+        signals.append(Signal(SOURCE_NEW, feature, kind, share_scale(categories.n_once, n)))
+    return signals
 
 
 def freeze_score(cohort: Cohort) -> list[Signal]:

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from detectors.base import StateError, require_array
+from detectors.categories_state import documents_of
 from detectors.kernels.observe import (
     KIND_LEARNING,
     SOURCE_CLASS,
-    SOURCE_MISSING,
     SOURCE_OTHER,
     SOURCE_PREDICTION,
     SOURCE_SCORE,
-    SOURCE_VALUE,
 )
 from detectors.monitor import (
     PREDICTION_CLASS,
@@ -68,7 +67,7 @@ def document_of(
     place: dict[int, int] = {}
     for at, signal in enumerate(monitor.signals):
         index = signal.index
-        if signal.source in (SOURCE_VALUE, SOURCE_MISSING):
+        if not signal.is_output:
             index = frozen.feature_number[monitor.features[index]]
         place[at] = len(frozen.signals)
         frozen.signals.append(replace(signal, index=index, lane=-1))
@@ -87,11 +86,12 @@ def document_of(
         events_per_week=monitor.events_per_week,
         features=frozen.features,
         kinds=frozen.kinds,
+        categories=documents_of(frozen.categories),
         classes=frozen.classes,
         classes_full=monitor.classes_full,
         prediction_role=monitor.prediction_role,
         # A document has no lanes.
-        signals=[[*row[:4], row[5]] for row in numbers["signals"]],
+        signals=[[*row[:4], *row[5:]] for row in numbers["signals"]],
         arrays={name: _encoded(array) for name, array in own.items()},
         correlated=correlated,
     )
@@ -146,6 +146,7 @@ def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Mo
             shard=key.shard,
             features=list(document.features),
             kinds=list(document.kinds),
+            categories=list(document.categories),
             classes=list(document.classes),
             prediction_role=role,
             full=[False, document.classes_full, False],
@@ -153,7 +154,7 @@ def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Mo
             admitted=admitted,
             events_per_week=document.events_per_week,
             reference=document.digest,
-            signals=[[*row[:4], -1, row[4]] for row in document.signals],
+            signals=[[*row[:4], -1, *row[4:]] for row in document.signals],
             cohorts=[],
         )
     )
@@ -162,7 +163,7 @@ def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Mo
         raise StateError("a feature has no kind")
     if any(_OF_ROLE.get(source, role) != role for source in sources):
         raise StateError("its signals are not those of such a prediction")
-    if len({(s.source, s.index) for s in monitor.signals}) < len(monitor.signals):
+    if len({(s.source, s.index, s.category) for s in monitor.signals}) < len(monitor.signals):
         raise StateError("a signal is there twice")
     return monitor
 

@@ -102,7 +102,7 @@ def _complete(monitor: Monitor, config: DetectionConfig, n: int) -> None:
     monitor.cohorts = whole
     for cohort in whole:
         cohort.end = n
-    signals, _ = monitor.freeze(n, signal_config(config, monitor), config.bounds.max_classes)
+    signals, _ = monitor.freeze(n, signal_config(config, monitor), config.bounds)
     monitor.signals += signals
     for cohort in late:
         _leave_out(monitor, cohort)

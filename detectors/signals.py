@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import isfinite, sqrt
 
+from detectors.categories import NEW_CATEGORY
 from detectors.drift.ranks import Indicator, Ranks
 from detectors.drift.rhythm import Rhythm
 from detectors.kernels.observe import (
     MAX_RAW,
     RULE_DEPARTURE,
     RULE_Z,
+    SOURCE_CATEGORY,
     SOURCE_CLASS,
     SOURCE_MISSING,
+    SOURCE_NEW,
     SOURCE_OTHER,
     SOURCE_PREDICTION,
     SOURCE_SCORE,
@@ -21,6 +24,8 @@ from detectors.kernels.observe import (
 from schemas.findings import Aspect
 
 OTHER_CLASS = "__other__"
+_INPUTS = frozenset({SOURCE_VALUE, SOURCE_MISSING, SOURCE_CATEGORY, SOURCE_NEW})
+_INDICATORS = frozenset({SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER, SOURCE_CATEGORY, SOURCE_NEW})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class Signal:
     """The `ValueKind` the feature has in the reference (or KIND_ANY); 0 for other sources."""
     scale: Scale
     lane: int = -1
+    category: int = 0
+    """Of SOURCE_CATEGORY: its number among those of the feature."""
     ranks: Ranks | Indicator | None = field(default=None, compare=False, repr=False)
     """What its reference held, for detectors that ask more than its moments."""
 
@@ -74,13 +81,17 @@ class Signal:
     @property
     def is_share(self) -> bool:
         """Whether it is the share of events for which something holds."""
-        indicators = (SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER)
-        return self.source in indicators or self.is_departure
+        return self.source in _INDICATORS or self.is_departure
 
     @property
     def is_output(self) -> bool:
         """Whether it is of what a model said, not of what it was given."""
-        return self.source not in (SOURCE_VALUE, SOURCE_MISSING)
+        return self.source not in _INPUTS
+
+    @property
+    def is_category(self) -> bool:
+        """Whether it is the share of a category of a feature, or of new ones."""
+        return self.source in (SOURCE_CATEGORY, SOURCE_NEW)
 
     @property
     def is_departure(self) -> bool:
@@ -88,8 +99,14 @@ class Signal:
         return self.scale.rule == RULE_DEPARTURE
 
 
-def signal_name(source: int, index: int, features: list[str], classes: list[str]) -> str:
-    """The signal's name: `feature:X`, `missing:X`, `score`, `prediction` or `class:V`."""
+def signal_name(
+    source: int, index: int, features: list[str], classes: list[str], category: str = ""
+) -> str:
+    """Its name: `feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction` or `class:V`."""
+    if source == SOURCE_CATEGORY:
+        return f"feature:{features[index]}={category}"
+    if source == SOURCE_NEW:
+        return f"feature:{features[index]}={NEW_CATEGORY}"
     if source == SOURCE_VALUE:
         return f"feature:{features[index]}"
     if source == SOURCE_MISSING:

@@ -18,18 +18,18 @@ import numpy as np
 
 from detectors.drift.ranks import Indicator, Ranks
 from detectors.kernels.observe import (
+    SOURCE_CATEGORY,
     SOURCE_CLASS,
-    SOURCE_MISSING,
+    SOURCE_NEW,
     SOURCE_OTHER,
     SOURCE_SCORE,
-    SOURCE_VALUE,
 )
 from detectors.monitor import Monitor
 from detectors.promise import LEAST_OCCURRENCES, reference_rows
 from detectors.reference import Cohort
 from detectors.reference_fit import learn, normal_scores
 from detectors.signals import Signal
-from schemas.batch import F64, Decoded
+from schemas.batch import F64, Decoded, ValueKind
 from schemas.config import DetectionConfig
 
 SHORTEST: Final = 100
@@ -85,11 +85,17 @@ def unsteady_signals(monitor: Monitor, events: Decoded, config: DetectionConfig)
 
 def _own(signal: Signal, monitor: Monitor, learner: Monitor, cohort: Cohort) -> Signal | None:
     """The signal as it is numbered among these rows; None where they say nothing of it."""
-    if signal.lane < 0 or signal.ranks is None or signal.source == SOURCE_OTHER:
+    if signal.lane < 0 or signal.ranks is None or signal.source in (SOURCE_OTHER, SOURCE_NEW):
         return None
-    if signal.source in (SOURCE_VALUE, SOURCE_MISSING):
+    if not signal.is_output:
         number = learner.feature_number.get(monitor.features[signal.index])
-        return replace(signal, index=number) if number in cohort.features else None
+        if number is None or number not in cohort.features:
+            return None
+        category = signal.category
+        if signal.source == SOURCE_CATEGORY and signal.expected == ValueKind.STRING:
+            name = monitor.categories[signal.index].names[category]
+            category = cohort.tallies[cohort.features.index(number)].number.get(name, -1)
+        return None if category < 0 else replace(signal, index=number, category=category)
     if signal.source == SOURCE_CLASS:
         number = learner.class_number.get(monitor.classes[signal.index])
         is_there = number is not None and cohort.prediction

@@ -42,6 +42,7 @@ def _events(n: int) -> Decoded:
     kind[:, 1] = np.where(rows % 4 == 0, ValueKind.NULL, ValueKind.STRING)
     value = np.full((n, 2), np.nan)
     value[:, 0] = rows % 7
+    value[:, 1] = np.where(rows % 4 == 0, np.nan, rows % 3)
     return Decoded(
         tp=TopicPartition("warm", 0),
         offset=rows,
@@ -56,6 +57,7 @@ def _events(n: int) -> Decoded:
         value_ptr=np.arange(n + 1, dtype=np.int64) * 2,
         value=value.reshape(-1),
         kind=kind.reshape(-1),
+        categories=["a", "b", "c"],
         score=(rows % 5) / 5.0,
         prediction_kind=np.full(n, PredictionKind.INTEGER, dtype=np.uint8),
         prediction=(rows % 2).astype(np.float64),

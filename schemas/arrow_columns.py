@@ -48,6 +48,8 @@ class Quick(NamedTuple):
     """Of the features, as in the batch."""
     values: Values
     """(n x names,) row by row, in the order of `names`."""
+    categories: list[str]
+    """What the strings among the values stand for."""
     score: F64
     prediction: Predictions
     sources: list[str | None]
@@ -63,12 +65,20 @@ class Quick(NamedTuple):
         shape: tuple[I32, I64],
         order: tuple[int, ...] | None,
         classes: list[int],
+        categories: list[int],
         source: U64,
     ) -> Part:
-        """The part of a poll, from `row` on; `classes` are the codes of `prediction.names`."""
+        """The part of a poll, from `row` on.
+
+        `classes` are the codes of `prediction.names`, `categories` those of this one's.
+        """
         value, kind = self.values
         if order is not None:
             value, kind = in_order(self.values, len(order), order)
+        if categories:
+            is_text = kind == ValueKind.STRING
+            code_of = np.array(categories, np.float64)
+            value[is_text] = code_of[value[is_text].astype(np.int64)]
         return Part(
             row=np.arange(row, row + self.n),
             is_label=False,
@@ -120,6 +130,7 @@ def quick(batch: pa.RecordBatch) -> Quick | None:
     if len(set(names)) < len(names):
         return None
     sources, source_of = _distinct(given.get("source"), n)
+    values, categories = _features(features, n, len(names))
     return Quick(
         n=n,
         model_id=model_id,
@@ -127,7 +138,8 @@ def quick(batch: pa.RecordBatch) -> Quick | None:
         shard=shard,
         times=times,
         names=names,
-        values=_features(features, n, len(names)),
+        values=values,
+        categories=categories,
         score=score,
         prediction=prediction,
         sources=sources,
@@ -242,8 +254,9 @@ def _distinct(column: Any | None, n: int) -> tuple[list[Any], I64]:
     return [*values, None], places.astype(np.int64)
 
 
-def _features(features: Any, n: int, width: int) -> Values:
-    """The values of all features, row by row."""
+def _features(features: Any, n: int, width: int) -> tuple[Values, list[str]]:
+    """The values of all features, row by row, and what the strings among them stand for."""
+    categories: list[str] = []
     value = np.full((n, width), _NAN)
     kind = np.zeros((n, width), np.uint8)
     for j in range(width):
@@ -256,13 +269,19 @@ def _features(features: Any, n: int, width: int) -> Values:
                 value[:, j] = member.to_numpy(zero_copy_only=False)
             else:
                 value[_is_given(member), j] = member.drop_null().to_numpy(zero_copy_only=False)
+        elif pa.types.is_boolean(member.type):
+            kind[:, j] = ValueKind.BOOLEAN
+            value[:, j] = pc.fill_null(member, False).to_numpy(zero_copy_only=False)
         else:
-            is_boolean = pa.types.is_boolean(member.type)
-            kind[:, j] = ValueKind.BOOLEAN if is_boolean else ValueKind.STRING
+            kind[:, j] = ValueKind.STRING
+            names, place = _distinct(member, n)
+            value[:, j] = place + len(categories)
+            categories += names[:-1]
         if member.null_count:
             kind[~_is_given(member), j] = ValueKind.NULL
+            value[kind[:, j] == ValueKind.NULL, j] = _NAN
     is_no_number = ~np.isfinite(value) & (kind == ValueKind.NUMBER)
     if is_no_number.any():
         value[is_no_number] = _NAN
         kind[is_no_number] = ValueKind.INVALID
-    return Values(value.reshape(-1), kind.reshape(-1))
+    return Values(value.reshape(-1), kind.reshape(-1)), categories

@@ -29,7 +29,7 @@ class ModelKey(NamedTuple):
 
 
 class ValueKind(IntEnum):
-    """What a feature's JSON value was. Only `NUMBER` carries a value."""
+    """What a feature's JSON value was. Only of a `NUMBER` is its value a number."""
 
     NUMBER = 0
     NULL = 1
@@ -81,9 +81,13 @@ class Decoded:
     value_ptr: I64
     """(n + 1,) row i has `value[value_ptr[i]:value_ptr[i + 1]]`, in its shape's order."""
     value: F64
-    """(v,) the number, NaN for every kind but `ValueKind.NUMBER`; never infinite."""
+    """(v,) the number, never infinite. Ask `kind` first, since a category has a code here: of a
+    `STRING` the index into `categories` (-1: a name too long to be kept), of a `BOOLEAN` 0 or 1.
+    NaN where there is nothing."""
     kind: U8
     """(v,) `ValueKind` of each value."""
+    categories: list[str]
+    """The distinct values of features that are strings, in order of first appearance."""
     score: F64
     """(n,) `score`, or the one derived from `probabilities`; NaN where the event has neither."""
     prediction_kind: U8

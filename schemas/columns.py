@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 
 from schemas.batch import F64, I32, I64, U8, ValueKind
+from schemas.categories import Categories
 from schemas.field_rules import Json
 from schemas.limits import MAX_TS_MS
 from schemas.timestamps import parse_alike, parse_ts
@@ -32,6 +33,7 @@ _KIND_OF_TYPE: Final[dict[type, int]] = {
     list: ValueKind.INVALID,
     dict: ValueKind.INVALID,
 }
+_EMPTY_KINDS: Final = frozenset({ValueKind.NULL, ValueKind.INVALID})
 
 
 class Transposed(NamedTuple):
@@ -160,31 +162,34 @@ def int32s(column: list[int]) -> I32:
     return np.frombuffer(struct.pack(f"{len(column)}i", *column), np.int32)
 
 
-def numbers(column: list[float]) -> F64:
+def numbers(column: Sequence[float]) -> F64:
     """(n,) ints and floats (no null) as a read-only array."""
     return np.frombuffer(struct.pack(f"{len(column)}d", *column), np.float64)
 
 
 class Values(NamedTuple):
-    """Feature values as columns: the number, NaN where there is none, and its `ValueKind`."""
+    """Feature values as columns: see `schemas.batch.Decoded`."""
 
     value: F64
     kind: U8
 
 
-def feature_values(values: list[Json], width: int | None) -> Values:
-    """The values of many events, event by event; `width` of each where they have one shape."""
+def feature_values(values: list[Json], width: int | None, categories: Categories) -> Values:
+    """The values of many events, event by event; `width` of each where they have one shape.
+
+    Strings become the numbers that `categories` has for them.
+    """
     if not values:
         return Values(np.empty(0), np.empty(0, np.uint8))
     all_numbers = _all_numbers(values)
     if all_numbers is not None:
         return all_numbers
     if width is None or width == len(values):
-        return _any_kinds(values)
+        return _any_kinds(values, categories)
     value = np.empty((len(values) // width, width))
     kind = np.empty(value.shape, np.uint8)
     for j in range(width):  # most columns hold numbers only, or one other kind
-        value[:, j], kind[:, j] = feature_values(values[j::width], None)
+        value[:, j], kind[:, j] = feature_values(values[j::width], None, categories)
     return Values(value.reshape(-1), kind.reshape(-1))
 
 
@@ -224,15 +229,21 @@ def _all_numbers(values: list[Json]) -> Values | None:
     return Values(value, np.zeros(n, np.uint8))
 
 
-def _any_kinds(values: list[Json]) -> Values:
+def _any_kinds(values: list[Json], categories: Categories) -> Values:
     types = set(map(type, values))
     if types <= _NUMBERS_AND_NULL:
         return nullable_numbers(numbers([_NAN if v is None else v for v in values]).tobytes())
     n = len(values)
-    if len(types) == 1:  # no numbers: those were tried before
-        return Values(np.full(n, _NAN), np.full(n, _KIND_OF_TYPE[types.pop()], np.uint8))
+    if types == {str}:
+        return Values(numbers(categories.column(values)), np.full(n, ValueKind.STRING, np.uint8))
     kinds = bytes(map(_KIND_OF_TYPE.__getitem__, map(type, values)))
-    value = numbers([_NAN if k else v for k, v in zip(kinds, values, strict=True)])
+    codes = iter(categories.column([v for v in values if type(v) is str]))
+    value = numbers(
+        [
+            next(codes) if k == ValueKind.STRING else _NAN if k in _EMPTY_KINDS else v
+            for k, v in zip(kinds, values, strict=True)
+        ]
+    )
     return Values(value, np.frombuffer(kinds, np.uint8))
 
 

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MAX_CATEGORIES: Final = 1_024
 MAX_SKEW_MS: Final = 10 * 365 * 86_400_000
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -174,7 +175,8 @@ class ModelConfig(Strict):
     false_alerts: FalseAlerts | None = None
     arl0: Arl0 | None = None
     signals: dict[str, SignalConfig] = Field(default_factory=dict)
-    """By signal name: `feature:X`, `missing:X`, `score`, `prediction`, `class:V`."""
+    """By signal name: `feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V`.
+    What is said of `feature:X` holds for its categories of which nothing is said."""
 
 
 class BoundsConfig(Strict):
@@ -186,6 +188,11 @@ class BoundsConfig(Strict):
     """Features of one model version."""
     max_classes: Annotated[int, Field(ge=2, le=1_024)] = 64
     """Predicted classes of one model version; further ones are counted as `class:__other__`."""
+    max_categories: Annotated[int, Field(ge=2, le=MAX_CATEGORIES)] = 64
+    """Categories of one feature that are known by name; of one that has more in its reference
+    nobody can say what is new."""
+    max_category_signals: Annotated[int, Field(ge=1, le=64)] = 8
+    """Categories of one feature whose shares are signals: its most frequent ones."""
     max_lanes: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
     """Monitored signals of all models together."""
     max_learning_values: Annotated[int, Field(ge=0, le=10_000_000_000)] = 32_000_000

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from schemas.batch import I64, U64
+from schemas.categories import Categories
 from schemas.codes import Classes, Shapes
 from schemas.columns import Values, feature_values, in_order, int32s, nullable_numbers, scores
 from schemas.field_rules import Json
@@ -18,12 +19,13 @@ _SOURCE_FIELD: Final = {"prediction": "source", "label": "label_source"}
 
 
 class Converter:
-    """Numbers the shapes and classes of one poll, and replaces sources by their hashes."""
+    """Numbers the shapes, classes and categories of one poll; replaces sources by hashes."""
 
     def __init__(self, source_key: SourceKey | None) -> None:
         self.source_key = source_key
         self.shapes = Shapes()
         self.classes = Classes()
+        self.categories = Categories()
         self.n_unknown_fields = 0
         self.n_sources_dropped = 0
 
@@ -46,7 +48,7 @@ class Converter:
         value, kind = (
             nullable_numbers(values)
             if isinstance(values, bytearray)
-            else feature_values(values, width)
+            else feature_values(values, width, self.categories)
         )
         if width and (indices := seen.order[0]) is not None:
             value, kind = in_order(Values(value, kind), width, indices)

@@ -78,7 +78,7 @@ class Finding(NamedTuple):
     model_version: str
     shard: int
     signal: str
-    """`feature:X`, `missing:X`, `score`, `prediction` or `class:V`."""
+    """`feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction` or `class:V`."""
     offset: int
     event_row: int
     model: int

@@ -11,6 +11,9 @@ MAX_ID_CHARS: Final = 256
 """Of `event_id`, `model_id`, `model_version` (never empty) and of every other string field."""
 MAX_NAME_CHARS: Final = 256
 """Of a feature's, a slice's or a class's name, and of a slice's value."""
+MAX_CATEGORY_CHARS: Final = 256
+"""Of a feature's value that is a string, to be told apart by: a longer one is an other category,
+and costs its event nothing."""
 MAX_FEATURES: Final = 4_096
 """Features of one event."""
 MAX_SHARD: Final = 2**31 - 1

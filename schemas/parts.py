@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 
 from schemas.batch import F64, I32, I64, U8, U64, Decoded, ModelKey
+from schemas.categories import in_log_order
 from schemas.limits import MAX_ARROW_ROWS
 from schemas.records import Records, TopicPartition
 
@@ -48,6 +49,7 @@ class Names(NamedTuple):
     models: list[ModelKey]
     shapes: list[tuple[str, ...]]
     classes: list[str]
+    categories: list[str]
     n_unknown_fields: int
     n_sources_dropped: int
 
@@ -73,6 +75,7 @@ def assemble(tp: TopicPartition, records: Records, parts: list[Part], names: Nam
         model_code, models = _renumber(model_code[order], models)
         shape_code, shapes = _renumber(shape_code[order], shapes)
         class_code, classes = _renumber(class_code[order], classes)
+    values, categories = in_log_order(values, kinds, names.categories)
     n = len(rows)
     value_ptr = np.zeros(n + 1, np.int64)
     np.cumsum(n_values_of, out=value_ptr[1:])
@@ -92,6 +95,7 @@ def assemble(tp: TopicPartition, records: Records, parts: list[Part], names: Nam
         value_ptr=value_ptr,
         value=values,
         kind=kinds,
+        categories=categories,
         score=np.concatenate(score)[order],
         prediction_kind=np.concatenate(p_kind)[order],
         prediction=np.concatenate(p)[order],

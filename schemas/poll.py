@@ -89,6 +89,7 @@ class Poll:
             models=self.judge.models(),
             shapes=list(self.convert.shapes.codes.of),
             classes=list(self.convert.classes.codes.of),
+            categories=self.convert.categories.names,
             n_unknown_fields=self.convert.n_unknown_fields,
             n_sources_dropped=self.convert.n_sources_dropped,
         )
@@ -220,6 +221,7 @@ class Poll:
             shape=self.convert.shapes.columns(seen),
             order=seen.order[0],
             classes=[*map(self.convert.classes.codes.code, columns.prediction.names)],
+            categories=self.convert.categories.column(columns.categories),
             source=self.convert.sources(columns.sources, columns.source_of),
         )
 

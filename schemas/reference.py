@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from schemas.config import MAX_CATEGORIES
 from schemas.limits import MAX_FEATURES, MAX_ID_CHARS, MAX_NAME_CHARS, MAX_TS_MS
 
 MAX_REFERENCE_BYTES: Final = 900_000
@@ -46,6 +47,20 @@ class EncodedArray(_Part):
     )
 
 
+class FeatureCategories(_Part):
+    """The categories of one feature, and how often each occurred."""
+
+    feature: _Size = Field(description="The feature, by place.")
+    names: Annotated[list[_Name], Field(max_length=MAX_CATEGORIES)] = Field(
+        description="The categories known by name."
+    )
+    counts: Annotated[list[_Size], Field(max_length=MAX_CATEGORIES)] = Field(
+        description="How often each was there."
+    )
+    n_other: _Size = Field(description="How often others were.")
+    is_full: bool = Field(description="Whether there were more than `max_categories`.")
+
+
 class ReferenceDocument(_Part):
     """The reference of one model version, complete."""
 
@@ -62,15 +77,18 @@ class ReferenceDocument(_Part):
     )
     features: Annotated[list[_Name], Field(max_length=MAX_FEATURES)]
     kinds: Annotated[list[_Number], Field(max_length=MAX_FEATURES)] = Field(
-        description="The kind of each feature: 0 number, 1 string, 2 boolean, others internal."
+        description="The kind of each feature: 0 number, 2 string, 3 boolean, others internal."
+    )
+    categories: Annotated[list[FeatureCategories], Field(max_length=MAX_FEATURES)] = Field(
+        description="Of the features that are categories, what they were."
     )
     classes: Annotated[list[_Name], Field(max_length=1_024)]
     classes_full: bool = Field(description="Whether there were more classes than `max_classes`.")
     prediction_role: Annotated[int, Field(ge=0, le=2)] = Field(
         description="What a prediction is: 0 not known, 1 a number, 2 a class."
     )
-    signals: list[Annotated[list[_Number], Field(min_length=5, max_length=5)]] = Field(
-        description="Source, index, kind, rule and place in the arrays of each signal."
+    signals: list[Annotated[list[_Number], Field(min_length=6, max_length=6)]] = Field(
+        description="Source, index, kind, rule, place in the arrays and category of each signal."
     )
     arrays: Annotated[dict[str, EncodedArray], Field(max_length=32)] = Field(
         description="Scales, quantiles and their normal scores, moments, long-run variances."

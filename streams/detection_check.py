@@ -74,7 +74,8 @@ def _model_problems(
         ("feature:", bounds.max_features, "max_features"),
         ("class:", bounds.max_classes, "max_classes"),
     ):
-        n_named = sum(name.startswith(prefix) for name in model.signals)
+        # The categories of a feature are named behind it.
+        n_named = len({n.partition("=")[0] for n in model.signals if n.startswith(prefix)})
         if n_named > limit:
             text = f"names {n_named} signals `{prefix}...`, and `bounds.{bound}` is {limit}"
             yield here, text, "raise the bound"

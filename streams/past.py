@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from schemas.batch import I64, Decoded, ModelKey
+from schemas.batch import F64, I64, Decoded, ModelKey, ValueKind
 
 
 class Past:
@@ -90,12 +90,14 @@ def joined_events(pieces: Sequence[Decoded]) -> Decoded:
     """Pieces of one model's events, one after the other; names are numbered anew."""
     shapes: dict[tuple[str, ...], int] = {}
     classes: dict[str, int] = {}
-    shape, predicted_class = [], []
+    categories: dict[str, int] = {}
+    shape, predicted_class, value = [], [], []
     for piece in pieces:
         of_shape = [shapes.setdefault(names, len(shapes)) for names in piece.shapes]
         of_class = [classes.setdefault(name, len(classes)) for name in piece.classes]
         shape.append(np.array([*of_shape, -1], np.int32)[piece.shape])
         predicted_class.append(np.array([*of_class, -1], np.int32)[piece.predicted_class])
+        value.append(_renumbered(piece, categories))
     n_values = np.concatenate([np.diff(piece.value_ptr) for piece in pieces])
     return Decoded(
         tp=pieces[0].tp,
@@ -109,8 +111,9 @@ def joined_events(pieces: Sequence[Decoded]) -> Decoded:
         shape=np.concatenate(shape),
         shapes=list(shapes),
         value_ptr=np.concatenate([np.zeros(1, np.int64), np.cumsum(n_values, dtype=np.int64)]),
-        value=np.concatenate([piece.value for piece in pieces]),
+        value=np.concatenate(value),
         kind=np.concatenate([piece.kind for piece in pieces]),
+        categories=list(categories),
         score=np.concatenate([piece.score for piece in pieces]),
         prediction_kind=np.concatenate([piece.prediction_kind for piece in pieces]),
         prediction=np.concatenate([piece.prediction for piece in pieces]),
@@ -120,6 +123,19 @@ def joined_events(pieces: Sequence[Decoded]) -> Decoded:
         n_unknown_fields=0,
         n_sources_dropped=0,
     )
+
+
+def _renumbered(piece: Decoded, categories: dict[str, int]) -> F64:
+    """The values of a piece, its categories by their numbers in all pieces."""
+    at = np.flatnonzero(piece.kind == ValueKind.STRING)
+    if not len(at):
+        return piece.value
+    value, code = piece.value.copy(), piece.value[at].astype(np.int64)
+    new = np.full(len(piece.categories) + 1, -1.0)  # the last for what has no name
+    for old in np.unique(code[code >= 0]).tolist():
+        new[old] = categories.setdefault(piece.categories[old], len(categories))
+    value[at] = new[code]
+    return value
 
 
 def _of_one_model(events: Decoded, rows: I64, key: ModelKey) -> Decoded:

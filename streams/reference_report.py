@@ -15,6 +15,8 @@ from streams.budget import PROVISIONAL_ROWS
 from streams.cloudevents import rfc3339
 
 _MIN_NAME: Final = 6
+_N_TOLD: Final = 8
+"""Categories of a feature whose frequencies are printed."""
 
 
 def reference_lines(document: ReferenceDocument) -> Iterator[str]:
@@ -39,6 +41,7 @@ def reference_lines(document: ReferenceDocument) -> Iterator[str]:
             f"  {row['signal']:<{width}}  {row['rows']:>11,}  {row['mean']:>11.5g}  "
             f"{row['sd']:>11.5g}  {row['long_run_variance']:>11.4g}  {_promise(row)}"
         )
+    yield from map(_frequencies, _categories(document))
     yield (
         "  long-run: the variance of means over that of independent rows. No calibration of scores "
         "is in it: that needs labels, which are not joined yet."
@@ -60,7 +63,36 @@ def reference_json(document: ReferenceDocument) -> dict[str, Any]:
         "events_per_week": document.events_per_week or None,
         "is_provisional": document.n_events < PROVISIONAL_ROWS,
         "signals": [_row(monitor, signal) for signal in monitor.signals],
+        "categories": _categories(document),
     }
+
+
+def _categories(document: ReferenceDocument) -> list[dict[str, Any]]:
+    """The categories of each feature that has any, the most frequent first."""
+    return [
+        {
+            "feature": document.features[each.feature],
+            "counts": dict(
+                sorted(zip(each.names, each.counts, strict=True), key=lambda own: (-own[1], own[0]))
+            ),
+            "other": each.n_other,
+            "has_more": each.is_full,
+        }
+        for each in document.categories
+    ]
+
+
+def _frequencies(of: dict[str, Any]) -> str:
+    """One feature's in a line."""
+    counts: dict[str, int] = of["counts"]
+    n = max(sum(counts.values()) + of["other"], 1)
+    told = [f"{name} {times / n:.3g}" for name, times in counts.items()][:_N_TOLD]
+    n_others = len(counts) - len(told)
+    more = f"; {n_others:,} more" if n_others else ""
+    more += f"; others {of['other'] / n:.3g}" if of["other"] else ""
+    full = ", more than are known by name" if of["has_more"] else ""
+    feature = of["feature"]
+    return f"  {feature} is a category: {', '.join(told)}{more}{full}"
 
 
 def _monitor(document: ReferenceDocument) -> Monitor:

@@ -255,7 +255,7 @@ def plan_lines(plan: Plan, model: str, version: str) -> list[str]:
         "--model, --model-column, --version, --version-column",
     )
     n_texts = len(plan.texts)
-    texts = f"; {n_texts} of text, of which missing values are watched" if n_texts else ""
+    texts = f"; {n_texts} of text, watched as categories" if n_texts else ""
     n = len(plan.features)
     say(
         "features",

@@ -7,7 +7,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from schemas.batch import F64, I64, Decoded, ModelKey, PredictionKind, ValueKind
+from detectors.categories import BOOLEANS
+from detectors.learning import only_numbers
+from schemas.batch import F64, I64, U8, Decoded, ModelKey, PredictionKind, ValueKind
 
 N_STRETCHES: Final = 240
 """About as many points as a plot has room for."""
@@ -16,6 +18,8 @@ MIN_STRETCH_ROWS: Final = 20
 MAX_MODELS: Final = 20
 """Further models are folded as well, and not drawn."""
 
+MAX_CATEGORIES: Final = 64
+"""Of one feature; those that come first."""
 MAX_CURVES: Final = 10_000
 """Of all models together: some 40 MB."""
 
@@ -59,6 +63,10 @@ class Series:
         """How many predictions each model had."""
         self._sums: dict[tuple[ModelKey, str], _Sums] = {}
         self._n_of: dict[ModelKey, F64] = {}
+        self._categories: dict[tuple[ModelKey, str], set[str]] = {}
+        """Of each feature that has any, those that are drawn."""
+        self._feature_of: dict[tuple[ModelKey, str], str] = {}
+        """By model and `X=V`: the feature."""
 
     def take(self, events: Decoded) -> None:
         """Take in decoded events, as they are folded."""
@@ -82,8 +90,10 @@ class Series:
         kind, _, name = signal.partition(":")
         n_of = self._n_of.get(model)
         sums = self._sums.get((model, f"present:{name}" if kind == "missing" else signal))
-        if n_of is None or sums is None:
+        if n_of is None:
             return None
+        if sums is None:
+            return self._share(model, name) if kind == "feature" else None
         n, total, reference = sums.n, sums.total, sums.reference
         if kind in {"missing", "class"}:
             # A share of all the model's events.
@@ -91,6 +101,20 @@ class Series:
             share = reference[1] if kind == "class" else n_reference - reference[1]
             n, total = n_of, total if kind == "class" else n_of - total
             reference = np.array([n_reference, share, share])
+        return self._curve(n, total, reference)
+
+    def _share(self, model: ModelKey, category: str) -> Curve | None:
+        """The share of a category, `X=V`, of the values of its feature that are there."""
+        feature = self._feature_of.get((model, category))
+        those = self._sums.get((model, f"share:{category}"))
+        present = self._sums.get((model, f"present:{feature}"))
+        if feature is None or those is None or present is None:
+            return None
+        n_those = those.reference[1]
+        reference = np.array([present.reference[0], n_those, n_those])
+        return self._curve(present.n, those.total, reference)
+
+    def _curve(self, n: F64, total: F64, reference: F64) -> Curve:
         with np.errstate(invalid="ignore", divide="ignore"):
             means = total / n
             mean = float(reference[1] / reference[0])
@@ -110,14 +134,39 @@ class Series:
         value, kind = events.value[at], events.kind[at]
         present = (kind != ValueKind.NULL) & (kind != ValueKind.INVALID)
         for j, name in enumerate(names):
-            self._add(model, f"feature:{name}", events.offset[rows], value[:, j], n_reference)
+            offset, numbers = events.offset[rows], only_numbers(value[:, j], kind[:, j])
+            self._add(model, f"feature:{name}", offset, numbers, n_reference)
+            self._add_categories(events, model, name, offset, value[:, j], kind[:, j], n_reference)
             self._add(
                 model,
                 f"present:{name}",
-                events.offset[rows],
+                offset,
                 np.where(present[:, j], 1.0, np.nan),
                 n_reference,
             )
+
+    def _add_categories(
+        self,
+        events: Decoded,
+        model: ModelKey,
+        feature: str,
+        offset: I64,
+        value: F64,
+        kind: U8,
+        n_reference: int,
+    ) -> None:
+        """Add the categories among the values of a feature."""
+        drawn = self._categories.setdefault((model, feature), set())
+        for own, names in ((ValueKind.STRING, events.categories), (ValueKind.BOOLEAN, BOOLEANS)):
+            codes, first = np.unique(value[kind == own], return_index=True)
+            for code in codes[np.argsort(first)].astype(np.int64).tolist():
+                name = f"{feature}={names[code]}"
+                if code < 0 or (name not in drawn and len(drawn) >= MAX_CATEGORIES):
+                    continue
+                drawn.add(name)
+                self._feature_of[model, name] = feature
+                is_it = np.where((kind == own) & (value == code), 1.0, np.nan)
+                self._add(model, f"share:{name}", offset, is_it, n_reference)
 
     def _outputs(self, events: Decoded, model: ModelKey, rows: I64, n_reference: int) -> None:
         offset = events.offset[rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from detectors.categories import NEW_CATEGORY
 from schemas.alerts import AlertData, MovedSignal
 from schemas.findings import Notice
 
@@ -53,6 +54,10 @@ def subject(moved: MovedSignal) -> str:
         "prediction": "the prediction",
         "class": f"the share of class {name}",
     }[kind]
+    if kind == "feature" and moved.unit == "share":
+        feature, _, category = name.partition("=")
+        what = f"new categories of {feature}" if category == NEW_CATEGORY else name
+        return f"the share of {what}"
     if moved.unit == "departures":
         what = name if kind == "feature" else kind
         return f"the share of events whose {what} departs from its constant"

@@ -23,6 +23,7 @@ from schemas.batch import U8 as U8A
 
 # What a lane observes (`source`), and how a raw value becomes z (`rule`).
 SOURCE_VALUE, SOURCE_MISSING, SOURCE_SCORE, SOURCE_PREDICTION, SOURCE_CLASS, SOURCE_OTHER = range(6)
+SOURCE_CATEGORY, SOURCE_NEW = 6, 7
 RULE_Z, RULE_DEPARTURE = range(2)
 
 # Expected kinds of a feature beside those of `ValueKind`: still learning, and never seen.
@@ -32,6 +33,10 @@ KIND_ANY = 254
 # Beyond these a number says no more than "huge", and its square would overflow.
 MAX_RAW = 1e150
 MAX_Z = 1e6
+
+# What a category is called where nobody knows its name, or where it is too long.
+UNKNOWN = -1
+TOO_LONG = -2
 
 
 @kernel(I32_IN, I64, I64, I32, I32, I64)
@@ -96,9 +101,37 @@ def _z(x: float, mean: float, sd: float) -> float:
     return z
 
 
+@part
+def _category(x: float, kind: int, name_of: I32A) -> int:
+    """The number of a category's name, in whatever numbering `name_of` leads to.
+
+    A boolean is its own: 0 or 1. No code, whatever it is, is looked up where there is none.
+    """
+    if kind == 3:
+        return 1 if x == 1.0 else 0
+    if x == -1.0:
+        return TOO_LONG
+    if x >= 0.0 and x < len(name_of):
+        return int(name_of[int(x)])
+    return UNKNOWN
+
+
+@part
+def _is_among(number: int, known: I32A, first: int, end: int) -> bool:
+    """Whether `known[first:end]`, ascending, has this number."""
+    while first < end:
+        middle = (first + end) >> 1
+        if known[middle] < number:
+            first = middle + 1
+        else:
+            end = middle
+    return first < len(known) and known[first] == number
+
+
 @kernel(
     *(I32_IN, I32_IN, I64_IN, I64_IN, I64_IN, U8_IN, I32_IN, U8_IN, U8_IN, F64_IN, F64_IN, F64_IN),
-    *(I64_IN, I64_IN, I32_IN, F64_IN, U8_IN, F64_IN, F64_IN, I32_IN, F64),
+    *(I32_IN, I64_IN, I32_IN, I64_IN, I64_IN, I32_IN, F64_IN, F64_IN, U8_IN, I32_IN),
+    *(F64_IN, F64_IN, I32_IN, F64),
 )
 def observe(
     rows: I32A,
@@ -113,11 +146,16 @@ def observe(
     constant: F64A,
     mean: F64A,
     sd: F64A,
+    category: I32A,
+    known_ptr: I64A,
+    known: I32A,
     value_ptr: I64A,
     column_ptr: I64A,
     column: I32A,
-    value: F64A,
+    number: F64A,
+    code: F64A,
     kind: U8A,
+    name_of: I32A,
     score: F64A,
     prediction: F64A,
     predicted_class: I32A,
@@ -127,6 +165,10 @@ def observe(
 
     The layout arrays describe each slot's lanes (`layout_ptr[s]:layout_ptr[s + 1]`). Feature f of
     row i stands in column `column[column_ptr[i] + f]` of the row's values, -1 where absent.
+    `number` holds the values that are numbers, NaN for all others; `code` those that are categories
+    (see `schemas.batch.Decoded`), whose names have the numbers `name_of`. A lane of a category
+    compares with the name `category`; what is not among `known[known_ptr[j]:known_ptr[j + 1]]`
+    (ascending) is new.
     `predicted_class` is the class's index in its model, -1 for another class, -2 where absent.
     """
     for b in range(len(block_slot)):
@@ -142,12 +184,12 @@ def observe(
                 for r in range(k):
                     i = rows[first + r]
                     c = column[column_ptr[i] + f]
-                    out[at + r] = _z(value[value_ptr[i] + c], m, s) if c >= 0 else np.nan
+                    out[at + r] = _z(number[value_ptr[i] + c], m, s) if c >= 0 else np.nan
             elif what == 0:
                 for r in range(k):
                     i = rows[first + r]
                     c = column[column_ptr[i] + f]
-                    x = value[value_ptr[i] + c] if c >= 0 else np.nan
+                    x = number[value_ptr[i] + c] if c >= 0 else np.nan
                     departs = z_true if _within(x) != constant[j] else z_false
                     out[at + r] = np.nan if np.isnan(x) else departs
             elif what == 1:
@@ -171,6 +213,20 @@ def observe(
                         out[at + r] = np.nan
                     else:
                         out[at + r] = z_true if _within(x) != constant[j] else z_false
+            elif what >= 6:
+                for r in range(k):
+                    i = rows[first + r]
+                    c = column[column_ptr[i] + f]
+                    z = np.nan
+                    if c >= 0 and kind[value_ptr[i] + c] == expected[j]:
+                        name = _category(code[value_ptr[i] + c], expected[j], name_of)
+                        holds = name == category[j]
+                        if what == 7:
+                            holds = name != TOO_LONG and not _is_among(
+                                name, known, known_ptr[j], known_ptr[j + 1]
+                            )
+                        z = z_true if holds else z_false
+                    out[at + r] = z
             else:
                 wanted = f if what == 4 else -1
                 for r in range(k):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from schemas.batch import F64, Decoded, ModelKey, PredictionKind, ValueKind
+from schemas.limits import MAX_CATEGORY_CHARS
 from schemas.records import TopicPartition
 
 TP = TopicPartition("events", 0)
@@ -68,6 +69,8 @@ def decoded(events: Sequence[Event]) -> Decoded:
             predicted.append(classes.setdefault(name, len(classes)))
     values = [v for event in events for v in event.features.values()]
     kinds = [_kind(v) for v in values]
+    names = dict.fromkeys(v for v in values if isinstance(v, str) and len(v) <= MAX_CATEGORY_CHARS)
+    categories = {name: i for i, name in enumerate(names)}
     return Decoded(
         tp=TP,
         offset=np.array([e.offset for e in events], np.int64),
@@ -82,12 +85,17 @@ def decoded(events: Sequence[Event]) -> Decoded:
         value_ptr=np.cumsum([0, *[len(e.features) for e in events]], dtype=np.int64),
         value=np.array(
             [
-                float(v) if k == ValueKind.NUMBER and isinstance(v, int | float) else np.nan
-                for v, k in zip(values, kinds, strict=True)
+                categories.get(v, -1)
+                if isinstance(v, str)
+                else float(v)
+                if isinstance(v, int | float)
+                else np.nan
+                for v in values
             ],
             np.float64,
         ),
         kind=np.array(kinds, np.uint8),
+        categories=list(categories),
         score=np.array([e.score for e in events], np.float64),
         prediction_kind=np.array([_prediction_kind(e.prediction) for e in events], np.uint8),
         prediction=np.array(
@@ -126,6 +134,7 @@ def table(
         value_ptr=np.arange(n + 1, dtype=np.int64) * len(columns),
         value=np.ascontiguousarray(values).ravel(),
         kind=np.zeros(values.size, np.uint8),
+        categories=[],
         score=score.astype(np.float64),
         prediction_kind=np.full(n, PredictionKind.INTEGER, np.uint8),
         prediction=prediction.astype(np.float64),

@@ -67,9 +67,12 @@ VALUES: list[Any] = [
 def event(i: int) -> Event:
     """Two models; features come late, go missing and change kind; outputs of both kinds."""
     model = ModelKey("m" if i % 3 else "n", "1", -1)
-    features: dict[str, object] = {"a": float(i % 5) + 9.0 * (i > 80), "b": "x" if i % 4 else None}
+    features: dict[str, object] = {
+        "a": float(i % 5) + 9.0 * (i > 80),
+        "b": "xyz"[i % 3] if i % 4 else None,
+    }
     if i > 25:
-        features["late"] = i
+        features["late"] = bool(i % 2)
     prediction: Scalar = "abc"[i % 3] if i % 3 else i / 7
     return Event(i, features, model, score=(i % 10) / 10, prediction=prediction, ts=1_000 + i)
 

@@ -32,7 +32,8 @@ class Row(NamedTuple):
     model: ModelKey
     ts_ms: int
     names: tuple[str, ...] | None
-    values: tuple[bytes, ...]
+    values: tuple[bytes | str | bool | None, ...]
+    """Numbers as bits; categories as themselves, None for one that is too long, or for nothing."""
     kinds: tuple[int, ...]
     score: bytes
     prediction_kind: int
@@ -100,10 +101,7 @@ def row_of_event(event: PredictionEvent | LabelEvent) -> Row:
         model=ModelKey(event.model_id, event.model_version, shard),
         ts_ms=event.ts,
         names=tuple(name for name, _ in features),
-        values=tuple(
-            bits(v if k is ValueKind.NUMBER else None)
-            for (_, v), k in zip(features, kinds, strict=True)
-        ),
+        values=tuple(value_of(v, k) for (_, v), k in zip(features, kinds, strict=True)),
         kinds=tuple(map(int, kinds)),
         score=bits(score_of(event)),
         prediction_kind=kind_of(prediction),
@@ -111,6 +109,19 @@ def row_of_event(event: PredictionEvent | LabelEvent) -> Row:
         predicted_class=class_of(prediction),
         source=words(event.source),
     )
+
+
+def value_of(value: Any, kind: ValueKind) -> bytes | str | bool | None:
+    """What the contract says a feature's value is."""
+    match kind:
+        case ValueKind.NUMBER:
+            return bits(value)
+        case ValueKind.STRING:
+            return str(value) if len(value) <= 256 else None
+        case ValueKind.BOOLEAN:
+            return bool(value)
+        case _:
+            return None
 
 
 def score_of(event: PredictionEvent) -> float | None:
@@ -169,7 +180,7 @@ def rows(events: Decoded) -> list[Row]:
                 model=events.models[events.model[i]],
                 ts_ms=int(events.event_time_ms[i]),
                 names=None if shape < 0 else events.shapes[shape],
-                values=tuple(map(bits, events.value[start:end].tolist())),
+                values=tuple(value_at(events, k) for k in range(start, end)),
                 kinds=tuple(events.kind[start:end].tolist()),
                 score=bits(float(events.score[i])),
                 prediction_kind=int(events.prediction_kind[i]),
@@ -179,6 +190,21 @@ def rows(events: Decoded) -> list[Row]:
             )
         )
     return found
+
+
+def value_at(events: Decoded, at: int) -> bytes | str | bool | None:
+    """What the columns say stands there."""
+    value = float(events.value[at])
+    match events.kind[at]:
+        case ValueKind.NUMBER:
+            return bits(value)
+        case ValueKind.STRING:
+            return None if value == -1.0 else events.categories[int(value)]
+        case ValueKind.BOOLEAN:
+            return {0.0: False, 1.0: True}[value]
+        case _:
+            assert np.isnan(value)
+            return None
 
 
 def same(one: Decoding, other: Decoding) -> None:
@@ -218,11 +244,13 @@ def check_form(events: Decoded) -> None:
         assert (name, column.dtype, column.shape) == (name, np.dtype(dtype), shape)
         assert column.flags.writeable, name
     assert not np.isinf(events.value).any()
-    assert (np.isnan(events.value) == (events.kind != ValueKind.NUMBER)).all()
+    is_empty = np.isin(events.kind, (ValueKind.NULL, ValueKind.INVALID))
+    assert (np.isnan(events.value) == is_empty).all()
     for codes, table in (
         (events.model, events.models),
         (events.shape, events.shapes),
         (events.predicted_class, events.classes),
+        (events.value[events.kind == ValueKind.STRING].astype(np.int32), events.categories),
     ):
         used = [c for c in codes.tolist() if c >= 0]
         assert list(dict.fromkeys(used)) == list(range(len(table)))

@@ -28,10 +28,14 @@ def test_feature_values_are_numbers_or_missing_with_their_kind() -> None:
     nan, number = float("nan"), ValueKind.NUMBER
     cases: list[tuple[Any, float, ValueKind]] = [
         (1, 1.0, number),
-        (True, nan, ValueKind.BOOLEAN),
-        (False, nan, ValueKind.BOOLEAN),
+        (True, 1.0, ValueKind.BOOLEAN),
+        (False, 0.0, ValueKind.BOOLEAN),
         (0, 0.0, number),
-        ("1.5", nan, ValueKind.STRING),
+        ("1.5", 0.0, ValueKind.STRING),
+        ("x" * 256, 1.0, ValueKind.STRING),
+        ("x" * 257, -1.0, ValueKind.STRING),
+        ("1.5", 0.0, ValueKind.STRING),
+        ("", 2.0, ValueKind.STRING),
         (None, nan, ValueKind.NULL),
         ([1], nan, ValueKind.INVALID),
         ({"a": 1}, nan, ValueKind.INVALID),
@@ -49,6 +53,7 @@ def test_feature_values_are_numbers_or_missing_with_their_kind() -> None:
         assert events.shapes == [tuple(odd)]
         assert events.kind.tolist() == [kind for _, _, kind in cases] * n
         assert events.value.tobytes() == np.tile(values, n).tobytes()
+        assert events.categories == ["1.5", "x" * 256, ""]
 
 
 @pytest.mark.parametrize("n_ones", [1, 100])
@@ -60,7 +65,8 @@ def test_one_boolean_among_numbers_is_found(boolean: bool, n_ones: int) -> None:
     features["f077"] = boolean
     events = decode({**PREDICTION, "features": features}).events
     assert np.flatnonzero(events.kind).tolist() == [77]
-    assert np.isnan(events.value).nonzero()[0].tolist() == [77]
+    assert events.value[77] == boolean
+    assert events.categories == []
 
 
 def test_predictions_of_every_kind() -> None:

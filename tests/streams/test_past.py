@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from schemas.batch import Decoded, ModelKey
 from streams.past import Past, reordered
 from tests.detectors.decoded import Event, Scalar, decoded
+from tests.schemas.contract import value_at
 
 MODELS = (ModelKey("a", "1"), ModelKey("b", "1"), ModelKey("b", "2"))
-VALUES: tuple[object, ...] = (1.5, -2.0, None, "text", True, 0.0)
+VALUES: tuple[object, ...] = (1.5, -2.0, None, "text", "word", "", "x" * 257, True, False, 0.0)
 PREDICTIONS: tuple[Scalar, ...] = (None, "yes", "no", 3, True, 0.25)
 
 
@@ -53,12 +54,13 @@ def rows_of(batch: Decoded | None) -> list[tuple[object, ...]]:
     found: list[tuple[object, ...]] = []
     for i in range(len(batch)):
         names = batch.shapes[batch.shape[i]]
-        own = slice(batch.value_ptr[i], batch.value_ptr[i + 1])
+        own = range(int(batch.value_ptr[i]), int(batch.value_ptr[i + 1]))
         code = batch.predicted_class[i]
         found.append((
             int(batch.offset[i]),
             batch.models[batch.model[i]],
-            list(zip(names, map(str, batch.value[own]), batch.kind[own].tolist(), strict=True)),
+            [(name, str(value_at(batch, at))) for name, at in zip(names, own, strict=True)],
+            batch.kind[own.start : own.stop].tolist(),
             str(batch.score[i]),
             str(batch.prediction[i]),
             int(batch.prediction_kind[i]),
