@@ -19,15 +19,15 @@ from detectors.monitor import (
     AWAITS_SCORE,
     NEVER,
     Monitor,
+    is_monitored,
     reference_events,
-    signal_config,
 )
 from detectors.reference import Cohort
 from detectors.reference_document import monitor_of
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
 from schemas.batch import I32, I64, U8, ModelKey
-from schemas.config import DetectionConfig, SignalConfig
+from schemas.config import DetectionConfig
 from schemas.reference import ReferenceDocument
 
 
@@ -88,7 +88,7 @@ class Catalog:
         self.freeze_at[slot] = NEVER if monitor is None else monitor.next_freeze
         if monitor is None:
             return
-        monitor.columns = None
+        monitor.columns = monitor.sources = None
         self.prediction_role[slot] = monitor.prediction_role
         self.awaits[slot] = (
             AWAITS_SCORE * monitor.awaits_score + AWAITS_PREDICTION * monitor.awaits_prediction
@@ -257,8 +257,7 @@ class Catalog:
         allows none, even after models that have been idle long enough gave way.
         """
         monitor = self.monitor(slot)
-        config = signal_config(self.config, monitor)
-        wanted = [config.get(monitor.name(signal), SignalConfig()).monitor for signal in signals]
+        wanted = [is_monitored(self.config, monitor, signal) for signal in signals]
         bounds = self.config.bounds
         while self.lanes.room(bounds.max_lanes) < sum(wanted):
             oldest = self.longest_idle()
@@ -280,9 +279,8 @@ class Catalog:
     def n_without_lanes(self, slot: int) -> int:
         """How many signals of this model have no lane though they are to be monitored."""
         monitor = self.monitor(slot)
-        config = signal_config(self.config, monitor)
-        without = [monitor.name(signal) for signal in monitor.signals if signal.lane < 0]
-        return sum(config.get(name, SignalConfig()).monitor for name in without)
+        without = [signal for signal in monitor.signals if signal.lane < 0]
+        return sum(is_monitored(self.config, monitor, signal) for signal in without)
 
     def _refuse_signals(self, slot: int, n: int) -> None:
         """Count signals of the model in this slot that got no lanes; the fold is to say so."""
@@ -304,9 +302,8 @@ class Catalog:
             monitor = self.slots[slot]
             if monitor is None:
                 continue
-            of_signal = signal_config(config, monitor)
             for at, signal in enumerate(monitor.signals):
-                wanted = of_signal.get(monitor.name(signal), SignalConfig()).monitor
+                wanted = is_monitored(config, monitor, signal)
                 if wanted and signal.lane < 0 and self.lanes.room(config.bounds.max_lanes):
                     monitor.signals[at] = replace(signal, lane=self.lanes.take())
                     self.fresh_lanes[monitor.signals[at].lane] = slot

@@ -252,6 +252,17 @@ class Fold:
                     len(monitor.classes),
                     events.event_time_ms[rows],
                 )
+        derived = layout.joint.derive(
+            stretch.rows,
+            stretch.block_slot,
+            stretch.block_ptr,
+            value_ptr,
+            column_ptr,
+            column,
+            events.value,
+            events.kind,
+            stretch.model_event,
+        )
         n_lanes = np.diff(layout.ptr)[stretch.block_slot]
         block_value_ptr = _ends(np.diff(stretch.block_ptr) * n_lanes)
         value = np.empty(int(block_value_ptr[-1]))
@@ -276,6 +287,7 @@ class Fold:
             score,
             prediction,
             predicted_class,
+            derived,
             value,
         )
         block_lane_ptr = _ends(n_lanes)
@@ -326,7 +338,10 @@ class Fold:
         config = signal_config(self.config, monitor)
         n_reserved = monitor.n_reserved
         signals, n_refused = monitor.freeze(
-            int(catalog.n_events[slot]), config, self.config.bounds.max_classes
+            int(catalog.n_events[slot]),
+            config,
+            self.config.bounds.max_classes,
+            self.config.joint,
         )
         catalog.n_reserved += monitor.n_reserved - n_reserved
         self.counters["n_refused_classes"] += n_refused

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from detectors.drift.rhythm import WEEK, Rhythm
+from detectors.joint_table import JointTable, build_table
 from detectors.monitor import Monitor
 from schemas.batch import F64, I32, I64, U8
 
@@ -38,6 +39,8 @@ class Layout:
     """(r,) after how many hours it comes again."""
     rhythm_knots: F64
     """(r, 168) its values by the hour; what is beyond its hours means nothing."""
+    joint: JointTable
+    """What features say together, and the blocks that are under way."""
 
 
 def _columns(monitor: Monitor) -> tuple[F64, U8, list[Rhythm | None]]:
@@ -98,6 +101,7 @@ def build_layout(slots: Sequence[Monitor | None]) -> Layout:
         rhythm=rhythm,
         rhythm_hours=np.array([len(own.knots) for own in found], np.int64),
         rhythm_knots=knots,
+        joint=build_table([None if each is None else each.watched for each in slots]),
     )
 
 

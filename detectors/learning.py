@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detectors.drift.ranks import Indicator, Ranks, fit_in_time, fit_indicator
 from detectors.drift.rhythm import Wanted
+from detectors.joint_table import N_DERIVED
 from detectors.kernels.observe import SOURCE_MISSING, SOURCE_VALUE, observe
 from detectors.signals import Signal
 from schemas.batch import F64, I32, I64, U8
@@ -100,10 +101,13 @@ class Rows:
         span_ms = int(middle[-1] - middle[0]) if len(middle) else 0
         return (len(middle) - 1) * WEEK_MS / span_ms if span_ms > 0 else 0.0
 
-    def observations(self, signals: Sequence[Signal], features: Sequence[int]) -> F64:
+    def observations(
+        self, signals: Sequence[Signal], features: Sequence[int], derived: F64 | None = None
+    ) -> F64:
         """(signals, rows) what lanes of these signals would have observed, NaN where missing.
 
-        `features` are the numbers of the features kept, in their order.
+        `features` are the numbers of the features kept, in their order; `derived` (3, rows) is
+        what signals of all features together observe.
         """
         n = self.n
         place = {feature: j for j, feature in enumerate(features)}
@@ -134,12 +138,17 @@ class Rows:
             self.column("score"),
             self.column("prediction"),
             self.column("predicted_class"),
+            np.full((N_DERIVED, n), np.nan) if derived is None else derived,
             out,
         )
         return out.reshape(len(signals), n)
 
     def ranks(
-        self, signals: Sequence[Signal], features: Sequence[int], rhythms: Sequence[Wanted]
+        self,
+        signals: Sequence[Signal],
+        features: Sequence[int],
+        rhythms: Sequence[Wanted],
+        derived: F64 | None = None,
     ) -> list[Ranks | Indicator | None]:
         """What detectors are told of each signal; None where too little of it was observed.
 
@@ -149,7 +158,7 @@ class Rows:
             return []
         found: list[Ranks | Indicator | None] = []
         times = self.column("event_time_ms")
-        rows = self.observations(signals, features)
+        rows = self.observations(signals, features, derived)
         for signal, z, wanted in zip(signals, rows, rhythms, strict=True):
             is_there = ~np.isnan(z)
             observed = z[is_there]

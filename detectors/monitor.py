@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from detectors.drift.joint import Joint, Partial, empty_partial
 from detectors.drift.rhythm import Rhythm
-from detectors.kernels.observe import KIND_LEARNING, SOURCE_MISSING, SOURCE_VALUE
+from detectors.joint_fit import fit_joint
+from detectors.joint_table import Watched
+from detectors.kernels.observe import (
+    KIND_LEARNING,
+    SOURCE_MISSING,
+    SOURCE_MMD,
+    SOURCE_PATTERN,
+    SOURCE_RESIDUAL,
+    SOURCE_VALUE,
+)
 from detectors.reference import (
     Cohort,
     freeze_classes,
@@ -17,7 +27,7 @@ from detectors.reference import (
 )
 from detectors.signals import Signal, signal_name
 from schemas.batch import F64, U8, ModelKey
-from schemas.config import DetectionConfig, ModelConfig, SignalConfig
+from schemas.config import DetectionConfig, JointConfig, ModelConfig, SignalConfig
 
 # What a model's prediction is, once its reference is complete.
 PREDICTION_LEARNING, PREDICTION_NUMBER, PREDICTION_CLASS = range(3)
@@ -55,6 +65,12 @@ class Monitor:
     """By the event times of its reference, frozen with it; 0: unknown."""
     reference: str = ""
     """The digest of the reference that a person has set; empty: it learns its own."""
+    joint: Joint | None = None
+    """What is frozen of its features together, by the first reference that has two of them."""
+    partial: Partial | None = None
+    """The current block of `joint:mmd`; there is one where there is `joint`."""
+    sources: frozenset[int] | None = None
+    """Derived: those of its signals that have lanes."""
     columns: tuple[F64, U8, list[Rhythm | None]] | None = None
     """Derived: the signals that have lanes, the features and the signals' rhythms, as
     `detectors.layout` wants them."""
@@ -129,9 +145,43 @@ class Monitor:
             if signal.source in (SOURCE_VALUE, SOURCE_MISSING):
                 number = self.feature_number[parent.features[signal.index]]
                 self.signals.append(replace(signal, index=number, lane=-1))
+            elif signal.is_joint:
+                self.signals.append(replace(signal, lane=-1))
+        self.take_joint(parent)
+
+    def take_joint(self, other: Monitor) -> None:
+        """Take over what is frozen of another monitor's features together; a block begins anew."""
+        if other.joint is not None:
+            at = {
+                number: self.feature_number[name]
+                for number, name in enumerate(other.features)
+                if name in self.feature_number
+            }
+            self.joint = other.joint.renumbered(at)
+            self.partial = empty_partial(self.joint)
+
+    @property
+    def watched(self) -> Watched | None:
+        """What is frozen of its features together, and which of it has lanes; None: nothing has."""
+        if self.joint is None or self.partial is None:
+            return None
+        if self.sources is None:
+            self.sources = frozenset(s.source for s in self.signals if s.lane >= 0)
+        return Watched(
+            self.joint,
+            self.partial,
+            self.kinds,
+            residual=SOURCE_RESIDUAL in self.sources,
+            mmd=SOURCE_MMD in self.sources,
+            missing=SOURCE_PATTERN in self.sources,
+        )
 
     def freeze(
-        self, event: int, config: Mapping[str, SignalConfig], max_classes: int
+        self,
+        event: int,
+        config: Mapping[str, SignalConfig],
+        max_classes: int,
+        joint: JointConfig,
     ) -> tuple[list[Signal], int]:
         """Complete the references that end before model event `event`.
 
@@ -158,9 +208,27 @@ class Monitor:
                 stated = [config.get(self.name(s), SignalConfig()).rhythm for s in new]
                 ranks = cohort.rows.ranks(new, cohort.features, stated)
                 new = [replace(s, ranks=of) for s, of in zip(new, ranks, strict=True)]
+                new += self._freeze_joint(cohort, new, config, joint)
             self.cohorts.remove(cohort)
             complete += new
         return complete, n_beyond
+
+    def _freeze_joint(
+        self,
+        cohort: Cohort,
+        signals: Sequence[Signal],
+        config: Mapping[str, SignalConfig],
+        joint: JointConfig,
+    ) -> list[Signal]:
+        """The signals of the cohort's features together, where there are none of others yet."""
+        if self.joint is not None:
+            return []
+        found = fit_joint(cohort, signals, self.features, self.kinds, config, joint)
+        if found is None:
+            return []
+        self.joint, new = found
+        self.partial = empty_partial(self.joint)
+        return new
 
     def _freeze_prediction(
         self, cohort: Cohort, config: Mapping[str, SignalConfig], max_classes: int
@@ -189,6 +257,17 @@ def model_config(config: DetectionConfig, model_id: str) -> ModelConfig:
 def signal_config(config: DetectionConfig, monitor: Monitor) -> Mapping[str, SignalConfig]:
     """What the config says of this model's signals, by signal name."""
     return model_config(config, monitor.key.model_id).signals
+
+
+def is_monitored(config: DetectionConfig, monitor: Monitor, signal: Signal) -> bool:
+    """Whether the config wants this signal to have a lane."""
+    own = signal_config(config, monitor).get(monitor.name(signal), SignalConfig())
+    switch = {
+        SOURCE_RESIDUAL: config.joint.residual,
+        SOURCE_MMD: config.joint.mmd,
+        SOURCE_PATTERN: config.joint.missing,
+    }
+    return own.monitor and switch.get(signal.source, True)
 
 
 def reference_events(config: DetectionConfig, key: ModelKey) -> int:

@@ -8,19 +8,29 @@ from math import isfinite, sqrt
 from detectors.drift.ranks import Indicator, Ranks
 from detectors.drift.rhythm import Rhythm
 from detectors.kernels.observe import (
+    JOINT_SOURCES,
     MAX_RAW,
     RULE_DEPARTURE,
     RULE_Z,
     SOURCE_CLASS,
     SOURCE_MISSING,
+    SOURCE_MMD,
     SOURCE_OTHER,
+    SOURCE_PATTERN,
     SOURCE_PREDICTION,
+    SOURCE_RESIDUAL,
     SOURCE_SCORE,
     SOURCE_VALUE,
 )
 from schemas.findings import Aspect
 
 OTHER_CLASS = "__other__"
+JOINT_NAMES = {
+    SOURCE_RESIDUAL: "joint:residual",
+    SOURCE_MMD: "joint:mmd",
+    SOURCE_PATTERN: "joint:missing",
+}
+"""The signals of all features together, by source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +84,18 @@ class Signal:
     @property
     def is_share(self) -> bool:
         """Whether it is the share of events for which something holds."""
-        indicators = (SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER)
+        indicators = (SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER, SOURCE_PATTERN)
         return self.source in indicators or self.is_departure
 
     @property
     def is_output(self) -> bool:
         """Whether it is of what a model said, not of what it was given."""
-        return self.source not in (SOURCE_VALUE, SOURCE_MISSING)
+        return self.source not in (SOURCE_VALUE, SOURCE_MISSING, *JOINT_SOURCES)
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether it is derived of all features of a row together."""
+        return self.source in JOINT_SOURCES
 
     @property
     def is_departure(self) -> bool:
@@ -89,7 +104,9 @@ class Signal:
 
 
 def signal_name(source: int, index: int, features: list[str], classes: list[str]) -> str:
-    """The signal's name: `feature:X`, `missing:X`, `score`, `prediction` or `class:V`."""
+    """The signal's name, such as `feature:X`, `score`, `class:V` or `joint:residual`."""
+    if source in JOINT_NAMES:
+        return JOINT_NAMES[source]
     if source == SOURCE_VALUE:
         return f"feature:{features[index]}"
     if source == SOURCE_MISSING:

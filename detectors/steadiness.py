@@ -85,7 +85,7 @@ def unsteady_signals(monitor: Monitor, events: Decoded, config: DetectionConfig)
 
 def _own(signal: Signal, monitor: Monitor, learner: Monitor, cohort: Cohort) -> Signal | None:
     """The signal as it is numbered among these rows; None where they say nothing of it."""
-    if signal.lane < 0 or signal.ranks is None or signal.source == SOURCE_OTHER:
+    if signal.lane < 0 or signal.ranks is None or signal.source == SOURCE_OTHER or signal.is_joint:
         return None
     if signal.source in (SOURCE_VALUE, SOURCE_MISSING):
         number = learner.feature_number.get(monitor.features[signal.index])

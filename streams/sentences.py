@@ -19,6 +19,14 @@ _DETECTOR_NAMES = {
 }
 
 
+_JOINT: Final = {
+    "joint:residual": "the distance of events from the correlation of the numeric features",
+    "joint:mmd": "the difference of the correlation of the numeric features from the reference",
+    "joint:missing": "the share of events with an unusual combination of missing features",
+}
+"""Signals of all features together; of two of them 1 is what the reference had on average."""
+
+
 def detector_name(name: str) -> str:
     """The name people know a detector by."""
     return _DETECTOR_NAMES.get(name, name)
@@ -45,6 +53,9 @@ def model_name(model_id: str, model_version: str, shard: int) -> str:
 
 def subject(moved: MovedSignal) -> str:
     """What moved, in words."""
+    if moved.signal in _JOINT:
+        words = _JOINT[moved.signal]
+        return _aspect(moved, words)
     kind, _, name = moved.signal.partition(":")
     words = {
         "feature": f"feature {name}",
@@ -56,9 +67,13 @@ def subject(moved: MovedSignal) -> str:
     if moved.unit == "departures":
         what = name if kind == "feature" else kind
         return f"the share of events whose {what} departs from its constant"
-    if moved.unit == "shape":
-        return f"the distribution of {words}"
-    return f"the spread of {words}" if moved.unit == "spread" else words
+    return _aspect(moved, words)
+
+
+def _aspect(moved: MovedSignal, words: str) -> str:
+    """What of a signal with these words moved."""
+    of = {"shape": "the distribution of ", "spread": "the spread of "}.get(moved.unit, "")
+    return of + words
 
 
 def is_share(moved: MovedSignal) -> bool:
