@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 from typing import Final
 
 import numpy as np
@@ -121,7 +122,7 @@ def _correlated(
     block = wanted.block_events
     if not wanted.mmd or len(g) < MIN_BLOCKS * block:
         return joint, []
-    distance = block_distances(g, block, seed_of([names[f] for f in features.tolist()]))
+    distance, error = block_distances(g, block, seed_of([names[f] for f in features.tolist()]))
     unit = float(np.round(distance.mean(), 9))
     if unit <= 0.0:
         return joint, []
@@ -129,19 +130,27 @@ def _correlated(
     scale = number_scale(len(x), float(x.mean()), float(((x - x.mean()) ** 2).sum()))
     assert scale is not None
     ranks = fit((x - scale.mean) / scale.sd)
-    signal = Signal(SOURCE_MMD, 0, 0, scale, ranks=_of_so_many(ranks, len(x), len(g) // block))
+    ranks = _of_so_many(ranks, len(x), len(g) // block, (1.0 + error) ** 2)
+    signal = Signal(SOURCE_MMD, 0, 0, scale, ranks=ranks)
     return replace(joint, unit=unit, block_events=block), [signal]
 
 
-def _of_so_many(ranks: Ranks | Indicator, n_drawn: int, n: int) -> Ranks | Indicator:
-    """Ranks that were fitted to drawn blocks, with the weight of those that there were."""
+def _of_so_many(
+    ranks: Ranks | Indicator, n_drawn: int, n: int, inflation: float
+) -> Ranks | Indicator:
+    """Ranks that were fitted to drawn blocks, with the weight of those that there were.
+
+    The variances grow by what is not known of them.
+    """
     if isinstance(ranks, Indicator):
         return replace(ranks, ones=ranks.ones * n // n_drawn, raw=ranks.raw * n / n_drawn, n=n)
+    inflation = ceil(inflation * 4096.0) / 4096.0
     counts = np.maximum(ranks.bins.counts * n // n_drawn, 1).astype(np.int32)
     return replace(
         ranks,
         sums=(ranks.sums[0] * n // n_drawn, ranks.sums[1] * n // n_drawn),
         raw=(ranks.raw[0] * n / n_drawn, ranks.raw[1] * n / n_drawn),
+        variance=(ranks.variance[0] * inflation, ranks.variance[1] * inflation),
         n=n,
         bins=Bins(ranks.bins.cuts, counts, ranks.bins.means),
     )

@@ -17,6 +17,10 @@ N_DERIVED: Final = 3
 what is missing."""
 
 
+_POWERS: Final = np.array([1.0, -1.0, 1.0, -1.0])
+"""The kernel multiplies by one over sd and width."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watched:
     """One model's, and which of its parts are watched."""
@@ -139,7 +143,7 @@ def build_table(slots: Sequence[Watched | None]) -> JointTable:
         of_slot=of_slot,
         numbers=numbers,
         feature=np.concatenate([no_features, *(each.features for each in joints)]),
-        scales=np.concatenate([np.zeros((0, 4)), *(each.scales for each in joints)]),
+        scales=np.concatenate([np.zeros((0, 4)), *(each.scales for each in joints)]) ** _POWERS,
         components=np.concatenate([no_numbers, *(each.components.ravel() for each in joints)]),
         pair_means=np.concatenate([no_numbers, *(each.pair_means for each in joints)]),
         unit=np.array([each.unit for each in joints], np.float64),

@@ -145,8 +145,10 @@ def residual_components(correlation: F64, n: int) -> F64:
     return np.ascontiguousarray(np.round(scaled.T, _DIGITS))
 
 
-def block_distances(g: F64, block: int, seed: int) -> F64:
+def block_distances(g: F64, block: int, seed: int) -> tuple[F64, float]:
     """(2,000,) distances of blocks of so many rows from their mean, as chance makes them.
+
+    And their relative standard error, since the reference has so few rows.
 
     The distance is the squared maximum mean discrepancy (Gretton et al., JMLR 2012) of the kernel
     whose features are the products of pairs, times the rows of the block. A reference has too few
@@ -173,15 +175,18 @@ def block_distances(g: F64, block: int, seed: int) -> F64:
     theirs = rows * np.sum(mine * mine, axis=1) / (1.0 - 1.0 / n_blocks)
     factor = float(theirs.mean() / max(float(distance.mean()), 1e-12))
     error = float(theirs.std() / max(float(theirs.mean()), 1e-12)) / sqrt(n_blocks)
-    if factor > 1.0 + 2.0 * error:
-        distance *= factor * (1.0 + error)
+    if factor > 1.0 + error:
+        distance *= factor
+    sizes = np.sum((sums - length * centre) ** 2, axis=1)
+    own_error = float(sizes.std() / max(float(sizes.mean()), 1e-12)) / sqrt(n_segments)
     # Of later blocks the mean is not their own: it errs by that of the reference besides.
-    return np.round(distance * (1.0 + rows / len(g)), _DIGITS)
+    return np.round(distance * (1.0 + rows / len(g)), _DIGITS), own_error
 
 
 def _distinct(draws: U64, n: int) -> I64:
-    """(5, draws / 5) numbers below n of which no column holds one twice: twice as much of the
-    same stretch would be twice as far off.
+    """(5, draws / 5) numbers below n; no column holds one twice.
+
+    Twice as much of the same stretch would be twice as far off.
     """
     left = draws.reshape(_SEGMENTS, -1)
     taken = np.zeros((0, left.shape[1]), np.int64)

@@ -82,7 +82,7 @@ def derive(
     """Fill `out` (3, n), NaN before, with each row's residual, block distance and missing pattern.
 
     Blocks and columns are those of `detectors.kernels.observe`; slot s has the table's row
-    `of_slot[s]`, -1: none. `sums` and `count` hold what the current block of each model has come
+    `of_slot[s]`, -1: none; `scales` has one over sd and width. `sums` and `count` hold what the current block of each model has come
     to, and go on. `own` is room for the values of a row.
     """
     for b in range(len(block_slot)):
@@ -105,8 +105,8 @@ def derive(
                     n_there += 1
                     s = first_feature + f
                     x = min(max(value[at + c], -MAX_RAW), MAX_RAW)
-                    z = min(max((x - scales[s, MEAN]) / scales[s, SD], -LIMIT), LIMIT)
-                    own[f] = (z - scales[s, CENTRE]) / scales[s, WIDTH]
+                    z = min(max((x - scales[s, MEAN]) * scales[s, SD], -LIMIT), LIMIT)
+                    own[f] = (z - scales[s, CENTRE]) * scales[s, WIDTH]
             if n_there > 0 and m > 0:
                 total = 0.0
                 for q in range(m):
@@ -120,9 +120,10 @@ def derive(
                     count[j] += 1
                     q = first_pair
                     for f in range(p - 1):
-                        for h in range(f + 1, p):
-                            sums[q] += own[f] * own[h]
-                            q += 1
+                        mine, others, to = own[f], own[f + 1 : p], sums[q : q + p - f - 1]
+                        for h in range(len(to)):
+                            to[h] += mine * others[h]
+                        q += len(to)
                 if (model_event[i] + 1) % block == 0:
                     n_pairs = p * (p - 1) // 2
                     if 2 * count[j] >= block:
