@@ -9,7 +9,6 @@ from detectors.base import DetectorSpec
 from detectors.drift.ranks import Indicator, process_variance
 from detectors.drift.thresholds import octave_thresholds
 from detectors.kernels.focus import N_ASPECTS
-from detectors.kernels.observe import SOURCE_MMD
 from detectors.monitor import Monitor, model_config
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
@@ -47,9 +46,8 @@ def arl0_of_detector(config: DetectionConfig, monitor: Monitor, signal: Signal) 
     block of events has its ARL0 in blocks.
     """
     arl0 = events_between_alarms(config, monitor) * n_sharing(config, signal)
-    if signal.source == SOURCE_MMD and monitor.joint is not None:
-        return max(arl0 / max(monitor.joint.block_events, 1), LOWEST)
-    return arl0
+    block = monitor.block_of(signal)
+    return arl0 if block == 1 else max(arl0 / block, LOWEST)
 
 
 def n_sharing(config: DetectionConfig, signal: Signal) -> int:

@@ -376,6 +376,7 @@ class Fold:
         """The firing with its names, in the signal's units."""
         monitor = self.catalog.monitor(firing.model)
         signal = next(signal for signal in monitor.signals if signal.lane == firing.lane)
+        block = monitor.block_of(signal)
         return Finding(
             detector=firing.detector,
             model_id=monitor.key.model_id,
@@ -400,8 +401,8 @@ class Fold:
             accepted_per_week=accepted_in_a_week(self.config, monitor),
             aspect=Aspect(firing.aspect),
             change_offset=firing.change_offset,
-            n_before=firing.n_before,
-            n_after=firing.n_after,
+            n_before=firing.n_before * block,
+            n_after=firing.n_after * block,
             is_share=signal.is_share,
             is_departure=signal.is_departure,
             admitted=monitor.admitted,

@@ -120,7 +120,7 @@ def _correlated(
         pair_means=correlation[upper],
     )
     block = wanted.block_events
-    if not wanted.mmd or len(g) < MIN_BLOCKS * block:
+    if not wanted.mmd or rows.n < MIN_BLOCKS * block or 2 * len(g) < rows.n:
         return joint, []
     distance, error = block_distances(g, block, seed_of([names[f] for f in features.tolist()]))
     unit = float(np.round(distance.mean(), 9))

@@ -18,13 +18,15 @@ from detectors.drift.joint import (
     Partial,
     empty_partial,
 )
-from detectors.kernels.joint import CENTRE, LIMIT, SD, WIDTH
+from detectors.kernels.joint import CENTRE, LIMIT, MAX_RAW, MEAN, SD, WIDTH
 
 _NUMBERS: Final = 5
 """Features, components, features that may be missing, patterns, events of a block."""
 MAX_BLOCK: Final = 50_000
 """As in the config."""
 _MAX_COMPONENT: Final = 1e3
+_LEAST_SD: Final = 1e-150
+"""No reference has a lesser one, nor one that is larger than the largest number."""
 _MAX_VALUE: Final = 2.0 * LIMIT / LEAST_WIDTH
 """No standardised value lies further out."""
 
@@ -157,7 +159,8 @@ def _check(joint: Joint, n_features: int) -> None:
             raise StateError("a joint reference has features that do not exist, or too few")
     scales = joint.scales
     fits = (
-        (scales[:, SD] > 0.0).all()
+        ((scales[:, SD] >= _LEAST_SD) & (scales[:, SD] <= MAX_RAW)).all()
+        and (np.abs(scales[:, MEAN]) <= MAX_RAW).all()
         and (np.abs(scales[:, CENTRE]) <= LIMIT).all()
         and ((scales[:, WIDTH] > LEAST_WIDTH) & (scales[:, WIDTH] <= 2.0 * LIMIT)).all()
         and (np.abs(joint.components) <= _MAX_COMPONENT).all()

@@ -99,6 +99,12 @@ class Monitor:
         """The signal's name."""
         return signal_name(signal.source, signal.index, self.features, self.classes)
 
+    def block_of(self, signal: Signal) -> int:
+        """So many of the model's events are one observation of the signal."""
+        if signal.source != SOURCE_MMD or self.joint is None:
+            return 1
+        return max(self.joint.block_events, 1)
+
     def add_features(self, names: Sequence[str], cohort: Cohort) -> None:
         """Learn features that the first event of the cohort is the first to carry."""
         for name in names:

@@ -31,7 +31,9 @@ class MovedSignal(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    signal: str = Field(description="`feature:X`, `missing:X`, `score`, `prediction` or `class:V`.")
+    signal: str = Field(
+        description="`feature:X`, `missing:X`, `score`, `prediction`, `class:V` or `joint:...`."
+    )
     unit: Unit = Field(
         description="What `before` and `after` are: values of the signal; shares of events; shares "
         "of events that depart from a constant reference; mean distances of its values from the "
@@ -153,7 +155,8 @@ class AlertData(BaseModel):
     model_version: str
     shard: int | None = Field(description="The shard that was seen, where the model is sharded.")
     signal: str = Field(
-        description="`feature:X`, `missing:X`, `score`, `prediction`, `class:V` or `bound:NAME`."
+        description="`feature:X`, `missing:X`, `score`, `prediction`, `class:V`, `joint:...` or "
+        "`bound:NAME`."
     )
     detectors: list[str] = Field(description="What has fired so far, in order of first firing.")
     severity: Severity

@@ -147,7 +147,7 @@ class JointConfig(Strict):
 
     residual: bool = True
     """`joint:residual`: how far an event lies from the correlation of the numeric features."""
-    mmd: bool = False
+    mmd: bool = True
     """`joint:mmd`: how far a block of events lies from that correlation, whatever changed in it."""
     missing: bool = True
     """`joint:missing`: whether an event lacks an unusual combination of features."""

@@ -250,7 +250,7 @@ def signal_budgets(fold: Fold, monitor: Monitor) -> list[SignalBudget]:
         SignalBudget(
             monitor.name(signal),
             bank.budget(signal.lane) if isinstance(bank, FocusBank) else None,
-            verdict_of(signal.ranks),
+            verdict_of(signal.ranks, monitor.block_of(signal)),
             n_sharing(fold.config, signal),
             signal.rhythm,
         )

@@ -68,7 +68,7 @@ def _monitor(document: ReferenceDocument) -> Monitor:
 
 
 def _row(monitor: Monitor, signal: Signal) -> dict[str, Any]:
-    verdict = verdict_of(signal.ranks)
+    verdict = verdict_of(signal.ranks, monitor.block_of(signal))
     return {
         "signal": monitor.name(signal),
         "rows": verdict.rows,

@@ -23,12 +23,12 @@ MAX_COMPONENTS: Final = 16
 """Principal components in which a residual is measured at most."""
 MAX_PATTERNS: Final = 64
 """Combinations of missing features that are known as usual."""
-USUAL: Final = 0.99
+USUAL: Final = 0.95
 """Share of the reference's rows that the usual combinations make up at least, if so few can."""
 MIN_BLOCKS: Final = 20
 """A reference with fewer says nothing of how far blocks lie from it."""
-LEAST_WIDTH: Final = 1e-3
-"""A feature that varies less, between the limits, has too few values to correlate."""
+LEAST_WIDTH: Final = 0.1
+"""A feature that varies less, between the limits, has a few outliers and nothing else."""
 _LEAST_PRESENT: Final = 0.5
 """Likewise one that fewer of the rows have: its correlation is that of being there."""
 _LEAST_VARIANCE: Final = 1e-3
@@ -105,9 +105,9 @@ def standardise(x: F64, mean: F64, sd: F64) -> tuple[F64, F64, Bool]:
     n_there = np.maximum(there.sum(axis=0), 1)
     z[~there] = 0.0
     centre = np.round(z.sum(axis=0) / n_there, _DIGITS)
-    g = np.where(there, z - centre, 0.0)
+    g: F64 = np.where(there, z - centre, 0.0)
     # Over all rows, so that what is missing, which counts as 0, takes nothing from the variance.
-    width = np.round(np.sqrt(np.mean(g * g, axis=0)), _DIGITS)
+    width: F64 = np.round(np.sqrt(np.mean(g * g, axis=0)), _DIGITS)
     varies = (width > LEAST_WIDTH) & (there.mean(axis=0) >= _LEAST_PRESENT)
     scales = np.zeros((int(varies.sum()), 4))
     for at, column in ((MEAN, mean), (SD, sd), (CENTRE, centre), (WIDTH, width)):
@@ -218,7 +218,7 @@ def _draws(seed: int, n: int) -> U64:
 def usual_patterns(absent: Bool) -> I64:
     """(q,) the most frequent combinations of rows (n, k), k <= 64, ascending; q <= 64.
 
-    As many as make up 99 of 100 rows; of equally frequent ones the lesser number first.
+    As many as make up 95 of 100 rows; of equally frequent ones the lesser number first.
     """
     bits = np.left_shift(np.int64(1), np.arange(absent.shape[1], dtype=np.int64))
     which = np.where(absent, bits, np.int64(0)).sum(axis=1, dtype=np.int64)

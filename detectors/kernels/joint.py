@@ -82,8 +82,8 @@ def derive(
     """Fill `out` (3, n), NaN before, with each row's residual, block distance and missing pattern.
 
     Blocks and columns are those of `detectors.kernels.observe`; slot s has the table's row
-    `of_slot[s]`, -1: none; `scales` has one over sd and width. `sums` and `count` hold what the current block of each model has come
-    to, and go on. `own` is room for the values of a row.
+    `of_slot[s]`, -1: none; `scales` has one over sd and width. `sums` and `count` hold what the
+    current block of each model has come to, and go on. `own` is room for the values of a row.
     """
     for b in range(len(block_slot)):
         j = of_slot[block_slot[b]]
