@@ -407,6 +407,7 @@ class Fold:
             is_departure=signal.is_departure,
             admitted=monitor.admitted,
             distances=firing.distances,
+            block=block,
         )
 
     def _is_within_budget(self, firing: Firing, monitor: Monitor, signal: Signal) -> bool:

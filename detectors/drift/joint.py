@@ -107,7 +107,7 @@ def standardise(x: F64, mean: F64, sd: F64) -> tuple[F64, F64, Bool]:
     centre = np.round(z.sum(axis=0) / n_there, _DIGITS)
     g: F64 = np.where(there, z - centre, 0.0)
     # Over all rows, so that what is missing, which counts as 0, takes nothing from the variance.
-    width: F64 = np.round(np.sqrt(np.mean(g * g, axis=0)), _DIGITS)
+    width: F64 = np.round(np.sqrt(np.sum(g * g, axis=0) / len(g)), _DIGITS)
     varies = (width > LEAST_WIDTH) & (there.mean(axis=0) >= _LEAST_PRESENT)
     scales = np.zeros((int(varies.sum()), 4))
     for at, column in ((MEAN, mean), (SD, sd), (CENTRE, centre), (WIDTH, width)):
