@@ -283,7 +283,6 @@ def _check_joint(monitor: Monitor) -> None:
     }
     if not all(there.get(signal.source, True) for signal in monitor.signals):
         raise StateError("a signal is of a joint reference that does not exist")
-    if own is not None and any(
-        monitor.kinds[feature] == KIND_LEARNING for feature in own.features.tolist()
-    ):
+    used = [] if own is None else [*own.features.tolist(), *own.missing.tolist()]
+    if any(monitor.kinds[feature] == KIND_LEARNING for feature in used):
         raise StateError("a joint reference is of a feature that is still learned")
