@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from detectors.joint_table import JointTable
 from detectors.kept_references import KeptReferences, VersionName
 from detectors.lanes import LanePool
 from detectors.layout import Layout, build_layout
@@ -73,12 +74,14 @@ class Catalog:
         self.n_changes = 0
         """Admissions and evictions so far, for whoever caches slot numbers."""
         self._layout: Layout | None = None
+        self._joint: JointTable | None = None
 
     @property
     def layout(self) -> Layout:
         """The flat form of the catalog as it is now."""
         if self._layout is None:
-            self._layout = build_layout(self.slots)
+            self._layout = build_layout(self.slots, self._joint)
+            self._joint = self._layout.joint
         return self._layout
 
     def changed(self, slot: int) -> None:
@@ -88,7 +91,7 @@ class Catalog:
         self.freeze_at[slot] = NEVER if monitor is None else monitor.next_freeze
         if monitor is None:
             return
-        monitor.columns = monitor.sources = None
+        monitor.columns = monitor.watching = None
         self.prediction_role[slot] = monitor.prediction_role
         self.awaits[slot] = (
             AWAITS_SCORE * monitor.awaits_score + AWAITS_PREDICTION * monitor.awaits_prediction

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from detectors.drift.joint import MAX_FEATURES, Joint, Partial
-from detectors.kernels.joint import N_NUMBERS, derive
+from detectors.kernels.joint import (
+    BLOCK_EVENTS,
+    COMPONENT_AT,
+    FEATURE_AT,
+    MISSING_AT,
+    N_COMPONENTS,
+    N_FEATURES,
+    N_MISSING,
+    N_NUMBERS,
+    N_PATTERNS,
+    PAIR_AT,
+    PATTERN_AT,
+    SD,
+    WIDTH,
+    derive,
+)
 from schemas.batch import F64, I32, I64, U8
 
 N_DERIVED: Final = 3
 """Values of a row: its residual, the distance of the block that it ends, whether it is unusual in
 what is missing."""
-
-
-_POWERS: Final = np.array([1.0, -1.0, 1.0, -1.0])
-"""The kernel multiplies by one over sd and width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +44,29 @@ class Watched:
     mmd: bool
     missing: bool
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Features, components, their numbers, pairs, events of a block, missing, patterns."""
+        own = self.joint
+        return (
+            len(own.features),
+            len(own.components),
+            own.components.size,
+            own.n_pairs,
+            own.block_events,
+            len(own.missing),
+            len(own.patterns),
+        )
+
+
+N_SIZES: Final = 7
+
 
 @dataclass(frozen=True, slots=True)
 class JointTable:
     """All models', one after the other; the numbers of each are described beside the kernel."""
 
+    watched: tuple[Watched, ...]
     of_slot: I32
     """(slots,) -1: none."""
     numbers: I64
@@ -96,54 +125,45 @@ class JointTable:
         return out
 
 
-def build_table(slots: Sequence[Watched | None]) -> JointTable:
+def build_table(slots: Sequence[Watched | None], before: JointTable | None = None) -> JointTable:
     """The table of these slots. From here on their blocks go on in its arrays.
 
-    A block that is not watched is forgotten.
+    A block that is not watched is forgotten. Of the same models the table `before` it is taken.
     """
+    found = tuple(each for each in slots if each is not None)
     of_slot = np.full(len(slots), -1, np.int32)
-    found: list[Watched] = []
-    for slot, watched in enumerate(slots):
-        if watched is not None:
-            of_slot[slot] = len(found)
-            found.append(watched)
+    of_slot[[slot for slot, each in enumerate(slots) if each is not None]] = np.arange(len(found))
+    # By identity: a monitor makes another one where anything of it has changed.
+    if before is not None and list(map(id, found)) == list(map(id, before.watched)):
+        return replace(before, of_slot=of_slot)
+    sizes = np.array([each.sizes for each in found], np.int64).reshape(-1, N_SIZES)
+    on = np.array([(each.residual, each.mmd, each.missing) for each in found], np.bool_)
+    on = on.reshape(-1, N_DERIVED)
+    first = np.cumsum(sizes, axis=0) - sizes
     numbers = np.zeros((len(found), N_NUMBERS), np.int64)
-    sums = np.zeros(sum(each.joint.n_pairs for each in found))
-    count = np.zeros(len(found), np.int64)
-    feature_at = component_at = pair_at = missing_at = pattern_at = 0
-    for j, each in enumerate(found):
-        own, partial = each.joint, each.partial
-        p, n_missing = len(own.features), len(own.missing)
-        numbers[j] = (
-            feature_at,
-            p,
-            component_at,
-            len(own.components) if each.residual else 0,
-            pair_at,
-            own.block_events if each.mmd else 0,
-            missing_at,
-            n_missing if each.missing else 0,
-            pattern_at,
-            len(own.patterns),
-        )
-        room = sums[pair_at : pair_at + own.n_pairs]
-        if each.mmd:
-            room[:] = partial.sums
-            count[j] = partial.count[0]
-        partial.sums, partial.count = room, count[j : j + 1]
-        feature_at += p
-        component_at += own.components.size
-        pair_at += own.n_pairs
-        missing_at += n_missing
-        pattern_at += len(own.patterns)
+    numbers[:, FEATURE_AT], numbers[:, N_FEATURES] = first[:, 0], sizes[:, 0]
+    numbers[:, COMPONENT_AT], numbers[:, N_COMPONENTS] = first[:, 2], sizes[:, 1] * on[:, 0]
+    numbers[:, PAIR_AT], numbers[:, BLOCK_EVENTS] = first[:, 3], sizes[:, 4] * on[:, 1]
+    numbers[:, MISSING_AT], numbers[:, N_MISSING] = first[:, 5], sizes[:, 5] * on[:, 2]
+    numbers[:, PATTERN_AT], numbers[:, N_PATTERNS] = first[:, 6], sizes[:, 6]
     joints = [each.joint for each in found]
     expected = [each.kinds[f] for each in found for f in each.joint.missing.tolist()]
     no_numbers, no_features = np.zeros(0), np.zeros(0, np.int32)
+    sums = np.concatenate([no_numbers, *(each.partial.sums for each in found)])
+    count = np.concatenate([np.zeros(0, np.int64), *(each.partial.count for each in found)])
+    count *= on[:, 1]
+    sums *= np.repeat(on[:, 1], sizes[:, 3])
+    for j, (each, at) in enumerate(zip(found, first[:, 3].tolist(), strict=True)):
+        each.partial.sums = sums[at : at + len(each.partial.sums)]
+        each.partial.count = count[j : j + 1]
+    scales = np.concatenate([np.zeros((0, 4)), *(each.scales for each in joints)])
+    scales[:, SD], scales[:, WIDTH] = 1.0 / scales[:, SD], 1.0 / scales[:, WIDTH]
     return JointTable(
+        watched=found,
         of_slot=of_slot,
         numbers=numbers,
         feature=np.concatenate([no_features, *(each.features for each in joints)]),
-        scales=np.concatenate([np.zeros((0, 4)), *(each.scales for each in joints)]) ** _POWERS,
+        scales=scales,
         components=np.concatenate([no_numbers, *(each.components.ravel() for each in joints)]),
         pair_means=np.concatenate([no_numbers, *(each.pair_means for each in joints)]),
         unit=np.array([each.unit for each in joints], np.float64),

@@ -67,8 +67,11 @@ def _columns(monitor: Monitor) -> tuple[F64, U8, list[Rhythm | None]]:
     return monitor.columns
 
 
-def build_layout(slots: Sequence[Monitor | None]) -> Layout:
-    """The flat form of these monitors, signals without a lane left out."""
+def build_layout(slots: Sequence[Monitor | None], joint: JointTable | None = None) -> Layout:
+    """The flat form of these monitors, signals without a lane left out.
+
+    `joint` is the table of the layout before it: most changes concern none of it.
+    """
     columns = [_NOTHING if monitor is None else _columns(monitor) for monitor in slots]
     signals = [of_slot for of_slot, _, _ in columns]
     kinds = [of_slot for _, of_slot, _ in columns]
@@ -101,7 +104,7 @@ def build_layout(slots: Sequence[Monitor | None]) -> Layout:
         rhythm=rhythm,
         rhythm_hours=np.array([len(own.knots) for own in found], np.int64),
         rhythm_knots=knots,
-        joint=build_table([None if each is None else each.watched for each in slots]),
+        joint=build_table([None if each is None else each.watched for each in slots], joint),
     )
 
 

@@ -69,8 +69,8 @@ class Monitor:
     """What is frozen of its features together, by the first reference that has two of them."""
     partial: Partial | None = None
     """The current block of `joint:mmd`; there is one where there is `joint`."""
-    sources: frozenset[int] | None = None
-    """Derived: those of its signals that have lanes."""
+    watching: Watched | None = None
+    """Derived: what `watched` says."""
     columns: tuple[F64, U8, list[Rhythm | None]] | None = None
     """Derived: the signals that have lanes, the features and the signals' rhythms, as
     `detectors.layout` wants them."""
@@ -171,16 +171,17 @@ class Monitor:
         """What is frozen of its features together, and which of it has lanes; None: nothing has."""
         if self.joint is None or self.partial is None:
             return None
-        if self.sources is None:
-            self.sources = frozenset(s.source for s in self.signals if s.lane >= 0)
-        return Watched(
-            self.joint,
-            self.partial,
-            self.kinds,
-            residual=SOURCE_RESIDUAL in self.sources,
-            mmd=SOURCE_MMD in self.sources,
-            missing=SOURCE_PATTERN in self.sources,
-        )
+        if self.watching is None:
+            sources = {signal.source for signal in self.signals if signal.lane >= 0}
+            self.watching = Watched(
+                self.joint,
+                self.partial,
+                self.kinds,
+                residual=SOURCE_RESIDUAL in sources,
+                mmd=SOURCE_MMD in sources,
+                missing=SOURCE_PATTERN in sources,
+            )
+        return self.watching
 
     def freeze(
         self,

@@ -127,7 +127,7 @@ def attack_joint() -> None:
     n_taken = 0
     n_tries = N_TRIES // 10
     for _ in range(n_tries):
-        changed = state["fold"] | made_up(rng, own)
+        changed = {**state["fold"], **made_up(rng, own)}
         try:
             fold = Fold(config, {**state, "fold": changed})
         except StateError:
