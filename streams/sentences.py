@@ -55,6 +55,9 @@ def subject(moved: MovedSignal) -> str:
     """What moved, in words."""
     if moved.signal in _JOINT:
         words = _JOINT[moved.signal]
+        if moved.unit == "departures":
+            # One that is always the same in the reference is one of features that are one.
+            return "the share of events that depart from the numeric features' one relation"
         return _aspect(moved, words)
     kind, _, name = moved.signal.partition(":")
     words = {

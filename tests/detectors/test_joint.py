@@ -39,6 +39,7 @@ from schemas.config import (
     WindowsConfig,
 )
 from schemas.findings import Aspect, Finding
+from streams.reference_report import reference_json, reference_lines
 from tests.detectors.decoded import MODEL, Event, decoded, table
 from tests.detectors.folding import as_bytes, findings, fold_in
 
@@ -378,6 +379,14 @@ def test_a_reference_document_has_it_whatever_the_config_switches_on() -> None:
     document = fit_reference(decoded(stream), quiet).document
     monitor = monitor_of(document, MODEL)
     assert set(joint_signals(monitor)) == set(NAMES)
+    assert reference_json(document)["joint"] == {
+        "n_numeric": 3,
+        "n_components": 1,
+        "block_events": 20,
+        "n_missing": 4,
+        "n_combinations": len(monitor.joint.patterns if monitor.joint else ()),
+    }
+    assert any("together: 3 numeric features" in line for line in reference_lines(document))
     fold = Fold(small())
     fold.set_reference(*MODEL[:2], document)
     said = fold_in(fold, mixed(1_000)[500:], [])
