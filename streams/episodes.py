@@ -259,7 +259,9 @@ def _return(of_model: list[Episode], finding: Finding) -> list[Told] | None:
     if finding.aspect is Aspect.SHAPE:
         return None
     was = abs(finding.effect - finding.move)
-    near = max(RETURN_SD, 3.0 / sqrt(max(finding.n_after, 1)))
+    # A block counts once: its standard deviation is that of a block.
+    n_seen = finding.n_after // finding.block
+    near = max(RETURN_SD, 3.0 / sqrt(max(n_seen, 1)))
     if not (abs(finding.effect) <= near and abs(finding.effect) < was):
         return None
     watched = watched_by(finding)
@@ -267,7 +269,7 @@ def _return(of_model: list[Episode], finding: Finding) -> list[Told] | None:
     for episode in live:
         episode.n_findings += 1
     if live:
-        is_certain = finding.n_after >= MIN_EVENTS and abs(finding.effect) <= RETURN_SD
+        is_certain = n_seen >= MIN_EVENTS and abs(finding.effect) <= RETURN_SD
         if not finding.is_within_budget:
             return []
         if finding.detector == _HAS_BASELINE or not is_certain:
