@@ -129,8 +129,10 @@ def _change_sentence(alert: AlertData, place: str, *, name_model: bool) -> str:
         n_others = max(alert.n_signals - len(alert.signals), 0) + len(others)
         along = _along(others, n_others)
         with_it = f", and so {'is' if n_others == 1 else 'are'} {along}" if along else ""
+        # The mean of a few blocks is not known to a tenth of a standard deviation.
+        where = "at" if first.signal == "joint:mmd" else "within 0.1 sd of"
         return (
-            f"{model}{subject(first)} is back within 0.1 sd of its reference, found at {here}"
+            f"{model}{subject(first)} is back {where} its reference, found at {here}"
             f"{with_it}; it had moved since about {since}."
         )
     first, *others = alert.signals
