@@ -26,6 +26,8 @@ def signal_problem(name: str) -> tuple[str, str]:
         return "", ""
     if prefix in _PREFIXES:
         return "is not a signal's name", f"say which: `{prefix}:NAME`"
+    if prefix == "joint":
+        return "is not a signal's name", f"those are {one_of(_JOINT)}"
     if colon and rest:
         near = did_you_mean(prefix, _PREFIXES)
         remedy = near.replace("`?", f":{rest}`?") if near else f"signals are {_FORMS}"
