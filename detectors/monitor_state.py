@@ -285,4 +285,4 @@ def _check_joint(monitor: Monitor) -> None:
         raise StateError("a signal is of a joint reference that does not exist")
     used = [] if own is None else [*own.features.tolist(), *own.missing.tolist()]
     if any(monitor.kinds[feature] == KIND_LEARNING for feature in used):
-        raise StateError("a joint reference is of a feature that is still learned")
+        raise StateError("a feature has no kind, and a joint reference is of it")

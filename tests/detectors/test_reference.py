@@ -256,7 +256,7 @@ def test_too_few_lanes_are_said_and_idle_models_give_way() -> None:
     [
         ({"kinds": [0]}, "features and kinds do not agree"),
         ({"kinds": [0, 0, 0, 255]}, "a feature has no kind"),
-        ({"kinds": [0, 0, 255, 1]}, "a feature that is still learned"),
+        ({"kinds": [0, 0, 255, 1]}, "a feature has no kind, and"),
         ({"signals": [], "correlated": []}, "shape"),
         ({"prediction_role": 1}, "not those of such a prediction"),
         ({"arrays": {}}, "not those that a reference has"),
