@@ -40,17 +40,27 @@ def events_between_alarms(config: DetectionConfig, monitor: Monitor) -> float:
 
 
 def arl0_of_detector(config: DetectionConfig, monitor: Monitor, signal: Signal) -> float:
-    """ARL0 that each detector with a budget has on this signal, in events of the model.
+    """ARL0 that each detector with a budget has on this signal, in observations of it.
 
-    Those that watch it have equal shares of its false alarms. A signal of two values is left to the
-    detectors that watch such.
+    Those that watch it have equal shares of its false alarms. A signal that is observed once in a
+    block of events has its ARL0 in blocks.
+    """
+    arl0 = events_between_alarms(config, monitor) * n_sharing(config, signal)
+    block = monitor.block_of(signal)
+    return arl0 if block == 1 else max(arl0 / block, LOWEST)
+
+
+def n_sharing(config: DetectionConfig, signal: Signal) -> int:
+    """How many detectors with a budget share this signal's; 1 where there is none.
+
+    A signal of two values is left to the detectors that watch such.
     """
     is_indicator = isinstance(signal.ranks, Indicator)
-    n_sharing = sum(
+    n = sum(
         spec.has_budget and (spec.watches_indicators or not is_indicator)
         for spec in enabled_detectors(config)
     )
-    return events_between_alarms(config, monitor) * max(n_sharing, 1)
+    return max(n, 1)
 
 
 def enabled_detectors(config: DetectionConfig) -> list[DetectorSpec]:

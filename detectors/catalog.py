@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from detectors.categories import NameNumbers
+from detectors.joint_table import JointTable
 from detectors.kept_references import KeptReferences, VersionName
 from detectors.lanes import LanePool
 from detectors.layout import Layout, build_layout
@@ -20,8 +21,8 @@ from detectors.monitor import (
     AWAITS_SCORE,
     NEVER,
     Monitor,
+    is_monitored,
     reference_events,
-    signal_config,
 )
 from detectors.reference import Cohort
 from detectors.reference_document import monitor_of
@@ -76,18 +77,20 @@ class Catalog:
         self.names = NameNumbers()
         """Derived: numbers for the names of categories."""
         self._layout: Layout | None = None
+        self._joint: JointTable | None = None
 
     @property
     def layout(self) -> Layout:
         """The flat form of the catalog as it is now."""
         if self._layout is None:
-            self._layout = build_layout(self.slots, self.names)
+            self._layout = build_layout(self.slots, self.names, self._joint)
             if self.names.is_stale():
                 for slot in self.slot_of.values():
                     self.monitor(slot).columns = None
                 self.names.clear()
-                self._layout = build_layout(self.slots, self.names)
+                self._layout = build_layout(self.slots, self.names, self._joint)
                 self.names.settle()
+            self._joint = self._layout.joint
         return self._layout
 
     def changed(self, slot: int) -> None:
@@ -97,7 +100,7 @@ class Catalog:
         self.freeze_at[slot] = NEVER if monitor is None else monitor.next_freeze
         if monitor is None:
             return
-        monitor.columns = None
+        monitor.columns = monitor.watching = None
         self.prediction_role[slot] = monitor.prediction_role
         self.awaits[slot] = (
             AWAITS_SCORE * monitor.awaits_score + AWAITS_PREDICTION * monitor.awaits_prediction
@@ -266,8 +269,7 @@ class Catalog:
         allows none, even after models that have been idle long enough gave way.
         """
         monitor = self.monitor(slot)
-        config = signal_config(self.config, monitor)
-        wanted = [monitor.config_of(signal, config).monitor for signal in signals]
+        wanted = [is_monitored(self.config, monitor, signal) for signal in signals]
         bounds = self.config.bounds
         while self.lanes.room(bounds.max_lanes) < sum(wanted):
             oldest = self.longest_idle()
@@ -289,9 +291,8 @@ class Catalog:
     def n_without_lanes(self, slot: int) -> int:
         """How many signals of this model have no lane though they are to be monitored."""
         monitor = self.monitor(slot)
-        config = signal_config(self.config, monitor)
         without = [signal for signal in monitor.signals if signal.lane < 0]
-        return sum(monitor.config_of(signal, config).monitor for signal in without)
+        return sum(is_monitored(self.config, monitor, signal) for signal in without)
 
     def _refuse_signals(self, slot: int, n: int) -> None:
         """Count signals of the model in this slot that got no lanes; the fold is to say so."""
@@ -313,9 +314,8 @@ class Catalog:
             monitor = self.slots[slot]
             if monitor is None:
                 continue
-            of_signal = signal_config(config, monitor)
             for at, signal in enumerate(monitor.signals):
-                wanted = monitor.config_of(signal, of_signal).monitor
+                wanted = is_monitored(config, monitor, signal)
                 if wanted and signal.lane < 0 and self.lanes.room(config.bounds.max_lanes):
                     monitor.signals[at] = replace(signal, lane=self.lanes.take())
                     self.fresh_lanes[monitor.signals[at].lane] = slot

@@ -265,6 +265,17 @@ class Fold:
                     len(monitor.classes),
                     events.event_time_ms[rows],
                 )
+        derived = layout.joint.derive(
+            stretch.rows,
+            stretch.block_slot,
+            stretch.block_ptr,
+            value_ptr,
+            column_ptr,
+            column,
+            events.value,
+            events.kind,
+            stretch.model_event,
+        )
         n_lanes = np.diff(layout.ptr)[stretch.block_slot]
         block_value_ptr = _ends(np.diff(stretch.block_ptr) * n_lanes)
         value = np.empty(int(block_value_ptr[-1]))
@@ -294,6 +305,7 @@ class Fold:
             score,
             prediction,
             predicted_class,
+            derived,
             value,
         )
         block_lane_ptr = _ends(n_lanes)
@@ -343,7 +355,9 @@ class Fold:
         monitor = catalog.monitor(slot)
         config = signal_config(self.config, monitor)
         n_reserved = monitor.n_reserved
-        signals, n_refused = monitor.freeze(int(catalog.n_events[slot]), config, self.config.bounds)
+        signals, n_refused = monitor.freeze(
+            int(catalog.n_events[slot]), config, self.config.bounds, self.config.joint
+        )
         catalog.n_reserved += monitor.n_reserved - n_reserved
         self.counters["n_refused_classes"] += n_refused
         if n_refused:
@@ -377,6 +391,7 @@ class Fold:
         """The firing with its names, in the signal's units."""
         monitor = self.catalog.monitor(firing.model)
         signal = next(signal for signal in monitor.signals if signal.lane == firing.lane)
+        block = monitor.block_of(signal)
         return Finding(
             detector=firing.detector,
             model_id=monitor.key.model_id,
@@ -401,12 +416,13 @@ class Fold:
             accepted_per_week=accepted_in_a_week(self.config, monitor),
             aspect=Aspect(firing.aspect),
             change_offset=firing.change_offset,
-            n_before=firing.n_before,
-            n_after=firing.n_after,
+            n_before=firing.n_before * block,
+            n_after=firing.n_after * block,
             is_share=signal.is_share,
             is_departure=signal.is_departure,
             admitted=monitor.admitted,
             distances=firing.distances,
+            block=block,
         )
 
     def _is_within_budget(self, firing: Firing, monitor: Monitor, signal: Signal) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from detectors.categories import NameNumbers
 from detectors.drift.rhythm import WEEK, Rhythm
+from detectors.joint_table import JointTable, build_table
 from detectors.kernels.observe import SOURCE_NEW
 from detectors.monitor import Monitor
 from schemas.batch import F64, I32, I64, U8
@@ -46,6 +47,8 @@ class Layout:
     """(r,) after how many hours it comes again."""
     rhythm_knots: F64
     """(r, 168) its values by the hour; what is beyond its hours means nothing."""
+    joint: JointTable
+    """What features say together, and the blocks that are under way."""
 
 
 def _columns(
@@ -85,8 +88,13 @@ def _columns(
     return monitor.columns
 
 
-def build_layout(slots: Sequence[Monitor | None], names: NameNumbers) -> Layout:
-    """The flat form of these monitors, signals without a lane left out."""
+def build_layout(
+    slots: Sequence[Monitor | None], names: NameNumbers, joint: JointTable | None = None
+) -> Layout:
+    """The flat form of these monitors, signals without a lane left out.
+
+    `joint` is the table of the layout before it: most changes concern none of it.
+    """
     columns = [_NOTHING if monitor is None else _columns(monitor, names) for monitor in slots]
     signals = [of_slot for of_slot, _, _, _ in columns]
     kinds = [of_slot for _, of_slot, _, _ in columns]
@@ -127,6 +135,7 @@ def build_layout(slots: Sequence[Monitor | None], names: NameNumbers) -> Layout:
         rhythm=rhythm,
         rhythm_hours=np.array([len(own.knots) for own in found], np.int64),
         rhythm_knots=knots,
+        joint=build_table([None if each is None else each.watched for each in slots], joint),
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from detectors.categories import Tally
 from detectors.drift.ranks import Indicator, Ranks, fit_in_time, fit_indicator
 from detectors.drift.rhythm import Wanted
+from detectors.joint_table import N_DERIVED
 from detectors.kernels.observe import SOURCE_NEW, observe
 from detectors.signals import Signal
 from schemas.batch import F64, I32, I64, U8, ValueKind
@@ -91,16 +92,21 @@ class Rows:
         return (len(middle) - 1) * WEEK_MS / span_ms if span_ms > 0 else 0.0
 
     def observations(
-        self, signals: Sequence[Signal], features: Sequence[int], tallies: Sequence[Tally] = ()
+        self,
+        signals: Sequence[Signal],
+        features: Sequence[int],
+        tallies: Sequence[Tally] = (),
+        derived: F64 | None = None,
     ) -> F64:
         """(signals, rows) what lanes of these signals would have observed, NaN where missing.
 
         `features` are the numbers of the features kept, in their order. Where `tallies` are given,
-        in the same order, a category counts as new that none of the other rows has.
+        in the same order, a category counts as new that none of the other rows has. `derived`
+        (3, rows) is what signals of all features together observe.
         """
         n = self.n
         place = {feature: j for j, feature in enumerate(features)}
-        index = [s.index if s.is_output else place[s.index] for s in signals]
+        index = [place[s.index] if s.is_input else s.index for s in signals]
         known = [
             [k for k, times in enumerate(tallies[j].counts) if times > 1]
             if signal.source == SOURCE_NEW and tallies
@@ -137,6 +143,7 @@ class Rows:
             self.column("score"),
             self.column("prediction"),
             self.column("predicted_class"),
+            np.full((N_DERIVED, n), np.nan) if derived is None else derived,
             out,
         )
         return out.reshape(len(signals), n)
@@ -147,6 +154,7 @@ class Rows:
         features: Sequence[int],
         tallies: Sequence[Tally],
         rhythms: Sequence[Wanted],
+        derived: F64 | None = None,
     ) -> list[Ranks | Indicator | None]:
         """What detectors are told of each signal; None where too little of it was observed.
 
@@ -156,7 +164,7 @@ class Rows:
             return []
         found: list[Ranks | Indicator | None] = []
         times = self.column("event_time_ms")
-        rows = self.observations(signals, features, tallies)
+        rows = self.observations(signals, features, tallies, derived)
         for signal, z, wanted in zip(signals, rows, rhythms, strict=True):
             is_there = ~np.isnan(z)
             observed = z[is_there]

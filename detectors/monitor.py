@@ -6,8 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from detectors.categories import NO_CATEGORIES, Categories
+from detectors.drift.joint import Joint, Partial, empty_partial
 from detectors.drift.rhythm import Rhythm
-from detectors.kernels.observe import KIND_LEARNING, SOURCE_CATEGORY
+from detectors.joint_fit import fit_joint
+from detectors.joint_table import Watched
+from detectors.kernels.observe import (
+    KIND_LEARNING,
+    SOURCE_CATEGORY,
+    SOURCE_MMD,
+    SOURCE_PATTERN,
+    SOURCE_RESIDUAL,
+)
 from detectors.reference import (
     Cohort,
     freeze_classes,
@@ -18,7 +27,13 @@ from detectors.reference import (
 )
 from detectors.signals import Signal, signal_name
 from schemas.batch import F64, I32, U8, ModelKey
-from schemas.config import BoundsConfig, DetectionConfig, ModelConfig, SignalConfig
+from schemas.config import (
+    BoundsConfig,
+    DetectionConfig,
+    JointConfig,
+    ModelConfig,
+    SignalConfig,
+)
 
 # What a model's prediction is, once its reference is complete.
 PREDICTION_LEARNING, PREDICTION_NUMBER, PREDICTION_CLASS = range(3)
@@ -58,6 +73,12 @@ class Monitor:
     """By the event times of its reference, frozen with it; 0: unknown."""
     reference: str = ""
     """The digest of the reference that a person has set; empty: it learns its own."""
+    joint: Joint | None = None
+    """What is frozen of its features together, by the first reference that has two of them."""
+    partial: Partial | None = None
+    """The current block of `joint:mmd`; there is one where there is `joint`."""
+    watching: Watched | None = None
+    """Derived: what `watched` says."""
     columns: tuple[F64, U8, list[Rhythm | None], list[I32]] | None = None
     """Derived: the signals that have lanes, the features, the signals' rhythms and what is known of
     their categories, as `detectors.layout` wants them."""
@@ -95,6 +116,12 @@ class Monitor:
         if own is None and config and signal.is_category:
             own = config.get(f"feature:{self.features[signal.index]}")
         return own or _DEFAULT
+
+    def block_of(self, signal: Signal) -> int:
+        """So many of the model's events are one observation of the signal."""
+        if signal.source != SOURCE_MMD or self.joint is None:
+            return 1
+        return max(self.joint.block_events, 1)
 
     def add_features(self, names: Sequence[str], cohort: Cohort) -> None:
         """Learn features that the first event of the cohort is the first to carry."""
@@ -143,12 +170,47 @@ class Monitor:
         self.events_per_week = parent.events_per_week
         self.take_features(parent)
         for signal in parent.signals:
-            if not signal.is_output:
+            if signal.is_input:
                 number = self.feature_number[parent.features[signal.index]]
                 self.signals.append(replace(signal, index=number, lane=-1))
+            elif signal.is_joint:
+                self.signals.append(replace(signal, lane=-1))
+        self.take_joint(parent)
+
+    def take_joint(self, other: Monitor) -> None:
+        """Take over what is frozen of another monitor's features together; a block begins anew."""
+        if other.joint is not None:
+            at = {
+                number: self.feature_number[name]
+                for number, name in enumerate(other.features)
+                if name in self.feature_number
+            }
+            self.joint = other.joint.renumbered(at)
+            self.partial = empty_partial(self.joint)
+
+    @property
+    def watched(self) -> Watched | None:
+        """What is frozen of its features together, and which of it has lanes; None: nothing has."""
+        if self.joint is None or self.partial is None:
+            return None
+        if self.watching is None:
+            sources = {signal.source for signal in self.signals if signal.lane >= 0}
+            self.watching = Watched(
+                self.joint,
+                self.partial,
+                self.kinds,
+                residual=SOURCE_RESIDUAL in sources,
+                mmd=SOURCE_MMD in sources,
+                missing=SOURCE_PATTERN in sources,
+            )
+        return self.watching
 
     def freeze(
-        self, event: int, config: Mapping[str, SignalConfig], bounds: BoundsConfig
+        self,
+        event: int,
+        config: Mapping[str, SignalConfig],
+        bounds: BoundsConfig,
+        joint: JointConfig,
     ) -> tuple[list[Signal], int]:
         """Complete the references that end before model event `event`.
 
@@ -176,9 +238,27 @@ class Monitor:
                 stated = [self.config_of(s, config).rhythm for s in new]
                 ranks = cohort.rows.ranks(new, cohort.features, cohort.tallies, stated)
                 new = [replace(s, ranks=of) for s, of in zip(new, ranks, strict=True)]
+                new += self._freeze_joint(cohort, new, config, joint)
             self.cohorts.remove(cohort)
             complete += new
         return complete, n_beyond
+
+    def _freeze_joint(
+        self,
+        cohort: Cohort,
+        signals: Sequence[Signal],
+        config: Mapping[str, SignalConfig],
+        joint: JointConfig,
+    ) -> list[Signal]:
+        """The signals of the cohort's features together, where there are none of others yet."""
+        if self.joint is not None:
+            return []
+        found = fit_joint(cohort, signals, self.features, self.kinds, config, joint)
+        if found is None:
+            return []
+        self.joint, new = found
+        self.partial = empty_partial(self.joint)
+        return new
 
     def _freeze_prediction(
         self, cohort: Cohort, config: Mapping[str, SignalConfig], max_classes: int
@@ -210,6 +290,17 @@ def model_config(config: DetectionConfig, model_id: str) -> ModelConfig:
 def signal_config(config: DetectionConfig, monitor: Monitor) -> Mapping[str, SignalConfig]:
     """What the config says of this model's signals, by signal name."""
     return model_config(config, monitor.key.model_id).signals
+
+
+def is_monitored(config: DetectionConfig, monitor: Monitor, signal: Signal) -> bool:
+    """Whether the config wants this signal to have a lane."""
+    own = monitor.config_of(signal, signal_config(config, monitor))
+    switch = {
+        SOURCE_RESIDUAL: config.joint.residual,
+        SOURCE_MMD: config.joint.mmd,
+        SOURCE_PATTERN: config.joint.missing,
+    }
+    return own.monitor and switch.get(signal.source, True)
 
 
 def reference_events(config: DetectionConfig, key: ModelKey) -> int:

@@ -13,12 +13,17 @@ from pydantic import BaseModel, ConfigDict
 from detectors.base import BankState, StateError, require_array
 from detectors.categories import Categories
 from detectors.categories_state import documents_of, read_categories, read_tallies
+from detectors.joint_state import JointReader, snapshot_joints
 from detectors.kernels.observe import (
+    JOINT_SOURCES,
     KIND_ANY,
     KIND_LEARNING,
     SOURCE_CATEGORY,
     SOURCE_CLASS,
+    SOURCE_MMD,
     SOURCE_NEW,
+    SOURCE_PATTERN,
+    SOURCE_RESIDUAL,
 )
 from detectors.monitor import PREDICTION_CLASS, Monitor
 from detectors.ranks_state import RanksReader, RanksWriter, RowsReader, snapshot_rows
@@ -62,6 +67,7 @@ class MonitorDocument(StateDocument):
     admitted: int
     events_per_week: float
     reference: str
+    joint: bool
     signals: list[list[int]]
     cohorts: list[_CohortDocument]
 
@@ -75,8 +81,14 @@ def snapshot_monitors(
     cohorts = [cohort for monitor in monitors for cohort in monitor.cohorts]
     scales = [signal.scale for monitor in monitors for signal in monitor.signals]
     tallies = [tally for cohort in cohorts for tally in cohort.tallies]
+    joints = [
+        (monitor.joint, monitor.partial)
+        for monitor in monitors
+        if monitor.joint is not None and monitor.partial is not None
+    ]
     return documents, {
         **ranks.arrays(),
+        **snapshot_joints(joints),
         **snapshot_rows([cohort.rows for cohort in cohorts if cohort.rows is not None]),
         "scale": np.array([[s.constant, s.mean, s.sd] for s in scales], np.float64).reshape(-1, 3),
         "cohort_n_kind": _stack([c.n_kind for c in cohorts], np.int64, (N_VALUE_KINDS,)),
@@ -111,6 +123,7 @@ def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
         "admitted": monitor.admitted,
         "events_per_week": monitor.events_per_week,
         "reference": monitor.reference,
+        "joint": monitor.joint is not None,
         "signals": [
             [s.source, s.index, s.expected, s.scale.rule, s.lane, ranks.add(s.ranks), s.category]
             for s in monitor.signals
@@ -160,6 +173,7 @@ class MonitorReader:
         self.at = dict.fromkeys(["scale", *self.arrays], 0)
         self.ranks = RanksReader(state)
         self.rows = RowsReader(state)
+        self.joints = JointReader(state)
 
     def cut(self, name: str, length: int) -> NDArray[Any]:
         """The next `length` rows of one array."""
@@ -174,6 +188,7 @@ class MonitorReader:
         """Raise where an array is longer than the document says, or holds what no event leaves."""
         self.ranks.finish()
         self.rows.finish()
+        self.joints.finish()
         for name, array in self.arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise StateError(f"array {name!r} has a value that is not finite")
@@ -201,7 +216,7 @@ class MonitorReader:
         if not 0 <= document.prediction_role <= PREDICTION_CLASS:
             raise StateError("a monitor's prediction is of no known role")
         categories = read_categories(document.categories, document.kinds)
-        return Monitor(
+        monitor = Monitor(
             key=ModelKey(document.model_id, document.model_version, document.shard),
             features=document.features,
             kinds=document.kinds,
@@ -221,6 +236,10 @@ class MonitorReader:
             feature_number={name: i for i, name in enumerate(document.features)},
             class_number={name: i for i, name in enumerate(document.classes)},
         )
+        if document.joint:
+            monitor.joint, monitor.partial = self.joints.read(n_features)
+        _check_joint(monitor)
+        return monitor
 
     def signal(self, row: list[int], categories: list[Categories], n_classes: int) -> Signal:
         """One signal and its scale; `categories` are those of each feature."""
@@ -228,7 +247,7 @@ class MonitorReader:
             raise StateError("a signal is not seven numbers")
         source, index, expected, rule, lane, ranks, category = row
         n_index, n_categories = 1, 1
-        if not Signal(source, index, expected, _UNIT).is_output:
+        if Signal(source, index, expected, _UNIT).is_input:
             n_index = len(categories)
         elif source == SOURCE_CLASS:
             n_index = n_classes
@@ -236,8 +255,11 @@ class MonitorReader:
             n_categories = len(categories[index].names)
         constant, mean, sd = self.cut("scale", 1)[0].tolist()
         fits = (
-            0 <= source <= SOURCE_NEW and 0 <= index < n_index and 0 <= expected <= KIND_LEARNING
-        ) and 0 <= category < n_categories
+            (0 <= source <= SOURCE_NEW or source in JOINT_SOURCES)
+            and 0 <= index < n_index
+            and 0 <= expected <= KIND_LEARNING
+            and 0 <= category < n_categories
+        )
         if not (fits and rule in (0, 1) and lane >= -1 and 0 < sd < np.inf and np.isfinite(mean)):
             raise StateError("a signal is out of range")
         scale = Scale(rule, constant, mean, sd)
@@ -272,3 +294,18 @@ class MonitorReader:
             n_other_class=document.n_other_class,
             rows=self.rows.read(document.n_rows, n),
         )
+
+
+def _check_joint(monitor: Monitor) -> None:
+    """Raise where a signal of all features together is of a reference that is not there."""
+    own = monitor.joint
+    there = {
+        SOURCE_RESIDUAL: own is not None and len(own.components) > 0,
+        SOURCE_MMD: own is not None and own.block_events > 0,
+        SOURCE_PATTERN: own is not None and len(own.missing) > 0,
+    }
+    if not all(there.get(signal.source, True) for signal in monitor.signals):
+        raise StateError("a signal is of a joint reference that does not exist")
+    used = [] if own is None else [*own.features.tolist(), *own.missing.tolist()]
+    if any(monitor.kinds[feature] == KIND_LEARNING for feature in used):
+        raise StateError("a feature has no kind, and a joint reference is of it")

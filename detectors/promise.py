@@ -70,13 +70,17 @@ class Verdict(NamedTuple):
     """The long-run variance of its rows over their variance: 1 where they are independent."""
 
 
-def verdict_of(ranks: Ranks | Indicator | None) -> Verdict:
-    """What is believed of the signal with this reference."""
+def verdict_of(ranks: Ranks | Indicator | None, block: int = 1) -> Verdict:
+    """What is believed of the signal with this reference, observed once in so many rows.
+
+    How many rows are enough was measured in rows of the model for such a signal, too.
+    """
     if ranks is None:
         return Verdict(Promise.NOT_KEPT, Reason.NO_ROWS, 0, MIN_ROWS, INDEPENDENT_ROWS, 1.0)
-    rows, variance = reference_rows(ranks), variance_factor(ranks)
+    n, variance = reference_rows(ranks), variance_factor(ranks)
+    rows = n * block
     reason, least, enough = Reason.INDEPENDENT, MIN_ROWS, INDEPENDENT_ROWS
-    if variance > independent_limit(rows):
+    if variance > independent_limit(n):
         scale = max(1.0, variance / STRONGEST)
         reason = Reason.CORRELATED
         least, enough = ceil(CORRELATED_LEAST * scale), ceil(CORRELATED_ROWS * scale)

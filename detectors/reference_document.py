@@ -39,7 +39,7 @@ from schemas.reference import (
 _CORRELATION: Final = "correlation"
 _NOTHING: Final = snapshot_monitors([])[1]
 _ARRAYS: Final = frozenset(
-    name for name in _NOTHING if name == "scale" or name.startswith(("ranks_", "rhythm_"))
+    name for name in _NOTHING if name == "scale" or name.startswith(("ranks_", "rhythm_", "joint_"))
 )
 """Those that a complete reference has; the others are of references that are still learned."""
 _OF_ROLE: Final = {
@@ -67,10 +67,11 @@ def document_of(
     place: dict[int, int] = {}
     for at, signal in enumerate(monitor.signals):
         index = signal.index
-        if not signal.is_output:
+        if signal.is_input:
             index = frozen.feature_number[monitor.features[index]]
         place[at] = len(frozen.signals)
         frozen.signals.append(replace(signal, index=index, lane=-1))
+    frozen.take_joint(monitor)
     (numbers,), arrays = snapshot_monitors([frozen])
     correlated = sorted({place[at] for pair in correlation for at in pair})
     pairs = {(place[a], place[b]): value for (a, b), value in correlation.items()}
@@ -154,6 +155,7 @@ def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Mo
             admitted=admitted,
             events_per_week=document.events_per_week,
             reference=document.digest,
+            joint=reader.joints.n > 0,
             signals=[[*row[:4], -1, *row[4:]] for row in document.signals],
             cohorts=[],
         )

@@ -102,7 +102,9 @@ def _complete(monitor: Monitor, config: DetectionConfig, n: int) -> None:
     monitor.cohorts = whole
     for cohort in whole:
         cohort.end = n
-    signals, _ = monitor.freeze(n, signal_config(config, monitor), config.bounds)
+    # Whether a worker watches them is its own config's choice.
+    joint = config.joint.model_copy(update={"residual": True, "mmd": True, "missing": True})
+    signals, _ = monitor.freeze(n, signal_config(config, monitor), config.bounds, joint)
     monitor.signals += signals
     for cohort in late:
         _leave_out(monitor, cohort)
@@ -126,7 +128,9 @@ def _correlation(
     numeric = [
         (place, signal)
         for place, signal in enumerate(signals)
-        if isinstance(signal.ranks, Ranks) and (signal.is_output or signal.index in known)
+        if isinstance(signal.ranks, Ranks)
+        and not signal.is_joint
+        and (signal.is_output or signal.index in known)
     ]
     if len(numeric) < 2:
         return {}

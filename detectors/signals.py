@@ -15,17 +15,28 @@ from detectors.kernels.observe import (
     SOURCE_CATEGORY,
     SOURCE_CLASS,
     SOURCE_MISSING,
+    SOURCE_MMD,
     SOURCE_NEW,
     SOURCE_OTHER,
+    SOURCE_PATTERN,
     SOURCE_PREDICTION,
+    SOURCE_RESIDUAL,
     SOURCE_SCORE,
     SOURCE_VALUE,
 )
 from schemas.findings import Aspect
 
 OTHER_CLASS = "__other__"
+JOINT_NAMES = {
+    SOURCE_RESIDUAL: "joint:residual",
+    SOURCE_MMD: "joint:mmd",
+    SOURCE_PATTERN: "joint:missing",
+}
+"""The signals of all features together, by source."""
 _INPUTS = frozenset({SOURCE_VALUE, SOURCE_MISSING, SOURCE_CATEGORY, SOURCE_NEW})
-_INDICATORS = frozenset({SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER, SOURCE_CATEGORY, SOURCE_NEW})
+_INDICATORS = frozenset(
+    {SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER, SOURCE_CATEGORY, SOURCE_NEW, SOURCE_PATTERN}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +97,22 @@ class Signal:
     @property
     def is_output(self) -> bool:
         """Whether it is of what a model said, not of what it was given."""
-        return self.source not in _INPUTS
+        return not self.is_input and not self.is_joint
+
+    @property
+    def is_input(self) -> bool:
+        """Whether it is of one feature, that of its `index`."""
+        return self.source in _INPUTS
 
     @property
     def is_category(self) -> bool:
         """Whether it is the share of a category of a feature, or of new ones."""
         return self.source in (SOURCE_CATEGORY, SOURCE_NEW)
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether it is derived of all features of a row together."""
+        return self.source in JOINT_NAMES
 
     @property
     def is_departure(self) -> bool:
@@ -102,7 +123,9 @@ class Signal:
 def signal_name(
     source: int, index: int, features: list[str], classes: list[str], category: str = ""
 ) -> str:
-    """Its name: `feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction` or `class:V`."""
+    """The signal's name, such as `feature:X`, `feature:X=V`, `score` or `joint:residual`."""
+    if source in JOINT_NAMES:
+        return JOINT_NAMES[source]
     if source == SOURCE_CATEGORY:
         return f"feature:{features[index]}={category}"
     if source == SOURCE_NEW:

@@ -85,9 +85,10 @@ def unsteady_signals(monitor: Monitor, events: Decoded, config: DetectionConfig)
 
 def _own(signal: Signal, monitor: Monitor, learner: Monitor, cohort: Cohort) -> Signal | None:
     """The signal as it is numbered among these rows; None where they say nothing of it."""
-    if signal.lane < 0 or signal.ranks is None or signal.source in (SOURCE_OTHER, SOURCE_NEW):
+    said_elsewhere = signal.source in (SOURCE_OTHER, SOURCE_NEW) or signal.is_joint
+    if signal.lane < 0 or signal.ranks is None or said_elsewhere:
         return None
-    if not signal.is_output:
+    if signal.is_input:
         number = learner.feature_number.get(monitor.features[signal.index])
         if number is None or number not in cohort.features:
             return None

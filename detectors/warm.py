@@ -36,13 +36,14 @@ def warm() -> list[str]:
 
 
 def _events(n: int) -> Decoded:
-    """Predictions of one model: a number, a category that is missing at times, a class, a score."""
+    """Predictions of one model: two numbers, a category missing at times, a class, a score."""
     rows = np.arange(n, dtype=np.int64)
-    kind = np.full((n, 2), ValueKind.NUMBER, dtype=np.uint8)
+    kind = np.full((n, 3), ValueKind.NUMBER, dtype=np.uint8)
     kind[:, 1] = np.where(rows % 4 == 0, ValueKind.NULL, ValueKind.STRING)
-    value = np.full((n, 2), np.nan)
+    value = np.full((n, 3), np.nan)
     value[:, 0] = rows % 7
     value[:, 1] = np.where(rows % 4 == 0, np.nan, rows % 3)
+    value[:, 2] = rows % 5
     return Decoded(
         tp=TopicPartition("warm", 0),
         offset=rows,
@@ -53,8 +54,8 @@ def _events(n: int) -> Decoded:
         model=np.zeros(n, dtype=np.int32),
         models=[ModelKey("warm", "1")],
         shape=np.zeros(n, dtype=np.int32),
-        shapes=[("number", "category")],
-        value_ptr=np.arange(n + 1, dtype=np.int64) * 2,
+        shapes=[("number", "category", "other")],
+        value_ptr=np.arange(n + 1, dtype=np.int64) * 3,
         value=value.reshape(-1),
         kind=kind.reshape(-1),
         categories=["a", "b", "c"],

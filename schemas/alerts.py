@@ -32,7 +32,8 @@ class MovedSignal(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     signal: str = Field(
-        description="`feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction` or `class:V`."
+        description="`feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V` or "
+        "`joint:...`."
     )
     unit: Unit = Field(
         description="What `before` and `after` are: values of the signal; shares of events; shares "
@@ -155,7 +156,8 @@ class AlertData(BaseModel):
     model_version: str
     shard: int | None = Field(description="The shard that was seen, where the model is sharded.")
     signal: str = Field(
-        description="`feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V` or "
+        description="`feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V`, "
+        "`joint:...` or "
         "`bound:NAME`."
     )
     detectors: list[str] = Field(description="What has fired so far, in order of first firing.")

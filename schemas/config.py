@@ -143,6 +143,22 @@ class WindowsConfig(Strict):
     """So many events of a model, counted from its first one on, are compared at a time."""
 
 
+class JointConfig(Strict):
+    """Signals of all features of a model together. Each counts when a reference is complete."""
+
+    residual: bool = True
+    """`joint:residual`: how far an event lies from the correlation of the numeric features."""
+    mmd: bool = True
+    """`joint:mmd`: how far a block of events lies from that correlation, whatever changed in it."""
+    missing: bool = True
+    """`joint:missing`: whether an event lacks an unusual combination of features."""
+    block_events: Annotated[int, Field(ge=20, le=50_000)] = 100
+    """So many events of a model are a block of `joint:mmd`; a reference needs 20 of them."""
+    max_features: Annotated[int, Field(ge=2, le=64)] = 64
+    """The first so many numeric features of a model, in the order in which they came and by name,
+    are looked at together."""
+
+
 class DetectorsConfig(Strict):
     """One section per entry of the detector registry, by its name."""
 
@@ -175,8 +191,9 @@ class ModelConfig(Strict):
     false_alerts: FalseAlerts | None = None
     arl0: Arl0 | None = None
     signals: dict[str, SignalConfig] = Field(default_factory=dict)
-    """By signal name: `feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V`.
-    What is said of `feature:X` holds for its categories of which nothing is said."""
+    """By signal name: `feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V`,
+    `joint:residual`, `joint:mmd`, `joint:missing`. What is said of `feature:X` holds for its
+    categories of which nothing is said."""
 
 
 class BoundsConfig(Strict):
@@ -238,6 +255,7 @@ class DetectionConfig(Strict):
     """Put a refused record's first 256 bytes into its dead letter: they may be personal data."""
     bounds: BoundsConfig = BoundsConfig()
     detectors: DetectorsConfig = DetectorsConfig()
+    joint: JointConfig = JointConfig()
     policy: PolicyConfig = PolicyConfig()
     model: dict[str, ModelConfig] = Field(default_factory=dict)
     """By `model_id`."""

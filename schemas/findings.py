@@ -78,7 +78,7 @@ class Finding(NamedTuple):
     model_version: str
     shard: int
     signal: str
-    """`feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction` or `class:V`."""
+    """`feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V` or `joint:...`."""
     offset: int
     event_row: int
     model: int
@@ -114,6 +114,8 @@ class Finding(NamedTuple):
     """False alerts a week that are accepted for its model; 0: nobody knows its events a week."""
     distances: Distances | None = None
     """Of the window that it is about; None where its detector knows no windows."""
+    block: int = 1
+    """So many events of its model are one observation of the signal."""
 
 
 class Notice(NamedTuple):

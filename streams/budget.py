@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from detectors.banks import stated_budget
-from detectors.budget import accepted_in_a_week, arl0_of_detector, events_between_alarms
+from detectors.budget import accepted_in_a_week, events_between_alarms, n_sharing
 from detectors.drift.focus import FocusBank, LaneBudget
 from detectors.drift.rhythm import ENOUGH_PERIODS, Rhythm
 from detectors.fold import Fold
@@ -246,13 +246,12 @@ def _budget_of(fold: Fold, slot: int, partition: int, offset: int) -> ModelBudge
 def signal_budgets(fold: Fold, monitor: Monitor) -> list[SignalBudget]:
     """What each signal of a model that is monitored promises."""
     bank = fold.banks.get("focus")
-    arl0 = events_between_alarms(fold.config, monitor)
     return [
         SignalBudget(
             monitor.name(signal),
             bank.budget(signal.lane) if isinstance(bank, FocusBank) else None,
-            verdict_of(signal.ranks),
-            round(arl0_of_detector(fold.config, monitor, signal) / arl0),
+            verdict_of(signal.ranks, monitor.block_of(signal)),
+            n_sharing(fold.config, signal),
             signal.rhythm,
         )
         for signal in monitor.signals

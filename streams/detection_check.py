@@ -8,9 +8,13 @@ from typing import Final
 from schemas.config import DetectionConfig, DetectorsConfig, ModelConfig, SignalConfig
 from streams.config_errors import Location, Problem, did_you_mean, dotted, one_of
 
-_ALONE: Final = ("score", "prediction")
+_JOINT: Final = ("joint:residual", "joint:mmd", "joint:missing")
+_ALONE: Final = ("score", "prediction", *_JOINT)
 _PREFIXES: Final = ("feature", "missing", "class")
-_FORMS: Final = "`feature:NAME`, `missing:NAME`, `class:VALUE`, `score` or `prediction`"
+_FORMS: Final = (
+    "`feature:NAME`, `missing:NAME`, `class:VALUE`, `score`, `prediction`, `joint:residual`, "
+    "`joint:mmd` or `joint:missing`"
+)
 
 Found = tuple[Location, Problem]
 
@@ -22,6 +26,8 @@ def signal_problem(name: str) -> tuple[str, str]:
         return "", ""
     if prefix in _PREFIXES:
         return "is not a signal's name", f"say which: `{prefix}:NAME`"
+    if prefix == "joint":
+        return "is not a signal's name", f"those are {one_of(_JOINT)}"
     if colon and rest:
         near = did_you_mean(prefix, _PREFIXES)
         remedy = near.replace("`?", f":{rest}`?") if near else f"signals are {_FORMS}"

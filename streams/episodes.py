@@ -259,7 +259,9 @@ def _return(of_model: list[Episode], finding: Finding) -> list[Told] | None:
     if finding.aspect is Aspect.SHAPE:
         return None
     was = abs(finding.effect - finding.move)
-    near = max(RETURN_SD, 3.0 / sqrt(max(finding.n_after, 1)))
+    # A block counts once: its standard deviation is that of a block.
+    n_seen = finding.n_after // finding.block
+    near = max(RETURN_SD, 3.0 / sqrt(max(n_seen, 1)))
     if not (abs(finding.effect) <= near and abs(finding.effect) < was):
         return None
     watched = watched_by(finding)
@@ -267,7 +269,7 @@ def _return(of_model: list[Episode], finding: Finding) -> list[Told] | None:
     for episode in live:
         episode.n_findings += 1
     if live:
-        is_certain = finding.n_after >= MIN_EVENTS and abs(finding.effect) <= RETURN_SD
+        is_certain = n_seen >= MIN_EVENTS and abs(finding.effect) <= _home(finding)
         if not finding.is_within_budget:
             return []
         if finding.detector == _HAS_BASELINE or not is_certain:
@@ -284,6 +286,16 @@ def _return(of_model: list[Episode], finding: Finding) -> list[Told] | None:
         return None
     back[-1].n_findings += 1
     return []
+
+
+def _home(finding: Finding) -> float:
+    """Within so many standard deviations of its reference a signal has returned.
+
+    The mean of a few blocks is not known to a tenth of the standard deviation of one.
+    """
+    if finding.block == 1:
+        return RETURN_SD
+    return max(RETURN_SD, 3.0 / sqrt(max(finding.n_after // finding.block, 1)))
 
 
 def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
@@ -305,7 +317,7 @@ def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
             # A window says nothing of a change amid it.
             if finding.distances is not None and known.change_event > change_event_of(finding):
                 continue
-            if abs(effect) > RETURN_SD:
+            if abs(effect) > _home(finding):
                 # It had been thought to be back; where it is by now another episode may hold.
                 if known.standing is Standing.RETURNED and _holding(of_model, watched):
                     continue

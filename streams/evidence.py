@@ -252,4 +252,7 @@ def sharpness_of(finding: Finding) -> float:
         return float(max(finding.n_after, 1))
     # No change is further off than the rows that were seen after it.
     located = SHARPNESS / max(finding.move * finding.move, 1e-12)
+    if finding.block > 1:
+        # Where within its first block it began nobody knows.
+        located = max(located, 1.0) * finding.block
     return min(located, float(max(finding.n_after, 1)))

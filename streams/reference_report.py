@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from detectors.drift.joint import Joint
 from detectors.monitor import Monitor
 from detectors.promise import Promise, verdict_of
 from detectors.reference_document import monitor_of
@@ -42,6 +43,14 @@ def reference_lines(document: ReferenceDocument) -> Iterator[str]:
             f"{row['sd']:>11.5g}  {row['long_run_variance']:>11.4g}  {_promise(row)}"
         )
     yield from map(_frequencies, _categories(document))
+    if monitor.joint is not None:
+        own = _joint(monitor.joint)
+        yield (
+            f"  together: {own['n_numeric']} numeric features, residual along "
+            f"{own['n_components']} components, blocks of {own['block_events']} events; "
+            f"{own['n_missing']} features missing at times, {own['n_combinations']} combinations "
+            "of them usual"
+        )
     yield (
         "  long-run: the variance of means over that of independent rows. No calibration of scores "
         "is in it: that needs labels, which are not joined yet."
@@ -62,6 +71,7 @@ def reference_json(document: ReferenceDocument) -> dict[str, Any]:
         "last_ms": document.last_ms,
         "events_per_week": document.events_per_week or None,
         "is_provisional": document.n_events < PROVISIONAL_ROWS,
+        "joint": None if monitor.joint is None else _joint(monitor.joint),
         "signals": [_row(monitor, signal) for signal in monitor.signals],
         "categories": _categories(document),
     }
@@ -95,12 +105,23 @@ def _frequencies(of: dict[str, Any]) -> str:
     return f"  {feature} is a category: {', '.join(told)}{more}{full}"
 
 
+def _joint(joint: Joint) -> dict[str, int]:
+    """The size of what is frozen of the features together."""
+    return {
+        "n_numeric": len(joint.features),
+        "n_components": len(joint.components),
+        "block_events": joint.block_events,
+        "n_missing": len(joint.missing),
+        "n_combinations": len(joint.patterns),
+    }
+
+
 def _monitor(document: ReferenceDocument) -> Monitor:
     return monitor_of(document, ModelKey(document.model_id, document.model_version))
 
 
 def _row(monitor: Monitor, signal: Signal) -> dict[str, Any]:
-    verdict = verdict_of(signal.ranks)
+    verdict = verdict_of(signal.ranks, monitor.block_of(signal))
     return {
         "signal": monitor.name(signal),
         "rows": verdict.rows,

@@ -20,6 +20,14 @@ _DETECTOR_NAMES = {
 }
 
 
+_JOINT: Final = {
+    "joint:residual": "the distance of events from the correlation of the numeric features",
+    "joint:mmd": "the difference of the correlation of the numeric features from the reference",
+    "joint:missing": "the share of events with an unusual combination of missing features",
+}
+"""Signals of all features together; of two of them 1 is what the reference had on average."""
+
+
 def detector_name(name: str) -> str:
     """The name people know a detector by."""
     return _DETECTOR_NAMES.get(name, name)
@@ -46,6 +54,12 @@ def model_name(model_id: str, model_version: str, shard: int) -> str:
 
 def subject(moved: MovedSignal) -> str:
     """What moved, in words."""
+    if moved.signal in _JOINT:
+        words = _JOINT[moved.signal]
+        if moved.unit == "departures":
+            # One that is always the same in the reference is one of features that are one.
+            return "the share of events that depart from the numeric features' one relation"
+        return _aspect(moved, words)
     kind, _, name = moved.signal.partition(":")
     words = {
         "feature": f"feature {name}",
@@ -61,9 +75,13 @@ def subject(moved: MovedSignal) -> str:
     if moved.unit == "departures":
         what = name if kind == "feature" else kind
         return f"the share of events whose {what} departs from its constant"
-    if moved.unit == "shape":
-        return f"the distribution of {words}"
-    return f"the spread of {words}" if moved.unit == "spread" else words
+    return _aspect(moved, words)
+
+
+def _aspect(moved: MovedSignal, words: str) -> str:
+    """What of a signal with these words moved."""
+    of = {"shape": "the distribution of ", "spread": "the spread of "}.get(moved.unit, "")
+    return of + words
 
 
 def is_share(moved: MovedSignal) -> bool:
@@ -116,8 +134,10 @@ def _change_sentence(alert: AlertData, place: str, *, name_model: bool) -> str:
         n_others = max(alert.n_signals - len(alert.signals), 0) + len(others)
         along = _along(others, n_others)
         with_it = f", and so {'is' if n_others == 1 else 'are'} {along}" if along else ""
+        # The mean of a few blocks is not known to a tenth of a standard deviation.
+        where = "at" if first.signal == "joint:mmd" else "within 0.1 sd of"
         return (
-            f"{model}{subject(first)} is back within 0.1 sd of its reference, found at {here}"
+            f"{model}{subject(first)} is back {where} its reference, found at {here}"
             f"{with_it}; it had moved since about {since}."
         )
     first, *others = alert.signals

@@ -6,6 +6,7 @@ import numpy as np
 
 from detectors.kernels.compile import (
     F64,
+    F64_2D,
     F64_IN,
     I32,
     I32_IN,
@@ -24,6 +25,9 @@ from schemas.batch import U8 as U8A
 # What a lane observes (`source`), and how a raw value becomes z (`rule`).
 SOURCE_VALUE, SOURCE_MISSING, SOURCE_SCORE, SOURCE_PREDICTION, SOURCE_CLASS, SOURCE_OTHER = range(6)
 SOURCE_CATEGORY, SOURCE_NEW = 6, 7
+# Derived of all features of a row, by `detectors.kernels.joint`.
+SOURCE_RESIDUAL, SOURCE_MMD, SOURCE_PATTERN = range(16, 19)
+JOINT_SOURCES = (SOURCE_RESIDUAL, SOURCE_MMD, SOURCE_PATTERN)
 RULE_Z, RULE_DEPARTURE = range(2)
 
 # Expected kinds of a feature beside those of `ValueKind`: still learning, and never seen.
@@ -131,7 +135,7 @@ def _is_among(number: int, known: I32A, first: int, end: int) -> bool:
 @kernel(
     *(I32_IN, I32_IN, I64_IN, I64_IN, I64_IN, U8_IN, I32_IN, U8_IN, U8_IN, F64_IN, F64_IN, F64_IN),
     *(I32_IN, I64_IN, I32_IN, I64_IN, I64_IN, I32_IN, F64_IN, F64_IN, U8_IN, I32_IN),
-    *(F64_IN, F64_IN, I32_IN, F64),
+    *(F64_IN, F64_IN, I32_IN, F64_2D, F64),
 )
 def observe(
     rows: I32A,
@@ -159,6 +163,7 @@ def observe(
     score: F64A,
     prediction: F64A,
     predicted_class: I32A,
+    derived: F64A,
     out: F64A,
 ) -> int:
     """Fill `out` with the blocks' observations, lane-major, as `schemas.batch.Batch` describes.
@@ -170,6 +175,7 @@ def observe(
     compares with the name `category`; what is not among `known[known_ptr[j]:known_ptr[j + 1]]`
     (ascending) is new.
     `predicted_class` is the class's index in its model, -1 for another class, -2 where absent.
+    `derived` (3, n) is what `detectors.kernels.joint` makes of all features of a row.
     """
     for b in range(len(block_slot)):
         first = block_row_ptr[b]
@@ -203,10 +209,13 @@ def observe(
                         if got == expected[j] or (expected[j] == 254 and scalar):
                             z = z_false
                     out[at + r] = z
-            elif what <= 3:
+            elif what <= 3 or what >= 16:
                 for r in range(k):
                     i = rows[first + r]
-                    x = score[i] if what == 2 else prediction[i]
+                    if what >= 16:
+                        x = derived[what - 16, i]
+                    else:
+                        x = score[i] if what == 2 else prediction[i]
                     if rule[j] == 0:
                         out[at + r] = _z(x, m, s)
                     elif np.isnan(x):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import StateError
+from detectors.fold import Fold
 from detectors.registry import REGISTRY
-from schemas.config import AdwinConfig, FocusConfig, KswinConfig, PageHinkleyConfig, WindowsConfig
+from schemas.batch import Decoded, ValueKind
+from schemas.config import (
+    AdwinConfig,
+    DetectionConfig,
+    DetectorsConfig,
+    FocusConfig,
+    JointConfig,
+    KswinConfig,
+    PageHinkleyConfig,
+    WindowsConfig,
+)
 from tests.detectors.batches import batch_of, one_model, teach
+from tests.detectors.decoded import MODEL, table
 
 N_TRIES = 3000
 N_LANES = 3
@@ -93,6 +106,47 @@ def attack() -> None:
         assert N_TRIES // 20 < n_taken < N_TRIES, (name, n_taken)
 
 
+def attack_joint() -> None:
+    """The same for what features say together: its arrays are read by a kernel of the fold."""
+    rng = np.random.default_rng(18)
+    joint = JointConfig(block_events=20)
+    config = DetectionConfig(
+        reference_events=400, joint=joint, detectors=DetectorsConfig(focus=FocusConfig())
+    )
+    x = rng.normal(size=(600, 4))
+    x[rng.random(x.shape) < 0.1] = np.nan
+    columns = {f"f{i}": x[:, i] for i in range(4)}
+    events = table(MODEL, columns, np.zeros(600), np.zeros(600), 0)
+    kind = np.where(np.isnan(events.value), ValueKind.NULL, ValueKind.NUMBER).astype(np.uint8)
+    events = replace(events, kind=kind)
+    honest = Fold(config)
+    honest.process(_rows(events, 0, 490))
+    state = honest.snapshot()
+    own = {n: a for n, a in state["fold"].items() if n.startswith(("joint_", "partial_"))}
+    assert all(array.size for array in own.values()), own
+    n_taken = 0
+    n_tries = N_TRIES // 10
+    for _ in range(n_tries):
+        changed = {**state["fold"], **made_up(rng, own)}
+        try:
+            fold = Fold(config, {**state, "fold": changed})
+        except StateError:
+            continue
+        n_taken += 1
+        fold.process(_rows(events, 490, 600))
+        Fold(config, fold.snapshot())
+    assert n_tries // 20 < n_taken < n_tries, n_taken
+
+
+def _rows(events: Decoded, start: int, stop: int) -> Decoded:
+    """Some rows of a table: the columns by event, cut; values stay where they are."""
+    rows = slice(start, stop)
+    names = ("offset", "row", "record_time_ms", "event_time_ms", "is_label", "model", "shape")
+    outputs = ("score", "prediction_kind", "prediction", "predicted_class", "source")
+    cut = {name: getattr(events, name)[rows] for name in (*names, *outputs)}
+    return replace(events, value_ptr=events.value_ptr[start : stop + 1], **cut)
+
+
 def test_no_snapshot_leads_beyond_an_array(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     checked = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
@@ -110,3 +164,4 @@ def test_no_snapshot_leads_beyond_an_array(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     attack()
+    attack_joint()

@@ -157,7 +157,7 @@ def test_every_shard_has_it_and_a_new_version_inherits_its_inputs() -> None:
         return own.reference, len(own.cohorts), {own.name(s) for s in own.signals}
 
     everything = {f"{kind}:{name}" for name in NAMES for kind in ("feature", "missing")}
-    everything ^= {"feature:word", "feature:word=b", "feature:word=__new__"}
+    everything ^= {"feature:word", "feature:word=b", "feature:word=__new__", "joint:residual"}
     outputs = {"score", "class:yes", "class:__other__"}
     assert monitor(shards[0]) == monitor(shards[1]) == (document.digest, 0, everything | outputs)
     assert monitor(ModelKey("m", "2", 1)) == ("", 1, everything)
@@ -255,7 +255,8 @@ def test_too_few_lanes_are_said_and_idle_models_give_way() -> None:
     ("change", "says"),
     [
         ({"kinds": [0]}, "features and kinds do not agree"),
-        ({"kinds": [0, 0, 255, 2]}, "a feature has no kind"),
+        ({"kinds": [0, 0, 255, 2]}, "a feature has no kind, and"),
+        ({"kinds": [0, 0, 0, 255]}, "a feature has no kind"),
         ({"signals": [], "correlated": []}, "shape"),
         ({"prediction_role": 1}, "not those of such a prediction"),
         ({"arrays": {}}, "not those that a reference has"),

@@ -72,14 +72,15 @@ def test_a_model_s_budget_is_that_of_its_lanes() -> None:
     assert [each.name for each in budget.watched] == [
         *("feature:x", "missing:x", "feature:y", "missing:y", "score", "class:1"),
         "class:__other__",
+        "joint:residual",
     ]
-    # Three of them have values, with location and spread; the others are frequencies.
-    assert budget.n_lanes == 3 * 2 + 4
+    # Four of them have values, with location and spread; the others are frequencies.
+    assert budget.n_lanes == 4 * 2 + 4
     assert budget.events_per_week == pytest.approx(604_800.0)
     assert budget.arl0 == 2_000
-    assert budget.accepted_per_week == pytest.approx(604_800.0 * 7 / 2_000)
-    # 4,000 events after the reference, seven signals.
-    assert budget.expected == pytest.approx(4_000 / 2_000 * 7)
+    assert budget.accepted_per_week == pytest.approx(604_800.0 * 8 / 2_000)
+    # 4,000 events after the reference, eight signals.
+    assert budget.expected == pytest.approx(4_000 / 2_000 * 8)
     two, one = octave_thresholds(4_000.0), octave_thresholds(2_000.0)
     assert budget.thresholds() == {
         "location, spread": (two[0], two[-1]),
@@ -98,8 +99,8 @@ def test_the_week_and_the_model_s_own_budget_decide_on_the_arl0() -> None:
     fold, _ = folded(np.random.default_rng(1).normal(size=1_500), config)
     (budget,) = budgets_of(fold)
     assert budget.accepted_per_week == 14.0
-    assert budget.arl0 == pytest.approx(604_800.0 * 7 / 14.0, rel=1e-3)
-    assert budget.expected == pytest.approx(500 * 7 / budget.arl0)
+    assert budget.arl0 == pytest.approx(604_800.0 * 8 / 14.0, rel=1e-3)
+    assert budget.expected == pytest.approx(500 * 8 / budget.arl0)
 
 
 def test_a_reference_of_few_periods_is_provisional_and_a_replay_keeps_the_hours() -> None:
@@ -311,7 +312,8 @@ def test_a_shuffled_past_gives_no_more_alarms_than_are_stated() -> None:
     assert [each.kind for each in budget.replays] == ["shuffled", "blocks", "frozen"]
     for each in budget.replays:
         assert each.n_events == 20_000
-        assert each.observed.expected == pytest.approx(20_000 / 2_000 * 7)
+        # Eight by the event; one by the block of 100, and no lane alarms more than once in 100.
+        assert each.observed.expected == pytest.approx(20_000 / 2_000 * 8 + 200 / 100)
         assert 0 < each.n_alarms <= 2 * each.observed.expected
         assert 0 < each.observed.n_alerts <= each.n_alarms
     again, _ = replayed(x, ReplayWish(200_000, seed=5), config)

@@ -438,3 +438,17 @@ def test_whoever_keeps_the_latest_revision_knows_what_is_open(said: list[Finding
         if each.standing in {0, 3}
     ]
     assert len(live) == len(set(live))
+
+
+def test_the_mean_of_a_few_blocks_is_back_as_near_as_it_is_known() -> None:
+    """20 blocks of 100 events: 3 / sqrt(20) standard deviations of one."""
+    for effect, is_back in ((0.6, True), (0.7, False)):
+        own = policy()
+        decide(own, finding(5_000, signal="joint:mmd", effect=3.0)._replace(block=100))
+        seen = settled(9_500, effect=effect, signal="joint:mmd")
+        ended = decide(own, seen._replace(block=100, n_after=2_000))
+        assert bool(ended) == is_back
+        if is_back:
+            assert ended[0].status == "resolved"
+            assert "is back at its reference" in ended[0].message
+        assert not decide(own, settled(9_900, effect=effect, signal="feature:x"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from detectors.base import StateError
 from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding, Notice
-from streams.evidence import MIN_EVENTS, severity
+from streams.evidence import MIN_EVENTS, severity, sharpness_of
 from streams.policy import MAX_LISTED, Policy
 from tests.streams.policy_kit import decide, policy
 
@@ -184,6 +184,31 @@ def test_shares_are_told_as_percentages() -> None:
     alert = decide(policy(), finding(signal="missing:x", is_share=True))[0]
 
     assert "the share of missing x rose from 100 % to 100 %" in alert.message
+
+
+@pytest.mark.parametrize(
+    ("signal", "is_share", "is_departure", "words"),
+    [
+        ("joint:residual", False, False, "m 7: the distance of events from the correlation of"),
+        ("joint:residual", True, True, "the share of events that depart from the numeric features"),
+        ("joint:mmd", False, False, "the difference of the correlation of the numeric features"),
+        ("joint:missing", True, False, "the share of events with an unusual combination of"),
+    ],
+)
+def test_features_together_are_told_in_words(
+    signal: str, is_share: bool, is_departure: bool, words: str
+) -> None:
+    moved = finding(signal=signal, is_share=is_share, is_departure=is_departure)
+    alert = decide(policy(), moved._replace(before=0.1, after=0.3))[0]
+    assert words in alert.message
+    assert ("from 10 % to 30 %" if is_share else "from 0.1 to 0.3") in alert.message
+
+
+def test_a_change_seen_in_blocks_is_located_to_a_block() -> None:
+    seen = finding(effect=30.0)._replace(n_after=200, move=30.0)
+    assert sharpness_of(seen) == pytest.approx(20.0 / 900.0)
+    assert sharpness_of(seen._replace(block=100)) == 100.0
+    assert sharpness_of(seen._replace(block=100, move=0.1)) == 200.0
 
 
 def test_a_bound_is_an_alert_of_its_own() -> None:
