@@ -45,7 +45,7 @@ def detection_config(generation: int) -> DetectionConfig:
             kswin=KswinConfig(
                 enabled=generation % 2 == 0, seed=generation, window_size=16, stat_size=8, alpha=0.1
             ),
-            windows=WindowsConfig(enabled=generation % 2 == 1, window_events=20),
+            windows=WindowsConfig(enabled=generation % 2 == 0, window_events=20),
         ),
         policy=PolicyConfig(cooldown_events=10 + generation),
     )
