@@ -256,7 +256,7 @@ def test_too_few_lanes_are_said_and_idle_models_give_way() -> None:
     [
         ({"kinds": [0]}, "features and kinds do not agree"),
         ({"kinds": [0, 0, 255, 2]}, "a feature has no kind, and"),
-        ({"kinds": [0, 0, 0, 255]}, "a feature has no kind"),
+        ({"kinds": [0, 0, 0, 255]}, "a feature has categories and is none"),
         ({"signals": [], "correlated": []}, "shape"),
         ({"prediction_role": 1}, "not those of such a prediction"),
         ({"arrays": {}}, "not those that a reference has"),

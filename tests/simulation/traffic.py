@@ -100,7 +100,11 @@ def _record(rng: random.Random, topic: str, partition: int, i: int, n: int) -> O
     level = 3.0 if n * 0.5 <= i < n * 0.8 else 0.0
     value = prediction(
         i,
-        {"x": rng.gauss(level, 1.0), "y": rng.gauss(0.0, 1.0) if rng.random() > 0.1 else None},
+        {
+            "x": rng.gauss(level, 1.0),
+            "y": rng.gauss(0.0, 1.0) if rng.random() > 0.1 else None,
+            "kind": "abab"[i % 4] if level == 0.0 or i % 3 else "new",
+        },
         model=model,
         version="2" if i > 0.7 * n and i % 4 == 0 else "1",
         score=rng.random(),
