@@ -109,7 +109,7 @@ def census_traffic(sample: CensusSample) -> tuple[ModelTraffic, ...]:
         about="The census rows in the order of the file: three changes that are really in it.",
         changes=(
             # The first is small: only RELP shows it within the rows of the sample.
-            Change(first, titles[0], injected=False, expected=("feature:RELP",), within=3_000),
+            Change(first, titles[0], injected=False, expected=("feature:RELP",), within=4_000),
             Change(second, titles[1], injected=False, expected=everything, within=2_000),
             Change(third, titles[2], injected=False, expected=everything, within=2_000),
         ),
