@@ -24,6 +24,8 @@ from streams.kafka_properties import KafkaValue
 
 LOOK_EVERY_S: Final = 5.0
 """Twice in a row the same must be seen: a rebalance that is under way ends by itself."""
+_AFTER_VISIT_S: Final = 60.0
+"""Until it is looked again whether the visit has helped; a group shall not rebalance for ever."""
 _ASKED_WITHIN_S: Final = 10.0
 _JOINED_WITHIN_S: Final = 60.0
 _TICK_S: Final = 0.1
@@ -137,6 +139,7 @@ class GroupWatch:
             self._group,
         )
         self._seen = None
+        self._look_s = self._now_s() + _AFTER_VISIT_S
         self._guest = threading.Thread(target=self._visit, name="group-guest", daemon=True)
         self._guest.start()
 

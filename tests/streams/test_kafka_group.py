@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
 from streams import kafka_group
-from streams.kafka_group import sight
+from streams.kafka_group import GroupWatch, sight
 from streams.ports import EventLog
 from tests.streams.transports import KafkaTransport, Recorder, poll_until
 
@@ -58,6 +59,45 @@ def test_without_a_static_member_nobody_is_chosen() -> None:
     assert seen is not None
     assert not seen.orphans
     assert not seen.chosen
+
+
+def test_two_looks_and_then_one_visit_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [0.0]
+    visits: list[float] = []
+    watch = GroupWatch("events", "group", {}, {}, lambda: now_s[0])
+    own: Any = watch
+    monkeypatch.setattr(own, "_visit", lambda: visits.append(now_s[0]))
+    described = group(member("one", [], is_static=True))
+
+    def ask() -> None:
+        answers: tuple[Future[Any], Future[Any]] = Future(), Future()
+        answers[0].set_result(SimpleNamespace(partitions=[0, 1]))
+        answers[1].set_result(described)
+        own._asked = answers
+
+    monkeypatch.setattr(own, "_ask", ask)
+    for second in range(200):
+        now_s[0] = float(second)
+        watch.tick(lambda: "one")
+        watch.tick(lambda: "one")
+    watch.close()
+
+    assert visits == [10.0, 75.0, 140.0]
+
+
+def test_another_static_member_is_left_to_act(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = GroupWatch("events", "group", {}, {}, lambda: 100.0)
+    own: Any = watch
+    monkeypatch.setattr(own, "_visit", lambda: pytest.fail("it is not the chosen one"))
+    own._look_s = 0.0
+    for _ in range(4):
+        answers: tuple[Future[Any], Future[Any]] = Future(), Future()
+        answers[0].set_result(SimpleNamespace(partitions=[0]))
+        answers[1].set_result(group(*(member(n, [], is_static=True) for n in ("a", "b"))))
+        own._asked = answers
+        own._look_s = 0.0
+        watch.tick(lambda: "b")
+    assert own._guest is None
 
 
 @pytest.mark.kafka
