@@ -15,7 +15,6 @@ BOOLEANS: Final = ("false", "true")
 """The categories of every boolean feature, by their numbers, whether it has been seen or not."""
 LEAST_KEPT: Final = 5
 """Occurrences in the reference without which a category has no share of its own."""
-NEW_CATEGORY: Final = "__new__"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from detectors.drift.joint import (
     standardise,
     usual_patterns,
 )
-from detectors.drift.ranks import Indicator, Ranks, fit
+from detectors.drift.ranks import Indicator, Ranks, fit, rank_variance
 from detectors.joint_table import Watched, build_table
 from detectors.kernels.observe import (
     KIND_ANY,
@@ -38,6 +38,12 @@ from detectors.signals import JOINT_NAMES, Signal, number_scale, share_scale
 from schemas.batch import I32, I64, Bool, ValueKind
 from schemas.config import JointConfig, SignalConfig
 
+MAX_RESIDUAL_VARIANCE: Final = 2.0
+"""Long-run variance of a residual's ranks above which there is no such signal.
+
+What is left of a residual whose features depend on their past is small for long and large for long,
+which no whitening takes out: with features AR(1) .7 and .9 four times the alarms that were stated.
+"""
 _NO_FEATURES: Final = np.zeros(0, np.int32)
 
 
@@ -194,7 +200,16 @@ def _of_rows(
         found.append(Signal(SOURCE_PATTERN, 0, 0, share_scale(n_unusual, n)))
     stated = [config.get(JOINT_NAMES[s.source], SignalConfig()).rhythm for s in found]
     ranks = rows.ranks(found, cohort.features, (), stated, derived)
-    return [replace(signal, ranks=own) for signal, own in zip(found, ranks, strict=True)]
+    return [
+        replace(signal, ranks=own)
+        for signal, own in zip(found, ranks, strict=True)
+        if signal.source != SOURCE_RESIDUAL or not _is_volatile(own)
+    ]
+
+
+def _is_volatile(ranks: Ranks | Indicator | None) -> bool:
+    """Whether events far from the principal components come together, more than a budget bears."""
+    return isinstance(ranks, Ranks) and rank_variance(ranks) > MAX_RESIDUAL_VARIANCE
 
 
 _NO_PATTERNS: Final[tuple[I32, I64]] = (_NO_FEATURES, np.zeros(0, np.int64))

@@ -34,6 +34,7 @@ from schemas.config import (
     ModelConfig,
     SignalConfig,
 )
+from schemas.signal_names import feature_signal
 
 # What a model's prediction is, once its reference is complete.
 PREDICTION_LEARNING, PREDICTION_NUMBER, PREDICTION_CLASS = range(3)
@@ -114,7 +115,7 @@ class Monitor:
         """What the config says of the signal; of a category's share else what of its feature."""
         own = config.get(self.name(signal)) if config else None
         if own is None and config and signal.is_category:
-            own = config.get(f"feature:{self.features[signal.index]}")
+            own = config.get(feature_signal(self.features[signal.index]))
         return own or _DEFAULT
 
     def block_of(self, signal: Signal) -> int:

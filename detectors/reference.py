@@ -26,6 +26,7 @@ from detectors.learning import N_OUTPUT_COLUMNS, Rows, own_values
 from detectors.signals import Signal, number_scale, share_scale
 from schemas.batch import F64, I32, I64, U8, PredictionKind, ValueKind
 from schemas.config import BoundsConfig, SignalConfig
+from schemas.signal_names import feature_signal
 
 MAX_INTEGER_CLASSES = 20
 """An integer prediction with at most so many distinct values in the reference is a class."""
@@ -199,7 +200,7 @@ def freeze_features(
         by_kind = {
             kind: int(cohort.n_kind[j, kind]) for kind in (ValueKind.NUMBER, *CATEGORY_KINDS)
         }
-        wanted = config.get(f"feature:{features[feature]}", SignalConfig()).kind
+        wanted = config.get(feature_signal(features[feature]), SignalConfig()).kind
         if wanted == "number":
             expected = int(ValueKind.NUMBER)
         elif wanted == "category":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import isfinite, sqrt
 
-from detectors.categories import NEW_CATEGORY
 from detectors.drift.ranks import Indicator, Ranks
 from detectors.drift.rhythm import Rhythm
 from detectors.kernels.observe import (
@@ -25,8 +24,14 @@ from detectors.kernels.observe import (
     SOURCE_VALUE,
 )
 from schemas.findings import Aspect
+from schemas.signal_names import (
+    category_signal,
+    class_signal,
+    feature_signal,
+    new_signal,
+    other_signal,
+)
 
-OTHER_CLASS = "__other__"
 JOINT_NAMES = {
     SOURCE_RESIDUAL: "joint:residual",
     SOURCE_MMD: "joint:mmd",
@@ -127,11 +132,11 @@ def signal_name(
     if source in JOINT_NAMES:
         return JOINT_NAMES[source]
     if source == SOURCE_CATEGORY:
-        return f"feature:{features[index]}={category}"
+        return category_signal(features[index], category)
     if source == SOURCE_NEW:
-        return f"feature:{features[index]}={NEW_CATEGORY}"
+        return new_signal(features[index])
     if source == SOURCE_VALUE:
-        return f"feature:{features[index]}"
+        return feature_signal(features[index])
     if source == SOURCE_MISSING:
         return f"missing:{features[index]}"
     if source == SOURCE_SCORE:
@@ -139,9 +144,9 @@ def signal_name(
     if source == SOURCE_PREDICTION:
         return "prediction"
     if source == SOURCE_CLASS:
-        return f"class:{classes[index]}"
+        return class_signal(classes[index])
     assert source == SOURCE_OTHER
-    return f"class:{OTHER_CLASS}"
+    return other_signal()
 
 
 def share_scale(n_true: int, n: int) -> Scale:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-_CONTROL: Final = (*range(32), *range(127, 160))
+_CONTROL: Final = (
+    *(*range(32), *range(127, 160)),
+    # What turns the direction of the rest of a line, and what ends a line without being seen to.
+    *(0x61C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
+)
 _MASKED: Final = dict.fromkeys(_CONTROL, "?")
-_ESCAPED: Final = {code: f"\\x{code:02x}" for code in _CONTROL}
+_ESCAPED: Final = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _CONTROL}
 
 
 def masked(text: str) -> str:
@@ -15,5 +19,5 @@ def masked(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""The text with `\xNN` for each control character."""
+    r"""The text with `\xNN` or `\uNNNN` for each control character."""
     return text.translate(_ESCAPED)

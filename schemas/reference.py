@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from hashlib import blake2b
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.config import MAX_CATEGORIES
 from schemas.limits import MAX_FEATURES, MAX_ID_CHARS, MAX_NAME_CHARS, MAX_TS_MS
@@ -19,6 +19,8 @@ from schemas.limits import MAX_FEATURES, MAX_ID_CHARS, MAX_NAME_CHARS, MAX_TS_MS
 MAX_REFERENCE_BYTES: Final = 900_000
 """Of a document's canonical bytes: with what a journal record holds besides, it stays below the
 1,000,000 that a producer sends by default."""
+MAX_EVENTS_PER_WEEK: Final = 1e15
+"""A million events within a millisecond, the most that a reference can have seen."""
 DIGEST: Final = re.compile(r"[0-9a-f]{32}")
 
 _MAX_NUMBER: Final = 2**31 - 1
@@ -97,6 +99,14 @@ class ReferenceDocument(_Part):
         default_factory=list,
         description="The numeric signals, by place, that the array `correlation` is of.",
     )
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        if self.first_ms > self.last_ms:
+            raise ValueError("`first_ms` is after `last_ms`")
+        if self.events_per_week > MAX_EVENTS_PER_WEEK:
+            raise ValueError(f"`events_per_week` is above {MAX_EVENTS_PER_WEEK:g}")
+        return self
 
     def canonical(self) -> bytes:
         """Its canonical bytes: JSON without blanks, keys sorted."""

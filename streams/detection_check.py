@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from schemas.config import DetectionConfig, DetectorsConfig, ModelConfig, SignalConfig
+from schemas.signal_names import of_feature
 from streams.config_errors import Location, Problem, did_you_mean, dotted, one_of
 
 _JOINT: Final = ("joint:residual", "joint:mmd", "joint:missing")
@@ -81,10 +82,15 @@ def _model_problems(
         ("class:", bounds.max_classes, "max_classes"),
     ):
         # The categories of a feature are named behind it.
-        n_named = len({n.partition("=")[0] for n in model.signals if n.startswith(prefix)})
+        n_named = len({_owner(n) for n in model.signals if n.startswith(prefix)})
         if n_named > limit:
             text = f"names {n_named} signals `{prefix}...`, and `bounds.{bound}` is {limit}"
             yield here, text, "raise the bound"
+
+
+def _owner(signal: str) -> str:
+    """The signal of which this one is a part: a category is one of its feature."""
+    return of_feature(signal)[0] if signal.startswith("feature:") else signal
 
 
 def _signal(

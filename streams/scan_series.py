@@ -10,6 +10,7 @@ import numpy as np
 from detectors.categories import BOOLEANS
 from detectors.learning import only_numbers
 from schemas.batch import F64, I64, U8, Decoded, ModelKey, PredictionKind, ValueKind
+from schemas.signal_names import category_signal, class_signal, feature_signal
 
 N_STRETCHES: Final = 240
 """About as many points as a plot has room for."""
@@ -135,7 +136,7 @@ class Series:
         present = (kind != ValueKind.NULL) & (kind != ValueKind.INVALID)
         for j, name in enumerate(names):
             offset, numbers = events.offset[rows], only_numbers(value[:, j], kind[:, j])
-            self._add(model, f"feature:{name}", offset, numbers, n_reference)
+            self._add(model, feature_signal(name), offset, numbers, n_reference)
             self._add_categories(events, model, name, offset, value[:, j], kind[:, j], n_reference)
             self._add(
                 model,
@@ -160,7 +161,7 @@ class Series:
         for own, names in ((ValueKind.STRING, events.categories), (ValueKind.BOOLEAN, BOOLEANS)):
             codes, first = np.unique(value[kind == own], return_index=True)
             for code in codes[np.argsort(first)].astype(np.int64).tolist():
-                name = f"{feature}={names[code]}"
+                name = category_signal(feature, names[code]).removeprefix("feature:")
                 if code < 0 or (name not in drawn and len(drawn) >= MAX_CATEGORIES):
                     continue
                 drawn.add(name)
@@ -180,7 +181,7 @@ class Series:
         # A model that predicts whole numbers of many values has no classes to draw.
         for code in np.unique(classes[classes >= 0])[:64].tolist():
             is_class = np.where(classes == code, 1.0, np.nan)
-            self._add(model, f"class:{events.classes[code]}", offset, is_class, n_reference)
+            self._add(model, class_signal(events.classes[code]), offset, is_class, n_reference)
 
     def _add(self, model: ModelKey, signal: str, offset: I64, value: F64, n_reference: int) -> None:
         """Add values in the order of the file; NaN is none."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from detectors.categories import NEW_CATEGORY
 from schemas.alerts import AlertData, MovedSignal
 from schemas.findings import Notice
+from schemas.signal_names import NEW_CATEGORY, of_feature, plain, plain_value
 
 N_NAMED: Final = 3
 """Of the signals that moved with the first, so many are named."""
@@ -61,21 +61,29 @@ def subject(moved: MovedSignal) -> str:
             return "the share of events that depart from the numeric features' one relation"
         return _aspect(moved, words)
     kind, _, name = moved.signal.partition(":")
+    feature, category = of_feature(name)
     words = {
-        "feature": f"feature {name}",
+        "feature": f"feature {plain(feature)}",
         "missing": f"the share of missing {name}",
         "score": "the score",
         "prediction": "the prediction",
-        "class": f"the share of class {name}",
+        "class": f"the share of class {_legible(name)}",
     }[kind]
-    if kind == "feature" and moved.unit == "share":
-        feature, _, category = name.partition("=")
-        what = f"new categories of {feature}" if category == NEW_CATEGORY else name
+    if kind == "feature" and category is not None:
+        own = plain(feature)
+        is_new = category == NEW_CATEGORY
+        what = f"new categories of {own}" if is_new else f"{own}={_legible(category)}"
         return f"the share of {what}"
     if moved.unit == "departures":
-        what = name if kind == "feature" else kind
+        what = plain(feature) if kind == "feature" else kind
         return f"the share of events whose {what} departs from its constant"
     return _aspect(moved, words)
+
+
+def _legible(written: str) -> str:
+    """A category or class as it is read: in quotes where it would not be seen."""
+    value = plain_value(written)
+    return value if value.strip() == value and value else f'"{value}"'
 
 
 def _aspect(moved: MovedSignal, words: str) -> str:

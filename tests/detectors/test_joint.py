@@ -121,6 +121,17 @@ def test_a_change_of_correlation_alone_is_found_in_both_directions(
         assert not [each for each in changes(said) if each.signal not in NAMES]
 
 
+def test_features_that_depend_on_their_past_have_no_residual() -> None:
+    """Four times the alarms that were stated came of it: far events come together."""
+    x = normal(N_REFERENCE + 1, 5, 0.7, 3)
+    for i in range(1, len(x)):
+        x[i] = 0.8 * x[i - 1] + 0.6 * x[i]
+    fold = Fold(config())
+    fold.process(numbers(x))
+
+    assert joint_signals(monitor_in(fold)).keys() == {"joint:mmd"}
+
+
 @pytest.mark.parametrize("p", [2, 5, 20])
 def test_where_nothing_changes_alarms_stay_within_the_stated_bound(p: int) -> None:
     """Seeded: six streams of 50,000 events at an ARL0 of 20,000, so 15 are stated of each signal.

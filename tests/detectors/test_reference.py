@@ -275,6 +275,19 @@ def test_a_document_that_contradicts_itself_is_refused(
     assert as_bytes(fold.snapshot()) == before
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"first_ms": 2, "last_ms": 1}, "`first_ms` is after `last_ms`"),
+        ({"events_per_week": 1e308}, "`events_per_week` is above"),
+    ],
+)
+def test_times_that_cannot_be_are_refused(change: dict[str, object], says: str) -> None:
+    document = fitted().model_copy(update=change)
+    with pytest.raises(BadReferenceError, match=says):
+        parse_reference(document.canonical())
+
+
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_damaged_document_is_refused_or_harmless(seed: int) -> None:

@@ -1,0 +1,65 @@
+r"""Names of signals that are made of names from outside: no two signals of a model share one.
+
+In the name of a feature `=` is written `\=`, and `\` is `\\`, since `=` begins a category. A
+category or class whose own name is one of ours, or begins with `\`, has a `\` before it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+NEW_CATEGORY: Final = "__new__"
+OTHER_CLASS: Final = "__other__"
+_OURS: Final = frozenset({NEW_CATEGORY, OTHER_CLASS})
+_SPECIAL: Final = re.compile(r"[\\=]")
+_FEATURE: Final = re.compile(r"((?:[^\\=]|\\.)*)(=?)(.*)", re.DOTALL)
+
+
+def feature_signal(feature: str) -> str:
+    """The signal of a feature that is a number."""
+    return "feature:" + _SPECIAL.sub(r"\\\g<0>", feature)
+
+
+def category_signal(feature: str, category: str) -> str:
+    """The signal of the share of one category of a feature."""
+    return f"{feature_signal(feature)}={_value(category)}"
+
+
+def new_signal(feature: str) -> str:
+    """The signal of the share of new categories of a feature."""
+    return f"{feature_signal(feature)}={NEW_CATEGORY}"
+
+
+def class_signal(name: str) -> str:
+    """The signal of the share of a predicted class."""
+    return f"class:{_value(name)}"
+
+
+def other_signal() -> str:
+    """The signal of the share of classes that the reference did not have."""
+    return f"class:{OTHER_CLASS}"
+
+
+def of_feature(signal: str) -> tuple[str, str | None]:
+    """The feature of a signal `feature:...`, and its category or NEW_CATEGORY, both as written.
+
+    None where it is of no category.
+    """
+    found = _FEATURE.fullmatch(signal.removeprefix("feature:"))
+    assert found is not None
+    return found[1], found[3] if found[2] else None
+
+
+def plain(written: str) -> str:
+    """The name from outside that stands written so in a signal's."""
+    return re.sub(r"\\(.)", r"\1", written, flags=re.DOTALL)
+
+
+def plain_value(written: str) -> str:
+    """That of a category or a class."""
+    return written.removeprefix("\\")
+
+
+def _value(name: str) -> str:
+    return f"\\{name}" if name in _OURS or name.startswith("\\") else name
