@@ -357,6 +357,13 @@ def test_a_window_says_nothing_of_the_return_of_a_change_amid_it() -> None:
     assert (resolved.status, resolved.resolution) == ("resolved", "returned")
 
 
+def test_an_episode_of_features_together_is_restored() -> None:
+    own = policy()
+    decide(own, finding(5_000, signal="joint:residual"))
+    again = Policy(PolicyConfig(), "lineage", "deployment", 3, own.snapshot())
+    assert again.snapshot()["episodes"].tobytes() == own.snapshot()["episodes"].tobytes()
+
+
 def test_a_later_move_takes_the_shape_with_it() -> None:
     assert story(window(6_000), finding(20_000)) == [
         (0, 1, "opened", None),
