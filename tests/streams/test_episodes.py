@@ -380,6 +380,13 @@ def test_a_category_has_no_means_and_says_what_came_and_went() -> None:
         assert resolved.signals[0].distances == moved.distances
 
 
+def test_an_episode_of_features_together_is_restored() -> None:
+    own = policy()
+    decide(own, finding(5_000, signal="joint:residual"))
+    again = Policy(PolicyConfig(), "lineage", "deployment", 3, own.snapshot())
+    assert again.snapshot()["episodes"].tobytes() == own.snapshot()["episodes"].tobytes()
+
+
 def test_a_later_move_takes_the_shape_with_it() -> None:
     assert story(window(6_000), finding(20_000)) == [
         (0, 1, "opened", None),
