@@ -126,10 +126,13 @@ class Banks(Mapping[str, DetectorBank]):
         off: dict[str, list[int]] = {name: [] for name in self._banks}
         for monitor in self._monitors(slots):
             config = signal_config(self._catalog.config, monitor)
-            for signal in monitor.signals if config else ():
+            for signal in monitor.signals:
                 only = monitor.config_of(signal, config).detectors
-                if signal.lane in wanted and only is not None:
-                    for name in self._banks.keys() - set(only):
+                if signal.lane not in wanted:
+                    continue
+                for name in self._banks:
+                    may = REGISTRY[name].watches_cells or not signal.is_cells
+                    if not may or (only is not None and name not in only):
                         off[name].append(signal.lane)
         for name, bank in self._banks.items():
             bank.set_enabled(lanes, True)

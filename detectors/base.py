@@ -93,6 +93,8 @@ class DetectorSpec:
     """Whether it observes signals as they are, their daily or weekly rhythm left in."""
     watches_indicators: bool = True
     """Whether it watches signals of two values; where not, their whole budget is the others'."""
+    watches_cells: bool = False
+    """Whether it watches categories as a whole. Their cells are no numbers to any other one."""
 
 
 class StateError(ValueError):

@@ -6,7 +6,7 @@ from math import log, log2
 from typing import Final
 
 from detectors.base import DetectorSpec
-from detectors.drift.ranks import Indicator, process_variance
+from detectors.drift.ranks import Frequencies, Indicator, process_variance
 from detectors.drift.thresholds import octave_thresholds
 from detectors.kernels.focus import N_ASPECTS
 from detectors.monitor import Monitor, model_config
@@ -53,11 +53,13 @@ def arl0_of_detector(config: DetectionConfig, monitor: Monitor, signal: Signal) 
 def n_sharing(config: DetectionConfig, signal: Signal) -> int:
     """How many detectors with a budget share this signal's; 1 where there is none.
 
-    A signal of two values is left to the detectors that watch such.
+    A signal of two values is left to the detectors that watch such, a category as a whole too.
     """
     is_indicator = isinstance(signal.ranks, Indicator)
     n = sum(
-        spec.has_budget and (spec.watches_indicators or not is_indicator)
+        spec.has_budget
+        and (spec.watches_indicators or not is_indicator)
+        and (spec.watches_cells or not signal.is_cells)
         for spec in enabled_detectors(config)
     )
     return max(n, 1)
@@ -82,10 +84,12 @@ def is_strong(firing: Firing, signal: Signal, arl0: float) -> bool:
     By the likelihood ratio of two means to one (of two shares to one, for a share), over the
     long-run variance of the reference, and the threshold of the shorter segment's octave. The means
     are of z: that of a skewed signal is not normal over few events, and then it errs more often.
-    The signal must have ranks.
+    The signal must have ranks, and be no
+    category as a whole.
     """
     ranks = signal.ranks
     assert ranks is not None
+    assert not isinstance(ranks, Frequencies)
     n_before, n_after = float(max(firing.n_before, 1)), float(max(firing.n_after, 1))
     n_lanes = N_ASPECTS
     if isinstance(ranks, Indicator):

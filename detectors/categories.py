@@ -8,13 +8,17 @@ from typing import Final
 
 import numpy as np
 
-from detectors.kernels.observe import TOO_LONG, UNKNOWN
+from detectors.drift.bins import N_BINS
+from detectors.kernels.observe import CELL_NEW, CELL_OTHER, TOO_LONG, UNKNOWN
 from schemas.batch import F64, I32, I64, U8, ValueKind
 
 BOOLEANS: Final = ("false", "true")
 """The categories of every boolean feature, by their numbers, whether it has been seen or not."""
 LEAST_KEPT: Final = 5
 """Occurrences in the reference without which a category has no share of its own."""
+_FIRST_OWN: Final = max(CELL_OTHER, CELL_NEW) + 1
+LEAST_OWN: Final = 2
+"""Cells of their own without which categories are not compared as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,16 @@ class Categories:
         frequent = [k for k in there if self.counts[k] >= LEAST_KEPT]
         return sorted(sorted(frequent, key=lambda k: (-self.counts[k], self.names[k]))[:most])
 
+    @property
+    def cells(self) -> list[int]:
+        """The cell of each name, as `cells_of` has it."""
+        return cells_of(self.names, self.counts)
+
+    @property
+    def unknown_cell(self) -> int:
+        """The cell of a value that the reference did not have, as far as is known."""
+        return CELL_OTHER if self.is_full else CELL_NEW
+
     def has_new(self, kind: int) -> bool:
         """Whether it is watched how often there is one that the reference did not have.
 
@@ -62,6 +76,26 @@ class Categories:
         if kind == ValueKind.BOOLEAN or self.is_full:
             return False
         return len(self.names) > 1 or (len(self.names) == 1 and self.n_other > 0)
+
+
+def cells_of(names: Sequence[str], counts: Sequence[int]) -> list[int]:
+    """The cell of each category where all of them are compared at once.
+
+    The most frequent ones have cells of their own, as many as there is room for; the others, those
+    with few occurrences among them, share CELL_OTHER.
+    """
+    frequent = [k for k, n in enumerate(counts) if n >= LEAST_KEPT]
+    frequent.sort(key=lambda k: (-counts[k], names[k]))
+    cells = [CELL_OTHER] * len(counts)
+    for cell, k in enumerate(sorted(frequent[: N_BINS - _FIRST_OWN]), _FIRST_OWN):
+        cells[k] = cell
+    return cells
+
+
+def n_cells(cells: Sequence[int]) -> int:
+    """How many cells there are where the categories have these; 0: they are not compared."""
+    n = max(cells, default=0) + 1
+    return n if n >= _FIRST_OWN + LEAST_OWN else 0
 
 
 NO_CATEGORIES: Final = Categories()
@@ -105,6 +139,11 @@ class Tally:
                 self.counts[number] += times
             own[place] = number
         value[at] = own[of_row.reshape(len(at))]
+
+    @property
+    def cells(self) -> list[int]:
+        """The cell of each name, as `cells_of` has it."""
+        return cells_of(tuple(self.number), self.counts)
 
     def frozen(self, kind: int, n_kind: I64) -> Categories:
         """What it comes to for a feature of this kind; `n_kind` (5,) is by `ValueKind`."""

@@ -34,10 +34,10 @@ from detectors.stretch import (
 )
 from schemas.batch import F64, I32, I64, Batch, Decoded, ModelKey
 from schemas.config import DetectionConfig
-from schemas.findings import Aspect, Finding, Firing, Notice
+from schemas.findings import MAX_VANISHED, Aspect, Distances, Finding, Firing, Notice
 from schemas.reference import ReferenceDocument
 
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 """Version of the catalog's state and of the rules by which it changes."""
 
 COUNTERS = (
@@ -295,6 +295,7 @@ class Fold:
             layout.category,
             layout.known_ptr,
             layout.known,
+            layout.known_cell,
             value_ptr,
             column_ptr,
             column,
@@ -421,7 +422,7 @@ class Fold:
             is_share=signal.is_share,
             is_departure=signal.is_departure,
             admitted=monitor.admitted,
-            distances=firing.distances,
+            distances=_distances(firing, monitor, signal),
             block=block,
         )
 
@@ -453,8 +454,22 @@ class Fold:
 def _effect(firing: Firing, signal: Signal) -> float:
     """How far a signal lies from its reference: its mean, or where its shape changed, all of it."""
     if firing.aspect == Aspect.SHAPE and firing.distances is not None:
-        return firing.distances.wasserstein
+        return firing.distances.effect
     return firing.after - signal.reference_z(firing.aspect)
+
+
+def _distances(firing: Firing, monitor: Monitor, signal: Signal) -> Distances | None:
+    """How far the window lies, with the names of the categories that it lacks."""
+    if firing.distances is None or not signal.is_cells:
+        return firing.distances
+    own = monitor.categories[signal.index]
+    of_cell = {cell: k for k, cell in enumerate(own.cells)}
+    gone = sorted(
+        (of_cell[c] for c in firing.vanished if c in of_cell), key=lambda k: -own.counts[k]
+    )
+    vanished = tuple(own.names[k] for k in gone[:MAX_VANISHED])
+    new = None if own.is_full else firing.distances.new
+    return replace(firing.distances, new=new, vanished=vanished)
 
 
 def _unknown(events: Decoded, start: int, slot: I32) -> list[int]:

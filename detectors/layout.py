@@ -11,7 +11,7 @@ import numpy as np
 from detectors.categories import NameNumbers
 from detectors.drift.rhythm import WEEK, Rhythm
 from detectors.joint_table import JointTable, build_table
-from detectors.kernels.observe import SOURCE_NEW
+from detectors.kernels.observe import SOURCE_CELL, SOURCE_NEW
 from detectors.monitor import Monitor
 from schemas.batch import F64, I32, I64, U8
 
@@ -39,6 +39,8 @@ class Layout:
     """(lanes + 1,)"""
     known: I32
     """What is not new to lane j: names by number, `known[known_ptr[j]:known_ptr[j + 1]]`."""
+    known_cell: I32
+    """The cell of each of these, where the lane observes cells."""
     feature_ptr: I64
     feature_kind: U8
     rhythm: I32
@@ -56,8 +58,8 @@ def _columns(
 ) -> tuple[F64, U8, list[Rhythm | None], list[I32]]:
     """Of the monitor's signals that have lanes (lanes, 9) numbers.
 
-    Then (features,) the kinds of its features; the lanes' rhythms, if any has one; and what names
-    are known to each, if to any.
+    Then (features,) the kinds of its features; the lanes' rhythms, if any has one; and (2, n) the
+    names that are known to each, if any, and their cells.
 
     Kept on the monitor, since most changes concern others.
     """
@@ -71,10 +73,14 @@ def _columns(
                 scale = signal.scale
                 what = (signal.lane, signal.source, signal.index, signal.expected)
                 own, category = _NO_NAMES, 0
-                if signal.is_category:
+                if signal.is_category or signal.is_cells:
                     numbers = names.numbers(monitor.categories[signal.index].names)
                     if signal.source == SOURCE_NEW:
-                        own = np.array(sorted(numbers), np.int32)
+                        own = np.array([sorted(numbers), [0] * len(numbers)], np.int32)
+                    elif signal.source == SOURCE_CELL:
+                        cells = monitor.categories[signal.index].cells
+                        own = np.array(sorted(zip(numbers, cells, strict=True)), np.int32).T
+                        category = signal.category
                     else:
                         category = numbers[signal.category]
                 known.append(own)
@@ -83,7 +89,7 @@ def _columns(
             np.array(rows, np.float64).reshape(len(rows), N_COLUMNS),
             np.array(monitor.kinds, np.uint8),
             rhythms if any(rhythms) else [],
-            known if any(map(len, known)) else [],
+            known if any(each.size for each in known) else [],
         )
     return monitor.columns
 
@@ -106,7 +112,7 @@ def build_layout(
     for first, (_, _, rhythms, own_known) in zip(ptr.tolist(), columns, strict=False):
         if own_known:
             known += own_known
-            n_known[first + 1 : first + 1 + len(own_known)] = list(map(len, own_known))
+            n_known[first + 1 : first + 1 + len(own_known)] = [each.shape[1] for each in own_known]
         for j, own in enumerate(rhythms):
             if own is not None:
                 rhythm[first + j] = len(found)
@@ -114,6 +120,7 @@ def build_layout(
     knots = np.zeros((len(found), WEEK))
     for r, own in enumerate(found):
         knots[r, : len(own.knots)] = own.knots
+    all_known = np.concatenate(known, axis=1)
     lane, source, index, expected, rule, constant, mean, sd, category = np.concatenate(
         [_NOTHING[0], *signals]
     ).T
@@ -129,7 +136,8 @@ def build_layout(
         sd=sd.copy(),
         category=category.astype(np.int32),
         known_ptr=np.cumsum(n_known, dtype=np.int64),
-        known=np.concatenate(known),
+        known=all_known[0].copy(),
+        known_cell=all_known[1].copy(),
         feature_ptr=np.cumsum([0, *map(len, kinds)], dtype=np.int64),
         feature_kind=np.concatenate([_NOTHING[1], *kinds]),
         rhythm=rhythm,
@@ -139,7 +147,7 @@ def build_layout(
     )
 
 
-_NO_NAMES: Final = np.zeros(0, np.int32)
+_NO_NAMES: Final = np.zeros((2, 0), np.int32)
 _NOTHING: Final[tuple[F64, U8, list[Rhythm | None], list[I32]]] = (
     np.zeros((0, N_COLUMNS)),
     np.zeros(0, np.uint8),

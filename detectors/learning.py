@@ -10,11 +10,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.categories import Tally
-from detectors.drift.ranks import Indicator, Ranks, fit_in_time, fit_indicator
+from detectors.categories import Tally, n_cells
+from detectors.drift.cells import fit_cells
+from detectors.drift.ranks import Frequencies, Indicator, Ranks, fit_in_time, fit_indicator
 from detectors.drift.rhythm import Wanted
 from detectors.joint_table import N_DERIVED
-from detectors.kernels.observe import SOURCE_NEW, observe
+from detectors.kernels.observe import SOURCE_CELL, SOURCE_NEW, observe
 from detectors.signals import Signal
 from schemas.batch import F64, I32, I64, U8, ValueKind
 from schemas.config import MAX_CATEGORIES
@@ -101,17 +102,21 @@ class Rows:
         """(signals, rows) what lanes of these signals would have observed, NaN where missing.
 
         `features` are the numbers of the features kept, in their order. Where `tallies` are given,
-        in the same order, a category counts as new that none of the other rows has. `derived`
-        (3, rows) is what signals of all features together observe.
+        in the same order, a category counts as new that none of the other rows has; cells need
+        them. `derived` (3, rows) is what signals of all features together observe.
         """
         n = self.n
         place = {feature: j for j, feature in enumerate(features)}
         index = [place[s.index] if s.is_input else s.index for s in signals]
         known = [
             [k for k, times in enumerate(tallies[j].counts) if times > 1]
-            if signal.source == SOURCE_NEW and tallies
+            if signal.source in (SOURCE_NEW, SOURCE_CELL) and tallies
             else []
             for j, signal in zip(index, signals, strict=True)
+        ]
+        cells = [
+            [tallies[j].cells[k] for k in own] if signal.is_cells else [0] * len(own)
+            for own, j, signal in zip(known, index, signals, strict=True)
         ]
         code, kind = self.column("value"), self.column("kind")
         most = max((len(tally.counts) for tally in tallies), default=MAX_CATEGORIES)
@@ -133,6 +138,7 @@ class Rows:
             np.array([signal.category for signal in signals], np.int32),
             np.cumsum([0, *map(len, known)], dtype=np.int64),
             np.array(list(chain.from_iterable(known)), np.int32),
+            np.array(list(chain.from_iterable(cells)), np.int32),
             np.arange(n, dtype=np.int64) * self.n_features,
             np.zeros(n, np.int64),
             np.arange(max(self.n_features, 1), dtype=np.int32),
@@ -155,14 +161,15 @@ class Rows:
         tallies: Sequence[Tally],
         rhythms: Sequence[Wanted],
         derived: F64 | None = None,
-    ) -> list[Ranks | Indicator | None]:
+    ) -> list[Ranks | Indicator | Frequencies | None]:
         """What detectors are told of each signal; None where too little of it was observed.
 
         `rhythms` are those that the config states, by signal.
         """
         if not signals:
             return []
-        found: list[Ranks | Indicator | None] = []
+        found: list[Ranks | Indicator | Frequencies | None] = []
+        place = {feature: j for j, feature in enumerate(features)}
         times = self.column("event_time_ms")
         rows = self.observations(signals, features, tallies, derived)
         for signal, z, wanted in zip(signals, rows, rhythms, strict=True):
@@ -170,6 +177,9 @@ class Rows:
             observed = z[is_there]
             if len(observed) < MIN_ROWS:
                 found.append(None)
+            elif signal.is_cells:
+                cells = tallies[place[signal.index]].cells
+                found.append(fit_cells(observed, n_cells(cells)))
             elif signal.is_share:
                 found.append(fit_indicator(observed, (0.5 - signal.scale.mean) / signal.scale.sd))
             else:

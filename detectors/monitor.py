@@ -13,6 +13,7 @@ from detectors.joint_table import Watched
 from detectors.kernels.observe import (
     KIND_LEARNING,
     SOURCE_CATEGORY,
+    SOURCE_CELL,
     SOURCE_MMD,
     SOURCE_PATTERN,
     SOURCE_RESIDUAL,
@@ -294,9 +295,14 @@ def signal_config(config: DetectionConfig, monitor: Monitor) -> Mapping[str, Sig
 
 
 def is_monitored(config: DetectionConfig, monitor: Monitor, signal: Signal) -> bool:
-    """Whether the config wants this signal to have a lane."""
+    """Whether the config wants this signal to have a lane.
+
+    A category as a whole has one where windows are compared, and nowhere else a part of the budget.
+    """
     own = monitor.config_of(signal, signal_config(config, monitor))
+    compares = config.detectors.windows.enabled
     switch = {
+        SOURCE_CELL: compares and (own.detectors is None or "windows" in own.detectors),
         SOURCE_RESIDUAL: config.joint.residual,
         SOURCE_MMD: config.joint.mmd,
         SOURCE_PATTERN: config.joint.missing,

@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from detectors.base import BankState, StateError, require_array
-from detectors.categories import Categories
+from detectors.categories import Categories, n_cells
 from detectors.categories_state import documents_of, read_categories, read_tallies
+from detectors.drift.ranks import Frequencies
 from detectors.joint_state import JointReader, snapshot_joints
 from detectors.kernels.observe import (
+    CELL_NEW,
+    CELL_OTHER,
     JOINT_SOURCES,
     KIND_ANY,
     KIND_LEARNING,
     SOURCE_CATEGORY,
+    SOURCE_CELL,
     SOURCE_CLASS,
     SOURCE_MMD,
-    SOURCE_NEW,
     SOURCE_PATTERN,
     SOURCE_RESIDUAL,
 )
@@ -253,9 +256,11 @@ class MonitorReader:
             n_index = n_classes
         if source == SOURCE_CATEGORY and 0 <= index < n_index:
             n_categories = len(categories[index].names)
+        elif source == SOURCE_CELL:
+            n_categories = max(CELL_OTHER, CELL_NEW) + 1
         constant, mean, sd = self.cut("scale", 1)[0].tolist()
         fits = (
-            (0 <= source <= SOURCE_NEW or source in JOINT_SOURCES)
+            (0 <= source <= SOURCE_CELL or source in JOINT_SOURCES)
             and 0 <= index < n_index
             and 0 <= expected <= KIND_LEARNING
             and 0 <= category < n_categories
@@ -263,7 +268,16 @@ class MonitorReader:
         if not (fits and rule in (0, 1) and lane >= -1 and 0 < sd < np.inf and np.isfinite(mean)):
             raise StateError("a signal is out of range")
         scale = Scale(rule, constant, mean, sd)
-        return Signal(source, index, expected, scale, lane, category, self.ranks.get(ranks))
+        signal = Signal(source, index, expected, scale, lane, category, self.ranks.get(ranks))
+        n_own = n_cells(categories[index].cells) if signal.is_cells else 0
+        if signal.is_cells and n_own == 0:
+            raise StateError("a feature has too few categories to compare all of them")
+        if isinstance(signal.ranks, Frequencies):
+            if len(signal.ranks.counts) != n_own:
+                raise StateError("a reference has other cells than its categories")
+        elif signal.is_cells and signal.ranks is not None:
+            raise StateError("a category has a reference of numbers")
+        return signal
 
     def cohort(self, document: _CohortDocument, n_features: int, n_classes: int) -> Cohort:
         """One reference that is still learning."""

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from detectors.drift.ranks import Indicator, Ranks, rank_variance
+from detectors.drift.ranks import Frequencies, Indicator, Ranks, rank_variance
 from detectors.drift.rhythm import ENOUGH_PERIODS
 from detectors.learning import MIN_ROWS
 
@@ -70,7 +70,7 @@ class Verdict(NamedTuple):
     """The long-run variance of its rows over their variance: 1 where they are independent."""
 
 
-def verdict_of(ranks: Ranks | Indicator | None, block: int = 1) -> Verdict:
+def verdict_of(ranks: Ranks | Indicator | Frequencies | None, block: int = 1) -> Verdict:
     """What is believed of the signal with this reference, observed once in so many rows.
 
     How many rows are enough was measured in rows of the model for such a signal, too.
@@ -90,7 +90,7 @@ def verdict_of(ranks: Ranks | Indicator | None, block: int = 1) -> Verdict:
         wanted = ceil(LEAST_OCCURRENCES * rows / n_rare) if n_rare else 0
         if 0 < n_rare < LEAST_OCCURRENCES and wanted > enough:
             reason, enough = Reason.RARE, wanted
-    elif ranks.rhythm is not None:
+    elif isinstance(ranks, Ranks) and ranks.rhythm is not None:
         wanted = ceil(ENOUGH_PERIODS * rows / ranks.rhythm.periods)
         if ranks.rhythm.periods < ENOUGH_PERIODS and wanted > enough:
             reason, enough = Reason.RHYTHM, wanted
@@ -100,16 +100,16 @@ def verdict_of(ranks: Ranks | Indicator | None, block: int = 1) -> Verdict:
     return Verdict(promise, reason, rows, least, enough, variance)
 
 
-def reference_rows(ranks: Ranks | Indicator) -> int:
+def reference_rows(ranks: Ranks | Indicator | Frequencies) -> int:
     """How many observations its reference had; the first ones of an autoregression count too."""
-    if isinstance(ranks, Indicator):
+    if not isinstance(ranks, Ranks):
         return ranks.n
     return ranks.n + int(np.max(np.flatnonzero(ranks.coefficient), initial=-1)) + 1
 
 
-def variance_factor(ranks: Ranks | Indicator) -> float:
+def variance_factor(ranks: Ranks | Indicator | Frequencies) -> float:
     """The long-run variance of the signal's rows over their variance, tails left out."""
-    if isinstance(ranks, Indicator):
+    if not isinstance(ranks, Ranks):
         return ranks.variance
     if ranks.rhythm is not None:
         # That the rhythm was estimated says nothing of the rows.

@@ -12,7 +12,7 @@ from detectors.base import BankState, StateError, require_array
 from detectors.drift.bins import N_BINS, Bins
 from detectors.drift.focus import MAX_SCORE
 from detectors.drift.lane_table import within
-from detectors.drift.ranks import MAX_ORDER, N_CUTS, Indicator, Ranks
+from detectors.drift.ranks import MAX_ORDER, N_CUTS, Frequencies, Indicator, Ranks
 from detectors.drift.rhythm import DAY, MAX_KNOT, MAX_PERIODS, MIN_PERIODS, WEEK, Rhythm
 from detectors.drift.windows import MAX_MEAN, MAX_REFERENCE
 from detectors.learning import COLUMNS, Rows
@@ -26,10 +26,10 @@ class RanksWriter:
     """Gathers references; one that versions of a model share is stored once."""
 
     def __init__(self) -> None:
-        self.found: list[Ranks | Indicator] = []
+        self.found: list[Ranks | Indicator | Frequencies] = []
         self._place: dict[int, int] = {}
 
-    def add(self, ranks: Ranks | Indicator | None) -> int:
+    def add(self, ranks: Ranks | Indicator | Frequencies | None) -> int:
         """The number under which this reference is stored; -1: there is none."""
         if ranks is None:
             return -1
@@ -39,13 +39,20 @@ class RanksWriter:
         return place
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of them; an indicator has one cut and no scores."""
+        """All of them; an indicator has one cut and no scores, a category only cells."""
         numbers, moments = [], []
         cuts, location, spread = [np.zeros(0)], [_NO_SCORE], [_NO_SCORE]
-        process = []
+        process, cells = [], [_NO_SCORE]
         bin_cuts, bin_counts, bin_means = [np.zeros(0)], [_NO_SCORE], [np.zeros(0)]
         rhythms: list[Rhythm | None] = []
         for each in self.found:
+            if isinstance(each, Frequencies):
+                numbers.append((each.n, -len(each.counts), 0, 0, 0))
+                moments.append((0.0, 0.0, each.variance, 1.0, 1.0, 1.0))
+                cells.append(each.counts)
+                process.append(np.zeros(2 * MAX_ORDER))
+                rhythms.append(None)
+                continue
             if isinstance(each, Indicator):
                 numbers.append((each.n, 0, each.ones, 0, 0))
                 moments.append((each.raw, 0.0, each.variance, 1.0, 1.0, 1.0))
@@ -70,6 +77,7 @@ class RanksWriter:
             "ranks_cuts": np.concatenate(cuts),
             "ranks_location": np.concatenate(location),
             "ranks_spread": np.concatenate(spread),
+            "ranks_cells": np.concatenate(cells),
             "ranks_bin_cuts": np.concatenate(bin_cuts),
             "ranks_bin_counts": np.concatenate(bin_counts),
             "ranks_bin_means": np.concatenate(bin_means),
@@ -88,7 +96,7 @@ class RanksReader:
         cuts = require_array(state, "ranks_cuts", np.float64, (None,))
         location = require_array(state, "ranks_location", np.int32, (None,))
         spread = require_array(state, "ranks_spread", np.int32, (len(location),))
-        self._bins = _BinsReader(state)
+        self._bins, cells = _BinsReader(state), _CellsReader(state)
         rhythms = read_rhythms(state, k)
         if not all(np.isfinite(each).all() for each in (moments, process, cuts)):
             raise StateError("a reference has a number that is not finite")
@@ -96,13 +104,18 @@ class RanksReader:
             raise StateError("a reference varies less than independent rows do")
         if not (within(location, MAX_SCORE).all() and within(spread, MAX_SCORE).all()):
             raise StateError("a reference has a score that is none")
-        self.found: list[Ranks | Indicator] = []
+        self.found: list[Ranks | Indicator | Frequencies] = []
         self._used: set[int] = set()
         at_cut = at_score = 0
         for row, of_moments, of_process, rhythm in zip(
             numbers.tolist(), moments.tolist(), process, rhythms, strict=True
         ):
             n, n_cuts, first, second, n_bin_cuts = row
+            if n_cuts < 0:
+                if rhythm is not None:
+                    raise StateError("a category has a rhythm")
+                self.found.append(cells.read(-n_cuts, n, of_moments[2]))
+                continue
             own = cuts[at_cut : at_cut + max(n_cuts, 1)]
             if n < 1 or not 0 <= n_cuts <= N_CUTS or len(own) < max(n_cuts, 1):
                 raise StateError("a reference's numbers are out of range")
@@ -140,8 +153,9 @@ class RanksReader:
         if at_cut != len(cuts) or at_score != len(location):
             raise StateError("the references' cuts or scores are too many")
         self._bins.finish()
+        cells.finish()
 
-    def get(self, place: int) -> Ranks | Indicator | None:
+    def get(self, place: int) -> Ranks | Indicator | Frequencies | None:
         """The reference of this number; None for -1."""
         if place < -1 or place >= len(self.found):
             raise StateError("a signal has a reference that does not exist")
@@ -186,6 +200,30 @@ class _BinsReader:
         """Raise where there are more bins than references have."""
         if self._at_cut != len(self._cuts) or self._at_count != len(self._counts):
             raise StateError("the references' bins are too many")
+
+
+class _CellsReader:
+    """Cuts the cells of categories apart again."""
+
+    def __init__(self, state: BankState) -> None:
+        self._counts = require_array(state, "ranks_cells", np.int32, (None,))
+        if not ((self._counts >= 0) & (self._counts <= MAX_REFERENCE)).all():
+            raise StateError("a reference has a cell with too many rows")
+        self._at = 0
+
+    def read(self, n_cells: int, n: int, variance: float) -> Frequencies:
+        """The next ones, so many, with `n` rows in all."""
+        counts = self._counts[self._at : self._at + n_cells]
+        self._at += len(counts)
+        is_whole = 2 <= n_cells <= N_BINS and len(counts) == n_cells
+        if not is_whole or not 1 <= n <= MAX_REFERENCE or counts.sum(dtype=np.int64) != n:
+            raise StateError("a reference's cells and rows do not agree")
+        return Frequencies(counts.copy(), variance, n)
+
+    def finish(self) -> None:
+        """Raise where there are more cells than references have."""
+        if self._at != len(self._counts):
+            raise StateError("the references' cells are too many")
 
 
 _NO_SCORE: Final = np.zeros(0, np.int32)

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.categories import Categories, Tally
+from detectors.categories import Categories, Tally, n_cells
 from detectors.kernels.observe import (
     KIND_ANY,
     SOURCE_CATEGORY,
+    SOURCE_CELL,
     SOURCE_CLASS,
     SOURCE_MISSING,
     SOURCE_NEW,
@@ -23,7 +24,7 @@ from detectors.kernels.observe import (
     learn_features,
 )
 from detectors.learning import N_OUTPUT_COLUMNS, Rows, own_values
-from detectors.signals import Signal, number_scale, share_scale
+from detectors.signals import CELL_SCALE, Signal, number_scale, share_scale
 from schemas.batch import F64, I32, I64, U8, PredictionKind, ValueKind
 from schemas.config import BoundsConfig, SignalConfig
 from schemas.signal_names import feature_signal
@@ -228,7 +229,8 @@ def category_signals(feature: int, kind: int, categories: Categories, most: int)
     """The shares of a feature's most frequent categories, and of those it did not have.
 
     Of values that are there. How often one is new is told by those that were there once: so often
-    a row of the reference had what no other row of it has (Good 1953).
+    a row of the reference had what no other row of it has (Good 1953). Last the category as a
+    whole.
     """
     n = categories.n
     signals = [
@@ -237,6 +239,9 @@ def category_signals(feature: int, kind: int, categories: Categories, most: int)
     ]
     if categories.has_new(kind):
         signals.append(Signal(SOURCE_NEW, feature, kind, share_scale(categories.n_once, n)))
+    if kind == ValueKind.STRING and n_cells(categories.cells):
+        unknown = categories.unknown_cell
+        signals.append(Signal(SOURCE_CELL, feature, kind, CELL_SCALE, category=unknown))
     return signals
 
 

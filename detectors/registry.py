@@ -22,7 +22,13 @@ REGISTRY: Final[dict[str, DetectorSpec]] = {
     page_hinkley.NAME: DetectorSpec(page_hinkley.NAME, 1, PageHinkleyConfig, page_hinkley.build),
     kswin.NAME: DetectorSpec(kswin.NAME, 1, KswinConfig, kswin.build),
     windows.NAME: DetectorSpec(
-        windows.NAME, 1, WindowsConfig, windows.build, has_budget=True, watches_indicators=False
+        windows.NAME,
+        2,
+        WindowsConfig,
+        windows.build,
+        has_budget=True,
+        watches_indicators=False,
+        watches_cells=True,
     ),
 }
 """By the name that stands in the config's `detectors` section and in a finding's `detector`."""

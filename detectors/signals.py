@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import isfinite, sqrt
 
-from detectors.drift.ranks import Indicator, Ranks
+from detectors.drift.ranks import Frequencies, Indicator, Ranks
 from detectors.drift.rhythm import Rhythm
 from detectors.kernels.observe import (
     MAX_RAW,
     RULE_DEPARTURE,
     RULE_Z,
     SOURCE_CATEGORY,
+    SOURCE_CELL,
     SOURCE_CLASS,
     SOURCE_MISSING,
     SOURCE_MMD,
@@ -38,7 +39,7 @@ JOINT_NAMES = {
     SOURCE_PATTERN: "joint:missing",
 }
 """The signals of all features together, by source."""
-_INPUTS = frozenset({SOURCE_VALUE, SOURCE_MISSING, SOURCE_CATEGORY, SOURCE_NEW})
+_INPUTS = frozenset({SOURCE_VALUE, SOURCE_MISSING, SOURCE_CATEGORY, SOURCE_NEW, SOURCE_CELL})
 _INDICATORS = frozenset(
     {SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER, SOURCE_CATEGORY, SOURCE_NEW, SOURCE_PATTERN}
 )
@@ -75,8 +76,9 @@ class Signal:
     scale: Scale
     lane: int = -1
     category: int = 0
-    """Of SOURCE_CATEGORY: its number among those of the feature."""
-    ranks: Ranks | Indicator | None = field(default=None, compare=False, repr=False)
+    """Of SOURCE_CATEGORY: its number among those of the feature. Of SOURCE_CELL: the cell of what
+    the reference did not have."""
+    ranks: Ranks | Indicator | Frequencies | None = field(default=None, compare=False, repr=False)
     """What its reference held, for detectors that ask more than its moments."""
 
     def raw(self, z: float, aspect: int) -> float:
@@ -115,6 +117,11 @@ class Signal:
         return self.source in (SOURCE_CATEGORY, SOURCE_NEW)
 
     @property
+    def is_cells(self) -> bool:
+        """Whether it is a category as a whole: its lane observes numbers of cells."""
+        return self.source == SOURCE_CELL
+
+    @property
     def is_joint(self) -> bool:
         """Whether it is derived of all features of a row together."""
         return self.source in JOINT_NAMES
@@ -135,7 +142,7 @@ def signal_name(
         return category_signal(features[index], category)
     if source == SOURCE_NEW:
         return new_signal(features[index])
-    if source == SOURCE_VALUE:
+    if source in (SOURCE_VALUE, SOURCE_CELL):
         return feature_signal(features[index])
     if source == SOURCE_MISSING:
         return f"missing:{features[index]}"
@@ -147,6 +154,10 @@ def signal_name(
         return class_signal(classes[index])
     assert source == SOURCE_OTHER
     return other_signal()
+
+
+CELL_SCALE = Scale(RULE_Z, 0.0, 0.0, 1.0)
+"""Of cells, which are numbers of what is none."""
 
 
 def share_scale(n_true: int, n: int) -> Scale:

@@ -19,6 +19,7 @@ import numpy as np
 from detectors.drift.ranks import Indicator, Ranks
 from detectors.kernels.observe import (
     SOURCE_CATEGORY,
+    SOURCE_CELL,
     SOURCE_CLASS,
     SOURCE_NEW,
     SOURCE_OTHER,
@@ -73,7 +74,7 @@ def unsteady_signals(monitor: Monitor, events: Decoded, config: DetectionConfig)
             continue
         observed = cohort.rows.observations([own for _, own in known], cohort.features)
         for (signal, _), z in zip(known, observed, strict=True):
-            assert signal.ranks is not None
+            assert isinstance(signal.ranks, Ranks | Indicator)
             worst = _longest(signal.ranks, z[~np.isnan(z)])
             if worst is not None:
                 block, factor = worst
@@ -85,7 +86,7 @@ def unsteady_signals(monitor: Monitor, events: Decoded, config: DetectionConfig)
 
 def _own(signal: Signal, monitor: Monitor, learner: Monitor, cohort: Cohort) -> Signal | None:
     """The signal as it is numbered among these rows; None where they say nothing of it."""
-    said_elsewhere = signal.source in (SOURCE_OTHER, SOURCE_NEW) or signal.is_joint
+    said_elsewhere = signal.source in (SOURCE_OTHER, SOURCE_NEW, SOURCE_CELL) or signal.is_joint
     if signal.lane < 0 or signal.ranks is None or said_elsewhere:
         return None
     if signal.is_input:

@@ -8,21 +8,36 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Severity = Literal["low", "medium", "high", "critical"]
 Unit = Literal["value", "share", "departures", "spread", "shape"]
+Direction = Literal["rose", "fell", "changed"]
 Status = Literal["opened", "updated", "resolved"]
 Standing = Literal["moved", "returning", "returned", "superseded"]
 Resolution = Literal["returned", "superseded", "forgotten", "new_reference"]
 
 
 class WindowDistances(BaseModel):
-    """How far a window of events lies from the reference, on its bins of equal probability."""
+    """How far a window of events lies from the reference, on its bins or categories."""
 
     model_config = ConfigDict(frozen=True)
 
     psi: float = Field(description="Population stability index, in nats: 0 or more.")
     js: float = Field(description="Jensen-Shannon divergence, in bits: 0 to 1.")
-    ks: float = Field(description="Largest difference of the distribution functions: 0 to 1.")
-    wasserstein: float = Field(
-        description="Wasserstein-1 distance, in reference standard deviations."
+    ks: float | None = Field(
+        description="Largest difference of the distribution functions: 0 to 1; null for a category."
+    )
+    wasserstein: float | None = Field(
+        description="Wasserstein-1 distance, in reference standard deviations; null for a category."
+    )
+    chi: float | None = Field(
+        description="Of a category: root of the symmetric chi-squared distance, 0 to 2, how far "
+        "any score of it moves at most, in standard deviations."
+    )
+    new: float | None = Field(
+        description="Of a category: share of the values that the reference did not have; null too "
+        "where it had more than are known by name."
+    )
+    vanished: tuple[str, ...] = Field(
+        description="Values of a category that the window lacks though ten or more were to be "
+        "expected, the most frequent first; at most eight."
     )
 
 
@@ -38,14 +53,16 @@ class MovedSignal(BaseModel):
     unit: Unit = Field(
         description="What `before` and `after` are: values of the signal; shares of events; shares "
         "of events that depart from a constant reference; mean distances of its values from the "
-        "reference mean; `shape`: means, where it is the distribution that changed."
+        "reference mean; `shape`: means, where it is the distribution that changed; null of a "
+        "category."
     )
-    direction: Literal["rose", "fell"] = Field(
-        description="Which way it went; of a shape, its mean."
+    direction: Direction = Field(
+        description="Which way it went; of a shape, its mean. `changed`: a category as a whole."
     )
     effect: float = Field(
         description="How far it has been from its reference at most, in reference standard "
-        "deviations; signed. Of a shape, the Wasserstein distance of all its rows."
+        "deviations; signed. Of a shape, the Wasserstein distance of all its rows; of a "
+        "category its `chi`."
     )
     before: float | None = Field(description="Mean before the change, in the signal's units.")
     after: float | None = Field(
@@ -62,7 +79,8 @@ class MovedSignal(BaseModel):
     distances: WindowDistances | None = Field(
         default=None,
         description="For reading, of the latest window that the detector `windows` found to "
-        "differ: `psi` (nats), `js` (bits), `ks`, `wasserstein` (reference standard deviations).",
+        "differ: `psi` (nats), `js` (bits), `ks`, `wasserstein` (reference standard deviations), "
+        "of a category `psi`, `js`, `chi`, `new`, `vanished`.",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Aspect(IntEnum):
@@ -21,16 +21,40 @@ class Aspect(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """How far the rows of a window lie from the frozen reference, on its bins. For reading."""
+    """How far the rows of a window lie from the frozen reference, on its bins. For reading.
+
+    What has no order has no `ks` and no `wasserstein`, what is no category nothing after them.
+    """
 
     psi: float
     """Population stability index, in nats: 0 or more."""
     js: float
     """Jensen-Shannon divergence, in bits: 0 to 1."""
-    ks: float
+    ks: float | None = None
     """Largest difference of the distribution functions: 0 to 1."""
-    wasserstein: float
+    wasserstein: float | None = None
     """Wasserstein-1 distance, in reference standard deviations."""
+    chi: float | None = None
+    """How far any score of the categories moves at most, in its standard deviations over reference
+    and window alike: the root of the symmetric chi-squared distance, 0 to 2, chance taken out."""
+    new: float | None = None
+    """Share of the values that no row of the reference had; None too where nobody knows that."""
+    vanished: tuple[str, ...] = ()
+    """Categories that the window lacks; at most `MAX_VANISHED` are named."""
+
+    @property
+    def effect(self) -> float:
+        """The one that says how far, in standard deviations."""
+        return self.wasserstein if self.wasserstein is not None else self.chi or 0.0
+
+    @property
+    def is_of_category(self) -> bool:
+        """Whether it is a category that was compared: then there are no means."""
+        return self.chi is not None
+
+
+MAX_VANISHED: Final = 8
+"""So many categories that vanished are named, the most frequent first."""
 
 
 class Firing(NamedTuple):
@@ -68,6 +92,8 @@ class Firing(NamedTuple):
     """What of the signal moved: `Aspect`."""
     distances: Distances | None = None
     """Of the window that it is about; None where a detector knows no windows."""
+    vanished: tuple[int, ...] = ()
+    """The cells of categories that the window lacks."""
 
 
 class Finding(NamedTuple):

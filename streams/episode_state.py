@@ -14,8 +14,8 @@ from detectors.base import BankState, StateError, require_array
 from detectors.registry import REGISTRY
 from schemas.alerts import Severity
 from schemas.commands import MAX_REASON_CHARS
-from schemas.findings import Aspect, Distances
-from schemas.limits import MAX_ID_CHARS
+from schemas.findings import MAX_VANISHED, Aspect, Distances
+from schemas.limits import MAX_CATEGORY_CHARS, MAX_ID_CHARS
 from streams.episodes import MAX_EPISODES, MAX_OPENED, MAX_SIGNALS, EpisodeBook
 from streams.evidence import Episode, Evidence, Standing
 
@@ -28,6 +28,9 @@ _Size = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 _Time = Annotated[int, Field(ge=-(1 << 62), lt=1 << 62)]
 
 
+_CategoryName = Annotated[str, Field(max_length=MAX_CATEGORY_CHARS)]
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -35,8 +38,11 @@ class _Document(BaseModel):
 class _DistancesDocument(_Document):
     psi: _Size
     js: _Size
-    ks: _Size
-    wasserstein: _Size
+    ks: _Size | None
+    wasserstein: _Size | None
+    chi: _Size | None
+    new: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None
+    vanished: Annotated[list[_CategoryName], Field(max_length=MAX_VANISHED)]
 
 
 class _EvidenceDocument(_Document):
@@ -152,7 +158,7 @@ def _read_episode(document: _EpisodeDocument) -> Episode:
         (each.signal, each.aspect): Evidence(
             **each.model_dump(exclude={"signal", "aspect", "standing", "distances"}),
             standing=Standing(each.standing),
-            distances=Distances(**each.distances.model_dump()) if each.distances else None,
+            distances=_distances(each.distances),
         )
         for each in document.evidence
     }
@@ -173,3 +179,10 @@ def _read_episode(document: _EpisodeDocument) -> Episode:
     if (episode.closed_event >= 0) == episode.is_live:
         raise StateError("an episode is open and over at the same time")
     return episode
+
+
+def _distances(document: _DistancesDocument | None) -> Distances | None:
+    if document is None:
+        return None
+    numbers = document.model_dump(exclude={"vanished"})
+    return Distances(**numbers, vanished=tuple(document.vanished))

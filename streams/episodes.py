@@ -306,7 +306,8 @@ def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
         (Aspect.SPREAD, finding.spread_effect, None),
     ]
     if finding.distances is not None:
-        found.append((Aspect.SHAPE, finding.distances.wasserstein, finding.after))
+        after = None if finding.distances.is_of_category else finding.after
+        found.append((Aspect.SHAPE, finding.distances.effect, after))
     for episode in of_model:
         returned = is_news = False
         for aspect, effect, after in found:

@@ -93,6 +93,11 @@ class Evidence:
         """Whether it is away from its reference."""
         return self.standing in AWAY
 
+    @property
+    def is_of_category(self) -> bool:
+        """Whether it is a category as a whole, which has no mean."""
+        return self.distances is not None and self.distances.is_of_category
+
     def take(self, finding: Finding) -> bool:
         """Let one more finding speak; whether it says anything new."""
         seen = evidence_of(finding)
@@ -109,7 +114,7 @@ class Evidence:
         self.change_event = seen.change_event
         if seen.after is None and self.after is not None:
             return is_news
-        if self.after is None:
+        if self.after is None and not self.is_of_category:
             return self._say(seen) or is_news
         # Means that differ by a few events would give those away.
         differ = abs(seen.n_after - self.n_after) >= MIN_EVENTS
@@ -213,11 +218,12 @@ def evidence_of(finding: Finding) -> Evidence:
     effect = finding.effect
     if finding.n_after < MIN_EVENTS:
         effect = float(round(min(max(effect, -MAX_COARSE_EFFECT), MAX_COARSE_EFFECT)))
+    has_means = finding.distances is None or not finding.distances.is_of_category
     return Evidence(
         detectors=[finding.detector],
         effect=effect,
-        before=finding.before if finding.n_before >= MIN_EVENTS else None,
-        after=finding.after if finding.n_after >= MIN_EVENTS else None,
+        before=finding.before if finding.n_before >= MIN_EVENTS and has_means else None,
+        after=finding.after if finding.n_after >= MIN_EVENTS and has_means else None,
         is_rise=finding.move > 0.0,
         is_share=finding.is_share,
         is_departure=finding.is_departure,

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Final, NamedTuple
 
 from detectors.base import BankState
-from schemas.alerts import AlertData, MovedSignal, Unit, WindowDistances
+from schemas.alerts import AlertData, Direction, MovedSignal, Unit, WindowDistances
 from schemas.commands import (
     Acknowledge,
     Mute,
@@ -283,7 +283,7 @@ def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:
     return MovedSignal(
         signal=signal,
         unit=_unit(evidence, aspect),
-        direction="rose" if evidence.is_rise else "fell",
+        direction=_direction(evidence),
         effect=evidence.effect,
         before=evidence.before,
         after=evidence.after,
@@ -293,6 +293,12 @@ def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:
         found_offset=evidence.found_offset,
         distances=evidence.distances and WindowDistances(**asdict(evidence.distances)),
     )
+
+
+def _direction(evidence: Evidence) -> Direction:
+    if evidence.is_of_category:
+        return "changed"
+    return "rose" if evidence.is_rise else "fell"
 
 
 def _unit(evidence: Evidence, aspect: int) -> Unit:

@@ -100,12 +100,25 @@ def is_share(moved: MovedSignal) -> bool:
 def move(moved: MovedSignal) -> str:
     """Which way a signal went, from what to what, and how far from its reference it came."""
     if moved.unit == "shape":
-        return f"changed ({moved.effect:.2f} sd from its reference)"
+        return f"changed ({moved.effect:.2f} sd from its reference{_came_and_went(moved)})"
     show = percent if is_share(moved) else number
     start = "" if moved.before is None else f" from {show(moved.before)}"
     end = "" if moved.after is None else f" to {show(moved.after)}"
     size = f"{moved.effect:+.2f} sd" if moved.effect else "less than half a sd"
     return f"{moved.direction}{start}{end} ({size} from its reference)"
+
+
+def _came_and_went(moved: MovedSignal) -> str:
+    """Of a category: how much of it is new, and what is no longer there."""
+    told = moved.distances
+    if told is None:
+        return ""
+    words = f"; {percent(told.new)} new" if told.new else ""
+    if told.vanished:
+        names = list(told.vanished[:N_NAMED])
+        n_more = len(told.vanished) - len(names)
+        words += f"; none of {_listed([*names, f'{n_more} more'] if n_more else names)}"
+    return words
 
 
 def move_of_named(moved: MovedSignal) -> str:

@@ -36,9 +36,12 @@ def live_views(workers: Iterable[PartitionWorker]) -> dict[str, Mapping[str, byt
         for slot in recent[:MAX_VIEWS]:
             monitor = catalog.monitor(slot)
             key = monitor.key
-            signals = {}
+            signals: dict[str, dict[str, object]] = {}
             if isinstance(moments, MomentsBank):
                 for signal in monitor.signals:
+                    # Cells are no numbers: a category as a whole has windows and nothing else.
+                    if signal.is_cells and isinstance(windows, WindowsBank) and signal.lane >= 0:
+                        signals[monitor.name(signal)] = {"window": windows.distances(signal.lane)}
                     if signal.lane < 0 or moments.n[signal.lane] == 0:
                         continue
                     signals[monitor.name(signal)] = {

@@ -17,7 +17,7 @@ from detectors.drift.lane_table import (
     require_lanes,
     within,
 )
-from detectors.drift.ranks import GRAIN, MAX_ORDER, N_CUTS, Indicator, LaneReference
+from detectors.drift.ranks import GRAIN, MAX_ORDER, N_CUTS, Frequencies, Indicator, LaneReference
 from detectors.drift.thresholds import octave_thresholds
 from detectors.kernels.focus import (
     BASE_RAW,
@@ -179,6 +179,8 @@ class FocusBank(LaneBank):
     def _learn(self, lane: int, reference: LaneReference) -> None:
         own = {name: self._lanes[name][lane : lane + 1] for name in self._lanes.names}
         ranks = reference.ranks
+        if isinstance(ranks, Frequencies):
+            return
         own["arl0"][:] = reference.arl0
         own["n_baseline"][:] = min(max(ranks.n, MIN_BASELINE), self._config.baseline_rows)
         own["walk"][0, :, BASE_T] = -ranks.n

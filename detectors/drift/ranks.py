@@ -78,10 +78,21 @@ class Indicator:
 
 
 @dataclass(frozen=True, slots=True)
+class Frequencies:
+    """A category's reference, by cell: where the most frequent ones and all others fall."""
+
+    counts: I32
+    """(k,) rows in each cell, 4 <= k <= N_BINS."""
+    variance: float
+    """By which a mean over its rows varies more than one over independent rows."""
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class LaneReference:
     """What a lane is given when its reference is complete."""
 
-    ranks: Ranks | Indicator
+    ranks: Ranks | Indicator | Frequencies
     arl0: float
     """Mean number of the signal's rows between false alarms, 1 or more."""
 
@@ -291,11 +302,11 @@ def process_variance(coefficient: Sequence[float]) -> float:
     return max(innovations / max(total * total, 1e-9), 1.0)
 
 
-def long_run_variance(x: F64) -> float:
+def long_run_variance(x: F64, n_errors: float = 3.0) -> float:
     """The long-run variance of (n,) rows over their variance: 1 or more.
 
     The larger of two estimates: the variance of batch means (and of the differences of
-    neighbouring ones) where it is significantly above that of independent rows, one standard error
+    neighbouring ones) where it is `n_errors` above that of independent rows, one standard error
     added; and that of a first-order autoregression whose coefficient is one standard error above
     the estimate, which is what short references need.
     """
@@ -312,7 +323,7 @@ def long_run_variance(x: F64) -> float:
         spread = b * float(np.var(means, ddof=1)) / variance
         steps = b / 2.0 * float(np.mean(np.diff(means) ** 2)) / variance
         for found, error in ((spread, math.sqrt(2 / (k - 1))), (steps, math.sqrt(3 / (k - 1)))):
-            if found > 1.0 + 3.0 * error:
+            if found > 1.0 + n_errors * error:
                 highest = max(highest, found * (1.0 + error))
         b *= 2
     first = float(np.sum(y[1:] * y[:-1])) / (n * variance) + 1.0 / math.sqrt(n)

@@ -10,6 +10,7 @@ import numpy as np
 
 from detectors.base import Z_LIMIT, BankState, DetectorBank
 from detectors.drift.bins import N_BINS, jensen_shannon, psi
+from detectors.drift.cells import divergence_level
 from detectors.drift.firings import FiringBuffer
 from detectors.drift.focus import MAX_ARL0
 from detectors.drift.lane_bank import LaneBank
@@ -19,7 +20,8 @@ from detectors.drift.lane_table import (
     require_all,
     require_lanes,
 )
-from detectors.drift.ranks import Indicator, LaneReference, rank_variance
+from detectors.drift.ranks import Frequencies, Indicator, LaneReference, rank_variance
+from detectors.kernels.observe import CELL_NEW, CELL_OTHER
 from detectors.kernels.windows import AT_REFERENCE, KS, N_LATEST, NEAR, WASSERSTEIN, windows_update
 from schemas.batch import I32, Batch
 from schemas.config import WindowsConfig
@@ -29,6 +31,7 @@ NAME: Final = "windows"
 
 _B: Final = (N_BINS,)
 _COLUMNS: Final = (
+    Column("is_category", np.bool_, 0.0),
     Column("n_cuts", np.int32, 0),
     Column("arl0", np.float64, 0.0),
     Column("variance", np.float64, 1.0),
@@ -47,6 +50,9 @@ _COLUMNS: Final = (
 )
 MAX_REFERENCE: Final = 1_000_000
 """Rows of a reference, as in the config."""
+LEAST_EXPECTED: Final = 10.0
+"""A category of which so many rows are expected in a window, and none is there, has vanished: by
+chance once in 20,000."""
 _ROUNDING: Final = 1.001
 MAX_MEAN: Final = Z_LIMIT * _ROUNDING
 """No mean of rows, whose sum was rounded, lies further out."""
@@ -59,7 +65,8 @@ class WindowsBank(LaneBank):
     `window_events` events of its model by the reference's bins. It fires where the two-sample
     Kolmogorov-Smirnov distance on them is larger than the budget allows by chance, then not again
     until it has been near, and says in a firing of aspect `SETTLED` that it is back. Indicators it
-    leaves alone: for two values a likelihood ratio says all there is to say.
+    leaves alone: for two values a likelihood ratio says all there is to say. A lane of a category,
+    which observes numbers of cells, fires where the relative entropy of a window is too large.
     """
 
     def __init__(self, config: WindowsConfig, n_lanes: int, state: BankState | None) -> None:
@@ -82,6 +89,7 @@ class WindowsBank(LaneBank):
         n_cuts, reference = lanes["n_cuts"], lanes["reference"]
         require_all((n_cuts >= 0) & (n_cuts < N_BINS), "n_cuts is out of range")
         used = n_cuts > 0
+        require_all(~lanes["is_category"] | used, "a category has no cells")
         require_all((lanes["arl0"] >= 1.0) | ~used, "arl0 is out of range")
         require_all(lanes["arl0"] <= MAX_ARL0, "arl0 is out of range")
         require_all(lanes["variance"] >= 1.0, "variance is out of range")
@@ -119,10 +127,19 @@ class WindowsBank(LaneBank):
             ranks = reference.ranks
             if isinstance(ranks, Indicator):
                 continue
-            bins, own = ranks.bins, self._lanes
+            own = self._lanes
+            own["arl0"][lane] = reference.arl0
+            if isinstance(ranks, Frequencies):
+                k = len(ranks.counts) - 1
+                own["is_category"][lane] = True
+                own["n_cuts"][lane] = k
+                own["variance"][lane] = ranks.variance
+                own["cuts"][lane, :k] = np.arange(k) + 0.5
+                own["reference"][lane, : k + 1] = ranks.counts
+                continue
+            bins = ranks.bins
             k = len(bins.cuts)
             own["n_cuts"][lane] = k
-            own["arl0"][lane] = reference.arl0
             own["variance"][lane] = rank_variance(ranks)
             own["cuts"][lane, :k] = bins.cuts
             own["reference"][lane, : k + 1] = bins.counts
@@ -141,7 +158,11 @@ class WindowsBank(LaneBank):
         n_cuts, arl0, variance = (self._lanes[name] for name in ("n_cuts", "arl0", "variance"))
         for lane in lanes[n_cuts[lanes] > 0].tolist():
             chance = min(self._config.window_events / float(arl0[lane]), 1.0)
-            self._level[lane] = float(variance[lane]) * squared_level(chance)
+            if self._lanes["is_category"][lane]:
+                level = divergence_level(chance, int(n_cuts[lane]) + 1)
+            else:
+                level = squared_level(chance)
+            self._level[lane] = float(variance[lane]) * level
 
     def update(self, batch: Batch) -> list[Firing]:
         """Fold a batch; the firings in no particular order. Raises IndexError: unknown lane."""
@@ -158,6 +179,7 @@ class WindowsBank(LaneBank):
                 batch.offset,
                 batch.model_event,
                 lanes["enabled"],
+                lanes["is_category"],
                 lanes["n_cuts"],
                 lanes["cuts"],
                 lanes["reference"],
@@ -183,7 +205,9 @@ class WindowsBank(LaneBank):
             )
 
         return [
-            firing._replace(distances=self.distances(firing.lane))
+            firing._replace(
+                distances=self.distances(firing.lane), vanished=self._vanished(firing.lane)
+            )
             for some in self._advance(NAME, batch, fired, go_on)
             for firing in some
         ]
@@ -195,12 +219,25 @@ class WindowsBank(LaneBank):
             return None
         bins = slice(int(self._lanes["n_cuts"][lane]) + 1)
         reference, latest = self._lanes["reference"][lane], self._lanes["latest"][lane]
+        read = psi(reference[bins], counts[bins]), jensen_shannon(reference[bins], counts[bins])
+        if self._lanes["is_category"][lane]:
+            new = round(float(counts[CELL_NEW] / counts.sum(dtype=np.int64)), 6)
+            return Distances(*read, chi=round(float(latest[WASSERSTEIN]), 6), new=new)
         return Distances(
-            psi=psi(reference[bins], counts[bins]),
-            js=jensen_shannon(reference[bins], counts[bins]),
+            *read,
             ks=round(float(latest[KS]), 6),
             wasserstein=round(float(latest[WASSERSTEIN]), 6),
         )
+
+    def _vanished(self, lane: int) -> tuple[int, ...]:
+        """The cells that the lane's latest whole window would hardly lack by chance, and lacks."""
+        if not self._lanes["is_category"][lane]:
+            return ()
+        counts, reference = self._lanes["latest_counts"][lane], self._lanes["reference"][lane]
+        n, n_reference = (float(each.sum(dtype=np.int64)) for each in (counts, reference))
+        is_gone = (counts == 0) & (reference * n >= LEAST_EXPECTED * n_reference)
+        is_gone[[CELL_OTHER, CELL_NEW]] = False
+        return tuple(np.flatnonzero(is_gone).tolist())
 
     def resize(self, n_lanes: int) -> None:
         """Make room for lanes 0..n_lanes-1."""

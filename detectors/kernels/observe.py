@@ -24,7 +24,7 @@ from schemas.batch import U8 as U8A
 
 # What a lane observes (`source`), and how a raw value becomes z (`rule`).
 SOURCE_VALUE, SOURCE_MISSING, SOURCE_SCORE, SOURCE_PREDICTION, SOURCE_CLASS, SOURCE_OTHER = range(6)
-SOURCE_CATEGORY, SOURCE_NEW = 6, 7
+SOURCE_CATEGORY, SOURCE_NEW, SOURCE_CELL = 6, 7, 8
 # Derived of all features of a row, by `detectors.kernels.joint`.
 SOURCE_RESIDUAL, SOURCE_MMD, SOURCE_PATTERN = range(16, 19)
 JOINT_SOURCES = (SOURCE_RESIDUAL, SOURCE_MMD, SOURCE_PATTERN)
@@ -37,6 +37,9 @@ KIND_ANY = 254
 # Beyond these a number says no more than "huge", and its square would overflow.
 MAX_RAW = 1e150
 MAX_Z = 1e6
+
+# Cells that a category may fall into beside one of its own, as SOURCE_CELL observes them.
+CELL_OTHER, CELL_NEW = range(2)
 
 # What a category is called where nobody knows its name, or where it is too long.
 UNKNOWN = -1
@@ -121,20 +124,21 @@ def _category(x: float, kind: int, name_of: I32A) -> int:
 
 
 @part
-def _is_among(number: int, known: I32A, first: int, end: int) -> bool:
-    """Whether `known[first:end]`, ascending, has this number."""
+def _place_among(number: int, known: I32A, first: int, end: int) -> int:
+    """Where `known[first:end]`, ascending, has this number; -1: nowhere."""
+    past = end
     while first < end:
         middle = (first + end) >> 1
         if known[middle] < number:
             first = middle + 1
         else:
             end = middle
-    return first < len(known) and known[first] == number
+    return first if first < past and known[first] == number else -1
 
 
 @kernel(
     *(I32_IN, I32_IN, I64_IN, I64_IN, I64_IN, U8_IN, I32_IN, U8_IN, U8_IN, F64_IN, F64_IN, F64_IN),
-    *(I32_IN, I64_IN, I32_IN, I64_IN, I64_IN, I32_IN, F64_IN, F64_IN, U8_IN, I32_IN),
+    *(I32_IN, I64_IN, I32_IN, I32_IN, I64_IN, I64_IN, I32_IN, F64_IN, F64_IN, U8_IN, I32_IN),
     *(F64_IN, F64_IN, I32_IN, F64_2D, F64),
 )
 def observe(
@@ -153,6 +157,7 @@ def observe(
     category: I32A,
     known_ptr: I64A,
     known: I32A,
+    known_cell: I32A,
     value_ptr: I64A,
     column_ptr: I64A,
     column: I32A,
@@ -173,7 +178,8 @@ def observe(
     `number` holds the values that are numbers, NaN for all others; `code` those that are categories
     (see `schemas.batch.Decoded`), whose names have the numbers `name_of`. A lane of a category
     compares with the name `category`; what is not among `known[known_ptr[j]:known_ptr[j + 1]]`
-    (ascending) is new.
+    (ascending) is new. A lane of cells observes the number of a name's cell: the one that stands in
+    `known_cell` where the name stands in `known`, for other names `category`.
     `predicted_class` is the class's index in its model, -1 for another class, -2 where absent.
     `derived` (3, n) is what `detectors.kernels.joint` makes of all features of a row.
     """
@@ -230,11 +236,15 @@ def observe(
                     if c >= 0 and kind[value_ptr[i] + c] == expected[j]:
                         name = _category(code[value_ptr[i] + c], expected[j], name_of)
                         holds = name == category[j]
-                        if what == 7:
-                            holds = name != TOO_LONG and not _is_among(
-                                name, known, known_ptr[j], known_ptr[j + 1]
-                            )
-                        z = z_true if holds else z_false
+                        if what >= 7:
+                            place = _place_among(name, known, known_ptr[j], known_ptr[j + 1])
+                            holds = name != TOO_LONG and place < 0
+                        if what < 8:
+                            z = z_true if holds else z_false
+                        elif holds:
+                            z = float(category[j])
+                        else:
+                            z = float(known_cell[place]) if place >= 0 else float(CELL_OTHER)
                     out[at + r] = z
             else:
                 wanted = f if what == 4 else -1

@@ -1,4 +1,4 @@
-"""Windows of a model's events against the frozen reference, on the reference's bins.
+"""Windows of a model's events against the frozen reference, on the reference's bins or cells.
 
 Counts are whole numbers, so the Kolmogorov-Smirnov distance is exact. All of it stands in this
 file, since numba's cache looks at no other one.
@@ -44,6 +44,7 @@ AT_REFERENCE, AWAY, NEAR = range(3)
 MEAN, SETTLED, SHAPE = 0, 2, 3
 """Aspects of a firing, as in `schemas.findings.Aspect`."""
 KS, WASSERSTEIN = range(2)
+"""What is kept of the latest window; of a category its relative entropy and its chi distance."""
 N_LATEST = 2
 
 
@@ -100,10 +101,53 @@ def _wasserstein(
         right -= moved
 
 
+@part
+def _relative_entropy(
+    one: int,
+    n_bins: int,
+    reference: NDArray[np.int32],
+    counts: NDArray[np.int32],
+    n_reference: int,
+    n: int,
+) -> float:
+    """That of the window to both samples together, in nats: what is in neither counts nothing."""
+    total = 0.0
+    for k in range(n_bins):
+        if counts[one, k] > 0:
+            q = counts[one, k] / n
+            m = (float(counts[one, k]) + float(reference[one, k])) / (float(n) + n_reference)
+            total += q * math.log(q / m)
+    return max(total, 0.0)
+
+
+@part
+def _chi(
+    one: int,
+    n_bins: int,
+    reference: NDArray[np.int32],
+    counts: NDArray[np.int32],
+    n_reference: int,
+    n: int,
+) -> float:
+    """How far any score of the cells moves at most, in its standard deviations over both laws.
+
+    The root of the sum of (q - p)**2 / ((p + q) / 2), less what it is on average by chance.
+    """
+    total, n_used = 0.0, 0
+    for k in range(n_bins):
+        p, q = reference[one, k] / n_reference, counts[one, k] / n
+        if p + q > 0.0:
+            n_used += 1
+            total += 2.0 * (q - p) * (q - p) / (p + q)
+    total -= (n_used - 1) * (1.0 / n_reference + 1.0 / n)
+    return math.sqrt(max(total, 0.0))
+
+
 @kernel(
     *BLOCKS,
     *TRIGGERS,
     I64_IN,
+    BOOL_IN,
     BOOL_IN,
     *(I32, F64_2D, I32_2D, F64_2D, F64),
     *(I64, I64, I32_2D, F64_2D, F64),
@@ -123,6 +167,7 @@ def windows_update(
     offset: NDArray[np.int64],
     model_event: NDArray[np.int64],
     enabled: NDArray[np.bool_],
+    is_category: NDArray[np.bool_],
     n_cuts: NDArray[np.int32],
     cuts: NDArray[np.float64],
     reference: NDArray[np.int32],
@@ -151,7 +196,9 @@ def windows_update(
     A lane's rows are counted in `counts`, summed up in `sums` (lanes, bins), and their absolute
     values in `distance`; -1 as `first_offset` says that its window has none yet. The window is
     judged at its last event, or where that is missing at the first row after it. `level` (lanes,)
-    is what the square of the distance is held against, over the sizes of the two samples.
+    is what the square of the distance is held against, over the sizes of the two samples; of a
+    category what n times the relative entropy is. A category's values are numbers of cells, and
+    its cuts lie between them.
     """
     n_fired = cursor[3]
     for b in range(cursor[0], len(block_row_ptr) - 1):
@@ -206,10 +253,17 @@ def windows_update(
                 aspect = -1
                 found, high, far, mean, mean_distance = 0.0, 0.0, 0.0, 0.0, 0.0
                 if n >= MIN_ROWS:
-                    found = _kolmogorov(one, n_bins, reference, counts, n_reference, n)
-                    far = _wasserstein(one, n_bins, reference, means, counts, sums, n_reference, n)
-                    high = math.sqrt(level[one] * (1.0 / n_reference + 1.0 / n))
-                    mean, mean_distance = total / n, distance[one] / n
+                    if is_category[one]:
+                        found = _relative_entropy(one, n_bins, reference, counts, n_reference, n)
+                        far = _chi(one, n_bins, reference, counts, n_reference, n)
+                        high = level[one] / n
+                    else:
+                        found = _kolmogorov(one, n_bins, reference, counts, n_reference, n)
+                        far = _wasserstein(
+                            one, n_bins, reference, means, counts, sums, n_reference, n
+                        )
+                        high = math.sqrt(level[one] * (1.0 / n_reference + 1.0 / n))
+                        mean, mean_distance = total / n, distance[one] / n
                     for k in range(n_bins):
                         latest_counts[one, k] = counts[one, k]
                     latest[one, KS] = found
@@ -217,7 +271,8 @@ def windows_update(
                     if found > high and standing[one] != AWAY:
                         standing[one] = AWAY
                         limit[one] = high
-                        aspect = MEAN if abs(mean) >= ONE_SIDED * far else SHAPE
+                        is_one_sided = not is_category[one] and abs(mean) >= ONE_SIDED * far
+                        aspect = MEAN if is_one_sided else SHAPE
                     # A window of few rows, whose threshold is high, must not pass for a return.
                     elif standing[one] == AWAY and found <= min(high, limit[one]):
                         standing[one] = NEAR

@@ -157,7 +157,7 @@ def test_every_shard_has_it_and_a_new_version_inherits_its_inputs() -> None:
         return own.reference, len(own.cohorts), {own.name(s) for s in own.signals}
 
     everything = {f"{kind}:{name}" for name in NAMES for kind in ("feature", "missing")}
-    everything ^= {"feature:word", "feature:word=b", "feature:word=__new__", "joint:residual"}
+    everything |= {"feature:word=b", "feature:word=__new__", "joint:residual"}
     outputs = {"score", "class:yes", "class:__other__"}
     assert monitor(shards[0]) == monitor(shards[1]) == (document.digest, 0, everything | outputs)
     assert monitor(ModelKey("m", "2", 1)) == ("", 1, everything)

@@ -109,6 +109,7 @@ def test_the_distances_are_those_worked_out_by_hand(
     assert isinstance(ranks, Ranks)
     variance = rank_variance(ranks)
     threshold = math.sqrt(variance * math.log(2 / (n / 1e4)) / 2 * (1 / 200 + 1 / n))
+    assert expected.ks is not None
     assert len(firings) == (expected.ks > threshold)
     for firing in firings:
         assert firing.statistic == pytest.approx(expected.ks)
@@ -220,7 +221,8 @@ def test_it_speaks_once_until_the_signal_is_back(
     back = firings[1]
     assert back.n_after == 2_000
     assert back.distances is not None
-    assert back.distances.wasserstein <= 0.1
+    assert back.distances.effect == back.distances.wasserstein
+    assert back.distances.effect <= 0.1
     assert back.statistic == pytest.approx(np.abs(values[16_000:18_000]).mean())
 
 
@@ -277,7 +279,8 @@ def test_a_finding_of_the_fold_says_how_far_the_shape_is_wherever_it_is_resumed(
     assert shape.aspect is Aspect.SHAPE
     assert shape.is_within_budget
     assert shape.distances is not None
-    assert shape.effect == shape.distances.wasserstein > 0.1
+    assert shape.effect == shape.distances.wasserstein
+    assert shape.effect > 0.1
     assert shape.model_event % 1_000 == 999
     assert shape.after == pytest.approx(30.0, abs=0.7)
 

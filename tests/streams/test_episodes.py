@@ -357,6 +357,29 @@ def test_a_window_says_nothing_of_the_return_of_a_change_amid_it() -> None:
     assert (resolved.status, resolved.resolution) == ("resolved", "returned")
 
 
+def category(event: int, *, chi: float, aspect: Aspect = Aspect.SHAPE) -> Finding:
+    """What the comparison of windows says of a category as a whole."""
+    distances = Distances(0.2, 0.05, chi=chi, new=0.12, vanished=("a", "b", "c", "d"))
+    return window(event, aspect=aspect, wasserstein=chi)._replace(distances=distances)
+
+
+def test_a_category_has_no_means_and_says_what_came_and_went() -> None:
+    own = policy()
+    (opened,) = decide(own, category(6_000, chi=0.4))
+    (moved,) = opened.signals
+    assert (moved.unit, moved.direction, moved.effect) == ("shape", "changed", 0.4)
+    assert (moved.before, moved.after, opened.before, opened.after) == (None,) * 4
+    assert moved.distances is not None
+    assert (moved.distances.ks, moved.distances.chi) == (None, 0.4)
+    assert "0.40 sd from its reference; 12 % new; none of a, b, c and 1 more)" in opened.message
+    again = Policy(PolicyConfig(), "lineage", "deployment", 3, own.snapshot())
+    for each in (own, again):
+        settled_there = category(12_000, chi=0.05, aspect=Aspect.SETTLED)
+        (resolved,) = decide(each, settled_there, start=2)
+        assert (resolved.status, resolved.resolution) == ("resolved", "returned")
+        assert resolved.signals[0].distances == moved.distances
+
+
 def test_an_episode_of_features_together_is_restored() -> None:
     own = policy()
     decide(own, finding(5_000, signal="joint:residual"))

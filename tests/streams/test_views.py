@@ -61,7 +61,7 @@ def test_the_distances_of_the_latest_window_are_shown() -> None:
 
     shown = orjson.loads(live_views([partition])["m0/1"]["signals"])["feature:x"]["window"]
 
-    assert set(shown) == {"psi", "js", "ks", "wasserstein"}
+    assert {name for name, x in shown.items() if x} == {"psi", "js", "ks", "wasserstein"}
     assert shown["wasserstein"] > 0.5
     without = worker()
     without.process(STREAM)
