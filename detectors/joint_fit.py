@@ -207,7 +207,7 @@ def _of_rows(
     ]
 
 
-def _is_volatile(ranks: Ranks | Indicator | None) -> bool:
+def _is_volatile(ranks: object) -> bool:
     """Whether events far from the principal components come together, more than a budget bears."""
     return isinstance(ranks, Ranks) and rank_variance(ranks) > MAX_RESIDUAL_VARIANCE
 
