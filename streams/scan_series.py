@@ -159,15 +159,18 @@ class Series:
         """Add the categories among the values of a feature."""
         drawn = self._categories.setdefault((model, feature), set())
         for own, names in ((ValueKind.STRING, events.categories), (ValueKind.BOOLEAN, BOOLEANS)):
-            codes, first = np.unique(value[kind == own], return_index=True)
-            for code in codes[np.argsort(first)].astype(np.int64).tolist():
-                name = category_signal(feature, names[code]).removeprefix("feature:")
-                if code < 0 or (name not in drawn and len(drawn) >= MAX_CATEGORIES):
+            rows = np.flatnonzero((kind == own) & (value >= 0.0))
+            rows = rows[np.argsort(value[rows], kind="stable")]
+            of_each = np.split(rows, np.flatnonzero(np.diff(value[rows])) + 1) if len(rows) else []
+            for those in sorted(of_each, key=lambda some: int(some[0])):
+                name = names[int(value[those[0]])]
+                name = category_signal(feature, name).removeprefix("feature:")
+                if name not in drawn and len(drawn) >= MAX_CATEGORIES:
                     continue
                 drawn.add(name)
                 self._feature_of[model, name] = feature
-                is_it = np.where((kind == own) & (value == code), 1.0, np.nan)
-                self._add(model, f"share:{name}", offset, is_it, n_reference)
+                n_learned = int(np.searchsorted(those, n_reference))
+                self._add(model, f"share:{name}", offset[those], np.ones(len(those)), n_learned)
 
     def _outputs(self, events: Decoded, model: ModelKey, rows: I64, n_reference: int) -> None:
         offset = events.offset[rows]
