@@ -26,6 +26,9 @@ from detectors.kernels.observe import (
 )
 from schemas.findings import Aspect
 from schemas.signal_names import (
+    JOINT_MISSING,
+    JOINT_MMD,
+    JOINT_RESIDUAL,
     category_signal,
     class_signal,
     feature_signal,
@@ -34,9 +37,9 @@ from schemas.signal_names import (
 )
 
 JOINT_NAMES = {
-    SOURCE_RESIDUAL: "joint:residual",
-    SOURCE_MMD: "joint:mmd",
-    SOURCE_PATTERN: "joint:missing",
+    SOURCE_RESIDUAL: JOINT_RESIDUAL,
+    SOURCE_MMD: JOINT_MMD,
+    SOURCE_PATTERN: JOINT_MISSING,
 }
 """The signals of all features together, by source."""
 _INPUTS = frozenset({SOURCE_VALUE, SOURCE_MISSING, SOURCE_CATEGORY, SOURCE_NEW, SOURCE_CELL})

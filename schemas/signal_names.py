@@ -9,6 +9,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+JOINT_RESIDUAL: Final = "joint:residual"
+JOINT_MMD: Final = "joint:mmd"
+JOINT_MISSING: Final = "joint:missing"
+JOINT: Final = (JOINT_RESIDUAL, JOINT_MMD, JOINT_MISSING)
+"""The signals of all features together."""
 NEW_CATEGORY: Final = "__new__"
 OTHER_CLASS: Final = "__other__"
 _OURS: Final = frozenset({NEW_CATEGORY, OTHER_CLASS})

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from schemas.config import DetectionConfig, DetectorsConfig, ModelConfig, SignalConfig
-from schemas.signal_names import of_feature
+from schemas.signal_names import JOINT, of_feature
 from streams.config_errors import Location, Problem, did_you_mean, dotted, one_of
 
-_JOINT: Final = ("joint:residual", "joint:mmd", "joint:missing")
-_ALONE: Final = ("score", "prediction", *_JOINT)
+_ALONE: Final = ("score", "prediction", *JOINT)
 _PREFIXES: Final = ("feature", "missing", "class")
 _FORMS: Final = (
     "`feature:NAME`, `missing:NAME`, `class:VALUE`, `score`, `prediction`, `joint:residual`, "
@@ -28,7 +27,7 @@ def signal_problem(name: str) -> tuple[str, str]:
     if prefix in _PREFIXES:
         return "is not a signal's name", f"say which: `{prefix}:NAME`"
     if prefix == "joint":
-        return "is not a signal's name", f"those are {one_of(_JOINT)}"
+        return "is not a signal's name", f"those are {one_of(JOINT)}"
     if colon and rest:
         near = did_you_mean(prefix, _PREFIXES)
         remedy = near.replace("`?", f":{rest}`?") if near else f"signals are {_FORMS}"

@@ -67,16 +67,13 @@ class KafkaLog(EventLog):
         `session_timeout_ms` it has its partitions back at once. Without it a killed member's
         partitions wait for that long.
         """
-        config, as_guest = (
-            consumer_config(
-                bootstrap_servers,
-                group,
-                kafka_properties or {},
-                instance=name,
-                session_timeout_ms=session_timeout_ms,
-                max_poll_interval_ms=max_poll_interval_ms,
-            )
-            for name in (instance, None)
+        config = consumer_config(
+            bootstrap_servers,
+            group,
+            kafka_properties or {},
+            instance=instance,
+            session_timeout_ms=session_timeout_ms,
+            max_poll_interval_ms=max_poll_interval_ms,
         )
         self.topic: Final = topic
         self.group: Final = group
@@ -97,6 +94,7 @@ class KafkaLog(EventLog):
         self._watch: GroupWatch | None = None
         if instance is not None:
             own = admin_config(bootstrap_servers, kafka_properties or {})
+            as_guest = {k: value for k, value in config.items() if k != "group.instance.id"}
             self._watch = GroupWatch(topic, group, own, as_guest)
 
     def subscribe(self, listener: RebalanceListener) -> None:

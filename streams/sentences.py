@@ -7,7 +7,15 @@ from typing import Final
 
 from schemas.alerts import AlertData, MovedSignal
 from schemas.findings import Notice
-from schemas.signal_names import NEW_CATEGORY, of_feature, plain, plain_value
+from schemas.signal_names import (
+    JOINT_MISSING,
+    JOINT_MMD,
+    JOINT_RESIDUAL,
+    NEW_CATEGORY,
+    of_feature,
+    plain,
+    plain_value,
+)
 
 N_NAMED: Final = 3
 """Of the signals that moved with the first, so many are named."""
@@ -21,9 +29,9 @@ _DETECTOR_NAMES = {
 
 
 _JOINT: Final = {
-    "joint:residual": "the distance of events from the correlation of the numeric features",
-    "joint:mmd": "the difference of the correlation of the numeric features from the reference",
-    "joint:missing": "the share of events with an unusual combination of missing features",
+    JOINT_RESIDUAL: "the distance of events from the correlation of the numeric features",
+    JOINT_MMD: "the difference of the correlation of the numeric features from the reference",
+    JOINT_MISSING: "the share of events with an unusual combination of missing features",
 }
 """Signals of all features together; of two of them 1 is what the reference had on average."""
 
@@ -156,7 +164,7 @@ def _change_sentence(alert: AlertData, place: str, *, name_model: bool) -> str:
         along = _along(others, n_others)
         with_it = f", and so {'is' if n_others == 1 else 'are'} {along}" if along else ""
         # The mean of a few blocks is not known to a tenth of a standard deviation.
-        where = "at" if first.signal == "joint:mmd" else "within 0.1 sd of"
+        where = "at" if first.signal == JOINT_MMD else "within 0.1 sd of"
         return (
             f"{model}{subject(first)} is back {where} its reference, found at {here}"
             f"{with_it}; it had moved since about {since}."

@@ -21,8 +21,8 @@ import argparse
 from typing import Any
 
 from benchmarks.drift.parts import PARTS, Part, Size, calibration
-from benchmarks.drift.work import Workers, n_processors
-from benchmarks.kit.report import parser, publish, show
+from benchmarks.drift.work import Workers
+from benchmarks.kit.report import n_processors, parser, publish, show
 
 
 def main() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import pickle
+import pickle  # only to see whether a task can be sent
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,13 +30,6 @@ class Task(Generic[T]):
         """Its result and its CPU seconds."""
         began_s = time.process_time()
         return self.function(*self.arguments), time.process_time() - began_s
-
-
-def n_processors() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Workers:

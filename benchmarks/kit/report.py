@@ -51,9 +51,16 @@ def parser(module: str, doc: str) -> argparse.ArgumentParser:
     return made
 
 
+def n_processors() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def machine() -> str:
     """Where the figures come from, without anything that names the machine."""
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    n_cores = n_processors()
     return f"{platform.machine()}, {n_cores} cores, Python {platform.python_version()}"
 
 

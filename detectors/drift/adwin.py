@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detectors.base import Z_LIMIT, BankState, DetectorBank
 from detectors.drift.buckets import NAMES, Buckets
 from detectors.drift.firings import FiringBuffer
-from detectors.drift.lane_bank import LaneBank
+from detectors.drift.lane_bank import LaneBank, walk
 from detectors.drift.lane_table import (
     MAX_N,
     Column,
@@ -64,13 +64,7 @@ class AdwinBank(LaneBank):
         def go_on() -> int:
             while True:
                 status = adwin_update(
-                    batch.block_row_ptr,
-                    batch.block_lane_ptr,
-                    batch.block_value_ptr,
-                    batch.lane,
-                    batch.value,
-                    batch.row_index,
-                    batch.offset,
+                    *walk(batch),
                     lanes["enabled"],
                     lanes["n"],
                     lanes["total"],

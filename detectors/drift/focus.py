@@ -9,7 +9,7 @@ import numpy as np
 
 from detectors.base import Z_LIMIT, BankState, DetectorBank
 from detectors.drift.firings import FiringBuffer
-from detectors.drift.lane_bank import LaneBank
+from detectors.drift.lane_bank import LaneBank, walk
 from detectors.drift.lane_table import (
     MAX_N,
     Column,
@@ -238,13 +238,7 @@ class FocusBank(LaneBank):
 
         def go_on() -> int:
             return focus_update(
-                batch.block_row_ptr,
-                batch.block_lane_ptr,
-                batch.block_value_ptr,
-                batch.lane,
-                batch.value,
-                batch.row_index,
-                batch.offset,
+                *walk(batch),
                 lanes["enabled"],
                 lanes["form"],
                 lanes["n_cuts"],

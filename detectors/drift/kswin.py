@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detectors.base import Z_LIMIT, BankState, DetectorBank
 from detectors.drift.firings import FiringBuffer
 from detectors.drift.kolmogorov_smirnov import critical_distance
-from detectors.drift.lane_bank import LaneBank
+from detectors.drift.lane_bank import LaneBank, walk
 from detectors.drift.lane_table import (
     MAX_N,
     Column,
@@ -72,13 +72,7 @@ class KswinBank(LaneBank):
 
         def go_on() -> int:
             return kswin_update(
-                batch.block_row_ptr,
-                batch.block_lane_ptr,
-                batch.block_value_ptr,
-                batch.lane,
-                batch.value,
-                batch.row_index,
-                batch.offset,
+                *walk(batch),
                 lanes["enabled"],
                 lanes["n"],
                 lanes["window"].reshape(-1),

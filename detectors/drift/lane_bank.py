@@ -12,8 +12,21 @@ from detectors.drift.firings import FiringBuffer
 from detectors.drift.lane_table import Column, LaneTable, require_lanes, require_names
 from detectors.drift.ranks import LaneReference
 from detectors.kernels.compile import DONE, NO_LANE
-from schemas.batch import I32, Batch
+from schemas.batch import F64, I32, I64, Batch
 from schemas.findings import Firing
+
+
+def walk(batch: Batch) -> tuple[I64, I64, I64, I32, F64, I32, I64]:
+    """By what the kernels go over a batch and say where they fire: their first arguments."""
+    return (
+        batch.block_row_ptr,
+        batch.block_lane_ptr,
+        batch.block_value_ptr,
+        batch.lane,
+        batch.value,
+        batch.row_index,
+        batch.offset,
+    )
 
 
 class LaneBank:

@@ -8,7 +8,7 @@ import numpy as np
 
 from detectors.base import Z_LIMIT, BankState, DetectorBank
 from detectors.drift.firings import FiringBuffer
-from detectors.drift.lane_bank import LaneBank
+from detectors.drift.lane_bank import LaneBank, walk
 from detectors.drift.lane_table import (
     MAX_N,
     Column,
@@ -75,13 +75,7 @@ class PageHinkleyBank(LaneBank):
 
         def go_on() -> int:
             return page_hinkley_update(
-                batch.block_row_ptr,
-                batch.block_lane_ptr,
-                batch.block_value_ptr,
-                batch.lane,
-                batch.value,
-                batch.row_index,
-                batch.offset,
+                *walk(batch),
                 lanes["enabled"],
                 lanes["n"],
                 lanes["mean"],

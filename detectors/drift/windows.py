@@ -13,7 +13,7 @@ from detectors.drift.bins import N_BINS, jensen_shannon, psi
 from detectors.drift.cells import divergence_level
 from detectors.drift.firings import FiringBuffer
 from detectors.drift.focus import MAX_ARL0
-from detectors.drift.lane_bank import LaneBank
+from detectors.drift.lane_bank import LaneBank, walk
 from detectors.drift.lane_table import (
     MAX_N,
     Column,
@@ -170,13 +170,7 @@ class WindowsBank(LaneBank):
 
         def go_on() -> int:
             return windows_update(
-                batch.block_row_ptr,
-                batch.block_lane_ptr,
-                batch.block_value_ptr,
-                batch.lane,
-                batch.value,
-                batch.row_index,
-                batch.offset,
+                *walk(batch),
                 batch.model_event,
                 lanes["enabled"],
                 lanes["is_category"],

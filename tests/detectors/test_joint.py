@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from detectors.base import StateError
 from detectors.budget import arl0_of_detector, events_between_alarms
@@ -40,13 +39,13 @@ from schemas.config import (
 )
 from schemas.findings import Aspect, Finding
 from streams.reference_report import reference_json, reference_lines
+from tests.detectors.damage import Arrays, cut, put
 from tests.detectors.decoded import MODEL, Event, decoded, table
 from tests.detectors.folding import as_bytes, findings, fold_in
 
 N_REFERENCE = 2_000
 ALL_OF_IT = JointConfig(mmd=True)
 NAMES = ("joint:residual", "joint:mmd", "joint:missing")
-Arrays = dict[str, NDArray[Any]]
 
 
 def normal(n: int, p: int, correlation: float, seed: int) -> F64:
@@ -460,20 +459,6 @@ def test_drawn_blocks_are_as_far_off_as_later_ones() -> None:
         assert seed_of(["ab"]) != seed_of(["a", "b"])
 
 
-def _put(name: str, at: int | tuple[int, int], number: float) -> Callable[[Arrays], None]:
-    def change(state: Arrays) -> None:
-        state[name][at] = number
-
-    return change
-
-
-def _cut(name: str) -> Callable[[Arrays], None]:
-    def change(state: Arrays) -> None:
-        state[name] = state[name][:-1]
-
-    return change
-
-
 def _no_components(state: Arrays) -> None:
     """A signal of a residual, and nothing to measure it in."""
     state["joint_numbers"][0, 1] = 0
@@ -483,29 +468,29 @@ def _no_components(state: Arrays) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        *(_cut(f"joint_{name}") for name in ("numbers", "units", "features", "scales")),
-        *(_cut(f"joint_{name}") for name in ("components", "pair_means", "missing", "patterns")),
-        *(_cut(name) for name in ("partial_counts", "partial_sums")),
-        *(_put("joint_numbers", (0, k), 10**6) for k in range(5)),
-        *(_put("joint_numbers", (0, k), -1) for k in range(5)),
-        _put("joint_features", 0, -1),
-        _put("joint_features", 0, 99),
-        _put("joint_features", 1, 0),
-        _put("joint_missing", 0, 99),
-        _put("joint_scales", (0, 1), 0.0),
-        _put("joint_scales", (0, 3), 0.0),
-        _put("joint_scales", (0, 2), 9.0),
-        _put("joint_scales", (1, 0), np.nan),
-        _put("joint_components", 0, 1e9),
-        _put("joint_pair_means", 0, np.inf),
-        _put("joint_units", 0, 0.0),
-        _put("joint_units", 0, np.nan),
-        _put("joint_patterns", 0, 7),
-        _put("partial_counts", (0, 1), 0),
-        _put("partial_counts", (0, 1), 21),
-        _put("partial_counts", (0, 0), 1),
-        _put("partial_sums", 0, 1e300),
-        _put("partial_sums", 0, np.nan),
+        *(cut(f"joint_{name}") for name in ("numbers", "units", "features", "scales")),
+        *(cut(f"joint_{name}") for name in ("components", "pair_means", "missing", "patterns")),
+        *(cut(name) for name in ("partial_counts", "partial_sums")),
+        *(put("joint_numbers", (0, k), 10**6) for k in range(5)),
+        *(put("joint_numbers", (0, k), -1) for k in range(5)),
+        put("joint_features", 0, -1),
+        put("joint_features", 0, 99),
+        put("joint_features", 1, 0),
+        put("joint_missing", 0, 99),
+        put("joint_scales", (0, 1), 0.0),
+        put("joint_scales", (0, 3), 0.0),
+        put("joint_scales", (0, 2), 9.0),
+        put("joint_scales", (1, 0), np.nan),
+        put("joint_components", 0, 1e9),
+        put("joint_pair_means", 0, np.inf),
+        put("joint_units", 0, 0.0),
+        put("joint_units", 0, np.nan),
+        put("joint_patterns", 0, 7),
+        put("partial_counts", (0, 1), 0),
+        put("partial_counts", (0, 1), 21),
+        put("partial_counts", (0, 0), 1),
+        put("partial_sums", 0, 1e300),
+        put("partial_sums", 0, np.nan),
         _no_components,
     ],
 )

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from detectors.base import StateError
 from detectors.drift.moments import MomentsBank
@@ -27,13 +25,13 @@ from schemas.config import (
     WindowsConfig,
 )
 from schemas.findings import Aspect, Finding
+from tests.detectors.damage import Arrays, cut, put
 from tests.detectors.decoded import MODEL, Event
 from tests.detectors.folding import as_bytes, findings, fold_in
 
 DAY_MS = 24 * HOUR_MS
 PER_DAY = 200
 N_REFERENCE = 2_000
-Arrays = dict[str, NDArray[Any]]
 
 
 def cyclic(n: int, *, shift_at: int = 10**9, shift: float = 0.0, seed: int = 1) -> list[Event]:
@@ -141,20 +139,6 @@ def test_a_new_version_inherits_it() -> None:
     assert (numbers[:, 0] > 0).sum() == 1
 
 
-def _put(name: str, at: int | tuple[int, int], number: float) -> Callable[[Arrays], None]:
-    def change(state: Arrays) -> None:
-        state[name][at] = number
-
-    return change
-
-
-def _cut(name: str) -> Callable[[Arrays], None]:
-    def change(state: Arrays) -> None:
-        state[name] = state[name][:-1]
-
-    return change
-
-
 def _swap(state: Arrays) -> None:
     """The rhythm is that of the other reference, which is of a share."""
     state["rhythm_numbers"] = state["rhythm_numbers"][::-1].copy()
@@ -163,21 +147,21 @@ def _swap(state: Arrays) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        _put("rhythm_numbers", (0, 0), 25),
-        _put("rhythm_numbers", (0, 0), -24),
-        _put("rhythm_numbers", (0, 0), 0),
-        _put("rhythm_numbers", (0, 0), 168),
-        _put("rhythm_numbers", (0, 1), 0),
-        _put("rhythm_numbers", (0, 1), -(2**63)),
-        _put("rhythm_numbers", (1, 1), 7),
-        _put("rhythm_shares", 0, 1.0),
-        _put("rhythm_shares", 0, math.nan),
-        _put("rhythm_knots", 3, math.nan),
-        _put("rhythm_knots", 3, math.inf),
-        _put("rhythm_knots", 3, -1e7),
-        _cut("rhythm_knots"),
-        _cut("rhythm_shares"),
-        _cut("rhythm_numbers"),
+        put("rhythm_numbers", (0, 0), 25),
+        put("rhythm_numbers", (0, 0), -24),
+        put("rhythm_numbers", (0, 0), 0),
+        put("rhythm_numbers", (0, 0), 168),
+        put("rhythm_numbers", (0, 1), 0),
+        put("rhythm_numbers", (0, 1), -(2**63)),
+        put("rhythm_numbers", (1, 1), 7),
+        put("rhythm_shares", 0, 1.0),
+        put("rhythm_shares", 0, math.nan),
+        put("rhythm_knots", 3, math.nan),
+        put("rhythm_knots", 3, math.inf),
+        put("rhythm_knots", 3, -1e7),
+        cut("rhythm_knots"),
+        cut("rhythm_shares"),
+        cut("rhythm_numbers"),
         _swap,
     ],
 )

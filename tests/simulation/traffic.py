@@ -17,6 +17,7 @@ from schemas.config import (
     DetectionConfig,
     DetectorsConfig,
     FocusConfig,
+    JointConfig,
     KswinConfig,
     PageHinkleyConfig,
     PolicyConfig,
@@ -36,6 +37,7 @@ def detection_config(generation: int) -> DetectionConfig:
         generation=generation,
         reference_events=20,
         arl0=100 + generation,
+        joint=JointConfig(residual=generation % 2 == 0, mmd=False, missing=generation % 2 == 0),
         detectors=DetectorsConfig(
             adwin=AdwinConfig(enabled=generation % 2 == 1, clock=4, delta=0.05),
             focus=FocusConfig(enabled=generation % 2 == 0, baseline_rows=20),
