@@ -37,9 +37,12 @@ def write_class_archive(path: Path = CLASSES) -> None:
 
 def exercise(bootstrap_servers: str) -> None:
     """What most tests make a node do first."""
-    client = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
+    client: dict[str, str | int | float | bool] = {
+        "bootstrap.servers": bootstrap_servers,
+        "log_level": 0,
+    }
     make_new_topics(AdminClient(client), [NewTopic("classes", 1, 1)])
-    producer = Producer(client | {"transactional.id": "classes"})
+    producer = Producer({**client, "transactional.id": "classes"})
     producer.init_transactions(60)
     producer.begin_transaction()
     producer.produce("classes", b"value")
