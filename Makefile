@@ -22,7 +22,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long sim mutants fuzz faults checks lint types fmt schemas kafka \
-	lock bench figures clean
+	warm lock bench figures clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -57,11 +57,10 @@ $(STAMP): requirements.txt pyproject.toml
 demo: setup ## The whole system on this machine, with real drift (ARGS=--no-tty)
 	@$(BIN)/driftsentry demo $(ARGS)
 
-# One after the other, so that the summary of the tests stands last; the kernels are compiled once.
+# The tests come after all else, so that their summary stands last. What comes before them runs side
+# by side: mypy keeps one processor busy for a minute. The kernels are compiled once.
 test: setup ## Every check and every test but the long ones (JOBS=0: in one process)
-	@$(BIN)/python -m tests.kit.install
-	@$(MAKE) --no-print-directory checks
-	@$(BIN)/python -m detectors.warm
+	@$(MAKE) --no-print-directory -j 2 checks kafka warm
 	$(BIN)/python -m pytest -m "not long" -n $(JOBS) $(ARGS)
 
 test-long: setup kafka ## The long tests alone
@@ -85,6 +84,9 @@ fuzz: setup ## Fuzz every reader of foreign bytes (SECONDS=3600 ARGS=fold)
 
 kafka: setup ## Java, Maven and Kafka's jars for the tests
 	@$(BIN)/python -m tests.kit.install
+
+warm: setup ## Compile every kernel now
+	@$(BIN)/python -m detectors.warm
 
 checks: setup ## Lint, format, types, imports, schemas
 	$(BIN)/ruff check

@@ -6,7 +6,6 @@ beyond an array is an IndexError, where the shipped machine code would write int
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -32,6 +31,7 @@ from schemas.config import (
 )
 from tests.detectors.batches import batch_of, one_model, teach
 from tests.detectors.decoded import MODEL, table
+from tests.kit import checked_kernels
 
 N_TRIES = 3000
 N_LANES = 3
@@ -147,13 +147,12 @@ def _rows(events: Decoded, start: int, stop: int) -> Decoded:
     return replace(events, value_ptr=events.value_ptr[start : stop + 1], **cut)
 
 
-def test_no_snapshot_leads_beyond_an_array(tmp_path: Path) -> None:
+def test_no_snapshot_leads_beyond_an_array() -> None:
     root = Path(__file__).parents[2]
-    checked = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     run = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.detectors.test_hostile_state"],
         cwd=root,
-        env=checked,
+        env=checked_kernels.environment(),
         capture_output=True,
         text=True,
         check=False,

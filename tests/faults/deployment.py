@@ -96,6 +96,8 @@ class Deployment(SmallRun):
                 **(detection or {}),
             },
             worker={
+                # A transaction at each tick of the feed: more of them only keep brokers busy.
+                "commit_interval_ms": 50,
                 "session_timeout_ms": SESSION_MS,
                 "transaction_timeout_ms": TRANSACTION_MS,
                 **(worker or {}),

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from tests.delivery.traffic import N_PARTITIONS, START_MS, Sent, small_stream
 
-_TICK_S: Final = 0.05
+_TICK_S: Final = 0.1
 _N_AHEAD: Final = 4_000
 
 

@@ -45,7 +45,7 @@ ALSO: Final[dict[str, Sequence[str]]] = {"config": ("yaml",)}
 """Other people's Python that a target goes through: instrumented as well."""
 
 CHECKED: Final = frozenset({"fold"})
-"""Whose kernels are compiled with bounds checks, into a cache of their own."""
+"""Whose kernels check their indices."""
 
 
 def load(name: str) -> Target:

@@ -17,9 +17,10 @@ from typing import Final
 from tests.fuzz.child import MAX_INPUT_S
 from tests.fuzz.registry import CHECKED, CORPUS, MAX_FILES, ROOT, corpus
 from tests.fuzz.target import MAX_LEN
+from tests.kit import checked_kernels
 
 VAR: Final = ROOT / "var" / "fuzz"
-"""Crashes, grown corpora and the kernels with bounds checks; not in the repository."""
+"""Crashes and grown corpora; not in the repository."""
 HAS_ATHERIS: Final = find_spec("atheris") is not None
 STARTING_S: Final = 420
 """Imports, compiling of kernels and the corpus itself, on a slow and busy machine."""
@@ -44,11 +45,7 @@ class Run:
 
 def environment(name: str) -> dict[str, str]:
     """That of a target's process."""
-    environ = dict(os.environ)
-    if name in CHECKED:
-        cache = VAR / "numba-checked"
-        environ |= {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(cache)}
-    return environ
+    return checked_kernels.environment() if name in CHECKED else dict(os.environ)
 
 
 def child(

@@ -20,13 +20,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.kit.class_archive import write_class_archive
 from tests.kit.kafka_libs import (
+    CLASSES,
     LIBS,
     LOWEST_JAVA,
+    MANIFEST_NAME,
     POM,
     KafkaUnavailableError,
     jars_complete,
     java_command,
+    java_version,
     write_manifest,
 )
 
@@ -62,11 +66,20 @@ def install(libs: Path = LIBS) -> str:
     return f"Kafka's jars: {libs}"
 
 
+def archive_classes(libs: Path = LIBS, classes: Path = CLASSES) -> None:
+    """Have an archive of the classes of these very jars: once, for all starts that follow."""
+    with only_one(libs.with_name(libs.name + ".lock")):
+        jars_since_s = (libs / MANIFEST_NAME).stat().st_mtime
+        if not classes.exists() or classes.stat().st_mtime < jars_since_s:
+            write_class_archive(classes)
+
+
 def require_commands(*, maven: bool) -> None:
     """Have Java, and Maven where asked for, by apt-get if it may be used."""
     if java_command() is not None and (not maven or shutil.which("mvn") is not None):
         return
     apt_install(PACKAGES if maven else PACKAGES[:1])
+    java_version.cache_clear()
     missing = []
     if java_command() is None:
         missing.append(f"Java {LOWEST_JAVA} or later")
@@ -146,6 +159,7 @@ def main() -> int:
     try:
         require_compose()
         print(install())
+        archive_classes()
     except KafkaUnavailableError as error:
         print(f"NO REAL KAFKA FOR THE TESTS: {error}", file=sys.stderr)
         if ci_forbids_skips():

@@ -10,7 +10,7 @@ from typing import Final
 
 from streams.embedded import free_port
 from streams.process_guard import GuardedProcess, ProcessGuard
-from tests.kit.kafka_libs import LIBS, KafkaUnavailableError, java_command
+from tests.kit.kafka_libs import CLASSES, LIBS, KafkaUnavailableError, java_command
 
 STARTED: Final = "Kafka Server started"
 PORT_TAKEN: Final = ("Address already in use", "BindException")
@@ -48,7 +48,13 @@ class KafkaNode:
     """One combined node: broker and controller. It keeps its ports and its data over restarts."""
 
     def __init__(
-        self, node_id: int, directory: Path, guard: ProcessGuard, *, heap_mib: int
+        self,
+        node_id: int,
+        directory: Path,
+        guard: ProcessGuard,
+        *,
+        heap_mib: int,
+        record_classes: Path | None = None,
     ) -> None:
         self.node_id = node_id
         self.directory = directory
@@ -56,6 +62,7 @@ class KafkaNode:
         """Where a proxy leads to, if there is one: clients that come here are sent to it."""
         self._guard = guard
         self._heap_mib = heap_mib
+        self._record_classes = record_classes
         self._server: GuardedProcess | None = None
         self._log_read = 0
         (directory / "tmp").mkdir(parents=True)
@@ -195,5 +202,13 @@ class KafkaNode:
             # Otherwise a killed Java leaves files behind in the machine's own temporary directory.
             *("-XX:-UsePerfData", f"-Djava.io.tmpdir={self.directory / 'tmp'}"),
             f"-Dlog4j2.configurationFile={self.directory / 'log4j2.xml'}",
+            *self._shared_classes(),
             *("-cp", f"{LIBS}/*"),
         ]
+
+    def _shared_classes(self) -> list[str]:
+        """What makes Java read its classes from an archive, or write one when it ends."""
+        if self._record_classes is not None:
+            return [f"-XX:ArchiveClassesAtExit={self._record_classes}"]
+        # Java checks whether the archive is its own, and does without where it is not.
+        return [f"-XX:SharedArchiveFile={CLASSES}"] if CLASSES.exists() else []

@@ -32,11 +32,13 @@ class KafkaCluster:
         *,
         properties: Mapping[str, object] | None = None,
         network: Network | None = None,
+        record_classes: Path | None = None,
     ) -> None:
         """Start the nodes and wait until all of them are in the cluster.
 
         `properties` are further broker properties; they win over those of `node_properties`. With
-        `network` each node has an edge of it too: see `edges`.
+        `network` each node has an edge of it too: see `edges`. A node that is stopped writes
+        `record_classes`, an archive of the classes it has loaded (`tests.kit.class_archive`).
         """
         if (why := why_unavailable()) is not None:
             raise KafkaUnavailableError(why)
@@ -45,6 +47,7 @@ class KafkaCluster:
         self.cluster_id: Final = base64.urlsafe_b64encode(raw).decode()[:22]
         self._properties = dict(properties or {})
         self._network = network
+        self._record_classes = record_classes
         self.edges: list[Edge] = []
         self._guard = ProcessGuard()
         self.directory: Final = Path(tempfile.mkdtemp(prefix="driftsentry-kafka-"))
@@ -143,6 +146,7 @@ class KafkaCluster:
                     self.directory / f"attempt-{attempt}" / f"node-{number}",
                     self._guard,
                     heap_mib=512 if n_nodes == 1 else 384,
+                    record_classes=self._record_classes,
                 )
                 for number in range(1, n_nodes + 1)
             ]

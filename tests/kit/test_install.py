@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.install import install, only_one
-from tests.kit.kafka_libs import LIBS, jars_complete, write_manifest
+from tests.kit.install import archive_classes, install, only_one
+from tests.kit.kafka_libs import CLASSES, LIBS, jars_complete, java_command, write_manifest
 
 
 def test_a_cut_or_missing_jar_is_noticed(tmp_path: Path) -> None:
@@ -27,6 +27,25 @@ def test_a_cut_or_missing_jar_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.kafka
 def test_installing_again_finds_everything_there() -> None:
     assert "there" in install()
+
+
+@pytest.mark.kafka
+def test_nodes_share_an_archive_of_classes_that_is_written_once() -> None:
+    archive_classes()
+    first = CLASSES.stat()
+    archive_classes()
+    assert CLASSES.stat() == first
+    java = java_command()
+    assert java is not None
+    # With `-Xshare:on` Java ends where the archive is not for it and these jars.
+    subprocess.run(
+        [
+            *(java, "-Xshare:on", f"-XX:SharedArchiveFile={CLASSES}", "-cp", f"{LIBS}/*"),
+            *("kafka.tools.StorageTool", "random-uuid"),
+        ],
+        check=True,
+        capture_output=True,
+    )
 
 
 def test_the_lock_is_held_against_other_processes(tmp_path: Path) -> None:
