@@ -55,7 +55,7 @@ class World:
         ):
             self.broker.create_topic(topic, n)
         self.n_said = 0
-        self.to_produce = traffic(rng, "events", self.n_partitions, rng.choice((30, 45, 60)))
+        self.to_produce = traffic(rng, "events", self.n_partitions, rng.choice((40, 60, 90)))
         self.fault_rate = rng.choice((0.001, 0.003, 0.01, 0.03))
         self.focused_rate, self.focus = rng.choice(FOCUSES)
         self.is_retention_cruel = rng.random() < 0.15
