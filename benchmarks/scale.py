@@ -36,6 +36,8 @@ N_REFERENCE: Final = 20
 N_MODELS: Final = (1, 10, 100, 1_000)
 WIDTHS: Final = (10, 30, 100, 300, 1_000)
 N_PAUSED_SIGNALS: Final = 10_000
+REFERENCE_ARRAYS: Final = ("cuts", "location", "spread")
+"""What a lane of `focus` holds of its reference."""
 WINDOWS: Final[tuple[int, ...]] = (1_000, 10_000, 100_000, 1_000_000)
 SLOT_RECORDS: Final = 8_192
 """Distinct events of a case with few models; they are sent again and again."""
@@ -136,27 +138,37 @@ def n_bytes(state: BankState) -> int:
 
 
 def state_table(windows: tuple[int, ...]) -> tuple[FigureTable, dict[int, float]]:
-    """State of all detectors per signal, by how much it has seen since a change."""
+    """State per signal of the detectors that are on by default, by how much it has seen.
+
+    What a lane holds of its reference is counted apart.
+    """
     say("state ...")
     n_lanes = 10
-    banks = [
-        spec.build(getattr(DetectorsConfig(), name), n_lanes, None)
+    on = {
+        name: spec.build(getattr(DetectorsConfig(), name), n_lanes, None)
         for name, spec in REGISTRY.items()
         if getattr(DetectorsConfig(), name).enabled
-    ]
+    }
+    banks = on.values()
     values = np.random.default_rng(3).normal(size=(windows[-1], n_lanes))
     of_window: dict[int, float] = {}
+    of_reference: dict[int, float] = {}
     cuts = [*range(50_000, windows[-1], 50_000), *windows[:-1]]
     for batch in split(one_model(values), cuts):
         for bank in banks:
             bank.update(batch)
         n = int(batch.offset[-1]) + 1 if len(batch.offset) else 0
         if n in windows:
-            of_window[n] = sum(n_bytes(bank.snapshot()) for bank in banks) / n_lanes
-    rows = [(f"{n:,}", f"{size / 3_072:.0%}", f"{size:,.0f}") for n, size in of_window.items()]
-    on = [name for name in REGISTRY if getattr(DetectorsConfig(), name).enabled]
+            snapshots = {name: bank.snapshot() for name, bank in on.items()}
+            frozen = snapshots["focus"]
+            of_reference[n] = sum(frozen[name].nbytes for name in REFERENCE_ARRAYS) / n_lanes
+            of_window[n] = sum(map(n_bytes, snapshots.values())) / n_lanes - of_reference[n]
+    rows = [
+        (f"{n:,}", f"{size / 3_072:.0%}", f"{size:,.0f}", f"{of_reference[n]:,.0f}")
+        for n, size in of_window.items()
+    ]
     title = f"state per signal ({', '.join(on)}), by events since a change"
-    columns = ("events seen", "of the 3 KiB allowed", "bytes")
+    columns = ("events seen", "of the 3 KiB allowed", "bytes", "bytes of its reference")
     return FigureTable("state", title, columns, rows), of_window
 
 

@@ -28,14 +28,17 @@ def _names(
 def _one_character(
     _context: click.Context, _parameter: click.Parameter, text: str | None
 ) -> str | None:
-    if text is not None and (len(text) != 1 or text in '"\r\n'):
-        raise click.BadParameter("give one character, such as ';', that is no quote or line end")
+    if text is not None and (len(text) != 1 or not text.isascii() or text in '"\r\n'):
+        raise click.BadParameter(
+            "give one ASCII character, such as ';', that is no quote or line end"
+        )
     return text
 
 
 def _known_encoding(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
     try:
         codecs.lookup(name)
+        "".encode(name)  # a codec of bytes, such as base64, is known and has no text
     except LookupError:
         raise click.BadParameter(f"{name!r} is not known here; try utf-8 or latin-1") from None
     return name

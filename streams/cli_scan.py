@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from schemas.printable import masked
-from streams.cli_file import file_options, say_lines, scan_options
+from streams.cli_file import file_options, given_options, say_lines, scan_options
 from streams.cli_options import EXIT_FAILED, EXIT_USAGE, fail, finish
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def scan(ctx: click.Context, /, file: Path, **options: Any) -> None:
 
     The same detection as in a worker, without Kafka and Redis. Columns are guessed by their names;
     the first lines say how, and which option changes it. For a role that no column has, give
-    `none`. Alerts go to stdout, all else to stderr. The exit code is 0 with and without alerts.
+    `none`. Alerts go to stdout, all else to stderr. The exit code is 0 with and without alerts, and
+    2 where no row could be taken.
     """
     from streams.scan import open_scan, run_scan
     from streams.scan_columns import ScanError
@@ -44,6 +45,9 @@ def scan(ctx: click.Context, /, file: Path, **options: Any) -> None:
     from streams.scan_story import opening_lines, place_lines, summary_lines
 
     as_json = options["as_json"]
+    report = None if options["no_report"] else options["report"] or Path(f"{file.name}-report.html")
+    if report is not None and report.exists() and file.exists() and report.samefile(file):
+        raise fail("the report would overwrite FILE: name another place with --report", EXIT_USAGE)
 
     def on_alert(value: bytes) -> None:
         if as_json:
@@ -53,6 +57,7 @@ def scan(ctx: click.Context, /, file: Path, **options: Any) -> None:
     gc.disable()
     try:
         scan, source = open_scan(file, scan_options(ctx, options))
+        _require_no_names(ctx, scan)
         say_lines(opening_lines(scan), err=True)
         with progress(scan.n_rows, tty=not options["no_tty"]) as on_progress:
             run_scan(scan, source, on_progress=on_progress, on_alert=on_alert)
@@ -63,10 +68,23 @@ def scan(ctx: click.Context, /, file: Path, **options: Any) -> None:
     if not as_json:
         say_lines(place_lines(scan))
     say_lines(summary_lines(scan), err=as_json)
-    if not options["no_report"]:
-        _write_report(scan, options["report"] or Path(f"{file.name}-report.html"))
+    if report is not None:
+        _write_report(scan, report)
+    if not scan.n_folded:
+        raise fail("no row could be taken: all were refused, as said above", EXIT_USAGE)
     if options["fail_on_alert"] and scan.alerts:
         finish(EXIT_FAILED)
+
+
+def _require_no_names(ctx: click.Context, scan: Scan) -> None:
+    """Raise `ScanError` where options name the model of events that name theirs."""
+    from streams.scan_columns import ScanError
+
+    if scan.is_events and (given := given_options(ctx, ("model", "model_version"))):
+        raise ScanError(
+            f"{scan.path.name} holds driftsentry's own events, which name their models: leave out "
+            f"{', '.join(given)}"
+        )
 
 
 def _write_report(scan: Scan, path: Path) -> None:

@@ -15,7 +15,7 @@ from schemas.config import DetectionConfig
 from schemas.records import Record
 from streams.alert_book import AlertBook, SeenAlert
 from streams.lineage import Lineage
-from streams.scan_columns import Plan, ScanError, Wishes, plan_columns
+from streams.scan_columns import ROLES, Plan, ScanError, Wishes, plan_columns
 from streams.scan_events import TP, EventMaker
 from streams.scan_files import Format, RowSource, model_name, open_rows, readable
 from streams.scan_series import Series
@@ -91,6 +91,12 @@ class Scan:
         """The models of the file, in order of appearance."""
         return list(self.series.n_events)
 
+    @property
+    def has_compared(self) -> bool:
+        """Whether any model had rows after its reference."""
+        n_reference = self.detection.reference_events
+        return any(n > n_reference for n in self.series.n_events.values())
+
     def refuse(self, reason: str, row: int, detail: str) -> None:
         """Count a refused row."""
         refused = self.refused.setdefault(reason, Refused(detail=detail))
@@ -117,6 +123,10 @@ def open_scan(path: Path, options: ScanOptions) -> tuple[Scan, RowSource]:
     source = open_rows(
         path, wanted=options.format, delimiter=options.delimiter, encoding=options.encoding
     )
+    if not source.n_rows and not source.unreadable:
+        raise ScanError(f"{path.name} has no row: there is nothing to scan")
+    if source.is_events:
+        _require_no_columns(path, options.wishes)
     plan = (
         Plan({}, frozenset(), None, (), frozenset(), {}, as_events=True)
         if source.is_events
@@ -141,6 +151,17 @@ def open_scan(path: Path, options: ScanOptions) -> tuple[Scan, RowSource]:
     for row, detail in source.unreadable:
         scan.refuse(_UNREADABLE, row, detail)
     return scan, source
+
+
+def _require_no_columns(path: Path, wishes: Wishes) -> None:
+    given = [ROLES[role] for role in wishes.roles]
+    given += ["--features"] if wishes.features else []
+    given += ["--drop"] if wishes.drop else []
+    if given:
+        raise ScanError(
+            f"{path.name} holds driftsentry's own events, which say themselves what is what: "
+            f"leave out {', '.join(given)}"
+        )
 
 
 def run_scan(

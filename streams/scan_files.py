@@ -84,8 +84,11 @@ def readable(path: Path) -> Iterator[None]:
             "copy it again"
         ) from None
     except pa.ArrowException as error:
-        raise ScanError(f"{path.name} cannot be read: {_first_line(error)}") from None
-    except UnicodeDecodeError as error:
+        why = _first_line(error)
+        if "straddling" in why:
+            why = "a row is longer than what is read at a time: shorten its longest value"
+        raise ScanError(f"{path.name} cannot be read: {why}") from None
+    except UnicodeError as error:
         raise not_text(path, str(error)) from None
     except OSError as error:
         why = error.strerror or _first_line(error)
@@ -108,6 +111,10 @@ def format_of(path: Path) -> Format:
     """
     if path.is_dir():
         raise ScanError(f"{path} is a directory: name one file in it")
+    if path.exists() and not path.is_file():
+        raise ScanError(
+            f"{path} is a pipe or a device, and a scan reads a file twice: write it to a file first"
+        )
     with path.open("rb") as file:
         first = file.read(_N_FIRST_BYTES)
     for magic, what in _OTHERS:

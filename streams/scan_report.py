@@ -91,6 +91,12 @@ def _verdict(scan: Scan, n_moved: int) -> str:
             '<div class="card verdict bad"><b class="cross">Something moved.</b> '
             f"{escape(text)}</div>"
         )
+    if not scan.has_compared:
+        why = quiet or "All rows were refused."
+        return (
+            '<div class="card verdict bad"><b class="cross">Nothing was compared.</b> '
+            f"{escape(why)}</div>"
+        )
     return (
         '<div class="card verdict"><b class="tick">No alert.</b> Nothing moved away from the '
         f"reference. {escape(quiet)}</div>"

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from schemas.alerts import MovedSignal
 from schemas.batch import ModelKey
 from streams.alert_book import SeenAlert
-from streams.scan import Scan
+from streams.scan import MIN_REFERENCE, Scan
 from streams.scan_columns import plan_lines
 from streams.sentences import drift_sentence, move, move_of_named, subject
 
@@ -158,10 +158,14 @@ def quiet_lines(scan: Scan) -> list[str]:
         who = (
             f"{len(learning)} of {len(scan.models)} models" if len(scan.models) > 1 else "The model"
         )
+        shorter = max(min(scan.series.n_events[model] for model in learning) // 4, MIN_REFERENCE)
+        remedy = (
+            f"choose a shorter one, such as --reference {shorter}."
+            if shorter < n_reference
+            else f"a reference has {MIN_REFERENCE:,} rows at least: give more rows."
+        )
         lines.append(
-            f"{who} had no row after the reference, so that nothing was compared: "
-            "choose a shorter one, such as --reference "
-            f"{max(min(scan.series.n_events[model] for model in learning) // 4, 20)}."
+            f"{who} had no row after the reference, so that nothing was compared: {remedy}"
         )
     elif not scan.models:
         lines.append("There was no prediction to watch.")

@@ -63,14 +63,15 @@ def places(text: str) -> Iterator[Place]:
 def filled(text: str, said: Said) -> str:
     """The page with the tables of these commands; those of others stay. Raises `FiguresError`."""
 
-    def written(found: re.Match[str]) -> str:
+    def replaced(found: re.Match[str]) -> str:
         document = said.get(found["command"])
         if document is None:
             return found[0]
         first = found[0].split("\n", maxsplit=1)[0]
-        return f"{first}\n\n{markdown(document, found['table'])}\n\n<!-- figures: end -->"
+        written = markdown(document, found["table"])
+        return f"{first}\n\n{written} `{found['command']}`\n\n<!-- figures: end -->"
 
-    return _PLACE.sub(written, text)
+    return _PLACE.sub(replaced, text)
 
 
 def markdown(document: Mapping[str, Any], name: str) -> str:

@@ -80,7 +80,7 @@ def scaling_table(rates: dict[str, list[dict[str, float]]]) -> FigureTable:
     return FigureTable(
         "workers",
         "workers of one group on this machine, beside the broker and Valkey; "
-        "references are learned within the time",
+        "references are learned within the time; the fastest round of each",
         ("workers", "of one", "events/s", "CPU s per million", "peak MiB of one"),
         [
             (

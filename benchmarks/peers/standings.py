@@ -56,7 +56,7 @@ def standings_table(runs: Runs, event_bytes: float, n_rounds: int) -> FigureTabl
     return FigureTable(
         "standings",
         f"{N_FEATURES} features, {event_bytes:.0f} bytes of JSON, {N_PARTITIONS} partitions, "
-        f"median of {n_rounds} rounds",
+        f"median of {n_rounds} rounds; a ratio is the median of each round's own",
         (
             "contestant", "of the bare loop", "driftsentry is", "target", "events/s", "us/event",
             "CPU s per million", "peak MiB", "events timed",

@@ -11,8 +11,8 @@ from streams.cloudevents import rfc3339
 from tests.delivery.kit import SmallRun, wait_until
 from tests.delivery.oracle import expected_outputs, journal_of
 from tests.delivery.outputs import check_equal, check_sequences, read_to_end
-from tests.delivery.test_verify import report
 from tests.delivery.traffic import START_MS
+from tests.delivery.verifying import report
 
 MUTED = "m1"
 EARLY = "2026-01-01T00:00:00Z"

@@ -11,6 +11,7 @@ from tests.delivery.kit import SmallRun
 from tests.delivery.oracle import expected_outputs, journal_of
 from tests.delivery.outputs import check_equal
 from tests.delivery.traffic import produce, small_stream
+from tests.delivery.verifying import report
 
 ADDED = "partition added to the topic"
 # By default a client looks for new partitions every five minutes.
@@ -55,6 +56,9 @@ def test_an_added_partition_gets_a_lineage_from_its_first_record_on(
     outputs = small_run.outputs()
     assert {stream.partition for stream in outputs} == set(range(6))
     check_equal(outputs, expected_outputs(small_run))
+    verified = report(small_run)
+    assert verified["exit_code"] == 0, verified
+    assert verified["n_partitions"] == 6
 
     # It is said once.
     again = small_run.start()

@@ -17,7 +17,7 @@ from tests.delivery.kit import SmallRun
 from tests.delivery.oracle import expected_outputs, journal_of
 from tests.delivery.outputs import check_equal, check_sequences
 from tests.delivery.test_commands import alerts_of, say, wait_obeyed
-from tests.delivery.test_verify import report
+from tests.delivery.verifying import report
 from tests.detectors.decoded import Event, decoded
 
 MODEL = "m1"

@@ -8,14 +8,12 @@ from typing import Any
 
 import orjson
 import pytest
-import yaml
-from click.testing import CliRunner, Result
 from confluent_kafka import Producer, TopicPartition
 
-from streams.cli import main
 from tests.delivery.kit import SmallRun, make_topics, wait_until
 from tests.delivery.oracle import journal_of
 from tests.delivery.outputs import Said, n_records, read_to_end, said
+from tests.delivery.verifying import call, report
 
 SECOND = {"generation": 2, "detectors": {"page_hinkley": {"enabled": True, "threshold": 20.0}}}
 Edit = Callable[[list[Said]], list[Said]]
@@ -26,25 +24,6 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("DRIFTSENTRY_"):
             monkeypatch.delenv(name)
-
-
-def call(run: SmallRun, *arguments: str, alerts: str | None = None) -> Result:
-    """Run the command on what the run has published, or with another alerts topic."""
-    topics = {**run.settings["topics"], **({} if alerts is None else {"alerts": alerts})}
-    config = run.directory / "verify.yaml"
-    settings = {**run.settings, "topics": topics, "log_format": "text"}
-    config.write_text(yaml.safe_dump({"worker": settings}), encoding="utf-8")
-    command = ["verify", "--config", str(config), "--bootstrap-servers", run.kafka]
-    return CliRunner().invoke(main, [*command, "--redis-url", run.redis_url, *arguments])
-
-
-def report(run: SmallRun, *arguments: str, alerts: str | None = None) -> dict[str, Any]:
-    """What it says as JSON; the exit code is in there too, and the same."""
-    result = call(run, "--json", *arguments, alerts=alerts)
-    assert result.exit_code in {0, 1, 3}, result.output
-    found: dict[str, Any] = orjson.loads(result.stdout)
-    assert found["exit_code"] == result.exit_code
-    return found
 
 
 def fold(run: SmallRun, n: int, *options: str, **settings: Any) -> None:

@@ -14,6 +14,7 @@ from confluent_kafka import TopicPartition
 from tests.delivery.kit import wait_until
 from tests.delivery.oracle import expected_outputs, journal_of
 from tests.delivery.outputs import Outputs, check_equal
+from tests.delivery.verifying import report
 from tests.faults.audit import audit
 from tests.faults.deployment import Deployment, Site
 
@@ -76,6 +77,13 @@ def test_events_that_retention_has_removed_stop_their_partition_alone(run: Deplo
     }
     assert run.positions()[CUT] < cut.offset
     check_equal(_others(run.outputs()), _others(expected_outputs(run)))
+    of_others = [word for n in run.ends() if n != CUT for word in ("--partition", str(n))]
+    verified = report(run, *of_others)
+    assert verified["exit_code"] == 0, verified
+    # What retention has taken nobody can fold again, and that is what is said.
+    verified = report(run, "--partition", str(CUT))
+    assert verified["exit_code"] == 3, verified
+    assert not verified["differences"], verified
 
 
 def _said(run: Deployment, text: str) -> list[dict[str, object]]:

@@ -9,21 +9,27 @@ import time
 from tests.simulation.run import run_seed, run_seeds
 
 
+def _range(words: str) -> range:
+    first, colon, last = words.partition(":")
+    if not (colon and first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+        raise argparse.ArgumentTypeError(f"{words!r} is no FROM:TO with FROM below TO, as 0:1000")
+    return range(int(first), int(last))
+
+
 def main() -> int:
     """Print how many seeds a second, and every failing one with the command that repeats it."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
     parser.add_argument("--seed", type=int, help="one seed, with its story and the worker's log")
-    parser.add_argument("--seeds", default="0:1000", help="FROM:TO")
+    parser.add_argument("--seeds", type=_range, default="0:1000", metavar="FROM:TO")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     if options.seed is not None:
         outcome = run_seed(options.seed, verbose=True)
         print(outcome)
         return int(bool(outcome.problem))
-    first, last = (int(part) for part in options.seeds.split(":"))
     started_s = time.perf_counter()
     n_seeds = n_steps = n_faults = n_started = n_failed = 0
-    for outcome in run_seeds(range(first, last), options.jobs):
+    for outcome in run_seeds(options.seeds, options.jobs):
         n_seeds += 1
         n_steps += outcome.n_steps
         n_faults += outcome.hits.total()

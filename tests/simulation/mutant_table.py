@@ -31,6 +31,11 @@ _RULES: Final = "tests/streams/test_taking_up.py::"
 _RUNS: Final = "tests/streams/test_runner.py::"
 _STORE: Final = "tests/streams/test_store_contract.py::"
 _SPARES: Final = "tests/streams/test_spares.py::"
+_EPOCHS: Final = "tests/streams/test_kafka_epochs.py::"
+_ADDED: Final = (
+    "tests/delivery/test_partitions.py::"
+    "test_an_added_partition_gets_a_lineage_from_its_first_record_on[while it does not]"
+)
 _LOG: Final = "tests/streams/test_kafka_log.py::"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -167,6 +172,38 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "if stored.next_offset < case.watermarks.low:",
         "if False:",
         seed=105,
+    ),
+    Mutant(
+        6,
+        "the topic of checkpoints is not read",
+        "streams.checkpoint_sources:Sources.candidates",
+        "if self.spares.topic is not None:",
+        "if False:",
+        _SPARES + "test_a_state_the_store_has_lost_comes_from_elsewhere",
+    ),
+    Mutant(
+        6,
+        "the store before a spool that is further",
+        "streams.checkpoint_sources:Sources.candidates",
+        "yield from sorted(near, key=lambda one: one[1].next_offset, reverse=True)",
+        "yield from near",
+        _SPARES + "test_the_further_one_of_store_and_spool_is_taken_and_then_the_spool_is_emptied",
+    ),
+    Mutant(
+        7,
+        "leader epochs not compared",
+        "streams.kafka_epochs:LeaderEpochs.compare",
+        "if found is not None and found != epoch:",
+        "if False:",
+        _EPOCHS + "test_another_epoch_before_the_commit_is_another_log",
+    ),
+    Mutant(
+        7,
+        "a record that is gone is passed over",
+        "streams.kafka_epochs:LeaderEpochs.compare",
+        "if offsets[at] != offset - 1:",
+        "if False:",
+        _EPOCHS + "test_a_record_that_is_gone_is_noticed_between_two_runs_too",
     ),
     Mutant(
         7,
@@ -340,6 +377,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RUNS + "test_the_same_generation_with_other_content_is_refused_by_name",
     ),
     Mutant(
+        15,
+        "a state of other algorithms is taken",
+        _RECOVERY + "_from_checkpoint",
+        "require_versions(checkpoint, state_versions())",
+        "pass",
+        _SPARES + "test_a_checkpoint_without_what_a_worker_needs_is_refused",
+    ),
+    Mutant(
         17,
         "goes on when it is fenced",
         _RUNNER + "_publish",
@@ -354,6 +399,15 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "if isinstance(error, IndeterminateError):",
         "if False:",
         seed=21,
+    ),
+    Mutant(
+        19,
+        "an added partition begins as any other",
+        _RECOVERY + "_uncommitted",
+        "if not added:",
+        "if True:",
+        _ADDED
+        + "test_an_added_partition_gets_a_lineage_from_its_first_record_on[while it does not]",
     ),
     Mutant(
         20,
