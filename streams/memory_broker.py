@@ -125,10 +125,18 @@ class MemoryBroker:
         if topic in self._n_partitions:
             raise MemoryBrokerError(f"the topic {topic} exists")
         self._topic_ids[topic] = self.new_name("topic")
-        self._n_partitions[topic] = n_partitions
-        for number in range(n_partitions):
-            tp = TopicPartition(topic, number)
-            self._partitions[tp] = MemoryPartition(tp)
+        self._n_partitions[topic] = 0
+        self.add_partitions(topic, n_partitions)
+
+    def add_partitions(self, topic: str, n_partitions: int) -> None:
+        """Give a topic so many more partitions; its groups assign anew."""
+        first = self.n_partitions(topic)
+        new = [TopicPartition(topic, number) for number in range(first, first + n_partitions)]
+        self._partitions.update({tp: MemoryPartition(tp) for tp in new})
+        self._n_partitions[topic] = first + n_partitions
+        for (_, of_topic), group in self._groups.items():
+            if of_topic == topic:
+                group.extend(new)
 
     def delete_topic(self, topic: str) -> None:
         """Remove a topic and its records; committed offsets stay."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from schemas.records import TopicPartition
 
@@ -27,7 +26,7 @@ class MemoryGroup:
     """The members of one group over one topic's partitions."""
 
     def __init__(self, tps: Sequence[TopicPartition]) -> None:
-        self._tps: Final = sorted(tps)
+        self._tps = sorted(tps)
         self._members: dict[str, Member] = {}
         self._target: dict[TopicPartition, Member] = {}
         self._unheard: set[str] = set()
@@ -56,6 +55,11 @@ class MemoryGroup:
             self._unheard.add(member.id)
         member.generation = self.generation
         return member
+
+    def extend(self, tps: Sequence[TopicPartition]) -> None:
+        """The topic has these partitions more."""
+        self._tps = sorted({*self._tps, *tps})
+        self._rebalance()
 
     def leave(self, member: Member) -> None:
         """End a membership at once; the partitions are free."""

@@ -32,10 +32,6 @@ _RUNS: Final = "tests/streams/test_runner.py::"
 _STORE: Final = "tests/streams/test_store_contract.py::"
 _SPARES: Final = "tests/streams/test_spares.py::"
 _EPOCHS: Final = "tests/streams/test_kafka_epochs.py::"
-_ADDED: Final = (
-    "tests/delivery/test_partitions.py::"
-    "test_an_added_partition_gets_a_lineage_from_its_first_record_on[while it does not]"
-)
 _LOG: Final = "tests/streams/test_kafka_log.py::"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -406,8 +402,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RECOVERY + "_uncommitted",
         "if not added:",
         "if True:",
-        _ADDED
-        + "test_an_added_partition_gets_a_lineage_from_its_first_record_on[while it does not]",
+        _RULES + "test_an_added_partition_begins_with_its_first_record_and_says_why",
     ),
     Mutant(
         20,

@@ -76,8 +76,8 @@ def test_exit_codes() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--delimiter", "ab", "give one character"),
-        ("--delimiter", "", "give one character"),
+        ("--delimiter", "ab", "give one ASCII character"),
+        ("--delimiter", "", "give one ASCII character"),
         ("--encoding", "foo", "try utf-8"),
     ],
 )
@@ -131,7 +131,7 @@ def test_quiet_files_say_why() -> None:
     result = run("few.csv")
     assert result.exit_code == 0
     assert "nothing was compared" in result.stdout
-    assert "No alert." in Page(Path("few.csv-report.html").read_text("utf-8")).text
+    assert "Nothing was compared." in Page(Path("few.csv-report.html").read_text("utf-8")).text
 
 
 def test_refused_rows_and_times_that_step_back_are_said() -> None:

@@ -23,6 +23,7 @@ from streams.memory_store import MemoryStore
 from streams.ports import Committed
 from streams.recovery import OperatorNeededError, RecoverySettings
 from streams.runner import Runner
+from tests.streams.events import shifting_stream
 from tests.streams.test_runner import EVENTS, FAST, Run, house_with_events, undisturbed
 
 TP = EVENTS[0]
@@ -99,6 +100,24 @@ def test_a_topic_made_again_stops_the_worker() -> None:
     house.produce(records)
 
     assert code_of_stop(run) == "topic_recreated"
+
+
+def test_an_added_partition_begins_with_its_first_record_and_says_why() -> None:
+    house = house_with_events(400)
+    run = house.run("added")
+    run.finish(run.worker())
+    new = TopicPartition("events", len(EVENTS))
+    house.broker.add_partitions("events", 1)
+    house.produce(shifting_stream(300, seed=9, shift_at=150, n_models=2, tp=new))
+    # Whatever a first start is told: models of other partitions have moved here.
+    runner = run.worker(settings=RecoverySettings(start="latest"))
+    run.step(runner, 20)
+
+    (entry,) = load_journal(runner.commits.journal(new))
+    assert entry.lineage.start_offset == 0
+    assert entry.reason == "the topic had 2 partitions when it was first folded"
+    assert committed(run, new).offset == 300
+    assert load_metadata(committed(run, TP).metadata) is not None
 
 
 def test_an_offset_beyond_the_end_stops_the_worker() -> None:
