@@ -72,6 +72,7 @@ def metrics(tally: Tally, level: float = LEVEL) -> Metrics:
     has_classes = output.task in {Task.BINARY, Task.MULTICLASS}
     is_probability = output.score_of >= ScoreOf.POSITIVE
     n_scored = tally.count(SCORED) if is_probability else 0
+    bins = reliability(tally, z) if n_scored else ()
     return Metrics(
         n_rows=tally.count(ROWS),
         first_ms=int(tally.times[0]),
@@ -85,8 +86,8 @@ def metrics(tally: Tally, level: float = LEVEL) -> Metrics:
         log_loss=mean(tally.sum_of(LOG_LOSS), tally.sum_of(LOG_LOSS_2), n_scored, z),
         brier=mean(tally.sum_of(BRIER), tally.sum_of(BRIER_2), n_scored, z),
         auc=roc_auc(tally.histogram, z),
-        calibration=calibration_error(tally, z),
-        reliability=reliability(tally, z) if n_scored else (),
+        calibration=calibration_error(bins, z),
+        reliability=bins,
         mae=mean(tally.sum_of(ABSOLUTE), tally.sum_of(SQUARE), tally.count(NUMBERS), z),
         rmse=_root(mean(tally.sum_of(SQUARE), tally.sum_of(FOURTH), tally.count(NUMBERS), z)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from detectors.performance.intervals import Measure, proportion, total_of
@@ -17,8 +18,8 @@ class ReliabilityBin(NamedTuple):
     high: float
     """Probabilities from `low` to below `high`; the last bin contains 1."""
     n: int
-    predicted: float
-    """The mean probability of its rows; NaN without rows."""
+    predicted: float | None
+    """The mean probability of its rows; None without rows."""
     observed: Measure | None
     """The share of its rows that are of the positive class (or right); None without rows."""
 
@@ -48,14 +49,14 @@ def reliability(tally: Tally, z: float) -> tuple[ReliabilityBin, ...]:
     for k in range(N_RELIABILITY):
         positives, n = int(counts[1, k]), int(counts[:, k].sum())
         scores = total_of(tally.score_sums[k * width : (k + 1) * width])
-        predicted = scores / n if n else math.nan
+        predicted = scores / n if n else None
         observed = proportion(positives, n, z)
         bins.append(ReliabilityBin(edges[k], edges[k + 1], n, predicted, observed))
     return tuple(bins)
 
 
-def calibration_error(tally: Tally, z: float) -> CalibrationError | None:
-    """The expected calibration error of the reliability bins (Naeini et al., AAAI 2015).
+def calibration_error(bins: Sequence[ReliabilityBin], z: float) -> CalibrationError | None:
+    """The expected calibration error of a reliability diagram (Naeini et al., AAAI 2015).
 
     Given the scores, the error T that is seen and the true one E of these bins obey, with the
     shares w, the standard errors s of what is observed, and m the mean of the sum of w |noise|:
@@ -63,13 +64,13 @@ def calibration_error(tally: Tally, z: float) -> CalibrationError | None:
     most the sum of w**2 s**2. So the interval [T - m - z sd, T + z sd] holds E at least as often as
     it says. It is wide by m for that. None without rows.
     """
-    bins = [each for each in reliability(tally, z) if each.n]
     n = sum(each.n for each in bins)
     if not n:
         return None
     value, chance, variance = [], [], []
     for each in bins:
-        assert each.observed is not None
+        if each.observed is None or each.predicted is None:
+            continue
         share = each.n / n
         k = each.observed.value * each.n
         smooth = (k + 1.0) / (each.n + 2.0)

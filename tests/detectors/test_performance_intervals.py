@@ -19,7 +19,7 @@ from detectors.performance.classes import macro, of_class
 from detectors.performance.intervals import Measure
 from detectors.performance.outputs import N_RELIABILITY, Output, ScoreOf, Task, even_cuts
 from detectors.performance.ranking import place, roc_auc
-from detectors.performance.reliability import CalibrationError, calibration_error
+from detectors.performance.reliability import CalibrationError, calibration_error, reliability
 from detectors.performance.tally import Tally
 from schemas.batch import F64, I64
 
@@ -176,7 +176,7 @@ def test_the_calibration_error_is_within_its_bound(power: float, n: int) -> None
     n_held, n_zero, values, chances = 0, 0, [], []
     for seed in range(500):
         outcome = np.less(np.random.default_rng(seed).random(n), p).astype(np.int64)
-        found = calibration_error(tally_of(score, outcome), Z)
+        found = calibration_error(reliability(tally_of(score, outcome), Z), Z)
         assert found is not None
         n_held += found.low <= truth <= found.high
         n_zero += found.low == 0.0
