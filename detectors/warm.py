@@ -12,6 +12,10 @@ import numpy as np
 
 from detectors.drift.rhythm import DAY, Rhythm
 from detectors.fold import Fold
+from detectors.performance.labelled import LabelledPerformance
+from detectors.performance.outputs import Output, ScoreOf, Shape, Task
+from detectors.performance.rows import JoinedRows, ScoredRows
+from detectors.performance.unlabelled import UnlabelledPerformance
 from detectors.registry import REGISTRY
 from schemas.batch import Decoded, ModelKey, PredictionKind, ValueKind
 from schemas.config import DetectionConfig, DetectorsConfig
@@ -32,7 +36,20 @@ def warm() -> list[str]:
     fold.process(_events(2 * N_REFERENCE))
     # So short a reference has no rhythm that would be taken out.
     Rhythm(np.zeros(DAY), 1, 0.0).without(np.zeros(0), np.zeros(0, np.int64))
+    _join(2)
     return list(Fold(config, fold.snapshot()).banks)
+
+
+def _join(n: int) -> None:
+    """Predictions of one model, then the labels of all of them."""
+    output = Output(Task.BINARY, ScoreOf.POSITIVE, positive=1)
+    labelled, unlabelled = LabelledPerformance(Shape(), 1), UnlabelledPerformance(Shape(), 1)
+    labelled.declare(0, output)
+    unlabelled.declare(0, output)
+    slot, predicted = np.zeros(n, np.int32), np.ones(n, np.int32)
+    number, score, time = np.full(n, np.nan), np.full(n, 0.75), np.arange(n)
+    unlabelled.update(ScoredRows(slot, predicted, score, time))
+    labelled.update(JoinedRows(slot, predicted, number, score, predicted, number, time))
 
 
 def _events(n: int) -> Decoded:

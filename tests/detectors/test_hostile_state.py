@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from detectors.base import StateError
 from detectors.fold import Fold
+from detectors.performance.labelled import LabelledPerformance
+from detectors.performance.metrics import metrics
+from detectors.performance.unlabelled import UnlabelledPerformance
 from detectors.registry import REGISTRY
 from schemas.batch import Decoded, ValueKind
 from schemas.config import (
@@ -29,6 +32,7 @@ from schemas.config import (
     PageHinkleyConfig,
     WindowsConfig,
 )
+from tests.detectors import joined
 from tests.detectors.batches import batch_of, one_model, teach
 from tests.detectors.decoded import MODEL, table
 from tests.kit import checked_kernels
@@ -55,7 +59,7 @@ NUMBERS = {
 def made_up(rng: np.random.Generator, state: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """A few entries, or a whole ADWIN window, replaced by others."""
     state = {name: array.copy() for name, array in state.items()}
-    if "counts" in state and rng.random() < 0.5:
+    if "bucket_total" in state and rng.random() < 0.5:
         # Windows whose parts agree with each other, of shapes that no stream gives.
         n_levels = int(rng.choice([0, 1, 2, 10, 52, 54, 55, 80]))
         top = int(rng.integers(1, 5))
@@ -138,6 +142,43 @@ def attack_joint() -> None:
     assert n_tries // 20 < n_taken < n_tries, n_taken
 
 
+def attack_performance() -> None:
+    """The same for the banks of labels and of scores, and what is read from their states."""
+    rng = np.random.default_rng(19)
+    rows = joined.random_rows(rng, 400)
+    first, second = joined.batches(rows, [300])
+    honest, scores = joined.labelled(), joined.unlabelled()
+    honest.update(first)
+    scores.update(joined.without_labels(first))
+    scores.learn(0, honest.total(0))
+    n_tries = N_TRIES // 3
+    n_taken = [0, 0]
+    for _ in range(n_tries):
+        try:
+            bank = LabelledPerformance(
+                joined.SHAPE, joined.N_SLOTS, made_up(rng, honest.snapshot())
+            )
+        except StateError:
+            continue
+        n_taken[0] += 1
+        bank.update(second)
+        for slot in range(joined.N_SLOTS):
+            metrics(bank.window(slot))
+            metrics(bank.total(slot))
+    for _ in range(n_tries):
+        try:
+            other = UnlabelledPerformance(
+                joined.SHAPE, joined.N_SLOTS, made_up(rng, scores.snapshot())
+            )
+        except StateError:
+            continue
+        n_taken[1] += 1
+        other.update(joined.without_labels(second))
+        for slot in range(joined.N_SLOTS):
+            other.estimate(slot)
+    assert all(n_tries // 20 < n < n_tries for n in n_taken), n_taken
+
+
 def _rows(events: Decoded, start: int, stop: int) -> Decoded:
     """Some rows of a table: the columns by event, cut; values stay where they are."""
     rows = slice(start, stop)
@@ -164,3 +205,4 @@ def test_no_snapshot_leads_beyond_an_array() -> None:
 if __name__ == "__main__":
     attack()
     attack_joint()
+    attack_performance()

@@ -1,0 +1,1 @@
+"""How well models predict: measured on labels as they come, and estimated where there are none."""
