@@ -4,7 +4,8 @@ CPU time, in turns within one run, on the same numbers: 20 lanes, in batches of 
 and river must fire at the same rows, else the benchmark ends with an error; beside `focus` and
 `windows`, which river does not have, stands its ADWIN. river has one object for each lane and is
 called once for each number. Its KSWIN draws as ours does, and has one lane and one round, since it
-takes so long.
+takes so long. Its detectors of errors get 1 for a value above 0 and 0 for any other, which is what
+ours make of it; its FHDDM the reverse, as it finds a fall where ours finds a rise.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from schemas.config import (
     PageHinkleyConfig,
     WindowsConfig,
 )
+from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
 from tests.detectors.batches import one_model, split
 from tests.detectors.river_kswin import river_kswin
 
@@ -85,6 +87,11 @@ def ours(
         "page_hinkley": PageHinkleyConfig(enabled=True),
         "kswin": KSWIN,
         "windows": WindowsConfig(enabled=True),
+        "ddm": DdmConfig(enabled=True),
+        "eddm": EddmConfig(enabled=True),
+        "hddm_a": HddmAConfig(enabled=True),
+        "hddm_w": HddmWConfig(enabled=True),
+        "fhddm": FhddmConfig(enabled=True),
     }
     bank = REGISTRY[name].build(configs[name], N_LANES, None)
     bank.learn(np.arange(N_LANES, dtype=np.int32), references)
@@ -111,7 +118,16 @@ def rivers(name: str, lanes: list[list[float]]) -> tuple[float, Rows, list[Any]]
         "windows": modules[0].ADWIN,
         "page_hinkley": lambda: modules[0].PageHinkley(delta=0.05, threshold=131.0, alpha=1.0),
         "kswin": lambda: river_kswin(KSWIN),
+        "ddm": modules[0].binary.DDM,
+        "eddm": modules[0].binary.EDDM,
+        "hddm_a": modules[0].binary.HDDMA,
+        "hddm_w": modules[0].binary.HDDMW,
+        "fhddm": modules[0].binary.FHDDM,
     }
+    if REGISTRY[name].watches_errors_only:
+        # Its FHDDM finds a fall of what it is given, and ours a rise.
+        error = int(name != "fhddm")
+        lanes = [[error if x > 0.0 else 1 - error for x in values] for values in lanes]
     detectors = [make[name]() for _ in lanes]
     fired: Rows = []
     started_s = process_time()

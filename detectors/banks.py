@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
-from detectors.base import BankState, DetectorBank, StateError
+from detectors.base import BankState, DetectorBank, DetectorSpec, StateError
 from detectors.budget import arl0_of_detector, enabled_detectors
 from detectors.catalog import Catalog
 from detectors.drift.ranks import LaneReference
 from detectors.monitor import Monitor, signal_config
 from detectors.registry import REGISTRY
+from detectors.signals import Signal
 from schemas.batch import I32, Batch
 from schemas.config import DetectionConfig
 from schemas.findings import Firing
@@ -131,8 +132,7 @@ class Banks(Mapping[str, DetectorBank]):
                 if signal.lane not in wanted:
                     continue
                 for name in self._banks:
-                    may = REGISTRY[name].watches_cells or not signal.is_cells
-                    if not may or (only is not None and name not in only):
+                    if not _watches(REGISTRY[name], signal, only):
                         off[name].append(signal.lane)
         for name, bank in self._banks.items():
             bank.set_enabled(lanes, True)
@@ -144,6 +144,15 @@ class Banks(Mapping[str, DetectorBank]):
             monitor = self._catalog.slots[slot]
             if monitor is not None:
                 yield monitor
+
+
+def _watches(spec: DetectorSpec, signal: Signal, only: Collection[str] | None) -> bool:
+    """Whether a detector watches a signal; `only` are those that the config names for it."""
+    if signal.is_cells and not spec.watches_cells:
+        return False
+    if spec.watches_errors_only:
+        return only is not None and spec.name in only and signal.is_share
+    return only is None or spec.name in only
 
 
 def stated_budget(config: DetectionConfig) -> object:

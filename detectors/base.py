@@ -95,6 +95,9 @@ class DetectorSpec:
     """Whether it watches signals of two values; where not, their whole budget is the others'."""
     watches_cells: bool = False
     """Whether it watches categories as a whole. Their cells are no numbers to any other one."""
+    watches_errors_only: bool = False
+    """Whether it is for errors, a 1 where something went wrong: it watches a share where the config
+    names it for that signal, which says that its ones are errors, and nothing else."""
 
 
 class StateError(ValueError):

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from detectors.base import DetectorSpec
-from detectors.drift import adwin, focus, kswin, moments, page_hinkley, windows
+from detectors.drift import (
+    adwin,
+    ddm,
+    eddm,
+    fhddm,
+    focus,
+    hddm_a,
+    hddm_w,
+    kswin,
+    moments,
+    page_hinkley,
+    windows,
+)
 from schemas.config import (
     AdwinConfig,
     FocusConfig,
@@ -14,6 +26,7 @@ from schemas.config import (
     PageHinkleyConfig,
     WindowsConfig,
 )
+from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
 
 REGISTRY: Final[dict[str, DetectorSpec]] = {
     moments.NAME: DetectorSpec(moments.NAME, 1, MomentsConfig, moments.build, keeps_rhythm=True),
@@ -30,5 +43,10 @@ REGISTRY: Final[dict[str, DetectorSpec]] = {
         watches_indicators=False,
         watches_cells=True,
     ),
+    ddm.NAME: DetectorSpec(ddm.NAME, 1, DdmConfig, ddm.build, watches_errors_only=True),
+    eddm.NAME: DetectorSpec(eddm.NAME, 1, EddmConfig, eddm.build, watches_errors_only=True),
+    hddm_a.NAME: DetectorSpec(hddm_a.NAME, 1, HddmAConfig, hddm_a.build, watches_errors_only=True),
+    hddm_w.NAME: DetectorSpec(hddm_w.NAME, 1, HddmWConfig, hddm_w.build, watches_errors_only=True),
+    fhddm.NAME: DetectorSpec(fhddm.NAME, 1, FhddmConfig, fhddm.build, watches_errors_only=True),
 }
 """By the name that stands in the config's `detectors` section and in a finding's `detector`."""

@@ -13,17 +13,16 @@ from typing import Annotated, Final, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
 )
 
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
+from schemas.strict import NonNegativeFloat, PositiveFloat, Strict
+
 MAX_CATEGORIES: Final = 1_024
 MAX_SKEW_MS: Final = 10 * 365 * 86_400_000
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def _a_rate(text: str) -> str:
@@ -45,12 +44,6 @@ FalseAlerts = Annotated[
 """How many false alerts of a model are accepted in a time."""
 Arl0 = Annotated[float, Field(ge=100, le=1e15)]
 """Mean number of events of a model between two false alarms of one signal."""
-
-
-class Strict(BaseModel):
-    """Frozen, and an unknown field is an error: a typo must not pass for a setting."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class MomentsConfig(Strict):
@@ -168,6 +161,11 @@ class DetectorsConfig(Strict):
     page_hinkley: PageHinkleyConfig = PageHinkleyConfig()
     kswin: KswinConfig = KswinConfig()
     windows: WindowsConfig = WindowsConfig()
+    ddm: DdmConfig = DdmConfig()
+    eddm: EddmConfig = EddmConfig()
+    hddm_a: HddmAConfig = HddmAConfig()
+    hddm_w: HddmWConfig = HddmWConfig()
+    fhddm: FhddmConfig = FhddmConfig()
 
 
 class SignalConfig(Strict):
@@ -176,7 +174,8 @@ class SignalConfig(Strict):
     monitor: bool = True
     """False: the signal gets no lanes."""
     detectors: list[str] | None = None
-    """Names of the detectors that run on it; absent: all that are enabled."""
+    """Names of the detectors that run on it; absent: all that are enabled. `ddm`, `eddm`, `hddm_a`,
+    `hddm_w` and `fhddm` are for errors: they run where they are named, and on shares only."""
     kind: Literal["number", "category"] | None = None
     """Of a feature, or of `prediction`: what it is, whatever the reference suggests."""
     rhythm: Literal["day", "week", "none"] | None = None

@@ -25,6 +25,11 @@ _DETECTOR_NAMES = {
     "page_hinkley": "Page-Hinkley",
     "kswin": "KSWIN",
     "windows": "the comparison of windows",
+    "ddm": "DDM",
+    "eddm": "EDDM",
+    "hddm_a": "HDDM-A",
+    "hddm_w": "HDDM-W",
+    "fhddm": "FHDDM",
 }
 
 

@@ -38,6 +38,7 @@ I32_IN: Final = types.Array(types.int32, 1, "C", readonly=True)
 U8_IN: Final = types.Array(types.uint8, 1, "C", readonly=True)
 I64_2D: Final = types.Array(types.int64, 2, "C")
 F64_2D: Final = types.Array(types.float64, 2, "C")
+BOOL: Final = types.Array(types.boolean, 1, "C")
 BOOL_IN: Final = types.Array(types.boolean, 1, "C", readonly=True)
 
 BLOCKS: Final = (I64_IN, I64_IN, I64_IN, I32_IN, F64_IN)

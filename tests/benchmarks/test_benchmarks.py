@@ -19,6 +19,7 @@ def test_kernels_fire_where_river_fires() -> None:
     assert fired["adwin"] > 0
     assert fired["page_hinkley"] > 0
     assert fired["kswin"] > 0
+    assert all(fired[name] > 0 for name, spec in REGISTRY.items() if spec.watches_errors_only)
 
 
 @pytest.mark.long

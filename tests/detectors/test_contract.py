@@ -21,6 +21,7 @@ from schemas.config import (
     PageHinkleyConfig,
     WindowsConfig,
 )
+from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
 from tests.detectors.batches import (
     COLUMNS,
     Stream,
@@ -42,12 +43,32 @@ EAGER: dict[str, BaseModel] = {
     "page_hinkley": PageHinkleyConfig(enabled=True, min_instances=2, delta=0.0, threshold=0.5),
     "kswin": KswinConfig(enabled=True, seed=5, window_size=20, stat_size=7, alpha=0.3),
     "windows": WindowsConfig(enabled=True, window_events=20),
+    "ddm": DdmConfig(enabled=True, warm_start=3, warning_threshold=1.0, drift_threshold=1.5),
+    "eddm": EddmConfig(enabled=True, warm_start=3, alpha=1.0, beta=0.98),
+    "hddm_a": HddmAConfig(
+        enabled=True, drift_confidence=0.5, warning_confidence=0.8, two_sided_test=True
+    ),
+    "hddm_w": HddmWConfig(
+        enabled=True,
+        drift_confidence=0.5,
+        warning_confidence=0.8,
+        lambda_val=0.2,
+        two_sided_test=True,
+    ),
+    "fhddm": FhddmConfig(
+        enabled=True, sliding_window_size=20, short_window_size=7, confidence_level=0.3
+    ),
 }
 ON = {
     "adwin": AdwinConfig(enabled=True),
     "page_hinkley": PageHinkleyConfig(enabled=True),
     "kswin": KswinConfig(enabled=True, seed=1),
     "windows": WindowsConfig(enabled=True),
+    "ddm": DdmConfig(enabled=True),
+    "eddm": EddmConfig(enabled=True),
+    "hddm_a": HddmAConfig(enabled=True),
+    "hddm_w": HddmWConfig(enabled=True),
+    "fhddm": FhddmConfig(enabled=True),
 }
 """What is off by default is tried with its defaults, but on."""
 JUDGES_BY_REFERENCE = {"focus", "windows"}

@@ -32,6 +32,7 @@ from schemas.config import (
     PageHinkleyConfig,
     WindowsConfig,
 )
+from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
 from tests.detectors import joined
 from tests.detectors.batches import batch_of, one_model, teach
 from tests.detectors.decoded import MODEL, table
@@ -47,6 +48,13 @@ CONFIGS = {
     "page_hinkley": PageHinkleyConfig(enabled=True, min_instances=1, threshold=1.0),
     "kswin": KswinConfig(enabled=True, seed=3, window_size=17, stat_size=8, alpha=0.2),
     "windows": WindowsConfig(enabled=True, window_events=30),
+    "ddm": DdmConfig(enabled=True, warm_start=1, warning_threshold=0.0, drift_threshold=1.0),
+    "eddm": EddmConfig(enabled=True, warm_start=1, alpha=1.0, beta=1.0),
+    "hddm_a": HddmAConfig(enabled=True, drift_confidence=0.9, two_sided_test=True),
+    "hddm_w": HddmWConfig(enabled=True, drift_confidence=0.9, lambda_val=0.3, two_sided_test=True),
+    "fhddm": FhddmConfig(
+        enabled=True, sliding_window_size=19, short_window_size=5, confidence_level=0.5
+    ),
 }
 NUMBERS = {
     "f": [0.0, -1.0, 1e308, -1e308, 5e-324, np.inf, np.nan],

@@ -36,6 +36,7 @@ from schemas.config import (
     SignalConfig,
     WindowsConfig,
 )
+from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
 from schemas.findings import Aspect, Finding, Firing
 from tests.detectors.batches import feed, one_model, split, state_bytes
 from tests.detectors.decoded import MODEL, Event, decoded
@@ -263,6 +264,11 @@ def test_other_detectors_take_no_cell_for_a_number() -> None:
         adwin=AdwinConfig(enabled=True),
         page_hinkley=PageHinkleyConfig(enabled=True),
         kswin=KswinConfig(enabled=True, seed=3),
+        ddm=DdmConfig(enabled=True),
+        eddm=EddmConfig(enabled=True),
+        hddm_a=HddmAConfig(enabled=True),
+        hddm_w=HddmWConfig(enabled=True),
+        fhddm=FhddmConfig(enabled=True),
     )
     fold = Fold(ON.model_copy(update={"detectors": detectors}))
     rng = np.random.default_rng(4)
