@@ -19,12 +19,13 @@ from schemas.config import (
     FocusConfig,
     JointConfig,
     KswinConfig,
+    LabelsConfig,
     PageHinkleyConfig,
     PolicyConfig,
     WindowsConfig,
 )
 from streams.ports import Output
-from tests.streams.events import prediction
+from tests.streams.events import label, prediction
 from tests.streams.reference_kit import reference, set_reference
 
 START_MS: Final = 1_790_000_000_000
@@ -48,6 +49,9 @@ def detection_config(generation: int) -> DetectionConfig:
                 enabled=generation % 2 == 0, seed=generation, window_size=16, stat_size=8, alpha=0.1
             ),
             windows=WindowsConfig(enabled=generation % 2 == 0, window_events=20),
+        ),
+        labels=LabelsConfig(
+            enabled=generation % 2 == 0, max_early_ms=20, max_pending=30, max_early=3
         ),
         policy=PolicyConfig(cooldown_events=10 + generation),
     )
@@ -110,7 +114,12 @@ def _record(rng: random.Random, topic: str, partition: int, i: int, n: int) -> O
         model=model,
         version="2" if i > 0.7 * n and i % 4 == 0 else "1",
         score=rng.random(),
+        prediction=i % 3,
     )
+    if i % 6 == 5:
+        # Of the same model: an earlier event of it, or a later one; some are refused or labels.
+        about = i + (-4, -8, -40, 4, -4, 8)[i // 6 % 6]
+        value = label(about, i % 5 // 2, model=model, ts=START_MS + i)
     if i % 17 == 16:
         value = BAD[i // 17 % len(BAD)]
     return Output(topic, partition, model.encode(), value, (), START_MS + i)
