@@ -58,14 +58,21 @@ def detection_config(generation: int) -> DetectionConfig:
 
 
 def traffic(rng: random.Random, topic: str, n_partitions: int, n: int) -> list[list[Output]]:
-    """`n` records for each partition, cut into the transactions in which they are produced."""
+    """`n` records for each partition, cut into the transactions in which they are produced.
+
+    A label goes before every sixth of them.
+    """
     chunks: list[list[Output]] = []
     for partition in range(n_partitions):
         records = [_record(rng, topic, partition, i, n) for i in range(n)]
         at = 0
         while at < n:
             size = rng.choice((1, 4, 12, 30))
-            chunks.append(records[at : at + size])
+            chunk = records[at : at + size]
+            for i in range(min(n, at + size) - 1, at - 1, -1):
+                if i % 6 == 5:
+                    chunk.insert(i - at, _label(topic, partition, i))
+            chunks.append(chunk)
             at += size
     rng.shuffle(order := [chunk[0].partition for chunk in chunks])
     queues = {p: [c for c in chunks if c[0].partition == p] for p in range(n_partitions)}
@@ -101,6 +108,14 @@ def command(
     return orjson.dumps(said)
 
 
+def _label(topic: str, partition: int, i: int) -> Output:
+    """Before record i, of an event of its model: an earlier one or a later one, or one refused."""
+    model = f"m{partition}{int(i % 4 == 3)}"
+    about = i + (-4, -8, -40, 4, -4, 8)[i // 6 % 6]
+    value = label(about, i % 5 // 2, model=model, ts=START_MS + i)
+    return Output(topic, partition, model.encode(), value, (), START_MS + i)
+
+
 def _record(rng: random.Random, topic: str, partition: int, i: int, n: int) -> Output:
     model = f"m{partition}{int(i % 4 == 3)}"
     level = 3.0 if n * 0.5 <= i < n * 0.8 else 0.0
@@ -114,12 +129,7 @@ def _record(rng: random.Random, topic: str, partition: int, i: int, n: int) -> O
         model=model,
         version="2" if i > 0.7 * n and i % 4 == 0 else "1",
         score=rng.random(),
-        prediction=i % 3,
     )
-    if i % 6 == 5:
-        # Of the same model: an earlier event of it, or a later one; some are refused or labels.
-        about = i + (-4, -8, -40, 4, -4, 8)[i // 6 % 6]
-        value = label(about, i % 5 // 2, model=model, ts=START_MS + i)
     if i % 17 == 16:
         value = BAD[i // 17 % len(BAD)]
     return Output(topic, partition, model.encode(), value, (), START_MS + i)
