@@ -13,6 +13,7 @@ import numpy as np
 from detectors.categories import NameNumbers
 from detectors.joint_table import JointTable
 from detectors.kept_references import KeptReferences, VersionName
+from detectors.labels.identity import version_code
 from detectors.lanes import LanePool
 from detectors.layout import Layout, build_layout
 from detectors.learning import Rows
@@ -44,6 +45,8 @@ class Catalog:
         self._counters = counters
         self.slots: list[Monitor | None] = []
         self.slot_of: dict[ModelKey, int] = {}
+        self.slot_of_version: dict[int, int] = {}
+        """Derived: the same by `version_code`."""
         self.n_events: I64 = np.zeros(0, np.int64)
         """(slots,) prediction events of each model version."""
         self.last_seen: I64 = np.zeros(0, np.int64)
@@ -126,6 +129,10 @@ class Catalog:
         self.feature_list = np.append(self.feature_list, np.int32(0))
         self.awaits = np.append(self.awaits, np.uint8(0))
 
+    def name(self, slot: int, key: ModelKey) -> None:
+        """Let the model be found in this slot."""
+        self.slot_of[key] = self.slot_of_version[version_code(key)] = slot
+
     def monitor(self, slot: int) -> Monitor:
         """The monitor in an occupied slot."""
         monitor = self.slots[slot]
@@ -151,7 +158,7 @@ class Catalog:
         if slot == len(self.slots):
             self.extend()
         monitor = self.references.monitor(key, position) or self._learner(key, position)
-        self.slot_of[key] = slot
+        self.name(slot, key)
         self.n_events[slot] = 0
         self.last_seen[slot] = position
         self._begin(slot, monitor)
@@ -247,7 +254,7 @@ class Catalog:
         """Forget the model in this slot and take its lanes back."""
         monitor = self.monitor(slot)
         self._take_back(monitor)
-        del self.slot_of[monitor.key]
+        del self.slot_of[monitor.key], self.slot_of_version[version_code(monitor.key)]
         self._counters["n_evicted_models"] += 1
         self.slots[slot] = None
         self.n_events[slot] = 0

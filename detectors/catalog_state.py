@@ -87,7 +87,7 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
         if monitor.key in catalog.slot_of:
             raise StateError("a model has two slots")
         catalog.slots[slot] = monitor
-        catalog.slot_of[monitor.key] = slot
+        catalog.name(slot, monitor.key)
         catalog.n_reserved += monitor.n_reserved
         catalog.changed(slot)
         if not monitor.lanes_full and catalog.n_without_lanes(slot):

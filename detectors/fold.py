@@ -20,6 +20,14 @@ from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
 from detectors.kernels.observe import count_unfit, gather_lanes, observe
 from detectors.kernels.rhythm import take_out
+from detectors.labels.join import (
+    LABEL_COUNTERS,
+    LABELS_VERSION,
+    Given,
+    Joined,
+    LabelJoin,
+    given_by,
+)
 from detectors.learning import only_numbers
 from detectors.monitor import NEVER, Monitor, signal_config
 from detectors.registry import REGISTRY
@@ -32,12 +40,12 @@ from detectors.stretch import (
     n_beyond,
     until_freeze,
 )
-from schemas.batch import F64, I32, I64, Batch, Decoded, ModelKey
+from schemas.batch import F64, I32, I64, Batch, Bool, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.findings import MAX_VANISHED, Aspect, Distances, Finding, Firing, Notice
 from schemas.reference import ReferenceDocument
 
-FOLD_VERSION = 5
+FOLD_VERSION = 6
 """Version of the catalog's state and of the rules by which it changes."""
 
 COUNTERS = (
@@ -57,12 +65,14 @@ COUNTERS = (
     "n_refused_models",
     "n_evicted_models",
     "n_findings",
+    *LABEL_COUNTERS,
 )
 
 
 def algorithm_versions() -> dict[str, int]:
     """The version of every part of the state, by part name."""
-    return {"fold": FOLD_VERSION} | {name: spec.version for name, spec in REGISTRY.items()}
+    own = {"fold": FOLD_VERSION, "labels": LABELS_VERSION}
+    return own | {name: spec.version for name, spec in REGISTRY.items()}
 
 
 def _part(state: Mapping[str, BankState], name: str) -> BankState:
@@ -90,11 +100,20 @@ class Fold:
             self.counters.update(zip(COUNTERS, numbers[:-1], strict=True))
             self.watermark_ms = numbers[-1]
         self.banks = Banks(self.catalog, state)
+        self.labels: LabelJoin | None = None
+        """None: labels are not joined."""
+        if config.labels.enabled:
+            own = None if state is None else _part(state, "labels")
+            self.labels = LabelJoin(config.labels, self.counters, own, self.watermark_ms)
+        self.joined: list[Joined] = []
+        """What the latest call of `process` joined, in log order; no part of the state."""
 
     def snapshot(self) -> dict[str, BankState]:
         """The whole state, by part: a function of the events alone."""
         numbers = [*self.counters.values(), self.watermark_ms]
         parts = {"fold": snapshot_catalog(self.catalog, numbers)}
+        if self.labels is not None:
+            parts["labels"] = self.labels.snapshot()
         return parts | {name: bank.snapshot() for name, bank in self.banks.items()}
 
     def process(self, events: Decoded) -> list[Finding | Notice]:
@@ -102,10 +121,13 @@ class Fold:
         said: list[Finding | Notice] = []
         position = self.counters["n_events"]
         number = only_numbers(events.value, events.kind)
+        watermark = self._watermarks(events)
+        given = None if self.labels is None else given_by(events, watermark)
+        self.joined = []
         start = 0
         while start < len(events):
-            start = self._advance(events, number, start, position, said)
-        self._count(events)
+            start = self._advance(events, number, given, start, position, said)
+        self._count(events, watermark)
         return sorted(said, key=_order)
 
     def reconfigure(self, config: DetectionConfig) -> None:
@@ -117,6 +139,12 @@ class Fold:
         before, self.config = self.config, config
         self.catalog.reconfigure(config)
         self.banks.reconfigure(before)
+        if not config.labels.enabled:
+            self.labels = None
+        elif self.labels is None:
+            self.labels = LabelJoin(config.labels, self.counters)
+        else:
+            self.labels.reconfigure(config.labels)
 
     def set_reference(self, model_id: str, model_version: str, document: ReferenceDocument) -> None:
         """Compare a model version with this reference, from the next event on.
@@ -128,9 +156,19 @@ class Fold:
         self.catalog.set_reference(name, document, self.counters["n_events"])
         self.banks.take_fresh_lanes()
 
-    def _count(self, events: Decoded) -> None:
+    def _watermarks(self, events: Decoded) -> I64:
+        """(n,) the latest event time up to and with each row, those from the future left out."""
+        on_time = np.where(self._is_future(events), 0, events.event_time_ms)
+        return np.maximum.accumulate(np.maximum(on_time, self.watermark_ms))
+
+    def _is_future(self, events: Decoded) -> Bool:
+        """(n,) which events lie in the future of their records."""
+        is_future: Bool = events.event_time_ms > events.record_time_ms + self.config.max_future_ms
+        return is_future
+
+    def _count(self, events: Decoded, watermark: I64) -> None:
         """Count what needs no catalog."""
-        future = events.event_time_ms > events.record_time_ms + self.config.max_future_ms
+        future = self._is_future(events)
         n_labels = int(np.count_nonzero(events.is_label))
         self.counters["n_events"] += len(events)
         self.counters["n_labels"] += n_labels
@@ -138,24 +176,24 @@ class Fold:
         self.counters["n_future"] += int(np.count_nonzero(future))
         self.counters["n_unknown_fields"] += events.n_unknown_fields
         self.counters["n_sources_dropped"] += events.n_sources_dropped
-        on_time = events.event_time_ms[~future]
-        if len(on_time):
-            latest = np.maximum.accumulate(np.append(self.watermark_ms, on_time))
-            late = on_time < latest[:-1] - self.config.max_late_ms
-            self.counters["n_late"] += int(np.count_nonzero(late))
-            self.watermark_ms = int(latest[-1])
+        before = np.append(self.watermark_ms, watermark)
+        late = ~future & (events.event_time_ms < before[:-1] - self.config.max_late_ms)
+        self.counters["n_late"] += int(np.count_nonzero(late))
+        self.watermark_ms = int(before[-1])
 
     def _advance(
         self,
         events: Decoded,
         number: F64,
+        given: Given | None,
         start: int,
         position: int,
         said: list[Finding | Notice],
     ) -> int:
         """Fold one stretch from `start` on; returns where the next one begins.
 
-        `number` (v,) holds the values of the poll that are numbers.
+        `number` (v,) holds the values of the poll that are numbers, `given` its rows as labels and
+        predictions wait for each other, if they do.
         """
         self._say_lanes(events, start, said)
         slot, stop = self._admit(events, start, position, said)
@@ -166,6 +204,9 @@ class Fold:
         predicted_class = class_numbers(self.catalog, events, stretch)
         self.counters["n_refused_classes"] += n_beyond(self.catalog, stretch, predicted_class)
         self._refuse(events, stretch, said)
+        if self.labels is not None and given is not None:
+            versions = self.catalog.slot_of_version
+            self.joined.append(self.labels.advance(given, start, stretch.slot, versions))
         batch = self._observe(events, number, stretch, columns.ptr, columns.column, predicted_class)
         firings = self.banks.update(batch, self._without_rhythm(batch, stretch))
         said += [self._finding(firing) for firing in firings]

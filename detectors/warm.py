@@ -18,7 +18,7 @@ from detectors.performance.rows import JoinedRows, ScoredRows
 from detectors.performance.unlabelled import UnlabelledPerformance
 from detectors.registry import REGISTRY
 from schemas.batch import Decoded, ModelKey, PredictionKind, ValueKind
-from schemas.config import DetectionConfig, DetectorsConfig
+from schemas.config import DetectionConfig, DetectorsConfig, LabelsConfig
 from schemas.records import TopicPartition
 
 N_REFERENCE = 20
@@ -30,7 +30,9 @@ def warm() -> list[str]:
     every_one: dict[str, dict[str, object]] = {name: {"enabled": True} for name in REGISTRY}
     every_one["kswin"]["seed"] = 1
     config = DetectionConfig(
-        reference_events=N_REFERENCE, detectors=DetectorsConfig.model_validate(every_one)
+        reference_events=N_REFERENCE,
+        detectors=DetectorsConfig.model_validate(every_one),
+        labels=LabelsConfig(enabled=True),
     )
     fold = Fold(config)
     fold.process(_events(2 * N_REFERENCE))
@@ -82,6 +84,7 @@ def _events(n: int) -> Decoded:
         predicted_class=(rows % 2).astype(np.int32),
         classes=["0", "1"],
         source=np.zeros((n, 2), dtype=np.uint64),
+        event_id=np.arange(n, dtype=np.uint64),
         n_unknown_fields=0,
         n_sources_dropped=0,
     )

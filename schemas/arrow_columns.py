@@ -6,6 +6,7 @@ of its rows take the long way. Nothing here is done value by value in Python.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -55,6 +56,8 @@ class Quick(NamedTuple):
     sources: list[str | None]
     source_of: I64
     """(n,) by its place among `sources`."""
+    event_ids: Callable[[], list[str]]
+    """(n,); strings are made of them only where somebody asks."""
     n_unknown: int
 
     def part(
@@ -67,6 +70,7 @@ class Quick(NamedTuple):
         classes: list[int],
         categories: list[int],
         source: U64,
+        event_id: U64,
     ) -> Part:
         """The part of a poll, from `row` on.
 
@@ -93,6 +97,7 @@ class Quick(NamedTuple):
             prediction=self.prediction.number,
             predicted_class=np.array([*classes, -1], np.int32)[self.prediction.class_of],
             source=source,
+            event_id=event_id,
         )
 
 
@@ -144,6 +149,7 @@ def quick(batch: pa.RecordBatch) -> Quick | None:
         prediction=prediction,
         sources=sources,
         source_of=source_of,
+        event_ids=given["event_id"].to_pylist,
         n_unknown=n * sum(name not in _KNOWN for name in columns),
     )
 

@@ -39,7 +39,7 @@ class ValueKind(IntEnum):
 
 
 class PredictionKind(IntEnum):
-    """What an event's `prediction` was."""
+    """What an event's `prediction` was, or its `label`."""
 
     ABSENT = 0
     INTEGER = 1
@@ -53,7 +53,8 @@ class Decoded:
     """The accepted events of one poll of one partition, as columns in offset order.
 
     Decoding is stateless: the same records give the same columns, whatever came before.
-    Where rows are labels (`is_label`), the prediction-only columns hold their empty value.
+    Where rows are labels (`is_label`), the columns of the prediction hold the label, and those of
+    features and score their empty value.
     """
 
     tp: TopicPartition
@@ -91,15 +92,18 @@ class Decoded:
     score: F64
     """(n,) `score`, or the one derived from `probabilities`; NaN where the event has neither."""
     prediction_kind: U8
-    """(n,) `PredictionKind`."""
+    """(n,) `PredictionKind` of the prediction, or of the label."""
     prediction: F64
-    """(n,) the numeric prediction (a boolean as 0 or 1), NaN for strings and absent ones."""
+    """(n,) the number predicted, or that of the label (a boolean as 0 or 1); NaN for strings and
+    absent ones."""
     predicted_class: I32
-    """(n,) index into `classes` for integer, string and boolean predictions, else -1."""
+    """(n,) index into `classes` of integers, strings and booleans, else -1."""
     classes: list[str]
     """The distinct class names: a string as it is, an integer in decimal, `true` or `false`."""
     source: U64
     """(n, 2) the keyed hash of `source` or `label_source` as two words; 0, 0 where absent."""
+    event_id: U64
+    """(n,) the keyed fingerprint of `event_id`; 0 in all rows where nobody asks for it."""
     n_unknown_fields: int
     """How many unknown top-level fields were ignored in this poll's accepted events."""
     n_sources_dropped: int

@@ -152,6 +152,21 @@ class JointConfig(Strict):
     are looked at together."""
 
 
+class LabelsConfig(Strict):
+    """The join of labels with the predictions that they are about."""
+
+    enabled: bool = False
+    """Keep predictions until their labels come. Each takes some 100 bytes while it is kept."""
+    max_delay_ms: Annotated[int, Field(ge=1_000, le=MAX_SKEW_MS)] = 30 * 86_400_000
+    """A prediction waits so long for its label, by the latest `ts` of its partition."""
+    max_early_ms: Annotated[int, Field(ge=0, le=MAX_SKEW_MS)] = 3_600_000
+    """A label that comes before its prediction waits so long for it, by the same clock."""
+    max_pending: Annotated[int, Field(ge=1, le=8_000_000)] = 1_000_000
+    """Predictions of a partition that are kept; the oldest gives way to one more."""
+    max_early: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Labels of a partition that wait for their prediction; the oldest gives way to one more."""
+
+
 class DetectorsConfig(Strict):
     """One section per entry of the detector registry, by its name."""
 
@@ -255,6 +270,7 @@ class DetectionConfig(Strict):
     bounds: BoundsConfig = BoundsConfig()
     detectors: DetectorsConfig = DetectorsConfig()
     joint: JointConfig = JointConfig()
+    labels: LabelsConfig = LabelsConfig()
     policy: PolicyConfig = PolicyConfig()
     model: dict[str, ModelConfig] = Field(default_factory=dict)
     """By `model_id`."""

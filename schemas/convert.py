@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -10,6 +11,7 @@ from schemas.batch import I64, U64
 from schemas.categories import Categories
 from schemas.codes import Classes, Shapes
 from schemas.columns import Values, feature_values, in_order, int32s, nullable_numbers, scores
+from schemas.event_hash import EventKey
 from schemas.field_rules import Json
 from schemas.judge import Judged
 from schemas.parts import Part, label_part
@@ -21,8 +23,10 @@ _SOURCE_FIELD: Final = {"prediction": "source", "label": "label_source"}
 class Converter:
     """Numbers the shapes, classes and categories of one poll; replaces sources by hashes."""
 
-    def __init__(self, source_key: SourceKey | None) -> None:
+    def __init__(self, source_key: SourceKey | None, event_key: EventKey | None) -> None:
         self.source_key = source_key
+        self.event_key = event_key
+        """None: nobody asks for event ids."""
         self.shapes = Shapes()
         self.classes = Classes()
         self.categories = Categories()
@@ -41,8 +45,10 @@ class Converter:
         sources = column.get(_SOURCE_FIELD[judged.kind])
         source = np.zeros((n, 2), np.uint64) if sources is None else self.sources(sources)
         self.n_unknown_fields += judged.fields.n_unknown
+        event_id = self.event_ids(n, lambda: column["event_id"])
         if seen is None:
-            return label_part(row, judged.times, model, source)
+            label = self.classes.columns(n, column["label"])
+            return label_part(row, judged.times, model, label, source, event_id)
         shape, n_values = self.shapes.columns(seen)
         width = None if seen.one is None else len(seen.one)
         value, kind = (
@@ -67,7 +73,14 @@ class Converter:
             prediction=predictions.number,
             predicted_class=predictions.class_code,
             source=source,
+            event_id=event_id,
         )
+
+    def event_ids(self, n: int, column: Callable[[], list[str]]) -> U64:
+        """(n,) the fingerprint of each id in the column; 0 where nobody asks for them."""
+        if self.event_key is None:
+            return np.zeros(n, np.uint64)
+        return self.event_key.words(column())
 
     def sources(self, column: list[Json], of_row: I64 | None = None) -> U64:
         """(n, 2) the hash of each source; without a key they are counted and forgotten.

@@ -41,8 +41,14 @@ class DecodeLimits:
     """Of a record's value; a longer one is refused unread."""
     excerpt: bool = False
     """Put a refused value's first `EXCERPT_BYTES` bytes into its dead letter."""
+    event_ids: bool = False
+    """Fingerprint the ids of events: it costs as much as reading some fields more."""
 
     @classmethod
     def of(cls, config: DetectionConfig) -> DecodeLimits:
         """The limits that `config` states."""
-        return cls(max_event_bytes=config.max_event_bytes, excerpt=config.dead_letter_excerpt)
+        return cls(
+            max_event_bytes=config.max_event_bytes,
+            excerpt=config.dead_letter_excerpt,
+            event_ids=config.labels.enabled,
+        )

@@ -23,9 +23,9 @@ _features: Final[Callable[[Any], tuple[Json, ...]]] = msgspec.structs.astuple
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "prediction": (
         *("model_id", "model_version", "ts", "prediction"),
-        *("score", "probabilities", "source", "shard"),
+        *("score", "probabilities", "source", "shard", "event_id"),
     ),
-    "label": ("model_id", "ts", "label_source", "shard"),
+    "label": ("model_id", "ts", "label", "label_source", "shard", "event_id"),
 }
 """By type of event, the fields that become columns; a template has judged the others."""
 _fields_of: Final = {kind: attrgetter(*names) for kind, names in COLUMNS.items()}

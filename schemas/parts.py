@@ -8,6 +8,7 @@ import numpy as np
 
 from schemas.batch import F64, I32, I64, U8, U64, Decoded, ModelKey
 from schemas.categories import in_log_order
+from schemas.codes import Classes, Predictions
 from schemas.limits import MAX_ARROW_ROWS
 from schemas.records import Records, TopicPartition
 
@@ -41,6 +42,7 @@ class Part(NamedTuple):
     prediction: F64
     predicted_class: I32
     source: U64
+    event_id: U64
 
 
 class Names(NamedTuple):
@@ -56,9 +58,10 @@ class Names(NamedTuple):
 
 def assemble(tp: TopicPartition, records: Records, parts: list[Part], names: Names) -> Decoded:
     """All parts as one, in offset order."""
-    row, label, time, model, shape, n_values, value, kind, score, p_kind, p, p_class, source = zip(
+    row, label, time, model, shape, n_values, value, kind, *outputs = zip(
         *(parts or [_NOTHING]), strict=True
     )
+    score, p_kind, p, p_class, source, event_id = outputs
     rows = np.concatenate(row)
     is_label = np.repeat(np.array(label), [len(r) for r in row])
     models, shapes, classes = names.models, names.shapes, names.classes
@@ -102,6 +105,7 @@ def assemble(tp: TopicPartition, records: Records, parts: list[Part], names: Nam
         predicted_class=class_code,
         classes=classes,
         source=np.concatenate(source)[order],
+        event_id=np.concatenate(event_id)[order],
         n_unknown_fields=names.n_unknown_fields,
         n_sources_dropped=names.n_sources_dropped,
     )
@@ -129,10 +133,11 @@ def _renumber(codes: I32, names: list[N]) -> tuple[I32, list[N]]:
     return new[codes], [names[k] for k in old.tolist()]
 
 
-def label_part(row: I64, event_time_ms: I64, model: I32, source: U64) -> Part:
-    """A part of labels: the columns of a prediction hold their empty value."""
+def label_part(
+    row: I64, event_time_ms: I64, model: I32, label: Predictions, source: U64, event_id: U64
+) -> Part:
+    """A part of labels: what only a prediction has is empty."""
     n = len(row)
-    nan = np.full(n, np.nan)
     return Part(
         row=row,
         is_label=True,
@@ -142,14 +147,20 @@ def label_part(row: I64, event_time_ms: I64, model: I32, source: U64) -> Part:
         n_values=np.zeros(n, np.int64),
         value=np.empty(0),
         kind=np.empty(0, np.uint8),
-        score=nan,
-        prediction_kind=np.zeros(n, np.uint8),
-        prediction=nan,
-        predicted_class=np.full(n, -1, np.int32),
+        score=np.full(n, np.nan),
+        prediction_kind=label.kind,
+        prediction=label.number,
+        predicted_class=label.class_code,
         source=source,
+        event_id=event_id,
     )
 
 
 _NOTHING = label_part(
-    np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32), np.empty((0, 2), np.uint64)
+    np.empty(0, np.int64),
+    np.empty(0, np.int64),
+    np.empty(0, np.int32),
+    Classes().columns(0, None),
+    np.empty((0, 2), np.uint64),
+    np.empty(0, np.uint64),
 )

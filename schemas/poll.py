@@ -21,6 +21,7 @@ from schemas.arrow_mark import is_arrow
 from schemas.codes import seen_of
 from schemas.columns import transpose, transpose_alike
 from schemas.convert import Converter
+from schemas.event_hash import EventKey
 from schemas.fast_path import FastPath
 from schemas.field_rules import Fault, Json
 from schemas.judge import Judge
@@ -72,7 +73,7 @@ class Poll:
         fast_path: FastPath | None,
     ) -> None:
         self.limits = limits
-        self.convert = Converter(source_key)
+        self.convert = Converter(source_key, EventKey(source_key) if limits.event_ids else None)
         self.fast_path = fast_path
         self.parts: list[Part] = []
         self.faults: list[tuple[int, Fault]] = []
@@ -223,6 +224,7 @@ class Poll:
             classes=[*map(self.convert.classes.codes.code, columns.prediction.names)],
             categories=self.convert.categories.column(columns.categories),
             source=self.convert.sources(columns.sources, columns.source_of),
+            event_id=self.convert.event_ids(columns.n, columns.event_ids),
         )
 
     def _take_events(self, group: _Group) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from schemas.batch import U64
 
 _PERSON: Final = b"drift.source"
+_DERIVED: Final = b"drift.derived"
 _LABEL: Final = b"driftsentry source key"
 _MIN_KEY_BYTES: Final = 16
 _CACHE_SIZE: Final = 16_384
@@ -47,6 +48,10 @@ class SourceKey:
     def digest(self, source: str) -> bytes:
         """The 16 bytes that stand for `source`."""
         return blake2b(source.encode(), digest_size=16, key=self._key, person=_PERSON).digest()
+
+    def derived(self, use: bytes) -> bytes:
+        """A key of 32 bytes for another use, which says nothing of this one."""
+        return blake2b(use, digest_size=32, key=self._key, person=_DERIVED).digest()
 
     def words(self, sources: list[str | None]) -> U64:
         """(n, 2): each digest as two little-endian words; 0, 0 for None and for ""."""

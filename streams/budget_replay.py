@@ -23,7 +23,7 @@ from detectors.fold import Fold
 from detectors.monitor import model_config, reference_events
 from detectors.registry import REGISTRY
 from schemas.batch import I64, Decoded, ModelKey
-from schemas.config import DetectionConfig
+from schemas.config import DetectionConfig, LabelsConfig
 from schemas.findings import Aspect, Finding
 from streams.budget import ModelBudget, Observed, Replayed, signal_budgets
 from streams.past import Past, reordered, taken
@@ -107,7 +107,8 @@ def _pinned(
 ) -> DetectionConfig:
     own = model_config(config, key.model_id)
     own = own.model_copy(update={"arl0": arl0, "reference_events": n_reference})
-    return config.model_copy(update={"model": {**config.model, key.model_id: own}})
+    models = {**config.model, key.model_id: own}
+    return config.model_copy(update={"model": models, "labels": LabelsConfig()})
 
 
 def _folded(

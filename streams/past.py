@@ -69,6 +69,7 @@ def taken(events: Decoded, rows: I64) -> Decoded:
         prediction=events.prediction[rows],
         predicted_class=events.predicted_class[rows],
         source=events.source[rows],
+        event_id=events.event_id[rows],
     )
 
 
@@ -120,6 +121,7 @@ def joined_events(pieces: Sequence[Decoded]) -> Decoded:
         predicted_class=np.concatenate(predicted_class),
         classes=list(classes),
         source=np.concatenate([piece.source for piece in pieces]),
+        event_id=np.concatenate([piece.event_id for piece in pieces]),
         n_unknown_fields=0,
         n_sources_dropped=0,
     )

@@ -53,7 +53,7 @@ def reference_lines(document: ReferenceDocument) -> Iterator[str]:
         )
     yield (
         "  long-run: the variance of means over that of independent rows. No calibration of scores "
-        "is in it: that needs labels, which are not joined yet."
+        "is in it: that needs joined labels."
     )
     if document.n_events < PROVISIONAL_ROWS:
         yield f"  provisional: it has fewer than {PROVISIONAL_ROWS:,} events"

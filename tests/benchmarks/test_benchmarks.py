@@ -85,6 +85,14 @@ def test_changes_of_correlation_alone_are_found_together_and_not_on_each_feature
     assert {one["detector"] for one in figures["nulls"]} == {"joint:residual", "joint:mmd"}
 
 
+def test_a_checkpoint_of_what_waits_for_labels_writes_what_is_new() -> None:
+    figures = run_quick("labels")["figures"]
+    assert figures["n_joined"] == figures["n_pending"] // 10
+    # Of the blocks of predictions the one that was begun, and the new one; answers; numbers.
+    assert 0 < figures["second"]["n_new_bytes"] < 2 * 4_096 * 80 + 8_192 * 16 + 4_096
+    assert figures["second"]["n_bytes"] > 3 * figures["second"]["n_new_bytes"]
+
+
 @pytest.mark.long
 def test_quiet_streams_have_the_signals_they_claim_and_state_what_is_expected() -> None:
     seeds = run_quick("quiet")["figures"]["seeds"]

@@ -28,6 +28,8 @@ class Event:
     is_label: bool = False
     ts: int = 1_000
     record_ts: int = 1_000
+    event_id: int = 0
+    """Its fingerprint; the `prediction` of a label is what it says."""
 
 
 def _kind(value: object) -> ValueKind:
@@ -108,6 +110,7 @@ def decoded(events: Sequence[Event]) -> Decoded:
         predicted_class=np.array(predicted, np.int32),
         classes=list(classes),
         source=np.zeros((len(events), 2), np.uint64),
+        event_id=np.array([e.event_id for e in events], np.uint64),
         n_unknown_fields=0,
         n_sources_dropped=0,
     )
@@ -141,6 +144,7 @@ def table(
         predicted_class=np.searchsorted(np.unique(prediction), prediction).astype(np.int32),
         classes=names,
         source=np.zeros((n, 2), np.uint64),
+        event_id=np.arange(first_offset, first_offset + n, dtype=np.uint64),
         n_unknown_fields=0,
         n_sources_dropped=0,
     )

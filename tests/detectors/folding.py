@@ -16,6 +16,7 @@ from schemas.config import (
     DetectorsConfig,
     FocusConfig,
     KswinConfig,
+    LabelsConfig,
     PageHinkleyConfig,
     WindowsConfig,
 )
@@ -32,6 +33,9 @@ SMALL = DetectionConfig(
         max_lanes=12,
         max_learning_values=250,
         min_idle_records=5,
+    ),
+    labels=LabelsConfig(
+        enabled=True, max_delay_ms=40_000, max_early_ms=15_000, max_pending=12, max_early=4
     ),
     detectors=DetectorsConfig(
         adwin=AdwinConfig(enabled=True),

@@ -11,6 +11,7 @@ from schemas.config import (
     BoundsConfig,
     DetectionConfig,
     FocusConfig,
+    LabelsConfig,
     ModelConfig,
     SignalConfig,
 )
@@ -40,7 +41,8 @@ def test_the_longest_idle_model_gives_way_and_it_is_said_once() -> None:
 
 def test_a_flood_of_names_does_not_grow_the_state() -> None:
     def flooded(n: int) -> int:
-        fold = Fold(SMALL)
+        # What waits for labels stands in blocks, which grow up to one: tests.detectors.test_labels.
+        fold = Fold(SMALL.model_copy(update={"labels": LabelsConfig()}))
         events = [Event(i, {f"f{i}": 1.0}, ModelKey(f"m{i:06}", "1")) for i in range(n)]
         fold_in(fold, events, list(range(0, n, 500)))
         return sum(len(raw) for raw in as_bytes(fold.snapshot()).values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -67,13 +69,18 @@ def streams(draw: st.DrawFn) -> list[Event]:
                 model=keys[int(rng.integers(n_models))],
                 score=float(rng.random()) if rng.random() < 0.8 and i >= begins[6] else np.nan,
                 prediction=classes[int(rng.integers(len(classes)))] if i >= begins[7] else None,
-                is_label=bool(rng.random() < 0.05),
+                is_label=bool(rng.random() < 0.2),
                 ts=int(rng.integers(0, 1_000_000)),
+                event_id=int(rng.integers(0, 20)),
             )
         )
-    return [
-        Event(e.offset, {}, e.model, is_label=True, ts=e.ts) if e.is_label else e for e in events
-    ]
+    return [as_label(e) if e.is_label else e for e in events]
+
+
+def as_label(event: Event) -> Event:
+    model = event.model._replace(model_version="")
+    says = 0 if event.prediction is None else event.prediction
+    return replace(event, features={}, model=model, score=np.nan, prediction=says)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

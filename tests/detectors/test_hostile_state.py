@@ -11,17 +11,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import StateError
 from detectors.fold import Fold
+from detectors.labels import join
+from detectors.labels.identity import version_code
+from detectors.labels.join import LABEL_COUNTERS, Given, LabelJoin, given_by
 from detectors.performance.labelled import LabelledPerformance
 from detectors.performance.metrics import metrics
 from detectors.performance.unlabelled import UnlabelledPerformance
 from detectors.registry import REGISTRY
-from schemas.batch import Decoded, ValueKind
+from schemas.batch import Decoded, ModelKey, ValueKind
 from schemas.config import (
     AdwinConfig,
     DetectionConfig,
@@ -29,13 +33,14 @@ from schemas.config import (
     FocusConfig,
     JointConfig,
     KswinConfig,
+    LabelsConfig,
     PageHinkleyConfig,
     WindowsConfig,
 )
 from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
 from tests.detectors import joined
 from tests.detectors.batches import batch_of, one_model, teach
-from tests.detectors.decoded import MODEL, table
+from tests.detectors.decoded import MODEL, Event, decoded, table
 from tests.kit import checked_kernels
 
 N_TRIES = 3000
@@ -187,11 +192,48 @@ def attack_performance() -> None:
     assert all(n_tries // 20 < n < n_tries for n in n_taken), n_taken
 
 
+def attack_labels() -> None:
+    """The same for what waits: the join's kernel goes where its index and its numbers lead."""
+    rng = np.random.default_rng(19)
+    config = LabelsConfig(enabled=True, max_delay_ms=1_000, max_early_ms=500, max_pending=90)
+    counters = dict.fromkeys(LABEL_COUNTERS, 0)
+    model = ModelKey("m", "1")
+    slots = {version_code(model): 0}
+
+    def given(start: int, stop: int) -> tuple[Given, NDArray[np.int32]]:
+        events = decoded(
+            [
+                Event(i, model=model, is_label=i % 3 == 0, prediction=i % 5, ts=10 * i, event_id=k)
+                for i, k in zip(range(start, stop), of_event[start:stop], strict=True)
+            ]
+        )
+        return given_by(events, events.event_time_ms), np.where(events.is_label, -1, 0).astype("i4")
+
+    of_event = rng.integers(0, 120, 600).tolist()
+    honest = LabelJoin(config, counters)
+    events, slot = given(0, 400)
+    honest.advance(events, 0, slot, slots)
+    state = dict(honest.snapshot())
+    assert len(state) > 6, state.keys()
+    assert all(array.size for array in state.values())
+    later, slot = given(400, 600)
+    n_taken = 0
+    for _ in range(N_TRIES):
+        try:
+            fold = LabelJoin(config, counters, made_up(rng, state), 4_000)
+        except StateError:
+            continue
+        n_taken += 1
+        fold.advance(later, 0, slot, slots)
+        LabelJoin(config, counters, fold.snapshot(), 6_000)
+    assert N_TRIES // 20 < n_taken < N_TRIES, n_taken
+
+
 def _rows(events: Decoded, start: int, stop: int) -> Decoded:
     """Some rows of a table: the columns by event, cut; values stay where they are."""
     rows = slice(start, stop)
     names = ("offset", "row", "record_time_ms", "event_time_ms", "is_label", "model", "shape")
-    outputs = ("score", "prediction_kind", "prediction", "predicted_class", "source")
+    outputs = ("score", "prediction_kind", "prediction", "predicted_class", "source", "event_id")
     cut = {name: getattr(events, name)[rows] for name in (*names, *outputs)}
     return replace(events, value_ptr=events.value_ptr[start : stop + 1], **cut)
 
@@ -214,3 +256,8 @@ if __name__ == "__main__":
     attack()
     attack_joint()
     attack_performance()
+    with (
+        mock.patch.object(join, "BLOCK_PREDICTIONS", 16),
+        mock.patch.object(join, "BLOCK_ANSWERS", 8),
+    ):
+        attack_labels()

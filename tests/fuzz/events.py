@@ -34,7 +34,7 @@ from tests.schemas.contract import (
 from tests.schemas.samples import LABEL, PREDICTION
 from tests.schemas.test_arrow import decode_arrow, same_as_json
 
-LIMITS = DecodeLimits()
+LIMITS = DecodeLimits(event_ids=True)
 MAX_COMPARED = 64
 """Rows of an Arrow stream that are decoded as JSON, too: 4,096 would take long."""
 EXAMPLES = tuple(

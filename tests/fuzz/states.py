@@ -26,6 +26,7 @@ from schemas.config import (
     DetectionConfig,
     DetectorsConfig,
     KswinConfig,
+    LabelsConfig,
     PageHinkleyConfig,
     PolicyConfig,
     WindowsConfig,
@@ -42,6 +43,7 @@ State = dict[str, dict[str, NDArray[Any]]]
 CONFIG = DetectionConfig(
     reference_events=20,
     bounds=BoundsConfig(max_models=2, max_features=4, max_classes=3, max_lanes=12),
+    labels=LabelsConfig(enabled=True, max_pending=30, max_early=4),
     detectors=DetectorsConfig(
         adwin=AdwinConfig(
             enabled=True, clock=1, max_buckets=3, delta=0.9, min_window_length=1, grace_period=0
@@ -65,8 +67,11 @@ VALUES: list[Any] = [
 
 
 def event(i: int) -> Event:
-    """Two models; features come late, go missing and change kind; outputs of both kinds."""
+    """Two models; features come late, go missing and change kind; outputs of both kinds; labels."""
     model = ModelKey("m" if i % 3 else "n", "1", -1)
+    if i % 8 == 7:
+        about, model = i + (3 if i % 16 == 7 else -3), model._replace(model_version="")
+        return Event(i, model=model, is_label=True, prediction="a", ts=1_000 + i, event_id=about)
     features: dict[str, object] = {
         "a": float(i % 5) + 9.0 * (i > 80),
         "b": "xyz"[i % 3] if i % 4 else None,
@@ -74,7 +79,9 @@ def event(i: int) -> Event:
     if i > 25:
         features["late"] = bool(i % 2)
     prediction: Scalar = "abc"[i % 3] if i % 3 else i / 7
-    return Event(i, features, model, score=(i % 10) / 10, prediction=prediction, ts=1_000 + i)
+    return Event(
+        i, features, model, score=(i % 10) / 10, prediction=prediction, ts=1_000 + i, event_id=i
+    )
 
 
 @lru_cache(maxsize=8)

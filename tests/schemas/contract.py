@@ -11,12 +11,14 @@ import orjson
 from pydantic import ValidationError
 
 from schemas.batch import Decoded, Decoding, ModelKey, PredictionKind, ValueKind
+from schemas.event_hash import EventKey
 from schemas.events import EVENT, LabelEvent, PredictionEvent, classify
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
 
 TP = TopicPartition("events", 0)
 KEY = SourceKey(b"0123456789abcdef")
+EVENT_KEY = EventKey(KEY)
 
 
 class Refused(NamedTuple):
@@ -40,6 +42,7 @@ class Row(NamedTuple):
     prediction: bytes
     predicted_class: str | None
     source: tuple[int, int]
+    event_id: int
 
 
 def bits(number: float | None) -> bytes:
@@ -90,10 +93,18 @@ def row_of_event(event: PredictionEvent | LabelEvent) -> Row:
     shard = -1 if event.shard is None else event.shard
     if isinstance(event, LabelEvent):
         key = ModelKey(event.model_id, "", shard)
-        source = words(event.label_source)
-        nan = bits(None)
-        return Row(True, key, event.ts, None, (), (), nan, 0, nan, None, source)
-    prediction = event.prediction
+        return Row(
+            is_label=True,
+            model=key,
+            ts_ms=event.ts,
+            names=None,
+            values=(),
+            kinds=(),
+            score=bits(None),
+            **said(event.label),
+            source=words(event.label_source),
+            event_id=word(event.event_id),
+        )
     features = sorted(event.features.items())
     kinds = tuple(classify(value) for _, value in features)
     return Row(
@@ -104,11 +115,19 @@ def row_of_event(event: PredictionEvent | LabelEvent) -> Row:
         values=tuple(value_of(v, k) for (_, v), k in zip(features, kinds, strict=True)),
         kinds=tuple(map(int, kinds)),
         score=bits(score_of(event)),
-        prediction_kind=kind_of(prediction),
-        prediction=bits(None if isinstance(prediction, str | None) else prediction),
-        predicted_class=class_of(prediction),
+        **said(event.prediction),
         source=words(event.source),
+        event_id=word(event.event_id),
     )
+
+
+def said(value: Any) -> dict[str, Any]:
+    """The columns of a prediction, or of a label."""
+    return {
+        "prediction_kind": kind_of(value),
+        "prediction": bits(None if isinstance(value, str | None) else value),
+        "predicted_class": class_of(value),
+    }
 
 
 def value_of(value: Any, kind: ValueKind) -> bytes | str | bool | None:
@@ -167,6 +186,12 @@ def words(source: str | None) -> tuple[int, int]:
     return low, high
 
 
+def word(event_id: str) -> int:
+    """An event id's fingerprint, one at a time."""
+    (number,) = struct.unpack("<Q", EVENT_KEY.digest(event_id))
+    return int(number)
+
+
 def rows(events: Decoded) -> list[Row]:
     """The decoder's columns, row by row."""
     found = []
@@ -187,6 +212,7 @@ def rows(events: Decoded) -> list[Row]:
                 prediction=bits(float(events.prediction[i])),
                 predicted_class=None if name < 0 else events.classes[name],
                 source=(low, high),
+                event_id=int(events.event_id[i]),
             )
         )
     return found
@@ -238,6 +264,7 @@ def check_form(events: Decoded) -> None:
         "prediction": (np.float64, (n,)),
         "predicted_class": (np.int32, (n,)),
         "source": (np.uint64, (n, 2)),
+        "event_id": (np.uint64, (n,)),
     }
     for name, (dtype, shape) in expected.items():
         column = getattr(events, name)

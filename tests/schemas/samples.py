@@ -11,7 +11,7 @@ from schemas.decode import decode_records
 from schemas.limits import DecodeLimits
 from tests.schemas.contract import KEY, TP, record, right_key
 
-LIMITS = DecodeLimits()
+LIMITS = DecodeLimits(event_ids=True)
 
 
 PREDICTION: dict[str, Any] = {

@@ -33,7 +33,7 @@ def decode_arrow(*values: bytes, key: bytes = b"m") -> Decoding:
 
 def same_as_json(table: Table, arrow: Decoding, key: bytes) -> None:
     records = [record(i, json_of(event), key) for i, event in enumerate(table.events)]
-    limits = DecodeLimits(max_event_bytes=2**20)
+    limits = DecodeLimits(max_event_bytes=2**20, event_ids=True)
     json = decode_records(TP, records, limits, KEY, None)
     for field in fields(Decoded):
         left, right = getattr(arrow.events, field.name), getattr(json.events, field.name)

@@ -111,9 +111,9 @@ def test_the_score_and_where_it_comes_from(fields: dict[str, Any], score: float 
 
 def test_labels_and_predictions_stand_in_the_order_of_the_log() -> None:
     events = [
-        {**LABEL, "model_id": "z", "ts": 1},
+        {**LABEL, "model_id": "z", "ts": 1, "label": 0},
         {**PREDICTION, "ts": 2, "prediction": 1},
-        {**LABEL, "label_source": "s", "ts": 3},
+        {**LABEL, "label_source": "s", "ts": 3, "label": "no"},
         {**PREDICTION, "model_version": "2", "features": {"c": 3}, "ts": 4},
     ]
     decoded = decode(*events).events
@@ -127,7 +127,10 @@ def test_labels_and_predictions_stand_in_the_order_of_the_log() -> None:
     assert decoded.shape.tolist() == [-1, 0, -1, 1]
     assert decoded.value_ptr.tolist() == [0, 0, 2, 2, 3]
     assert decoded.value.tolist() == [1.0, 2.5, 3.0]
-    assert decoded.prediction_kind.tolist() == [0, PredictionKind.INTEGER, 0, 0]
+    integer = PredictionKind.INTEGER
+    assert decoded.prediction_kind.tolist() == [integer, integer, PredictionKind.STRING, 0]
+    assert decoded.prediction[:2].tolist() == [0.0, 1.0]
+    assert [decoded.classes[k] for k in decoded.predicted_class[:3]] == ["0", "1", "no"]
     assert (decoded.source[2] == KEY.words(["s"])[0]).all()
     check_form(decoded)
 

@@ -31,7 +31,7 @@ from tests.schemas.contract import (
 )
 from tests.schemas.strategies import polls
 
-LIMITS = DecodeLimits()
+LIMITS = DecodeLimits(event_ids=True)
 BYTES_REASONS = {"empty", "bad_arrow", "framing", "not_json", "not_object"}
 SETTINGS = settings(deadline=None, max_examples=600)
 

@@ -19,12 +19,13 @@ from schemas.config import (
     FocusConfig,
     JointConfig,
     KswinConfig,
+    LabelsConfig,
     PageHinkleyConfig,
     PolicyConfig,
     WindowsConfig,
 )
 from streams.ports import Output
-from tests.streams.events import prediction
+from tests.streams.events import label, prediction
 from tests.streams.reference_kit import reference, set_reference
 
 START_MS: Final = 1_790_000_000_000
@@ -49,19 +50,29 @@ def detection_config(generation: int) -> DetectionConfig:
             ),
             windows=WindowsConfig(enabled=generation % 2 == 0, window_events=20),
         ),
+        labels=LabelsConfig(
+            enabled=generation % 2 == 0, max_early_ms=20, max_pending=30, max_early=3
+        ),
         policy=PolicyConfig(cooldown_events=10 + generation),
     )
 
 
 def traffic(rng: random.Random, topic: str, n_partitions: int, n: int) -> list[list[Output]]:
-    """`n` records for each partition, cut into the transactions in which they are produced."""
+    """`n` records for each partition, cut into the transactions in which they are produced.
+
+    A label goes before every sixth of them.
+    """
     chunks: list[list[Output]] = []
     for partition in range(n_partitions):
         records = [_record(rng, topic, partition, i, n) for i in range(n)]
         at = 0
         while at < n:
             size = rng.choice((1, 4, 12, 30))
-            chunks.append(records[at : at + size])
+            chunk = records[at : at + size]
+            for i in range(min(n, at + size) - 1, at - 1, -1):
+                if i % 6 == 5:
+                    chunk.insert(i - at, _label(topic, partition, i))
+            chunks.append(chunk)
             at += size
     rng.shuffle(order := [chunk[0].partition for chunk in chunks])
     queues = {p: [c for c in chunks if c[0].partition == p] for p in range(n_partitions)}
@@ -95,6 +106,14 @@ def command(
         said["from_ms"] = START_MS + start
         said["until_ms"] = START_MS + start + rng.choice((5, 20, 60, 1_000))
     return orjson.dumps(said)
+
+
+def _label(topic: str, partition: int, i: int) -> Output:
+    """Before record i, of an event of its model: an earlier one or a later one, or one refused."""
+    model = f"m{partition}{int(i % 4 == 3)}"
+    about = i + (-4, -8, -40, 4, -4, 8)[i // 6 % 6]
+    value = label(about, i % 5 // 2, model=model, ts=START_MS + i)
+    return Output(topic, partition, model.encode(), value, (), START_MS + i)
 
 
 def _record(rng: random.Random, topic: str, partition: int, i: int, n: int) -> Output:

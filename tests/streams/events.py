@@ -27,6 +27,12 @@ def prediction(
     )
 
 
+def label(i: int, value: object, *, model: str = "m", ts: int) -> bytes:
+    """The label of the prediction with this number."""
+    about = {"type": "label", "event_id": f"e{i}", "model_id": model}
+    return orjson.dumps({**about, "ts": ts, "label": value})
+
+
 def record(offset: int, value: bytes | None, *, key: str = "m", tp: TopicPartition = TP) -> Record:
     """A record of the events topic."""
     return Record(tp, offset, 1_790_000_000_000 + offset, key.encode(), value)

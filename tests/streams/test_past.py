@@ -30,6 +30,7 @@ def events() -> st.SearchStrategy[list[Event]]:
         prediction=st.sampled_from(PREDICTIONS),
         is_label=st.booleans(),
         ts=st.integers(0, 9),
+        event_id=st.integers(0, 2**64 - 1),
     )
     return st.lists(one, max_size=40).map(
         lambda found: [
@@ -38,9 +39,10 @@ def events() -> st.SearchStrategy[list[Event]]:
                 {} if e.is_label else e.features,
                 e.model,
                 e.score,
-                None if e.is_label else e.prediction,
+                e.prediction,
                 e.is_label,
                 e.ts,
+                event_id=e.event_id,
             )
             for i, e in enumerate(found)
         ]
@@ -66,6 +68,7 @@ def rows_of(batch: Decoded | None) -> list[tuple[object, ...]]:
             int(batch.prediction_kind[i]),
             batch.classes[code] if code >= 0 else None,
             int(batch.event_time_ms[i]),
+            int(batch.event_id[i]),
         ))  # fmt: skip
     return found
 
