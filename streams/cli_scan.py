@@ -39,7 +39,7 @@ def scan(ctx: click.Context, /, file: Path, **options: Any) -> None:
     `none`. Alerts go to stdout, all else to stderr. The exit code is 0 with and without alerts, and
     2 where no row could be taken.
     """
-    from streams.scan import open_scan, run_scan
+    from streams.scan import open_scan, require_unsaid, run_scan
     from streams.scan_columns import ScanError
     from streams.scan_progress import progress
     from streams.scan_story import opening_lines, place_lines, summary_lines
@@ -57,7 +57,8 @@ def scan(ctx: click.Context, /, file: Path, **options: Any) -> None:
     gc.disable()
     try:
         scan, source = open_scan(file, scan_options(ctx, options))
-        _require_no_names(ctx, scan)
+        if scan.is_events:
+            require_unsaid(file, given_options(ctx, ("model", "model_version")))
         say_lines(opening_lines(scan), err=True)
         with progress(scan.n_rows, tty=not options["no_tty"]) as on_progress:
             run_scan(scan, source, on_progress=on_progress, on_alert=on_alert)
@@ -74,17 +75,6 @@ def scan(ctx: click.Context, /, file: Path, **options: Any) -> None:
         raise fail("no row could be taken: all were refused, as said above", EXIT_USAGE)
     if options["fail_on_alert"] and scan.alerts:
         finish(EXIT_FAILED)
-
-
-def _require_no_names(ctx: click.Context, scan: Scan) -> None:
-    """Raise `ScanError` where options name the model of events that name theirs."""
-    from streams.scan_columns import ScanError
-
-    if scan.is_events and (given := given_options(ctx, ("model", "model_version"))):
-        raise ScanError(
-            f"{scan.path.name} holds driftsentry's own events, which name their models: leave out "
-            f"{', '.join(given)}"
-        )
 
 
 def _write_report(scan: Scan, path: Path) -> None:

@@ -92,10 +92,10 @@ class Scan:
         return list(self.series.n_events)
 
     @property
-    def has_compared(self) -> bool:
-        """Whether any model had rows after its reference."""
+    def learning(self) -> list[ModelKey]:
+        """The models without a row after their reference: nothing of them was compared."""
         n_reference = self.detection.reference_events
-        return any(n > n_reference for n in self.series.n_events.values())
+        return [model for model, n in self.series.n_events.items() if n <= n_reference]
 
     def refuse(self, reason: str, row: int, detail: str) -> None:
         """Count a refused row."""
@@ -126,7 +126,7 @@ def open_scan(path: Path, options: ScanOptions) -> tuple[Scan, RowSource]:
     if not source.n_rows and not source.unreadable:
         raise ScanError(f"{path.name} has no row: there is nothing to scan")
     if source.is_events:
-        _require_no_columns(path, options.wishes)
+        require_unsaid(path, _options_of(options.wishes))
     plan = (
         Plan({}, frozenset(), None, (), frozenset(), {}, as_events=True)
         if source.is_events
@@ -153,10 +153,14 @@ def open_scan(path: Path, options: ScanOptions) -> tuple[Scan, RowSource]:
     return scan, source
 
 
-def _require_no_columns(path: Path, wishes: Wishes) -> None:
+def _options_of(wishes: Wishes) -> list[str]:
     given = [ROLES[role] for role in wishes.roles]
     given += ["--features"] if wishes.features else []
-    given += ["--drop"] if wishes.drop else []
+    return given + (["--drop"] if wishes.drop else [])
+
+
+def require_unsaid(path: Path, given: Sequence[str]) -> None:
+    """Raise `ScanError` where these options say of events what events say themselves."""
     if given:
         raise ScanError(
             f"{path.name} holds driftsentry's own events, which say themselves what is what: "

@@ -62,8 +62,6 @@ class CsvRows:
                 self._learn(name, rows, column)
             self.n_rows += batch.num_rows
         self.n_rows += len(self._bad)
-        if not self.n_rows:
-            raise ScanError(f"{path.name} has a line of names and no row: there is nothing to scan")
         if len(self._bad) * 2 > self.n_rows:
             raise ScanError(
                 f"most rows of {path.name} have not as many values as there are names "

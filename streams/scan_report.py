@@ -91,7 +91,7 @@ def _verdict(scan: Scan, n_moved: int) -> str:
             '<div class="card verdict bad"><b class="cross">Something moved.</b> '
             f"{escape(text)}</div>"
         )
-    if not scan.has_compared:
+    if len(scan.learning) == len(scan.models):
         why = quiet or "All rows were refused."
         return (
             '<div class="card verdict bad"><b class="cross">Nothing was compared.</b> '

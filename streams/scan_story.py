@@ -153,8 +153,7 @@ def quiet_lines(scan: Scan) -> list[str]:
     """Why there was less to see than the user may think."""
     lines = []
     n_reference = scan.detection.reference_events
-    learning = [model for model in scan.models if scan.series.n_events[model] <= n_reference]
-    if learning:
+    if learning := scan.learning:
         who = (
             f"{len(learning)} of {len(scan.models)} models" if len(scan.models) > 1 else "The model"
         )

@@ -38,7 +38,8 @@ def document(**changed: Any) -> dict[str, Any]:
 def test_a_table_replaces_what_stood_in_its_place_and_there_alone() -> None:
     page = filled(PAGE, {COMMAND: document()})
     assert "old" not in page
-    assert "| n | x |\n|---|---|\n| 1 | 2 |\n\nBy models. a machine, 2026-11-25.\n" in page
+    below = f"By models. a machine, 2026-11-25. `{COMMAND}`"
+    assert f"| n | x |\n|---|---|\n| 1 | 2 |\n\n{below}\n" in page
     assert page.startswith("before\n<!-- figures: ")
     assert page.endswith(PAGE[PAGE.index("between") :])
     assert filled(page, {COMMAND: document()}) == page

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import orjson
-import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from tests.delivery.kit import SmallRun, make_topics, wait_until
@@ -17,13 +15,6 @@ from tests.delivery.verifying import call, report
 
 SECOND = {"generation": 2, "detectors": {"page_hinkley": {"enabled": True, "threshold": 20.0}}}
 Edit = Callable[[list[Said]], list[Said]]
-
-
-@pytest.fixture(autouse=True)
-def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("DRIFTSENTRY_"):
-            monkeypatch.delenv(name)
 
 
 def fold(run: SmallRun, n: int, *options: str, **settings: Any) -> None:

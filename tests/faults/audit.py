@@ -7,26 +7,23 @@ that has come through a fault is asked there.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-import yaml
-from click.testing import CliRunner, Result
 from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.records import TopicPartition as InputPartition
 from streams.checkpoint import decode_checkpoint, referenced_segments, state_digest
-from streams.cli import main
 from streams.kafka_clients import ask_patiently
 from streams.redis_store import RedisStore
 from streams.worker import PartitionWorker
 from tests.delivery.kit import Run, SmallRun
 from tests.delivery.oracle import folded, outputs_of
 from tests.delivery.outputs import OFFSETS, Outputs, Said, check_sequences
+from tests.delivery.verifying import call
 from tests.faults.deployment import Deployment
 
 _OFFSETS_TOPIC: Final = "__consumer_offsets"
@@ -89,19 +86,9 @@ def audit(run: Deployment) -> Verdict:
     check_commits(run, workers)
     said = [worker.log() for worker in run.workers if worker.said("state_divergence")]
     assert not said, said[0]
-    assert (verify(run).exit_code == 0) == verdict.is_clean, (verdict, verify(run).output)
+    verified = call(run)
+    assert (verified.exit_code == 0) == verdict.is_clean, (verdict, verified.output)
     return verdict
-
-
-def verify(run: Run) -> Result:
-    """What `driftsentry verify` says of the run."""
-    config = run.directory / "verify.yaml"
-    settings = {**run.settings, "log_format": "text"}
-    config.write_text(yaml.safe_dump({"worker": settings}), encoding="utf-8")
-    command = ["verify", "--config", str(config), "--bootstrap-servers", run.kafka]
-    command += ["--redis-url", run.redis_url]
-    of_this_machine = {name: None for name in os.environ if name.startswith("DRIFTSENTRY_")}
-    return CliRunner().invoke(main, command, env=of_this_machine)
 
 
 def compared_with_undisturbed(run: Deployment) -> Verdict:

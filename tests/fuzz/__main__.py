@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.fuzz.registry import MODULES, corpus
-from tests.fuzz.runs import HAS_ATHERIS, Run, fuzz, keep, replay
+from tests.fuzz.runs import HAS_ATHERIS, Nursery, Run, fuzz, keep, replay
 
 NOT_GUIDED = "NO ATHERIS HERE: EVERY FILE OF THE CORPUS RUNS ONCE, AND NOTHING IS FUZZED"
 
@@ -49,10 +49,17 @@ def runs(given: argparse.Namespace) -> Iterator[Run]:
     def run(name: str) -> Run:
         if not HAS_ATHERIS or given.corpus:
             return replay(name, corpus(name))
-        return fuzz(name, given.jobs * given.seconds / len(names), given.runs, given.seed)
+        seconds = given.jobs * given.seconds / len(names)
+        return fuzz(name, seconds, given.runs, given.seed, nursery)
 
-    with ThreadPoolExecutor(max_workers=given.jobs) as pool:
-        yield from pool.map(run, names)
+    # One at a time they share a process that has imported everything; side by side they cannot.
+    nursery = Nursery() if given.jobs == 1 and len(names) > 1 else None
+    try:
+        with ThreadPoolExecutor(max_workers=given.jobs) as pool:
+            yield from pool.map(run, names)
+    finally:
+        if nursery is not None:
+            nursery.close()
 
 
 def line(run: Run) -> str:

@@ -3,11 +3,16 @@
 MODE is `fuzz` (the arguments are a directory for the target's seeds, then libFuzzer's; needs
 atheris) or `replay` (the arguments are files, each of which is run once). The memory of the process
 is capped, whatever the input asks for.
+
+`python -m tests.fuzz.child nursery` instruments everything once, which is what a start mostly does,
+and forks for each line on stdin, a JSON object with `name`, `arguments`, `output` (the file that
+takes what the target says) and `timeout_s`. It answers with a line, the exit code.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pkgutil
 import resource
@@ -15,6 +20,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +35,8 @@ MAX_INPUT_S: Final = 30
 
 FAILED: Final = 77
 """The exit code of libFuzzer, and of this, where an input failed."""
+HUNG: Final = 124
+"""That of a process that was killed because it took too long."""
 
 
 def limit_memory() -> None:
@@ -39,6 +47,12 @@ def limit_memory() -> None:
 
 def fuzz(name: str, arguments: list[str]) -> None:
     """Run libFuzzer; does not return."""
+    (target,) = instrumented([name])
+    _fuzz(target, arguments)
+
+
+def instrumented(names: Sequence[str]) -> list[Target]:
+    """These targets, with all that they go through imported in a way that tells of branches."""
     atheris: Any = import_module("atheris")  # there is none on every platform
 
     import detectors.kernels  # noqa: PLC0415  what atheris must not load is loaded around it
@@ -46,11 +60,46 @@ def fuzz(name: str, arguments: list[str]) -> None:
 
     # What numba compiles must stay as it is written.
     kernels = [each.name for each in pkgutil.iter_modules(detectors.kernels.__path__)]
+    also = [package for name in names for package in registry.ALSO.get(name, ())]
     with atheris.instrument_imports(
-        include=[*registry.PACKAGES, *registry.ALSO.get(name, ())],
+        include=[*registry.PACKAGES, *also],
         exclude=[f"detectors.kernels.{kernel}" for kernel in kernels],
     ):
-        target = registry.load(name)
+        return [registry.load(name) for name in names]
+
+
+def nursery() -> None:
+    """Fork for each line of stdin, one after the other, until it ends."""
+    from tests.fuzz import registry  # noqa: PLC0415  as above
+
+    names = [name for name in registry.MODULES if name not in registry.CHECKED]
+    targets = dict(zip(names, instrumented(names), strict=True))
+    for line in sys.stdin:
+        wanted = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            with Path(wanted["output"]).open("wb") as output:
+                os.dup2(output.fileno(), 1)
+                os.dup2(output.fileno(), 2)
+            _fuzz(targets[wanted["name"]], wanted["arguments"])
+        print(code_of(pid, wanted["timeout_s"]), flush=True)
+
+
+def code_of(pid: int, timeout_s: float) -> int:
+    """The exit code of a child; one that hangs is killed, and its code is 124."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return HUNG
+
+
+def _fuzz(target: Target, arguments: Sequence[str]) -> None:
+    atheris: Any = import_module("atheris")
     seeds, *given = arguments
     given += write_seeds(target, Path(seeds))
     target.run(target.seeds()[0])  # compiles what it needs: that is not an input's time
@@ -72,7 +121,7 @@ def fuzz(name: str, arguments: list[str]) -> None:
             os._exit(FAILED)
 
     # The first word is what libFuzzer starts again, to merge corpora.
-    again = f"{sys.executable} -m tests.fuzz.child fuzz {name} {seeds}"
+    again = f"{sys.executable} -m tests.fuzz.child fuzz {target.name} {seeds}"
     atheris.Setup([again, *given], run)
     atheris.Fuzz()
 
@@ -113,6 +162,9 @@ def write_seeds(target: Target, directory: Path) -> list[str]:
 
 def main() -> None:
     """Do what the command line says."""
+    if sys.argv[1:] == ["nursery"]:
+        nursery()
+        return
     mode, name, *arguments = sys.argv[1:]
     {"fuzz": fuzz, "replay": replay}[mode](name, arguments)
 

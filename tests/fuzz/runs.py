@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from tests.fuzz.child import MAX_INPUT_S
+from tests.fuzz.child import HUNG, MAX_INPUT_S
 from tests.fuzz.registry import CHECKED, CORPUS, MAX_FILES, ROOT, corpus
 from tests.fuzz.target import MAX_LEN
 from tests.kit import checked_kernels
@@ -68,11 +69,55 @@ def child(
         except subprocess.TimeoutExpired:
             process.kill()
             said, _ = process.communicate()
-            code = 124
+            code = HUNG
     return subprocess.CompletedProcess(command, code, said)
 
 
-def fuzz(name: str, seconds: float, n_runs: int | None, seed: int) -> Run:
+class Nursery:
+    """A process in which everything is imported, and from which targets are forked."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._log: Final = VAR / "nursery.log"
+
+    def child(
+        self, name: str, arguments: Sequence[str], timeout_s: float
+    ) -> subprocess.CompletedProcess[str]:
+        """As `child` with "fuzz" does."""
+        command = [sys.executable, "-m", "tests.fuzz.child", "fuzz", name, *arguments]
+        output = VAR / name / "said"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if self._process is None:
+            with self._log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "tests.fuzz.child", "nursery"],
+                    cwd=ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                )
+        wanted = {"name": name, "arguments": arguments, "output": str(output)}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({**wanted, "timeout_s": timeout_s}) + "\n")
+        self._process.stdin.flush()
+        code = self._process.stdout.readline()
+        if not code:
+            said = self._log.read_text(errors="replace")[-2_000:]
+            raise RuntimeError(f"the targets' process ended with {self._process.wait()}: {said}")
+        return subprocess.CompletedProcess(command, int(code), output.read_text(errors="replace"))
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
+
+
+def fuzz(
+    name: str, seconds: float, n_runs: int | None, seed: int, nursery: Nursery | None = None
+) -> Run:
     """Fuzz one target, beginning with its corpus; what is new stays in `var`."""
     grown, crashes = VAR / name / "grown", VAR / name / "crashes"
     for directory in (grown, crashes):
@@ -95,7 +140,12 @@ def fuzz(name: str, seconds: float, n_runs: int | None, seed: int) -> Run:
     ]
     if n_runs is not None:
         arguments.append(f"-runs={n_runs}")
-    done = child("fuzz", name, arguments, seconds + STARTING_S)
+    timeout_s = seconds + STARTING_S
+    done = (
+        child("fuzz", name, arguments, timeout_s)
+        if nursery is None or name in CHECKED
+        else nursery.child(name, arguments, timeout_s)
+    )
     return _run(name, done, is_guided=True)
 
 

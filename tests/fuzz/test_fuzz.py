@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz import __main__ as driver
 from tests.fuzz import runs
+from tests.fuzz.child import HUNG, code_of
 from tests.fuzz.registry import MAX_FILES, MODULES, corpus, load
-from tests.fuzz.runs import HAS_ATHERIS, Run, replay
+from tests.fuzz.runs import HAS_ATHERIS, Nursery, Run, replay
 from tests.fuzz.target import MAX_LEN, Choices
 
 SECONDS = 60
@@ -71,6 +73,26 @@ def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "STARTING_S", 0)
     run = replay("metadata", corpus("metadata"))
     assert "exit code 124" in run.failure
+
+
+def test_a_forked_target_that_hangs_is_ended() -> None:
+    for command, timeout_s, code in (("sleep 60", 0.1, HUNG), ("exit 77", 60.0, 77)):
+        process = subprocess.Popen(["sh", "-c", command])
+        assert code_of(process.pid, timeout_s) == code
+        process.wait()
+
+
+@pytest.mark.skipif(not HAS_ATHERIS, reason="atheris has wheels for Linux on x86-64 alone")
+def test_what_a_target_says_and_its_exit_code_come_from_the_shared_process() -> None:
+    nursery = Nursery()
+    try:
+        done = nursery.child(
+            "metadata", [str(runs.VAR / "seeds"), "-no_such_flag=1", "-runs=1"], 60
+        )
+    finally:
+        nursery.close()
+    assert done.returncode == 0, done.stdout
+    assert "no_such_flag" in done.stdout
 
 
 def test_choices_are_made_of_bytes_and_end_with_them() -> None:

@@ -21,18 +21,18 @@ STOPPING_S = 120.0
 """The archive is written when Java ends, which takes some seconds."""
 
 
-def write_class_archive(path: Path = CLASSES) -> None:
-    """Start a node, let it do a transaction, and put what it loaded into `path`, whole.
+def write_class_archive() -> None:
+    """Start a node, let it do a transaction, and put what it loaded into `CLASSES`, whole.
 
     Raises what `KafkaCluster` raises, and OSError where no archive came of it.
     """
-    with tempfile.TemporaryDirectory(prefix="kafka-classes-", dir=path.parent) as scratch:
-        written = Path(scratch) / path.name
+    with tempfile.TemporaryDirectory(prefix="kafka-classes-", dir=CLASSES.parent) as scratch:
+        written = Path(scratch) / CLASSES.name
         with KafkaCluster(record_classes=written) as cluster:
             exercise(cluster.bootstrap_servers)
             for node in cluster.nodes:
                 node.stop(STOPPING_S)
-        written.replace(path)
+        written.replace(CLASSES)
 
 
 def exercise(bootstrap_servers: str) -> None:

@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit import install as module
 from tests.kit.install import archive_classes, install, only_one
-from tests.kit.kafka_libs import CLASSES, LIBS, jars_complete, java_command, write_manifest
+from tests.kit.kafka_libs import (
+    CLASSES,
+    LIBS,
+    MANIFEST_NAME,
+    jars_complete,
+    java_command,
+    write_manifest,
+)
+from tests.kit.kafka_node import KafkaStartError
 
 
 def test_a_cut_or_missing_jar_is_noticed(tmp_path: Path) -> None:
@@ -46,6 +55,20 @@ def test_nodes_share_an_archive_of_classes_that_is_written_once() -> None:
         check=True,
         capture_output=True,
     )
+
+
+def test_a_java_that_writes_no_archive_is_said_and_does_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        raise KafkaStartError("node 1 ended: Unrecognized VM option")
+
+    (tmp_path / MANIFEST_NAME).write_text("{}")
+    monkeypatch.setattr(module, "LIBS", tmp_path)
+    monkeypatch.setattr(module, "CLASSES", tmp_path / "classes.jsa")
+    monkeypatch.setattr(module, "write_class_archive", fails)
+    archive_classes()
+    assert "Unrecognized VM option" in capsys.readouterr().err
 
 
 def test_the_lock_is_held_against_other_processes(tmp_path: Path) -> None:

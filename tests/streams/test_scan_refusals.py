@@ -53,7 +53,9 @@ def test_rows_that_are_all_of_the_reference_get_no_tick() -> None:
 
 def test_a_table_without_rows_is_refused_whatever_its_format() -> None:
     write_parquet(Path("none.parquet"), {"x": []})
-    assert "has no row" in refused("none.parquet")
+    Path("none.csv").write_text("x,y\n")
+    for name in ("none.parquet", "none.csv"):
+        assert "has no row: there is nothing to scan" in refused(name)
 
 
 def test_the_report_never_takes_the_place_of_the_file() -> None:
