@@ -60,7 +60,7 @@ class Catalog:
         self.features_full = False
         """Whether the bound on features of all models was reached (said once)."""
         self.features_refused = False
-        """Whether that was as a version could not take over another's, until the fold has said so."""
+        """Whether a version could not take over another's, until the fold has said so."""
         self.learning_full = False
         """Whether one found no room for its rows (said once)."""
         self.rows_refused = False
@@ -142,7 +142,7 @@ class Catalog:
 
     @property
     def room_for_features(self) -> int:
-        """How many features more there may be, of all models; below 0 past a bound lowered since."""
+        """How many features more there may be; below 0 where the bound was lowered since."""
         return self.config.bounds.max_total_features - int(self.feature_count.sum())
 
     def may_admit(self, position: int) -> bool:

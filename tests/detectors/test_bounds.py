@@ -83,7 +83,7 @@ def test_features_of_all_models_are_bounded_however_the_events_are_split() -> No
         states.append(as_bytes(fold.snapshot()))
         models = [fold.catalog.monitor(slot) for slot in range(3)]
         assert [(n.bound, n.model_id, n.offset) for n in notices(said)] == [
-            ("max_total_features", "b", 4)
+            ("max_total_features", "b", 3)
         ]
         assert [(m.key.model_id, m.features) for m in models] == [
             *(("a", ["a", "b", "c"]), ("b", ["a", "b"]), ("c", [])),

@@ -103,9 +103,7 @@ def test_a_reference_says_how_often_each_category_was_there() -> None:
 def test_names_with_blanks_are_quoted_and_long_ones_cut() -> None:
     long = "x" * 100
     (line,) = (
-        line
-        for line in reference_lines(document([" ", "a, b", long] * 10))
-        if "category" in line
+        line for line in reference_lines(document([" ", "a, b", long] * 10)) if "category" in line
     )
     assert line == f'  w is a category: " " 0.333, "a, b" 0.333, {long[:60]}... 0.333'
 
