@@ -60,6 +60,10 @@ class Catalog:
         """(slots,) the model event before which each slot's next reference is complete."""
         self.n_reserved = 0
         """Derived: values that all references being learned may come to keep."""
+        self.features_full = False
+        """Whether the bound on features of all models was reached (said once)."""
+        self.features_refused = False
+        """Whether a version could not take over another's, until the fold has said so."""
         self.learning_full = False
         """Whether one found no room for its rows (said once)."""
         self.rows_refused = False
@@ -74,6 +78,8 @@ class Catalog:
         """(slots,) derived: slots with equal numbers have the same features in the same order."""
         self.references = KeptReferences()
         """The references that people have set, for the versions that are admitted from now on."""
+        self.feature_count: I64 = np.zeros(0, np.int64)
+        """(slots,) derived: how many features each model version has."""
         self._feature_lists: dict[tuple[str, ...], int] = {}
         self.n_changes = 0
         """Admissions and evictions so far, for whoever caches slot numbers."""
@@ -101,6 +107,7 @@ class Catalog:
         monitor = self.slots[slot]
         self._layout = None
         self.freeze_at[slot] = NEVER if monitor is None else monitor.next_freeze
+        self.feature_count[slot] = 0 if monitor is None else len(monitor.features)
         if monitor is None:
             return
         monitor.columns = monitor.watching = None
@@ -127,6 +134,7 @@ class Catalog:
         self.freeze_at = np.append(self.freeze_at, NEVER)
         self.prediction_role = np.append(self.prediction_role, np.uint8(0))
         self.feature_list = np.append(self.feature_list, np.int32(0))
+        self.feature_count = np.append(self.feature_count, 0)
         self.awaits = np.append(self.awaits, np.uint8(0))
 
     def name(self, slot: int, key: ModelKey) -> None:
@@ -138,6 +146,11 @@ class Catalog:
         monitor = self.slots[slot]
         assert monitor is not None
         return monitor
+
+    @property
+    def room_for_features(self) -> int:
+        """How many features more there may be; below 0 where the bound was lowered since."""
+        return self.config.bounds.max_total_features - int(self.feature_count.sum())
 
     def may_admit(self, position: int) -> bool:
         """Whether there may be a place for a new model at this position of the partition.
@@ -172,8 +185,10 @@ class Catalog:
         outputs = Cohort(start=0, end=end, score=True, prediction=True)
         monitor = Monitor(key, cohorts=[outputs], admitted=position)
         self.rows_refused |= not self.keep_rows(outputs)
-        if parent is not None:
+        if parent is not None and parent.n_learned <= self.room_for_features:
             monitor.inherit(parent)
+        elif parent is not None:
+            self.features_refused = True
         return monitor
 
     def _begin(self, slot: int, monitor: Monitor) -> None:

@@ -27,6 +27,7 @@ _MAX_LANES: Final = 10_000_000
 class _CatalogDocument(StateDocument):
     n_lanes: int
     models_full: bool
+    features_full: bool
     learning_full: bool
     references: list[KeptDocument]
     slots: list[MonitorDocument | None]
@@ -42,6 +43,7 @@ def snapshot_catalog(catalog: Catalog, numbers: Sequence[int]) -> BankState:
     document = {
         "n_lanes": catalog.lanes.n_lanes,
         "models_full": catalog.models_full,
+        "features_full": catalog.features_full,
         "learning_full": catalog.learning_full,
         "references": catalog.references.documents(),
         "slots": slots,
@@ -72,6 +74,7 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
     n_events = require_array(state, "n_events", np.int64, (n_slots,))
     last_seen = require_array(state, "last_seen", np.int64, (n_slots,))
     catalog.models_full = document.models_full
+    catalog.features_full = document.features_full
     catalog.learning_full = document.learning_full
     catalog.references.restore(document.references, state)
     taken: set[int] = set()

@@ -11,6 +11,7 @@ import numpy as np
 from detectors.drift.bins import N_BINS
 from detectors.kernels.observe import CELL_NEW, CELL_OTHER, TOO_LONG, UNKNOWN
 from schemas.batch import F64, I32, I64, U8, ValueKind
+from schemas.limits import MAX_CATEGORIES_CHARS
 
 BOOLEANS: Final = ("false", "true")
 """The categories of every boolean feature, by their numbers, whether it has been seen or not."""
@@ -116,7 +117,8 @@ class Tally:
     def learn(self, value: F64, kind: U8, names: Sequence[str], most: int) -> None:
         """Count some of its rows, in their order, and put numbers of this tally for those of names.
 
-        A name beyond the first `most` is not learned, now or later, and gets TOO_LONG's code -1.
+        A name beyond the first `most`, or for which MAX_CATEGORIES_CHARS leave no room, is not
+        learned, now or later, and gets TOO_LONG's code -1.
         """
         self.n_true += int(np.count_nonzero(value[kind == ValueKind.BOOLEAN]))
         at = np.flatnonzero(kind == ValueKind.STRING)
@@ -132,13 +134,16 @@ class Tally:
                 self.n_long += times
                 continue
             number = self.number.get(names[code], -1)
-            if number < 0 and len(self.counts) < most:
+            if number < 0 and len(self.counts) < most and self._has_room(names[code]):
                 number = self.number[names[code]] = len(self.counts)
                 self.counts.append(0)
             if number >= 0:
                 self.counts[number] += times
             own[place] = number
         value[at] = own[of_row.reshape(len(at))]
+
+    def _has_room(self, name: str) -> bool:
+        return sum(map(len, self.number)) + len(name) <= MAX_CATEGORIES_CHARS
 
     @property
     def cells(self) -> list[int]:

@@ -414,6 +414,10 @@ class Fold:
         if self.counters["n_evicted_models"] and not catalog.models_full:
             catalog.models_full = True
             said.append(self._notice(events, row, "max_models"))
+        if catalog.features_refused and not catalog.features_full:
+            catalog.features_full = True
+            said.append(self._notice(events, row, "max_total_features"))
+        catalog.features_refused = False
         if catalog.rows_refused and not catalog.learning_full:
             catalog.learning_full = True
             said.append(self._notice(events, row, "max_learning_values"))

@@ -125,6 +125,11 @@ class Monitor:
             return 1
         return max(self.joint.block_events, 1)
 
+    @property
+    def n_learned(self) -> int:
+        """How many features it has that it does not learn any more: what others can take over."""
+        return sum(kind != KIND_LEARNING for kind in self.kinds)
+
     def add_features(self, names: Sequence[str], cohort: Cohort) -> None:
         """Learn features that the first event of the cohort is the first to carry."""
         for name in names:

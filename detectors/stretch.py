@@ -214,7 +214,8 @@ def _learn_names(
     monitor = catalog.monitor(slot)
     names = events.shapes[events.shape[stretch.start + row]]
     new = [name for name in names if name not in monitor.feature_number]
-    room = max(0, catalog.config.bounds.max_features - len(monitor.features))
+    own_room = max(0, catalog.config.bounds.max_features - len(monitor.features))
+    room = min(own_room, max(0, catalog.room_for_features))
     if new[:room]:
         cohort = _cohort(catalog, slot, int(stretch.model_event[row]), row, full)
         n_before = cohort.n_reserved
@@ -222,9 +223,12 @@ def _learn_names(
         if not catalog.reserve(cohort, n_before):
             _say_learning_full(catalog, row, full)
         catalog.changed(slot)
-    if len(new) > room and not monitor.features_full:
+    if len(new) > own_room and not monitor.features_full:
         monitor.features_full = True
         full.append((row, "max_features"))
+    if min(len(new), own_room) > room and not catalog.features_full:
+        catalog.features_full = True
+        full.append((row, "max_total_features"))
 
 
 def class_numbers(catalog: Catalog, events: Decoded, stretch: Stretch) -> I32:

@@ -217,6 +217,9 @@ class BoundsConfig(Strict):
     """Model versions monitored at the same time."""
     max_features: Annotated[int, Field(ge=1, le=4_096)] = 1_024
     """Features of one model version."""
+    max_total_features: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """Features of all model versions together, those that a version takes over from an earlier one
+    among them."""
     max_classes: Annotated[int, Field(ge=2, le=1_024)] = 64
     """Predicted classes of one model version; further ones are counted as `class:__other__`."""
     max_categories: Annotated[int, Field(ge=2, le=MAX_CATEGORIES)] = 64

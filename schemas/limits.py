@@ -14,6 +14,8 @@ MAX_NAME_CHARS: Final = 256
 MAX_CATEGORY_CHARS: Final = 256
 """Of a feature's value that is a string, to be told apart by: a longer one is an other category,
 and costs its event nothing."""
+MAX_CATEGORIES_CHARS: Final = 2_048
+"""Of the names of one feature's categories together: one for which there is no room is an other."""
 MAX_FEATURES: Final = 4_096
 """Features of one event."""
 MAX_SHARD: Final = 2**31 - 1

@@ -15,7 +15,7 @@ import hmac
 import platform
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -44,6 +44,7 @@ __all__ = [
     "EncodedCheckpoint",
     "decode_checkpoint",
     "encode_checkpoint",
+    "fetch_checkpoint",
     "platform_tag",
     "referenced_segments",
     "state_digest",
@@ -146,7 +147,21 @@ def decode_checkpoint(
     Where a key is given, only manifests signed with it are read; where none is, only unsigned ones.
     Raises `CheckpointError`.
     """
+    return fetch_checkpoint(manifest, lambda _: segments, hmac_key, max_bytes)
+
+
+def fetch_checkpoint(
+    manifest: bytes,
+    fetch: Callable[[list[str]], Mapping[str, bytes]],
+    hmac_key: bytes | None,
+    max_bytes: int = MAX_STATE_BYTES,
+) -> Checkpoint:
+    """The same where `fetch` gets the segments, given the digests of all that there are to get.
+
+    Raises `CheckpointError`, and what `fetch` raises.
+    """
     body = _Body(_unseal(manifest, hmac_key))
+    segments = fetch(_digests(body.table))
     return Checkpoint(
         lineage=body.text("lineage"),
         parent=body.text("parent"),
@@ -163,7 +178,10 @@ def decode_checkpoint(
 
 def referenced_segments(manifest: bytes, hmac_key: bytes | None) -> list[str]:
     """The digests of the segments a manifest needs, each once. Raises `CheckpointError`."""
-    table = _Body(_unseal(manifest, hmac_key)).table
+    return _digests(_Body(_unseal(manifest, hmac_key)).table)
+
+
+def _digests(table: Table) -> list[str]:
     return list(
         dict.fromkeys(
             digest for entries in table.values() for entry in entries for digest in entry.segments

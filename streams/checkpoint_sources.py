@@ -8,10 +8,11 @@ takes seconds, and it is behind by its interval.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from schemas.records import TopicPartition
-from streams.checkpoint import Checkpoint, CheckpointError, decode_checkpoint, referenced_segments
+from streams.checkpoint import Checkpoint, CheckpointError, fetch_checkpoint
 from streams.ports import CheckpointPlace, StateStore, StoredManifest, StoreError
 from streams.spares import Spares
 
@@ -59,8 +60,7 @@ def load(
 
     Raises `StoreError` where the place cannot be reached.
     """
-    digests = referenced_segments(stored.manifest, key)
-    checkpoint = decode_checkpoint(stored.manifest, place.segments(tp, digests), key)
+    checkpoint = fetch_checkpoint(stored.manifest, partial(place.segments, tp), key)
     if (checkpoint.lineage, checkpoint.next_offset) != (stored.lineage, stored.next_offset):
         raise CheckpointError("the manifest is not the one its entry names")
     counts = [checkpoint.fields.get(name) for name in _COUNTS]

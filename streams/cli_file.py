@@ -44,7 +44,7 @@ def _known_encoding(_context: click.Context, _parameter: click.Parameter, name: 
     return name
 
 
-_FILE: Final[tuple[Option[Any], ...]] = (
+_COLUMNS: Final[tuple[Option[Any], ...]] = (
     click.option("--time", metavar=_COLUMN, help="When it happened; `none`: count rows."),
     click.option("--prediction", metavar=_COLUMN, help="What the model said."),
     click.option("--score", metavar=_COLUMN, help="Its score or probability."),
@@ -63,11 +63,8 @@ _FILE: Final[tuple[Option[Any], ...]] = (
     click.option(
         "--drop", metavar="A,B,...", multiple=True, callback=_names, help="Not these columns."
     ),
-    click.option(
-        "--reference",
-        type=click.IntRange(20, 1_000_000),
-        help="How many first rows of a model are its normal; default 2000, less in a short file.",
-    ),
+)
+_FORM: Final[tuple[Option[Any], ...]] = (
     click.option("--sort", is_flag=True, help="Sort by time first; holds the file in memory."),
     click.option(
         "--format",
@@ -94,7 +91,21 @@ FILE_PARAMETERS: Final = (
 
 def file_options(command: Command) -> Command:
     """The options that say what a file holds, but for the model's name and the configuration."""
-    return with_options(_FILE, command)
+    return with_options((*_COLUMNS, _reference(is_hidden=False), *_FORM), command)
+
+
+def whole_file_options(command: Command) -> Command:
+    """The same where all rows are the reference: `--reference` is known, to be refused in words."""
+    return with_options((*_COLUMNS, _reference(is_hidden=True), *_FORM), command)
+
+
+def _reference(*, is_hidden: bool) -> Option[Any]:
+    return click.option(
+        "--reference",
+        type=click.IntRange(20, 1_000_000),
+        hidden=is_hidden,
+        help="How many first rows of a model are its normal; default 2000, less in a short file.",
+    )
 
 
 def scan_options(ctx: click.Context, options: Mapping[str, Any]) -> ScanOptions:

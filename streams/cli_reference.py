@@ -14,10 +14,10 @@ from schemas.printable import masked
 from streams.cli_commands import moment, said_options, send
 from streams.cli_file import (
     FILE_PARAMETERS,
-    file_options,
     given_options,
     say_lines,
     scan_options,
+    whole_file_options,
 )
 from streams.cli_options import (
     EXIT_USAGE,
@@ -62,7 +62,7 @@ def reference() -> None:
 )
 @_JSON
 @audit_options
-@file_options
+@whole_file_options
 @click.pass_context
 def fit(ctx: click.Context, /, file: Path | None, **options: Any) -> None:
     """Make a reference of chosen events: of FILE, as `scan` reads it, or of the topic.

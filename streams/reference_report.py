@@ -18,6 +18,8 @@ from streams.cloudevents import rfc3339
 _MIN_NAME: Final = 6
 _N_TOLD: Final = 8
 """Categories of a feature whose frequencies are printed."""
+_MOST_CHARS: Final = 60
+"""Of a name as it is printed."""
 
 
 def reference_lines(document: ReferenceDocument) -> Iterator[str]:
@@ -34,17 +36,19 @@ def reference_lines(document: ReferenceDocument) -> Iterator[str]:
         + (f"{rate:,.0f} a week" if rate else "how many a week their times do not say")
     )
     rows = [_row(monitor, signal) for signal in monitor.signals]
-    width = max([_MIN_NAME, *(len(row["signal"]) for row in rows)])
+    names = [_shown(row["signal"]) for row in rows]
+    width = max([_MIN_NAME, *map(len, names)])
     head = ("rows", "mean", "sd", "long-run")
     yield f"  {'signal':<{width}}" + "".join(f"  {each:>11}" for each in head) + "  promise"
-    for row in rows:
+    for name, row in zip(names, rows, strict=True):
         yield (
-            f"  {row['signal']:<{width}}  {row['rows']:>11,}  {row['mean']:>11.5g}  "
+            f"  {name:<{width}}  {row['rows']:>11,}  {row['mean']:>11.5g}  "
             f"{row['sd']:>11.5g}  {row['long_run_variance']:>11.4g}  {_promise(row)}"
         )
     yield from map(_frequencies, _categories(document))
-    if monitor.joint is not None:
-        own = _joint(monitor.joint)
+    joint = monitor.joint
+    if joint is not None and (len(joint.features) or len(joint.missing)):
+        own = _joint(joint)
         yield (
             f"  together: {own['n_numeric']} numeric features, residual along "
             f"{own['n_components']} components, blocks of {own['block_events']} events; "
@@ -96,13 +100,19 @@ def _frequencies(of: dict[str, Any]) -> str:
     """One feature's in a line."""
     counts: dict[str, int] = of["counts"]
     n = max(sum(counts.values()) + of["other"], 1)
-    told = [f"{name} {times / n:.3g}" for name, times in counts.items()][:_N_TOLD]
+    told = [f"{_shown(name)} {times / n:.3g}" for name, times in counts.items()][:_N_TOLD]
     n_others = len(counts) - len(told)
     more = f"; {n_others:,} more" if n_others else ""
     more += f"; others {of['other'] / n:.3g}" if of["other"] else ""
     full = ", more than are known by name" if of["has_more"] else ""
-    feature = of["feature"]
-    return f"  {feature} is a category: {', '.join(told)}{more}{full}"
+    return f"  {_shown(of['feature'])} is a category: {', '.join(told)}{more}{full}"
+
+
+def _shown(name: str) -> str:
+    """A name in a line with others: quoted where blanks would hide where it ends, cut if long."""
+    if not name or name != name.strip() or ", " in name:
+        name = f'"{name}"'
+    return name if len(name) <= _MOST_CHARS else f"{name[:_MOST_CHARS]}..."
 
 
 def _joint(joint: Joint) -> dict[str, int]:

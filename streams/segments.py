@@ -17,6 +17,7 @@ import hashlib
 import math
 import re
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -39,6 +40,8 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{32}")
 _DTYPES: Final = frozenset(
     {"b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"},
 )
+_IN_ORDER: Final = ("|", "<", "=") if sys.byteorder == "little" else ("|", "<")
+"""Byte orders of arrays that need not be turned."""
 _MAX_NDIM: Final = 8
 _MAX_BLOCKS: Final = 4096
 
@@ -102,24 +105,24 @@ def cut_into_segments(
     table: dict[str, list[ArrayEntry]] = {}
     for part in sorted(parts):
         entries: list[ArrayEntry] = []
-        small: list[tuple[str, NDArray[Any]]] = []
+        small: list[_Flat] = []
         n_small_bytes = 0
         for name in sorted(parts[part]):
-            array = _storable(name, parts[part][name])
-            if array.nbytes > LARGE_BYTES:
-                flat = array.reshape(-1)
-                step = PIECE_BYTES // array.itemsize
+            own = _storable(name, parts[part][name])
+            n_bytes = own.flat.nbytes
+            if n_bytes > LARGE_BYTES:
+                step = PIECE_BYTES // own.flat.itemsize
                 digests = tuple(
-                    _put([flat[start : start + step]], segments)
-                    for start in range(0, flat.size, step)
+                    _put([own._replace(flat=own.flat[start : start + step])], segments)
+                    for start in range(0, own.flat.size, step)
                 )
-                entries.append(ArrayEntry(name, _code(array), array.shape, digests, 0))
+                entries.append(ArrayEntry(name, own.code, own.shape, digests, 0))
                 continue
-            if n_small_bytes + array.nbytes > PIECE_BYTES or len(small) == _MAX_BLOCKS:
+            if n_small_bytes + n_bytes > PIECE_BYTES or len(small) == _MAX_BLOCKS:
                 entries += _put_together(small, segments)
                 small, n_small_bytes = [], 0
-            small.append((name, array))
-            n_small_bytes += array.nbytes
+            small.append(own)
+            n_small_bytes += n_bytes
         entries += _put_together(small, segments)
         table[part] = sorted(entries)
     return table
@@ -165,24 +168,36 @@ def join_segments(
     }
 
 
-def _storable(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """The array, little-endian and in C order; itself where it is so already."""
+class _Flat(NamedTuple):
+    """An array as it is stored."""
+
+    name: str
+    code: str
+    shape: tuple[int, ...]
+    flat: NDArray[Any]
+    """(n,) little-endian; a view of the array where it was so, and in C order."""
+
+
+def _storable(name: str, array: NDArray[Any]) -> _Flat:
     if not isinstance(array, np.ndarray):
         raise CheckpointError(f"{name!r} is a {type(array).__name__}, not an array")
-    check_array(name, _code(array), array.shape)
-    return np.asarray(array, dtype="<" + _code(array), order="C")
+    code = _code(array)
+    check_array(name, code, array.shape)
+    if array.dtype.byteorder not in _IN_ORDER:
+        array = array.astype("<" + code)
+    return _Flat(name, code, array.shape, array.reshape(-1))
 
 
 def _code(array: NDArray[Any]) -> str:
     return array.dtype.str[1:]
 
 
-def _put(blocks: Sequence[NDArray[Any]], segments: dict[str, bytes] | None) -> str:
+def _put(blocks: Sequence[_Flat], segments: dict[str, bytes] | None) -> str:
     """Make one segment of flat arrays; its digest."""
     head = _HEADER.pack(_MAGIC, _VERSION, 0, len(blocks)) + b"".join(
-        _BLOCK.pack(_code(block).encode(), block.size) for block in blocks
+        [_BLOCK.pack(block.code.encode(), block.flat.size) for block in blocks]
     )
-    raw = [block.view(np.uint8) for block in blocks]
+    raw = [block.flat.view(np.uint8) for block in blocks]
     if segments is not None:
         segment = b"".join([head, *(block.data for block in raw)])
         digest = segment_digest(segment)
@@ -195,15 +210,13 @@ def _put(blocks: Sequence[NDArray[Any]], segments: dict[str, bytes] | None) -> s
     return hashed.hexdigest()
 
 
-def _put_together(
-    arrays: Sequence[tuple[str, NDArray[Any]]], segments: dict[str, bytes] | None
-) -> list[ArrayEntry]:
+def _put_together(arrays: Sequence[_Flat], segments: dict[str, bytes] | None) -> list[ArrayEntry]:
     if not arrays:
         return []
-    digest = _put([array.reshape(-1) for _, array in arrays], segments)
+    found = (_put(arrays, segments),)
     return [
-        ArrayEntry(name, _code(array), array.shape, (digest,), block)
-        for block, (name, array) in enumerate(arrays)
+        ArrayEntry(name, code, shape, found, block)
+        for block, (name, code, shape, _) in enumerate(arrays)
     ]
 
 
@@ -246,7 +259,7 @@ def _join(entry: ArrayEntry, opened: Mapping[str, Sequence[NDArray[Any]]]) -> ND
             raise CheckpointError(f"segment {digest} has no block for array {entry.name!r}")
         pieces.append(opened[digest][entry.block])
     n = math.prod(entry.shape)
-    if any(_code(piece) != entry.dtype for piece in pieces) or sum(map(len, pieces)) != n:
+    if sum(map(len, pieces)) != n or any(_code(piece) != entry.dtype for piece in pieces):
         raise CheckpointError(f"the segments of array {entry.name!r} do not fit its dtype or shape")
     if entry.dtype == "b1" and any((piece.view(np.uint8) > 1).any() for piece in pieces):
         raise CheckpointError(f"array {entry.name!r} has a truth value that is neither 0 nor 1")

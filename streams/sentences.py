@@ -217,6 +217,8 @@ _BOUNDS = {
     "max_models": "there are more model versions than {limit}, such as {model}; the longest idle "
     "give way, and while none has been idle for long new ones are not monitored",
     "max_features": "{model} has more than {limit} features; the further ones are not monitored",
+    "max_total_features": "all models together have more than {limit} features; further ones of "
+    "{model} are not monitored",
     "max_classes": "{model} predicts more than {limit} classes; the further ones count as other",
     "max_learning_values": "the references being learned keep {limit} values already; that of "
     "{model} keeps none, and no detector with a budget watches its signals",

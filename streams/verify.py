@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from schemas.records import Record, TopicPartition
@@ -20,7 +21,7 @@ from streams.audit_plan import Facts, lineage_ids, plan_partition
 from streams.audit_reader import AuditReader
 from streams.audit_report import Report
 from streams.audit_verdict import Difference, Kind, Verdict, differing_fields
-from streams.checkpoint import Checkpoint, CheckpointError, decode_checkpoint, referenced_segments
+from streams.checkpoint import Checkpoint, CheckpointError, fetch_checkpoint
 from streams.config import Settings
 from streams.credentials import checkpoint_key, source_key
 from streams.opened import audit_reader_of, store_of
@@ -124,8 +125,7 @@ def load_checkpoints(
     """The kept checkpoints of a partition; `note` hears of each that is refused."""
     for stored in store.manifests(tp):
         try:
-            segments = store.segments(tp, referenced_segments(stored.manifest, key))
-            yield decode_checkpoint(stored.manifest, segments, key)
+            yield fetch_checkpoint(stored.manifest, partial(store.segments, tp), key)
         except CheckpointError as error:
             note(f"{tp}: the checkpoint at {stored.next_offset} cannot be used: {error}")
 

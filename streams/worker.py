@@ -11,6 +11,7 @@ import base64
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
 from typing import Final
 
@@ -56,7 +57,7 @@ class FormerKey:
     """None: sources were dropped."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Detection:
     """A detection config with the source key it runs under.
 
@@ -76,7 +77,7 @@ class Detection:
         """What may be known of the source key."""
         return None if self.source_key is None else self.source_key.fingerprint
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """The identity of everything that changes which alerts come out."""
         return detection_identity(self.config, self.key_fingerprint, state_versions())

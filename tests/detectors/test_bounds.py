@@ -72,6 +72,63 @@ def test_a_feature_past_the_bound_is_said_however_the_events_are_split() -> None
         assert [(n.bound, n.offset) for n in notices(said)] == [("max_features", 60)]
 
 
+def test_features_of_all_models_are_bounded_however_the_events_are_split() -> None:
+    config = DetectionConfig(reference_events=20, bounds=BoundsConfig(max_total_features=5))
+    events = [
+        Event(i, dict.fromkeys("abc", 1.0), ModelKey("abc"[min(i // 3, 1 + i % 2)], "1"))
+        for i in range(60)
+    ]
+    states = []
+    for cuts in ([], [4], [25, 50], list(range(60))):
+        fold = Fold(config)
+        said = fold_in(fold, events, cuts)
+        states.append(as_bytes(fold.snapshot()))
+        models = [fold.catalog.monitor(slot) for slot in range(3)]
+        assert [(n.bound, n.model_id, n.offset) for n in notices(said)] == [
+            ("max_total_features", "b", 3)
+        ]
+        assert [(m.key.model_id, m.features) for m in models] == [
+            *(("a", ["a", "b", "c"]), ("b", ["a", "b"]), ("c", [])),
+        ]
+        # One of each of the events of b, three of each of those of c.
+        n_of = [sum(e.model.model_id == name for e in events) for name in "bc"]
+        assert fold.counters["n_refused_features"] == n_of[0] + 3 * n_of[1]
+    assert states == states[:1] * len(states)
+
+
+def test_a_version_takes_over_features_only_where_there_is_room_for_them() -> None:
+    for room, is_taken in ((6, True), (5, False)):
+        bounds = BoundsConfig(max_total_features=room)
+        fold = Fold(DetectionConfig(reference_events=20, bounds=bounds))
+        features = dict.fromkeys("abc", 1.0)
+        quiet = fold.process(decoded([Event(i, features) for i in range(20)]))
+        said = fold.process(
+            decoded([Event(20 + i, features, ModelKey("m", "2")) for i in range(3)])
+        )
+        later = fold.catalog.monitor(1)
+        assert quiet == []
+        assert (later.n_learned == 3) == is_taken
+        assert len(later.features) == room - 3
+        assert [(n.bound, n.offset) for n in notices(said)] == (
+            [] if is_taken else [("max_total_features", 20)]
+        )
+
+
+def test_room_for_features_comes_back_with_a_model_that_gives_way() -> None:
+    bounds = BoundsConfig(max_models=2, max_total_features=4, min_idle_records=0)
+    fold = Fold(DetectionConfig(reference_events=20, bounds=bounds))
+    for i, name in enumerate("abcc"):
+        fold.process(decoded([Event(i, dict.fromkeys("xyz", 1.0), ModelKey(name, "1"))]))
+    resumed = Fold(fold.config, fold.snapshot())
+    for each in (fold, resumed):
+        each.process(decoded([Event(4, dict.fromkeys("xyz", 1.0), ModelKey("b", "1"))]))
+        assert {m.key.model_id: m.features for m in each.catalog.slots if m} == {
+            "c": ["x", "y", "z"],
+            "b": ["x"],
+        }
+    assert as_bytes(fold.snapshot()) == as_bytes(resumed.snapshot())
+
+
 def test_a_version_whose_inputs_find_no_lanes_says_so() -> None:
     config = DetectionConfig(reference_events=20, bounds=BoundsConfig(max_lanes=8))
     fold = Fold(config)

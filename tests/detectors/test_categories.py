@@ -29,6 +29,7 @@ from schemas.config import (
     SignalConfig,
 )
 from schemas.findings import Finding
+from schemas.limits import MAX_CATEGORIES_CHARS
 from schemas.reference import BadReferenceError
 from tests.detectors.decoded import MODEL, Event, decoded
 from tests.detectors.folding import SMALL, as_bytes, findings, fold_in, notices
@@ -106,6 +107,18 @@ def test_of_more_than_are_known_by_name_nothing_is_new() -> None:
     assert own.n == N
     seldom = [*cycle("a", N - LEAST_KEPT), *cycle("b", LEAST_KEPT - 1), "c"]
     assert names(monitor_after(seldom)) == ["feature:w=a", NEW, "missing:w"]
+
+
+@pytest.mark.parametrize("cuts", [[], [7, 30], list(range(N))])
+def test_names_without_room_are_others_however_the_events_are_split(cuts: list[int]) -> None:
+    long = [letter * 250 for letter in "abcdefghij"]
+    fold = Fold(CONFIG)
+    fold_in(fold, words([*long, "k" * 48, "l" * 49, "m", *cycle("a", N - 13)]), cuts)
+    (own,) = fold.catalog.monitor(0).categories
+    assert own.names == (*long[:8], "k" * 48)
+    assert sum(map(len, own.names)) == MAX_CATEGORIES_CHARS
+    assert own.is_full
+    assert own.n == N
 
 
 def test_a_share_is_of_the_values_that_are_there() -> None:

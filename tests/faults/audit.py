@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.records import TopicPartition as InputPartition
-from streams.checkpoint import decode_checkpoint, referenced_segments, state_digest
+from streams.checkpoint import fetch_checkpoint, state_digest
 from streams.kafka_clients import ask_patiently
 from streams.redis_store import RedisStore
 from streams.worker import PartitionWorker
@@ -133,8 +134,8 @@ def stored_digests(run: Run) -> dict[int, str]:
             tp = InputPartition(run.events, number)
             if kept := store.manifests(tp):
                 manifest = kept[0].manifest
-                segments = store.segments(tp, referenced_segments(manifest, None))
-                found[number] = state_digest(decode_checkpoint(manifest, segments, None).parts)
+                checkpoint = fetch_checkpoint(manifest, partial(store.segments, tp), None)
+                found[number] = state_digest(checkpoint.parts)
     finally:
         store.close()
     return found

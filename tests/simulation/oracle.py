@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from schemas.records import TopicPartition
-from streams.checkpoint import decode_checkpoint, referenced_segments, state_digest
+from streams.checkpoint import fetch_checkpoint, state_digest
 from streams.lineage import JournalEntry, load_journal, load_metadata
 from streams.ports import Output, StoredManifest
 from streams.recovery import in_force
@@ -65,9 +66,8 @@ def check(world: World) -> None:
             _check_rows(f"{topic} of {tp}", mine, theirs)
             assert len(theirs) == n_committed or not world.exactly_once
         for stored in kept:
-            digests = referenced_segments(stored.manifest, None)
-            segments = world.store.segments(tp, digests)
-            state = decode_checkpoint(stored.manifest, segments, None)
+            fetch = partial(world.store.segments, tp)
+            state = fetch_checkpoint(stored.manifest, fetch, None)
             at = stored.next_offset, state.generation, int(state.fields["n_commands"])
             assert state_digest(state.parts) == expected.digests.get(at), (
                 f"{tp}: the checkpoint at {stored.next_offset} is not the state there"

@@ -98,3 +98,17 @@ def test_a_reference_says_how_often_each_category_was_there() -> None:
     many = [f"v{i % 12:02}" for i in range(24)]
     (line,) = (line for line in reference_lines(document(many)) if "category" in line)
     assert line.endswith("v07 0.0833; 4 more")
+
+
+def test_names_with_blanks_are_quoted_and_long_ones_cut() -> None:
+    long = "x" * 100
+    (line,) = (
+        line for line in reference_lines(document([" ", "a, b", long] * 10)) if "category" in line
+    )
+    assert line == f'  w is a category: " " 0.333, "a, b" 0.333, {long[:60]}... 0.333'
+
+
+def test_what_is_not_there_together_has_no_line() -> None:
+    lines = list(reference_lines(document(["a", "b"] * 20)))
+    assert "  w is a category: a 0.5, b 0.5" in lines
+    assert not any("together" in line for line in lines)

@@ -125,3 +125,9 @@ def test_a_file_that_was_altered_is_another_reference_or_none() -> None:
     Path("out.json").write_bytes(orjson.dumps(document))
     result = run("show", "out.json")
     assert (result.exit_code, "contradicts itself" in result.stderr) == (2, True), result.output
+
+
+def test_what_fit_refuses_stands_not_in_its_help() -> None:
+    result = run("fit", "--help")
+    assert "--event-id" in result.stdout
+    assert "--reference" not in result.stdout
