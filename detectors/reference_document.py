@@ -33,6 +33,7 @@ from schemas.reference import (
     BadReferenceError,
     EncodedArray,
     ReferenceDocument,
+    ScoreCalibration,
     require_size,
 )
 
@@ -55,6 +56,7 @@ def document_of(
     n_events: int,
     times_ms: tuple[int, int],
     correlation: Mapping[tuple[int, int], float],
+    calibration: ScoreCalibration | None = None,
 ) -> ReferenceDocument:
     """What is frozen of this monitor, made of so many events between these times.
 
@@ -95,6 +97,7 @@ def document_of(
         signals=[[*row[:4], *row[5:]] for row in numbers["signals"]],
         arrays={name: _encoded(array) for name, array in own.items()},
         correlated=correlated,
+        calibration=calibration,
     )
     require_size(document)
     return document

@@ -10,7 +10,8 @@ from detectors.drift.ranks import GRAIN, MAX_ORDER, Ranks
 from detectors.fold import Fold
 from detectors.kernels.observe import KIND_LEARNING
 from detectors.learning import MIN_ROWS, Rows
-from detectors.monitor import Monitor, model_config, signal_config
+from detectors.monitor import PREDICTION_CLASS, Monitor, model_config, signal_config
+from detectors.performance.fit import KnownLabels, calibration_of
 from detectors.reference import Cohort
 from detectors.reference_document import document_of
 from detectors.signals import Signal
@@ -32,11 +33,14 @@ class Fitted(NamedTuple):
     monitor: Monitor
 
 
-def fit_reference(events: Decoded, config: DetectionConfig) -> Fitted:
+def fit_reference(
+    events: Decoded, config: DetectionConfig, labels: KnownLabels | None = None
+) -> Fitted:
     """The reference that these predictions, all of one model, in their order, form.
 
-    Kinds of features, classes and bounds are as the config says. Raises `BadReferenceError` where
-    they are too few or too many, or the document would be too large.
+    Kinds of features, classes and bounds are as the config says. `labels` are theirs, of which the
+    score is calibrated. Raises `BadReferenceError` where they are too few or too many, or the
+    document would be too large.
     """
     n = len(events)
     if not MIN_ROWS <= n <= MAX_EVENTS:
@@ -47,11 +51,16 @@ def fit_reference(events: Decoded, config: DetectionConfig) -> Fitted:
     learned = _rows_of(monitor, n)
     _complete(monitor, config, n)
     times = events.event_time_ms
+    calibration = None
+    if labels is not None and monitor.prediction_role == PREDICTION_CLASS:
+        wish = model_config(config, monitor.key.model_id).output
+        calibration = calibration_of(events, monitor.classes, labels, wish)
     document = document_of(
         monitor,
         n_events=n,
         times_ms=(int(times.min()), int(times.max())),
         correlation=_correlation(monitor.signals, *learned),
+        calibration=calibration,
     )
     return Fitted(document, monitor)
 

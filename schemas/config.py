@@ -198,12 +198,24 @@ class SignalConfig(Strict):
     its reference shows. It counts when a reference is complete, and needs three periods of it."""
 
 
+class OutputConfig(Strict):
+    """What a model predicts, where that cannot be told from its predictions."""
+
+    positive: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """The positive one of two classes. By default the one whose predictions have the higher scores,
+    and where these do not say it the one that sorts last: `1`, `true`, `yes`."""
+    score: Literal["positive", "predicted", "rank"] | None = None
+    """Whose probability the score is, that of the positive class or of the one predicted; or any
+    number that is the higher the more. By default what the first predictions look like."""
+
+
 class ModelConfig(Strict):
     """Refines one model, all its versions."""
 
     reference_events: Annotated[int, Field(ge=20, le=1_000_000)] | None = None
     false_alerts: FalseAlerts | None = None
     arl0: Arl0 | None = None
+    output: OutputConfig = OutputConfig()
     signals: dict[str, SignalConfig] = Field(default_factory=dict)
     """By signal name: `feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V`,
     `joint:residual`, `joint:mmd`, `joint:missing`. What is said of `feature:X` holds for its

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Annotated, Final, Literal, Self
 
 import orjson
@@ -63,6 +64,46 @@ class FeatureCategories(_Part):
     is_full: bool = Field(description="Whether there were more than `max_categories`.")
 
 
+class ScoreCalibration(_Part):
+    """What a score meant: how often the outcome followed, of predictions whose label is known."""
+
+    score_of: Literal["positive", "predicted", "rank"] = Field(
+        description="Whose probability the score is taken for, or any number that orders."
+    )
+    positive: _Name | None = Field(
+        description="The positive one of two classes; null where there are more."
+    )
+    cuts: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=1_023)] = (
+        Field(description="Between the bins of the score, ascending; none: those of probabilities.")
+    )
+    counts: Annotated[
+        list[Annotated[list[_Size], Field(max_length=1_024)]], Field(min_length=2, max_length=2)
+    ] = Field(
+        description="By bin: rows without the outcome, and rows with it. It is the positive class, "
+        "or of more than two classes that the prediction was right."
+    )
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> Self:
+        without, having = self.counts
+        if len(without) != len(having) or not without:
+            raise ValueError("`counts` are of different numbers of bins, or of none")
+        if self.cuts and len(self.cuts) != len(without) - 1:
+            raise ValueError("`cuts` are not one fewer than the bins of `counts`")
+        if any(low > high for low, high in pairwise(self.cuts)):
+            raise ValueError("`cuts` are not ascending")
+        if self.score_of == "rank" and not self.cuts:
+            raise ValueError("`cuts` are missing: a score that orders needs them")
+        if self.score_of == "positive" and self.positive is None:
+            raise ValueError("`positive` is missing: the score is said to be its probability")
+        return self
+
+    @property
+    def n_labelled(self) -> int:
+        """How many predictions with a score had a label."""
+        return sum(map(sum, self.counts))
+
+
 class ReferenceDocument(_Part):
     """The reference of one model version, complete."""
 
@@ -98,6 +139,9 @@ class ReferenceDocument(_Part):
     correlated: list[_Size] = Field(
         default_factory=list,
         description="The numeric signals, by place, that the array `correlation` is of.",
+    )
+    calibration: ScoreCalibration | None = Field(
+        default=None, description="What the score means; null without labels."
     )
 
     @model_validator(mode="after")

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
+import numpy as np
+
 from detectors.drift.joint import Joint
 from detectors.monitor import Monitor
+from detectors.performance.outputs import even_cuts
 from detectors.promise import Promise, verdict_of
 from detectors.reference_document import monitor_of
 from detectors.signals import Signal
 from schemas.batch import ModelKey
-from schemas.reference import ReferenceDocument
+from schemas.reference import ReferenceDocument, ScoreCalibration
 from streams.budget import PROVISIONAL_ROWS
 from streams.cloudevents import rfc3339
 
 _MIN_NAME: Final = 6
 _N_TOLD: Final = 8
 """Categories of a feature whose frequencies are printed."""
+_N_RANGES: Final = 8
+"""Of the score, in which its calibration is printed."""
 _MOST_CHARS: Final = 60
 """Of a name as it is printed."""
 
@@ -55,10 +61,8 @@ def reference_lines(document: ReferenceDocument) -> Iterator[str]:
             f"{own['n_missing']} features missing at times, {own['n_combinations']} combinations "
             "of them usual"
         )
-    yield (
-        "  long-run: the variance of means over that of independent rows. No calibration of scores "
-        "is in it: that needs joined labels."
-    )
+    yield from _calibration_lines(document)
+    yield "  long-run: the variance of means over that of independent rows."
     if document.n_events < PROVISIONAL_ROWS:
         yield f"  provisional: it has fewer than {PROVISIONAL_ROWS:,} events"
 
@@ -78,7 +82,61 @@ def reference_json(document: ReferenceDocument) -> dict[str, Any]:
         "joint": None if monitor.joint is None else _joint(monitor.joint),
         "signals": [_row(monitor, signal) for signal in monitor.signals],
         "categories": _categories(document),
+        "calibration": _calibration(document.calibration),
     }
+
+
+def _calibration_lines(document: ReferenceDocument) -> Iterator[str]:
+    """What the score meant, or why nobody knows."""
+    own = document.calibration
+    if own is None:
+        yield "  calibration of the score: none, since no prediction with a score had a label"
+        return
+    outcome = "the prediction is right" if own.positive is None else f"it is {_shown(own.positive)}"
+    what = {
+        "positive": "the probability of that",
+        "predicted": "the probability of the class predicted",
+        "rank": "no probability",
+    }[own.score_of]
+    yield (
+        f"  calibration of the score: how often {outcome}, by {own.n_labelled:,} predictions with "
+        f"a label; the score is taken for {what}"
+    )
+    for low, high, n, share in _reliability(own):
+        yield f"    score {low:.3g} to {high:.3g}: {share:.3g} of {n:,}"
+
+
+def _calibration(own: ScoreCalibration | None) -> dict[str, Any] | None:
+    if own is None:
+        return None
+    return {
+        "score_of": own.score_of,
+        "positive": own.positive,
+        "n_labelled": own.n_labelled,
+        "bins": [
+            {"from": low, "to": high, "rows": n, "share": share}
+            for low, high, n, share in _reliability(own)
+        ],
+    }
+
+
+def _reliability(own: ScoreCalibration) -> Iterator[tuple[float, float, int, float]]:
+    """Eight ranges of the score that have rows: from, to, rows, the share with the outcome.
+
+    Of a score that is no probability the outer ranges are open.
+    """
+    counts = np.array(own.counts, np.int64)
+    n_bins = counts.shape[1]
+    cuts = own.cuts or even_cuts(n_bins).tolist()
+    outer = (-math.inf, math.inf) if own.score_of == "rank" else (0.0, 1.0)
+    edges = [outer[0], *cuts, outer[1]]
+    step = -(-n_bins // _N_RANGES)
+    for first in range(0, n_bins, step):
+        last = min(first + step, n_bins)
+        without, having = counts[:, first:last].sum(axis=1).tolist()
+        if without + having:
+            share = having / (without + having)
+            yield edges[first], edges[last], without + having, share
 
 
 def _categories(document: ReferenceDocument) -> list[dict[str, Any]]:

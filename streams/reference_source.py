@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from detectors.performance.fit import KnownLabels
 from detectors.reference_fit import MAX_EVENTS, Fitted, fit_reference
 from schemas.batch import Decoded, ModelKey
 from schemas.commands import SetReference
@@ -21,6 +22,7 @@ from schemas.reference import BadReferenceError, ReferenceDocument
 from streams.audit_reader import AuditReader
 from streams.config import Settings
 from streams.kafka_properties import read_properties
+from streams.label_book import LabelBook
 from streams.lineage import load_journal
 from streams.past import Past, taken
 from streams.scan import ScanOptions, open_scan, run_scan
@@ -52,31 +54,49 @@ class Wish:
         return events if is_wanted.all() else taken(events, np.flatnonzero(is_wanted))
 
 
+class Gathered(NamedTuple):
+    """Predictions of one model version, in their order, and their labels."""
+
+    events: Decoded
+    labels: KnownLabels
+
+
 class Gathering:
-    """The wanted events of one partition, or of one file."""
+    """The wanted events of one partition, or of one file, and the labels of their model."""
 
     def __init__(self, wish: Wish) -> None:
         self._wish: Final = wish
         self._past: Final = Past(wish.n_events, wish.model_id)
         self._names: Final[dict[ModelKey, None]] = {}
+        self._labels: Final[dict[int, LabelBook]] = {}
 
     def take(self, events: Decoded) -> None:
         """Take in decoded events, in the order of the log."""
-        self._names.update(dict.fromkeys(events.models))
+        self._names.update(dict.fromkeys(key for key in events.models if key.model_version))
         self._past.take(self._wish.within(events))
+        for number, key in enumerate(events.models):
+            rows = np.flatnonzero(events.is_label & (events.model == number))
+            if key.model_id == self._wish.model_id and len(rows):
+                # They come later than what they are about, and say no version.
+                self._labels.setdefault(key.shard, LabelBook()).take(taken(events, rows))
 
     @property
     def names(self) -> set[str]:
         """The models, with their versions, that were met."""
         return {f"{key.model_id} {key.model_version}" for key in self._names}
 
-    def events(self) -> Decoded | None:
+    def events(self) -> Gathered | None:
         """Those of the model version; of several shards, of the one that has most."""
         wanted = self._wish.model_id, self._wish.model_version
-        found = [
-            self._past.of(key, self._wish.n_events) for key in self._names if key[:2] == wanted
-        ]
-        return max((each for each in found if each is not None), key=len, default=None)
+        found: list[tuple[int, Decoded]] = []
+        for key in self._names:
+            events = self._past.of(key, self._wish.n_events) if key[:2] == wanted else None
+            if events is not None:
+                found.append((key.shard, events))
+        if not found:
+            return None
+        shard, events = max(found, key=lambda each: len(each[1]))
+        return Gathered(events, self._labels.get(shard, LabelBook()).of(events))
 
 
 def fit_file(
@@ -87,19 +107,21 @@ def fit_file(
     `say` takes what the file was taken for. Raises `ScanError`, `BadReferenceError`.
     """
     scan, source = open_scan(path, options)
-    say(opening_lines(scan, compares=False))
+    say(opening_lines(scan, is_reference=True))
     gathering = Gathering(wish)
     detection = scan.detection
     # Nothing is to be detected on the way.
     off = DetectorsConfig.model_validate(
         {name: {"enabled": False} for name in ("moments", "focus")}
     )
-    scan.detection = detection.model_copy(update={"detectors": off})
-    run_scan(scan, source, on_events=gathering.take)
-    events = gathering.events()
-    if events is None:
+    # So that event ids are told apart.
+    joins = detection.labels.model_copy(update={"enabled": True})
+    scan.detection = detection.model_copy(update={"detectors": off, "labels": joins})
+    run_scan(scan, source, on_events=gathering.take, with_labels=True)
+    found = gathering.events()
+    if found is None:
         raise _nothing(wish, gathering.names, "the file")
-    return fit_reference(events, detection)
+    return fit_reference(found.events, detection, found.labels)
 
 
 def fit_topic(
@@ -117,7 +139,7 @@ def fit_topic(
         kafka_properties=read_properties(settings.kafka),
         patience_s=PATIENCE_S,
     )
-    best: Decoded | None = None
+    best: Gathered | None = None
     holders: list[str] = []
     names: set[str] = set()
     try:
@@ -125,12 +147,12 @@ def fit_topic(
         for number in reader.partitions(topic):
             gathering = _gather(reader, TopicPartition(topic, number), detection, wish)
             names |= gathering.names
-            events = gathering.events()
-            if events is None:
+            found = gathering.events()
+            if found is None:
                 continue
-            holders.append(f"{len(events):,} in partition {number}")
-            if best is None or len(events) > len(best):
-                best = events
+            holders.append(f"{len(found.events):,} in partition {number}")
+            if best is None or len(found.events) > len(best.events):
+                best = found
     finally:
         reader.close()
     if best is None:
@@ -140,7 +162,7 @@ def fit_topic(
             f"several partitions hold {wish.model_id} {wish.model_version}: {', '.join(holders)}; "
             "the one with most events is used"
         )
-    return fit_reference(best, detection)
+    return fit_reference(best.events, detection, best.labels)
 
 
 class Found(NamedTuple):
@@ -190,8 +212,8 @@ def _gather(
     gathering, fast_path = Gathering(wish), FastPath()
     low, high = reader.watermarks(tp)[:2]
     if low < high:
+        limits = replace(DecodeLimits.of(detection), event_ids=True)
         for records in reader.events(tp, low, high):
-            limits = DecodeLimits.of(detection)
             gathering.take(decode_records(tp, records, limits, None, None, fast_path).events)
     return gathering
 

@@ -176,18 +176,22 @@ def run_scan(
     on_alert: Callable[[bytes], None] = lambda _value: None,
     on_events: Callable[[Decoded], None] | None = None,
     lineage: Lineage | None = None,
+    with_labels: bool = False,
 ) -> Fold:
     """Fold the whole file into `scan`; the fold's state at its end.
 
     `on_alert` gets every alert record as it would stand on the topic, `on_events` what is folded.
-    `lineage` is part of the alerts' identity; None: that of the file. Raises `ScanError` where the
-    file cannot be read on.
+    `lineage` is part of the alerts' identity; None: that of the file. `with_labels` makes events of
+    the labels in a column, too. Raises `ScanError` where the file cannot be read on.
     """
     began_s = time.monotonic()
-    maker = EventMaker(scan.plan, scan.model, scan.version)
+    maker = EventMaker(scan.plan, scan.model, scan.version, with_labels=with_labels)
     detection = Detection(scan.detection, None)
     worker = _FileWorker(TP, lineage or lineage_of(scan), detection, 0, _TOPICS)
-    worker.takers = [scan.series.take, *([on_events] if on_events else [])]
+    worker.takers = [
+        lambda events: scan.series.take(maker.by_row(events)),
+        *([on_events] if on_events else []),
+    ]
     with readable(scan.path):
         for records in _in_order(source, maker, is_sorted=scan.is_sorted):
             worker.process(records)
@@ -197,8 +201,9 @@ def run_scan(
                     scan.book.add(output.value)
                 else:
                     letter = DeadLetterData.model_validate_json(output.value)
-                    scan.refuse(letter.reason, letter.offset, _of_file(letter.detail, scan.plan))
-            on_progress(worker.next_offset)
+                    row = maker.row_of(letter.offset)
+                    scan.refuse(letter.reason, row, _of_file(letter.detail, scan.plan))
+            on_progress(maker.row_of(worker.next_offset))
     counters = worker.fold.counters
     scan.n_folded, scan.n_labels = counters["n_events"], counters["n_labels"]
     scan.n_signals = sum(

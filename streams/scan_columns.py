@@ -225,10 +225,13 @@ def _listed(names: Iterable[str], most: int) -> str:
     return ", ".join(f"`{name}`" for name in every[:most]) + more
 
 
-def plan_lines(plan: Plan, model: str, version: str) -> list[str]:
+def plan_lines(
+    plan: Plan, model: str, version: str, *, label_use: str = "left out, labels are not used yet"
+) -> list[str]:
     """What was decided, a line each, with the option that changes it.
 
-    `model` and `version` are those of every row, where no column says.
+    `model` and `version` are those of every row, where no column says; `label_use` says what a
+    label is good for.
     """
     lines = []
 
@@ -245,7 +248,8 @@ def plan_lines(plan: Plan, model: str, version: str) -> list[str]:
     column("score", "none")
     if "label" in plan.roles:
         name = plan.roles["label"]
-        say("label", f"`{name}`: left out, labels are not used yet", ROLES["label"])
+        note = ", a guess" if "label" in plan.guessed else ""
+        say("label", f"`{name}`{note}: {label_use}", ROLES["label"])
     of_model = plan.roles.get("model_id")
     of_version = plan.roles.get("model_version")
     say(

@@ -7,11 +7,13 @@ file from a topic. A row that is no event is not judged here: the decoder refuse
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any, Final
 
 import orjson
 
+from schemas.batch import Decoded
 from schemas.field_rules import Json
 from schemas.limits import MAX_TS_MS
 from schemas.records import Record, TopicPartition
@@ -25,10 +27,14 @@ TP: Final = TopicPartition("file", 0)
 class EventMaker:
     """Makes the records of one file, row by row in its order.
 
-    `model_id` and `model_version` are those of every row for which no column says.
+    `model_id` and `model_version` are those of every row for which no column says. With
+    `with_labels` the label of a row, where it has one, is an event of its own behind it: record
+    2 i + 1, and that of row i is record 2 i. Else the record of a row has its number.
     """
 
-    def __init__(self, plan: Plan, model_id: str, model_version: str) -> None:
+    def __init__(
+        self, plan: Plan, model_id: str, model_version: str, *, with_labels: bool = False
+    ) -> None:
         self.plan = plan
         self.model_id = model_id
         self.model_version = model_version
@@ -37,6 +43,8 @@ class EventMaker:
         self.first_backward_row = -1
         self._previous_ms = -1
         self._unit = plan.unit
+        self._has_labels = with_labels and "label" in plan.roles
+        self._stride = 2 if self._has_labels else 1
         self._has_model = "model_id" in plan.roles
         self._has_version = "model_version" in plan.roles
         self._not_features = {*plan.roles.values(), *plan.left_out}
@@ -50,34 +58,39 @@ class EventMaker:
 
         names = self.plan.features
         values = zip(*(columns[name] for name in names), strict=True)
-        return list(
-            map(
-                self._record,
-                rows,
-                column("time"),
-                column("event_id"),
-                column("model_id"),
-                column("model_version"),
-                column("prediction"),
-                column("score"),
-                [dict(zip(names, of_row, strict=True)) for of_row in values]
-                if names
-                else [{} for _ in rows],
-            )
+        records = map(
+            self._record,
+            rows,
+            column("time"),
+            column("event_id"),
+            column("model_id"),
+            column("model_version"),
+            column("prediction"),
+            column("score"),
+            [dict(zip(names, of_row, strict=True)) for of_row in values]
+            if names
+            else [{} for _ in rows],
         )
+        if not self._has_labels:
+            return list(records)
+        return [
+            record
+            for of_row in zip(records, column("label"), strict=True)
+            for record in self._with_label(*of_row)
+        ]
 
-    def of_line(self, row: int, line: bytes) -> Record:
-        """The record of one line of JSON: an event as it is, any other object as columns."""
+    def of_line(self, row: int, line: bytes) -> list[Record]:
+        """The records of one line of JSON: an event as it is, any other object as columns."""
         try:
             row_object = orjson.loads(line)
         except (ValueError, RecursionError):
             row_object = None
         if type(row_object) is not dict:
-            return Record(TP, row, row + 1, None, line)
+            return [Record(TP, row * self._stride, row + 1, None, line)]
         if self.plan.as_events or is_event(row_object):
             ms = to_ms(row_object.get("ts"), "text")
             self._note_time(row, ms)
-            return Record(TP, row, _record_ms(ms, row), _key(row_object), line)
+            return [Record(TP, row * self._stride, _record_ms(ms, row), _key(row_object), line)]
         row_object = flat(row_object)
         if self.plan.only_features:
             features = {name: row_object.get(name) for name in self.plan.features}
@@ -85,7 +98,7 @@ class EventMaker:
             features = {
                 name: value for name, value in row_object.items() if name not in self._not_features
             }
-        return self._record(
+        record = self._record(
             row,
             self._of_role("time", row_object),
             self._of_role("event_id", row_object),
@@ -95,6 +108,32 @@ class EventMaker:
             self._of_role("score", row_object),
             features,
         )
+        if not self._has_labels:
+            return [record]
+        return self._with_label(record, self._of_role("label", row_object))
+
+    def row_of(self, offset: int) -> int:
+        """The row of the record at this offset."""
+        return offset // self._stride
+
+    def by_row(self, events: Decoded) -> Decoded:
+        """The events with the rows of the file as their offsets."""
+        if self._stride == 1:
+            return events
+        return replace(events, offset=events.offset // self._stride)
+
+    def _with_label(self, record: Record, label: Json) -> list[Record]:
+        if name_of(label) is None or not record.key:
+            return [record]
+        row = self.row_of(record.offset)
+        event = {
+            "type": "label",
+            "event_id": _row_name(row),
+            "model_id": record.key.decode(),
+            "ts": record.timestamp_ms,
+            "label": label,
+        }
+        return [record, record._replace(offset=record.offset + 1, value=orjson.dumps(event))]
 
     def _of_role(self, role: Role, row_object: Mapping[str, Json]) -> Json:
         name = self.plan.roles.get(role)
@@ -118,8 +157,9 @@ class EventMaker:
         version = name_of(model_version) if self._has_version else self.model_version
         event = {
             "type": "prediction",
-            # No two rows are told apart by it, so that a row without one is no worse.
-            "event_id": name_of(event_id) or f"row-{row}",
+            # No two rows are told apart by it, so that a row without one is no worse; but a label
+            # is that of its own row, whatever rows share a name.
+            "event_id": (not self._has_labels and name_of(event_id)) or _row_name(row),
             "model_id": model,
             "model_version": version,
             "ts": ts,
@@ -127,7 +167,8 @@ class EventMaker:
             "prediction": prediction,
             "score": score,
         }
-        return Record(TP, row, _record_ms(ts, row), (model or "").encode(), orjson.dumps(event))
+        offset, ms = row * self._stride, _record_ms(ts, row)
+        return Record(TP, offset, ms, (model or "").encode(), orjson.dumps(event))
 
     def _note_time(self, row: int, ms: Json) -> None:
         if type(ms) is int:
@@ -160,6 +201,10 @@ def name_of(value: Json) -> str | None:
             return None
         return str(int(value)) if value.is_integer() else str(value)
     return None if value is None else str(value)
+
+
+def _row_name(row: int) -> str:
+    return f"row-{row}"
 
 
 def _key(event: Mapping[str, Json]) -> bytes:

@@ -57,8 +57,8 @@ class NdjsonRows:
         """All lines as records, some thousands at a time; empty lines have no number."""
         chunk: list[Record] = []
         for row, line in enumerate(self._lines()):
-            chunk.append(maker.of_line(row, line))
-            if len(chunk) == CHUNK_ROWS:
+            chunk += maker.of_line(row, line)
+            if len(chunk) >= CHUNK_ROWS:
                 yield chunk
                 chunk = []
         if chunk:

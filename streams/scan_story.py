@@ -94,10 +94,10 @@ def sentence(alert: SeenAlert, *, name_model: bool) -> str:
     )
 
 
-def opening_lines(scan: Scan, *, compares: bool = True) -> list[str]:
+def opening_lines(scan: Scan, *, is_reference: bool = False) -> list[str]:
     """What will be done with the file, and which option changes it.
 
-    `compares`: later rows with the first ones.
+    `is_reference`: all rows are one, and are compared with nothing.
     """
     n_reference = scan.detection.reference_events
     head = f"{scan.path.name}: {_n(scan.n_rows, 'row')}"
@@ -105,8 +105,9 @@ def opening_lines(scan: Scan, *, compares: bool = True) -> list[str]:
         lines = [f"{head}, each one of driftsentry's own events"]
     else:
         lines = [f"{head}, taken as predictions in this way:"]
-        lines += plan_lines(scan.plan, scan.model, scan.version)
-    if compares:
+        uses = {"label_use": "calibrates the score"} if is_reference else {}
+        lines += plan_lines(scan.plan, scan.model, scan.version, **uses)
+    if not is_reference:
         lines.append(
             f"  {'reference':<11} the first {n_reference:,} rows of a model; later rows are "
             "compared with them  (--reference)"

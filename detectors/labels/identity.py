@@ -53,6 +53,23 @@ def value_codes(events: Decoded) -> I64:
     return codes
 
 
+def class_names(events: Decoded) -> dict[int, str]:
+    """The class of each code among what these events predict, or their labels say.
+
+    Of a number the way in which a whole one is written, and else as Python writes it.
+    """
+    kind = events.prediction_kind
+    names: dict[int, str] = {}
+    is_number = (kind == PredictionKind.NUMBER) | (kind == PredictionKind.INTEGER)
+    for number in np.unique(events.prediction[is_number]).tolist():
+        name = str(int(number)) if number.is_integer() else str(number)
+        names[int(number_codes(np.array([number]))[0])] = name
+    named = (kind == PredictionKind.STRING) | (kind == PredictionKind.BOOLEAN)
+    for code in np.unique(events.predicted_class[named]).tolist():
+        names[class_code(events.classes[code])] = events.classes[code]
+    return names
+
+
 @lru_cache(_KEPT)
 def class_code(name: str) -> int:
     """The code of the class with this name."""

@@ -8,6 +8,7 @@ import orjson
 from schemas.records import Record, TopicPartition
 
 TP = TopicPartition("events", 0)
+START_MS = 1_790_000_000_000
 
 
 def prediction(
@@ -20,7 +21,7 @@ def prediction(
             "event_id": f"e{i}",
             "model_id": model,
             "model_version": version,
-            "ts": 1_790_000_000_000 + i,
+            "ts": START_MS + i,
             "features": features,
             **more,
         }
@@ -35,7 +36,7 @@ def label(i: int, value: object, *, model: str = "m", ts: int) -> bytes:
 
 def record(offset: int, value: bytes | None, *, key: str = "m", tp: TopicPartition = TP) -> Record:
     """A record of the events topic."""
-    return Record(tp, offset, 1_790_000_000_000 + offset, key.encode(), value)
+    return Record(tp, offset, START_MS + offset, key.encode(), value)
 
 
 def shifting_stream(

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner, Result
@@ -18,7 +19,8 @@ from schemas.config import DetectionConfig
 from schemas.reference import parse_reference
 from streams.cli import main
 from streams.scan import ScanOptions, open_scan, run_scan
-from tests.streams.scan_kit import shifting_table, write_csv, write_parquet
+from tests.streams.events import START_MS, label, prediction
+from tests.streams.scan_kit import shifting_table, write_csv, write_ndjson, write_parquet
 
 N = 3_000
 FIT = ("fit", "--model", "churn", "--out", "out.json")
@@ -131,3 +133,70 @@ def test_what_fit_refuses_stands_not_in_its_help() -> None:
     result = run("fit", "--help")
     assert "--event-id" in result.stdout
     assert "--reference" not in result.stdout
+
+
+def labelled_table() -> dict[str, Any]:
+    """Predictions of which those with a high score are mostly right, and their labels."""
+    table = shifting_table(N, shift_at=N)
+    rng = np.random.default_rng(9)
+    truth = rng.random(N) < np.array(table["score"])
+    table["outcome"] = [None if i % 10 == 0 else int(t) for i, t in enumerate(truth)]
+    # Not a name of the row: many rows share it.
+    table["id"] = [i % 17 for i in range(N)]
+    return table
+
+
+def expected_calibration(table: dict[str, Any]) -> tuple[int, int]:
+    """Predictions with a label, and those of them whose label is 1."""
+    known = [outcome for outcome in table["outcome"] if outcome is not None]
+    return len(known), sum(known)
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+def test_the_labels_of_a_file_calibrate_the_score(form: str) -> None:
+    table = labelled_table()
+    write = {"csv": write_csv, "ndjson": write_ndjson, "parquet": write_parquet}[form]
+    write(Path(f"labelled.{form}"), table)
+    found = said(*FIT, f"labelled.{form}")["calibration"]
+    n, n_positive = expected_calibration(table)
+    assert (found["score_of"], found["positive"], found["n_labelled"]) == ("positive", "1", n)
+    shares = [(own["rows"], own["share"]) for own in found["bins"]]
+    assert sum(rows * share for rows, share in shares) == pytest.approx(n_positive)
+    assert [share for _, share in shares] == sorted(share for _, share in shares)
+    result = run("show", "out.json")
+    assert f"how often it is 1, by {n:,} predictions with a label" in result.stdout
+    assert (
+        said(*FIT, f"labelled.{form}", "--label", "none", "--drop", "outcome")["calibration"]
+        is None
+    )
+
+
+def test_the_labels_of_events_find_their_predictions_and_the_first_one_counts() -> None:
+    rng = np.random.default_rng(9)
+    score = rng.random(400)
+    events = [
+        prediction(i, {"x": float(rng.normal())}, model="churn", prediction=int(s > 0.5), score=s)
+        for i, s in enumerate(score.tolist())
+    ]
+    late = [label(i, int(i % 4 == 0), model="churn", ts=START_MS + 5_000 + i) for i in range(300)]
+    conflicting = [label(i, 1, model="churn", ts=START_MS + 9_000 + i) for i in range(300)]
+    of_others = [label(i, 1, model="other", ts=START_MS + i) for i in range(400)]
+    early = [label(399, 0, model="churn", ts=START_MS)]
+    lines = [*early, *of_others, *events, *late, *conflicting]
+    Path("events.ndjson").write_bytes(b"\n".join(lines))
+    found = said("fit", "--model", "churn", "--out", "out.json", "events.ndjson")["calibration"]
+    assert found["n_labelled"] == 301
+    positives = sum(own["rows"] * own["share"] for own in found["bins"])
+    assert positives == pytest.approx(75)
+
+
+def test_what_is_refused_is_told_by_its_row_where_rows_have_labels() -> None:
+    table = labelled_table()
+    table["ts"][1_234] = -1
+    path = write_csv(Path("bad.csv"), table)
+    scan, source = open_scan(path, ScanOptions(model="churn"))
+    run_scan(scan, source, with_labels=True)
+    assert {reason: own.examples for reason, own in scan.refused.items()} == {
+        "out_of_range": [1_234]
+    }
+    assert scan.n_labels == expected_calibration(table)[0]

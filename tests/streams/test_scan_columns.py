@@ -127,7 +127,7 @@ def test_every_decision_is_said_with_the_option_that_changes_it() -> None:
         assert word in text
     for option in ("--time", "--prediction", "--score", "--label", "--model", "--drop"):
         assert option in text
-    assert text.count("a guess") == 3
+    assert text.count("a guess") == 4
     assert "1 of text" in text
 
 
