@@ -17,8 +17,10 @@ from tests.delivery.kit import SmallRun
 from tests.delivery.oracle import expected_outputs, journal_of
 from tests.delivery.outputs import check_equal, check_sequences
 from tests.delivery.test_commands import alerts_of, say, wait_obeyed
+from tests.delivery.traffic import Sent, produce
 from tests.delivery.verifying import report
 from tests.detectors.decoded import Event, decoded
+from tests.streams.events import START_MS, label, prediction
 
 MODEL = "m1"
 
@@ -107,3 +109,25 @@ def test_a_reference_survives_a_kill_and_the_loss_of_redis(
     check_equal(found, expected_outputs(run))
     verdict = report(run)
     assert verdict["exit_code"] == 0, orjson.dumps(verdict)
+
+
+def test_labels_in_the_topic_calibrate_the_score(small_run: SmallRun, tmp_path: Path) -> None:
+    run, path = small_run, tmp_path / "own.json"
+    features: dict[str, object] = {"x": 1.0}
+    predictions = [
+        prediction(i, features, model=MODEL, prediction=i % 10 // 5, score=i % 10 / 10)
+        for i in range(500)
+    ]
+    # Right but for each tenth; some come before their predictions, none for the last hundred.
+    labels = [
+        label(i, int(i % 10 in {4, 5, 6, 7, 8}), model=MODEL, ts=START_MS) for i in range(400)
+    ]
+    sent = [Sent(MODEL.encode(), value, 1) for value in (*labels[:50], *predictions, *labels[50:])]
+    produce(run.kafka, run.events, sent)
+    fit(run, path)
+    calibration = parse_reference(path.read_bytes()).calibration
+    assert calibration is not None
+    assert (calibration.score_of, calibration.positive) == ("positive", "1")
+    assert [sum(outcome) for outcome in calibration.counts] == [200, 200]
+    by_score = [each for each in zip(*calibration.counts, strict=True) if any(each)]
+    assert by_score == [(40, 0)] * 4 + [(0, 40)] * 5 + [(40, 0)]

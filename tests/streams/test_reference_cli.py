@@ -197,6 +197,6 @@ def test_what_is_refused_is_told_by_its_row_where_rows_have_labels() -> None:
     scan, source = open_scan(path, ScanOptions(model="churn"))
     run_scan(scan, source, with_labels=True)
     assert {reason: own.examples for reason, own in scan.refused.items()} == {
-        "out_of_range": [1_234]
+        "bad_timestamp": [1_234]
     }
     assert scan.n_labels == expected_calibration(table)[0]
