@@ -349,8 +349,21 @@ def _resume(
             replay=n_replay,
         )
     worker.checkpointed(metadata.checkpoint, metadata.digest)
+    if _is_past_a_switch(worker, entries):
+        # The digest may be that of the state before it, which is not to be had from here.
+        worker.watch_nothing()
     worker.heard = metadata.heard
     return Recovered(worker, committed, metadata, is_spare=is_spare)
+
+
+def _is_past_a_switch(worker: PartitionWorker, entries: Sequence[JournalEntry]) -> bool:
+    """Whether a config or a command took effect where the worker stands, and it knows it."""
+    return any(
+        entry.kind in {"config", "command"}
+        and entry.offset == worker.next_offset
+        and entry not in worker.switches
+        for entry in entries
+    )
 
 
 def _gap(case: _Case, lineage: Lineage, said: str) -> str:
