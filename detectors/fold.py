@@ -29,7 +29,7 @@ from detectors.labels.join import (
     given_by,
 )
 from detectors.learning import only_numbers
-from detectors.monitor import NEVER, Monitor, signal_config
+from detectors.monitor import NEVER, Monitor, model_config, signal_config
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
 from detectors.stretch import (
@@ -398,7 +398,11 @@ class Fold:
         config = signal_config(self.config, monitor)
         n_reserved = monitor.n_reserved
         signals, n_refused = monitor.freeze(
-            int(catalog.n_events[slot]), config, self.config.bounds, self.config.joint
+            int(catalog.n_events[slot]),
+            config,
+            self.config.bounds,
+            self.config.joint,
+            model_config(self.config, monitor.key.model_id).output,
         )
         catalog.n_reserved += monitor.n_reserved - n_reserved
         self.counters["n_refused_classes"] += n_refused

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from detectors.categories import NO_CATEGORIES, Categories
 from detectors.drift.joint import Joint, Partial, empty_partial
 from detectors.drift.rhythm import Rhythm
@@ -18,6 +20,8 @@ from detectors.kernels.observe import (
     SOURCE_PATTERN,
     SOURCE_RESIDUAL,
 )
+from detectors.performance.declare import NUMBERS, declared
+from detectors.performance.outputs import SHAPE
 from detectors.reference import (
     Cohort,
     freeze_classes,
@@ -33,8 +37,10 @@ from schemas.config import (
     DetectionConfig,
     JointConfig,
     ModelConfig,
+    OutputConfig,
     SignalConfig,
 )
+from schemas.reference import ModelOutput
 from schemas.signal_names import feature_signal
 
 # What a model's prediction is, once its reference is complete.
@@ -75,6 +81,8 @@ class Monitor:
     """By the event times of its reference, frozen with it; 0: unknown."""
     reference: str = ""
     """The digest of the reference that a person has set; empty: it learns its own."""
+    output: ModelOutput | None = None
+    """What it predicts and what its score is; None before its reference, or without predictions."""
     joint: Joint | None = None
     """What is frozen of its features together, by the first reference that has two of them."""
     partial: Partial | None = None
@@ -218,6 +226,7 @@ class Monitor:
         config: Mapping[str, SignalConfig],
         bounds: BoundsConfig,
         joint: JointConfig,
+        wish: OutputConfig,
     ) -> tuple[list[Signal], int]:
         """Complete the references that end before model event `event`.
 
@@ -240,6 +249,8 @@ class Monitor:
             if cohort.prediction:
                 new += self._freeze_prediction(cohort, config, bounds.max_classes)
                 n_beyond += cohort.n_other_class * self.classes_full
+            if cohort.score or cohort.prediction:
+                self._freeze_output(cohort, wish)
             if cohort.rows is not None:
                 self.events_per_week = self.events_per_week or cohort.rows.events_per_week()
                 stated = [self.config_of(s, config).rhythm for s in new]
@@ -266,6 +277,17 @@ class Monitor:
         self.joint, new = found
         self.partial = empty_partial(self.joint)
         return new
+
+    def _freeze_output(self, cohort: Cohort, wish: OutputConfig) -> None:
+        """Say what is predicted and what the score is, as the cohort's rows show it."""
+        if self.prediction_role == PREDICTION_NUMBER:
+            self.output = NUMBERS
+        elif self.prediction_role == PREDICTION_CLASS:
+            predicted, score = np.zeros(0, np.int32), np.zeros(0)
+            if cohort.rows is not None:
+                predicted = cohort.rows.column("predicted_class").astype(np.int32)
+                score = cohort.rows.column("score")
+            self.output = declared(self.classes, predicted, score, SHAPE, wish)
 
     def _freeze_prediction(
         self, cohort: Cohort, config: Mapping[str, SignalConfig], max_classes: int

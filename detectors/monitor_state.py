@@ -28,12 +28,13 @@ from detectors.kernels.observe import (
     SOURCE_PATTERN,
     SOURCE_RESIDUAL,
 )
-from detectors.monitor import PREDICTION_CLASS, Monitor
+from detectors.monitor import PREDICTION_CLASS, PREDICTION_NUMBER, Monitor
+from detectors.performance.outputs import SHAPE
 from detectors.ranks_state import RanksReader, RanksWriter, RowsReader, snapshot_rows
 from detectors.reference import N_PREDICTION_KINDS, N_VALUE_KINDS, Cohort
 from detectors.signals import Scale, Signal
 from schemas.batch import ModelKey
-from schemas.reference import DIGEST, FeatureCategories
+from schemas.reference import DIGEST, FeatureCategories, ModelOutput
 
 
 class StateDocument(BaseModel):
@@ -71,6 +72,7 @@ class MonitorDocument(StateDocument):
     events_per_week: float
     reference: str
     joint: bool
+    output: ModelOutput | None
     signals: list[list[int]]
     cohorts: list[_CohortDocument]
 
@@ -127,6 +129,7 @@ def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
         "events_per_week": monitor.events_per_week,
         "reference": monitor.reference,
         "joint": monitor.joint is not None,
+        "output": None if monitor.output is None else monitor.output.model_dump(),
         "signals": [
             [s.source, s.index, s.expected, s.scale.rule, s.lane, ranks.add(s.ranks), s.category]
             for s in monitor.signals
@@ -239,6 +242,7 @@ class MonitorReader:
             feature_number={name: i for i, name in enumerate(document.features)},
             class_number={name: i for i, name in enumerate(document.classes)},
         )
+        monitor.output = _read_output(document)
         if document.joint:
             monitor.joint, monitor.partial = self.joints.read(n_features)
         _check_joint(monitor)
@@ -308,6 +312,22 @@ class MonitorReader:
             n_other_class=document.n_other_class,
             rows=self.rows.read(document.n_rows, n),
         )
+
+
+def _read_output(document: MonitorDocument) -> ModelOutput | None:
+    """What is predicted. Raises where it is not what the monitor's predictions are."""
+    own = document.output
+    if own is None:
+        return None
+    role = PREDICTION_CLASS if own.classes else PREDICTION_NUMBER
+    if document.prediction_role != role:
+        raise StateError("a monitor's output is not what it predicts")
+    n_bins = {len(own.cuts) + 1} if own.cuts else {SHAPE.n_bins}
+    if own.counts is not None:
+        n_bins.add(len(own.counts[0]))
+    if n_bins != {SHAPE.n_bins}:
+        raise StateError(f"a monitor's score has other bins than {SHAPE.n_bins}")
+    return own
 
 
 def _check_joint(monitor: Monitor) -> None:

@@ -33,7 +33,6 @@ from schemas.reference import (
     BadReferenceError,
     EncodedArray,
     ReferenceDocument,
-    ScoreCalibration,
     require_size,
 )
 
@@ -56,7 +55,6 @@ def document_of(
     n_events: int,
     times_ms: tuple[int, int],
     correlation: Mapping[tuple[int, int], float],
-    calibration: ScoreCalibration | None = None,
 ) -> ReferenceDocument:
     """What is frozen of this monitor, made of so many events between these times.
 
@@ -97,7 +95,7 @@ def document_of(
         signals=[[*row[:4], *row[5:]] for row in numbers["signals"]],
         arrays={name: _encoded(array) for name, array in own.items()},
         correlated=correlated,
-        calibration=calibration,
+        output=monitor.output,
     )
     require_size(document)
     return document
@@ -159,6 +157,7 @@ def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Mo
             events_per_week=document.events_per_week,
             reference=document.digest,
             joint=reader.joints.n > 0,
+            output=document.output,
             signals=[[*row[:4], -1, *row[4:]] for row in document.signals],
             cohorts=[],
         )

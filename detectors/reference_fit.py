@@ -10,8 +10,9 @@ from detectors.drift.ranks import GRAIN, MAX_ORDER, Ranks
 from detectors.fold import Fold
 from detectors.kernels.observe import KIND_LEARNING
 from detectors.learning import MIN_ROWS, Rows
-from detectors.monitor import PREDICTION_CLASS, Monitor, model_config, signal_config
-from detectors.performance.fit import KnownLabels, calibration_of
+from detectors.monitor import Monitor, model_config, signal_config
+from detectors.performance.fit import KnownLabels, output_with_labels
+from detectors.performance.outputs import SHAPE
 from detectors.reference import Cohort
 from detectors.reference_document import document_of
 from detectors.signals import Signal
@@ -38,7 +39,7 @@ def fit_reference(
 ) -> Fitted:
     """The reference that these predictions, all of one model, in their order, form.
 
-    Kinds of features, classes and bounds are as the config says. `labels` are theirs, of which the
+    Kinds of features, classes and bounds are as the config says. `labels` are theirs, by which the
     score is calibrated. Raises `BadReferenceError` where they are too few or too many, or the
     document would be too large.
     """
@@ -51,16 +52,14 @@ def fit_reference(
     learned = _rows_of(monitor, n)
     _complete(monitor, config, n)
     times = events.event_time_ms
-    calibration = None
-    if labels is not None and monitor.prediction_role == PREDICTION_CLASS:
+    if labels is not None and monitor.output is not None and monitor.output.classes:
         wish = model_config(config, monitor.key.model_id).output
-        calibration = calibration_of(events, monitor.classes, labels, wish)
+        monitor.output = output_with_labels(events, monitor.classes, labels, wish, SHAPE)
     document = document_of(
         monitor,
         n_events=n,
         times_ms=(int(times.min()), int(times.max())),
         correlation=_correlation(monitor.signals, *learned),
-        calibration=calibration,
     )
     return Fitted(document, monitor)
 
@@ -113,7 +112,13 @@ def _complete(monitor: Monitor, config: DetectionConfig, n: int) -> None:
         cohort.end = n
     # Whether a worker watches them is its own config's choice.
     joint = config.joint.model_copy(update={"residual": True, "mmd": True, "missing": True})
-    signals, _ = monitor.freeze(n, signal_config(config, monitor), config.bounds, joint)
+    signals, _ = monitor.freeze(
+        n,
+        signal_config(config, monitor),
+        config.bounds,
+        joint,
+        model_config(config, monitor.key.model_id).output,
+    )
     monitor.signals += signals
     for cohort in late:
         _leave_out(monitor, cohort)

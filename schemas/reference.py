@@ -64,44 +64,63 @@ class FeatureCategories(_Part):
     is_full: bool = Field(description="Whether there were more than `max_categories`.")
 
 
-class ScoreCalibration(_Part):
-    """What a score meant: how often the outcome followed, of predictions whose label is known."""
+class ModelOutput(_Part):
+    """What a model version predicts and what its score is, frozen with its reference."""
 
-    score_of: Literal["positive", "predicted", "rank"] = Field(
-        description="Whose probability the score is taken for, or any number that orders."
+    classes: Annotated[list[_Name], Field(max_length=1_024)] = Field(
+        description="The classes by number; none: it predicts numbers."
     )
-    positive: _Name | None = Field(
-        description="The positive one of two classes; null where there are more."
+    positive: Annotated[int, Field(ge=-1, le=1)] = Field(
+        description="The number of the positive one of two classes, else -1."
+    )
+    score_of: Literal["none", "positive", "predicted", "rank"] = Field(
+        description="Whose probability the score is taken for, or any number that orders."
     )
     cuts: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=1_023)] = (
         Field(description="Between the bins of the score, ascending; none: those of probabilities.")
     )
-    counts: Annotated[
-        list[Annotated[list[_Size], Field(max_length=1_024)]], Field(min_length=2, max_length=2)
-    ] = Field(
-        description="By bin: rows without the outcome, and rows with it. It is the positive class, "
-        "or of more than two classes that the prediction was right."
+    counts: (
+        Annotated[
+            list[Annotated[list[_Size], Field(max_length=1_024)]], Field(min_length=2, max_length=2)
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Of predictions with a label, by bin of the score: rows without the outcome, "
+        "and rows with it. It is the positive class, or of more than two classes that the "
+        "prediction was right. Null without labels.",
     )
 
     @model_validator(mode="after")
     def _is_in_order(self) -> Self:
-        without, having = self.counts
-        if len(without) != len(having) or not without:
-            raise ValueError("`counts` are of different numbers of bins, or of none")
-        if self.cuts and len(self.cuts) != len(without) - 1:
-            raise ValueError("`cuts` are not one fewer than the bins of `counts`")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("`classes` names one twice")
+        if (self.positive >= 0) != (len(self.classes) == 2):
+            raise ValueError("`positive` is for two classes, and needed there")
+        if self.score_of != "none" and not self.classes:
+            raise ValueError("`score_of`: what predicts numbers has no score that counts")
+        if self.score_of == "positive" and self.positive < 0:
+            raise ValueError("`positive` is missing: the score is said to be its probability")
         if any(low > high for low, high in pairwise(self.cuts)):
             raise ValueError("`cuts` are not ascending")
         if self.score_of == "rank" and not self.cuts:
             raise ValueError("`cuts` are missing: a score that orders needs them")
-        if self.score_of == "positive" and self.positive is None:
-            raise ValueError("`positive` is missing: the score is said to be its probability")
+        if self.counts is not None:
+            self._check_counts(*self.counts)
         return self
+
+    def _check_counts(self, without: list[int], having: list[int]) -> None:
+        if len(without) != len(having) or not without:
+            raise ValueError("`counts` are of different numbers of bins, or of none")
+        if self.cuts and len(self.cuts) != len(without) - 1:
+            raise ValueError("`cuts` are not one fewer than the bins of `counts`")
+        if self.score_of == "none":
+            raise ValueError("`counts` are of a score, and there is none")
 
     @property
     def n_labelled(self) -> int:
         """How many predictions with a score had a label."""
-        return sum(map(sum, self.counts))
+        return 0 if self.counts is None else sum(map(sum, self.counts))
 
 
 class ReferenceDocument(_Part):
@@ -140,8 +159,8 @@ class ReferenceDocument(_Part):
         default_factory=list,
         description="The numeric signals, by place, that the array `correlation` is of.",
     )
-    calibration: ScoreCalibration | None = Field(
-        default=None, description="What the score means; null without labels."
+    output: ModelOutput | None = Field(
+        default=None, description="What is predicted; null where nothing is."
     )
 
     @model_validator(mode="after")

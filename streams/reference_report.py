@@ -15,7 +15,7 @@ from detectors.promise import Promise, verdict_of
 from detectors.reference_document import monitor_of
 from detectors.signals import Signal
 from schemas.batch import ModelKey
-from schemas.reference import ReferenceDocument, ScoreCalibration
+from schemas.reference import ModelOutput, ReferenceDocument
 from streams.budget import PROVISIONAL_ROWS
 from streams.cloudevents import rfc3339
 
@@ -61,7 +61,7 @@ def reference_lines(document: ReferenceDocument) -> Iterator[str]:
             f"{own['n_missing']} features missing at times, {own['n_combinations']} combinations "
             "of them usual"
         )
-    yield from _calibration_lines(document)
+    yield from _output_lines(document)
     yield "  long-run: the variance of means over that of independent rows."
     if document.n_events < PROVISIONAL_ROWS:
         yield f"  provisional: it has fewer than {PROVISIONAL_ROWS:,} events"
@@ -82,36 +82,43 @@ def reference_json(document: ReferenceDocument) -> dict[str, Any]:
         "joint": None if monitor.joint is None else _joint(monitor.joint),
         "signals": [_row(monitor, signal) for signal in monitor.signals],
         "categories": _categories(document),
-        "calibration": _calibration(document.calibration),
+        "output": _output(document.output),
     }
 
 
-def _calibration_lines(document: ReferenceDocument) -> Iterator[str]:
-    """What the score meant, or why nobody knows."""
-    own = document.calibration
-    if own is None:
+def _output_lines(document: ReferenceDocument) -> Iterator[str]:
+    """What is predicted, and what the score meant, or why nobody knows."""
+    own = document.output
+    if own is None or own.score_of == "none":
+        return
+    what = {
+        "positive": "the probability of {positive}",
+        "predicted": "the probability of the class predicted",
+        "rank": "a number that orders, no probability",
+    }[own.score_of].format(positive=_positive(own))
+    yield f"  the score is taken for {what}"
+    if own.counts is None:
         yield "  calibration of the score: none, since no prediction with a score had a label"
         return
-    outcome = "the prediction is right" if own.positive is None else f"it is {_shown(own.positive)}"
-    what = {
-        "positive": "the probability of that",
-        "predicted": "the probability of the class predicted",
-        "rank": "no probability",
-    }[own.score_of]
+    outcome = "the prediction is right" if own.positive < 0 else f"it is {_positive(own)}"
     yield (
         f"  calibration of the score: how often {outcome}, by {own.n_labelled:,} predictions with "
-        f"a label; the score is taken for {what}"
+        "a label"
     )
     for low, high, n, share in _reliability(own):
         yield f"    score {low:.3g} to {high:.3g}: {share:.3g} of {n:,}"
 
 
-def _calibration(own: ScoreCalibration | None) -> dict[str, Any] | None:
+def _positive(own: ModelOutput) -> str | None:
+    return None if own.positive < 0 else _shown(own.classes[own.positive])
+
+
+def _output(own: ModelOutput | None) -> dict[str, Any] | None:
     if own is None:
         return None
     return {
         "score_of": own.score_of,
-        "positive": own.positive,
+        "positive": None if own.positive < 0 else own.classes[own.positive],
         "n_labelled": own.n_labelled,
         "bins": [
             {"from": low, "to": high, "rows": n, "share": share}
@@ -120,11 +127,13 @@ def _calibration(own: ScoreCalibration | None) -> dict[str, Any] | None:
     }
 
 
-def _reliability(own: ScoreCalibration) -> Iterator[tuple[float, float, int, float]]:
+def _reliability(own: ModelOutput) -> Iterator[tuple[float, float, int, float]]:
     """Eight ranges of the score that have rows: from, to, rows, the share with the outcome.
 
     Of a score that is no probability the outer ranges are open.
     """
+    if own.counts is None:
+        return
     counts = np.array(own.counts, np.int64)
     n_bins = counts.shape[1]
     cuts = own.cuts or even_cuts(n_bins).tolist()

@@ -6,14 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-
 from detectors.performance.outputs import Output, ScoreOf, Shape, Task, quantile_cuts
 from schemas.batch import F64, I32
 from schemas.config import OutputConfig
+from schemas.reference import ModelOutput
 
 _HALF: Final = 0.5
-_WISHED: Final = {
+NUMBERS: Final = ModelOutput(classes=[], positive=-1, score_of="none", cuts=[])
+"""The output of what predicts numbers."""
+_SCORES: Final = {
+    "none": ScoreOf.NONE,
     "positive": ScoreOf.POSITIVE,
     "predicted": ScoreOf.PREDICTED,
     "rank": ScoreOf.RANK,
@@ -26,40 +28,51 @@ def declared(
     score: F64,
     shape: Shape,
     wish: OutputConfig | None = None,
-) -> Output:
+) -> ModelOutput:
     """The output of a model that predicts classes.
 
     `classes` are all that it knows, `predicted` (n,) their numbers in some of its predictions, -1
     for none, and `score` (n,) theirs, NaN for none; what the config wishes wins over what they
     show. Scores from 0 to 1 are probabilities. With two classes they are those of the class
     predicted where none is below 0.5, else of the positive one. That is the class with the higher
-    scores; where these do not say it, the one that sorts last.
+    scores; where these do not say it, the one that sorts last. A model that has predicted one class
+    has two where the config names another one as positive.
     """
     wish = wish or OutputConfig()
-    is_there = ~np.isnan(score)
+    names = list(classes)
+    if len(names) == 1 and wish.positive is not None and wish.positive not in names:
+        names.append(wish.positive)
+    is_there = score == score  # noqa: PLR0124  not NaN
     there = score[is_there]
     is_probability = bool(((there >= 0.0) & (there <= 1.0)).all())
     # Whoever predicts the class of the greater probability gives it one half at least.
     is_of_predicted = is_probability and bool((there >= _HALF).all())
-    task = Task.BINARY if len(classes) == 2 else Task.MULTICLASS
     positive = -1
-    if task == Task.BINARY:
+    if len(names) == 2:
         means = [] if is_of_predicted else _mean_scores(predicted[is_there], there)
-        positive = _positive(classes, means, wish)
+        positive = _positive(names, means, wish)
     if not len(there):
-        return Output(task, ScoreOf.NONE, positive)
+        return ModelOutput(classes=names, positive=positive, score_of="none", cuts=[])
     if wish.score is not None:
-        score_of = _WISHED[wish.score]
+        score_of = wish.score
     elif not is_probability:
-        score_of = ScoreOf.RANK
+        score_of = "rank"
     else:
-        score_of = ScoreOf.PREDICTED if is_of_predicted else ScoreOf.POSITIVE
-    if score_of == ScoreOf.POSITIVE and task != Task.BINARY:
-        score_of = ScoreOf.PREDICTED
-    cuts: tuple[float, ...] = ()
-    if score_of == ScoreOf.RANK:
-        cuts = tuple(quantile_cuts(there, shape.n_bins).tolist())
-    return Output(task, score_of, positive, cuts)
+        score_of = "predicted" if is_of_predicted else "positive"
+    if score_of == "positive" and positive < 0:
+        score_of = "predicted"
+    cuts = quantile_cuts(there, shape.n_bins).tolist() if score_of == "rank" else []
+    return ModelOutput(classes=names, positive=positive, score_of=score_of, cuts=cuts)
+
+
+def output_of(said: ModelOutput) -> Output:
+    """The same as the banks have it."""
+    task = Task.MULTICLASS
+    if not said.classes:
+        task = Task.REGRESSION
+    elif said.positive >= 0:
+        task = Task.BINARY
+    return Output(task, _SCORES[said.score_of], said.positive, tuple(said.cuts))
 
 
 def _positive(classes: Sequence[str], means: Sequence[float], wish: OutputConfig) -> int:

@@ -1,22 +1,23 @@
-"""The calibration of a score from predictions whose labels are known: a part of a reference."""
+"""What a model version predicts and what its score meant, of predictions: a part of a reference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from detectors.labels.identity import NONE, class_code, value_codes
-from detectors.performance.declare import declared
+from detectors.labels.identity import NONE, value_codes
+from detectors.performance.declare import declared, output_of
 from detectors.performance.labelled import LabelledPerformance
-from detectors.performance.outputs import ScoreOf, Shape, Task
+from detectors.performance.numbering import Numbering
+from detectors.performance.outputs import Shape
 from detectors.performance.rows import JoinedRows
-from schemas.batch import I32, I64, Decoded
+from schemas.batch import I64, Decoded
 from schemas.config import OutputConfig
-from schemas.reference import ScoreCalibration
+from schemas.reference import ModelOutput
 
-MAX_LABELLED_CLASSES: Final = 1_024
+MAX_LABELLED_CLASSES: Final = 1_000
 """Classes that labels may name; the others are errors, and no class themselves."""
 
 
@@ -29,25 +30,22 @@ class KnownLabels(NamedTuple):
     """The class of each code."""
 
 
-def calibration_of(
-    events: Decoded, classes: list[str], labels: KnownLabels, wish: OutputConfig
-) -> ScoreCalibration | None:
-    """What the score of these predictions (n,), all of one model, meant; None without labels.
-
-    `classes` are those that the model is known to predict.
-    """
+def output_with_labels(
+    events: Decoded, classes: list[str], labels: KnownLabels, wish: OutputConfig, shape: Shape
+) -> ModelOutput:
+    """What a model predicts that knows these classes, by its predictions (n,) and their labels."""
     has_label = labels.code != NONE
-    if not (has_label & ~np.isnan(events.score)).any():
-        return None
-    known = {class_code(name) for name in classes}
+    known = set(Numbering(classes).number)
     labelled = {int(code) for code in np.unique(labels.code[has_label])} - known
-    others = sorted(labels.names[code] for code in labelled)[:MAX_LABELLED_CLASSES]
-    names = [*classes, *others]
-    predicted, label = (_numbers(codes, names) for codes in (value_codes(events), labels.code))
-    shape = Shape()
-    output = declared(names, predicted, events.score, shape, wish)
+    names = [*classes, *sorted(labels.names[code] for code in labelled)[:MAX_LABELLED_CLASSES]]
+    numbering = Numbering(names)
+    codes = value_codes(events)
+    output = declared(names, numbering.numbers(codes), events.score, shape, wish)
+    if output.score_of == "none" or not (has_label & ~np.isnan(events.score)).any():
+        return output
+    predicted, label = Numbering(output.classes).pairs(codes, labels.code)
     bank = LabelledPerformance(shape, 1)
-    bank.declare(0, output)
+    bank.declare(0, output_of(output))
     nothing = np.full(len(events), np.nan)
     bank.update(
         JoinedRows(
@@ -60,24 +58,4 @@ def calibration_of(
             event_time_ms=np.ascontiguousarray(events.event_time_ms),
         )
     )
-    return ScoreCalibration(
-        score_of=_WORDS[output.score_of],
-        positive=names[output.positive] if output.task == Task.BINARY else None,
-        cuts=list(output.cuts),
-        counts=bank.total(0).histogram.tolist(),
-    )
-
-
-def _numbers(codes: I64, names: list[str]) -> I32:
-    """(n,) the class number of each code, -1 where it has none."""
-    number = {class_code(name): k for k, name in enumerate(names)}
-    used, place = np.unique(codes, return_inverse=True)
-    found = np.array([number.get(code, -1) for code in used.tolist()], np.int32)
-    return found[place.reshape(-1)]
-
-
-_WORDS: Final[dict[ScoreOf, Literal["positive", "predicted", "rank"]]] = {
-    ScoreOf.POSITIVE: "positive",
-    ScoreOf.PREDICTED: "predicted",
-    ScoreOf.RANK: "rank",
-}
+    return output.model_copy(update={"counts": bank.total(0).histogram.tolist()})

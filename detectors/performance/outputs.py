@@ -74,6 +74,10 @@ class Shape:
             raise ValueError(f"`n_bins` is {self.n_bins}: a multiple of {N_RELIABILITY}")
 
 
+SHAPE: Final = Shape()
+"""What the fold keeps of a model version."""
+
+
 def even_cuts(n_bins: int) -> F64:
     """(n_bins - 1,) cuts of probabilities: 3 t**2 - 2 t**3 at even t, so finer near 0 and 1.
 

@@ -125,9 +125,10 @@ def test_labels_in_the_topic_calibrate_the_score(small_run: SmallRun, tmp_path: 
     sent = [Sent(MODEL.encode(), value, 1) for value in (*labels[:50], *predictions, *labels[50:])]
     produce(run.kafka, run.events, sent)
     fit(run, path)
-    calibration = parse_reference(path.read_bytes()).calibration
-    assert calibration is not None
-    assert (calibration.score_of, calibration.positive) == ("positive", "1")
-    assert [sum(outcome) for outcome in calibration.counts] == [200, 200]
-    by_score = [each for each in zip(*calibration.counts, strict=True) if any(each)]
+    output = parse_reference(path.read_bytes()).output
+    assert output is not None
+    assert output.counts is not None
+    assert (output.score_of, output.classes[output.positive]) == ("positive", "1")
+    assert [sum(outcome) for outcome in output.counts] == [200, 200]
+    by_score = [each for each in zip(*output.counts, strict=True) if any(each)]
     assert by_score == [(40, 0)] * 4 + [(0, 40)] * 5 + [(40, 0)]

@@ -157,7 +157,7 @@ def test_the_labels_of_a_file_calibrate_the_score(form: str) -> None:
     table = labelled_table()
     write = {"csv": write_csv, "ndjson": write_ndjson, "parquet": write_parquet}[form]
     write(Path(f"labelled.{form}"), table)
-    found = said(*FIT, f"labelled.{form}")["calibration"]
+    found = said(*FIT, f"labelled.{form}")["output"]
     n, n_positive = expected_calibration(table)
     assert (found["score_of"], found["positive"], found["n_labelled"]) == ("positive", "1", n)
     shares = [(own["rows"], own["share"]) for own in found["bins"]]
@@ -166,8 +166,10 @@ def test_the_labels_of_a_file_calibrate_the_score(form: str) -> None:
     result = run("show", "out.json")
     assert f"how often it is 1, by {n:,} predictions with a label" in result.stdout
     assert (
-        said(*FIT, f"labelled.{form}", "--label", "none", "--drop", "outcome")["calibration"]
-        is None
+        said(*FIT, f"labelled.{form}", "--label", "none", "--drop", "outcome")["output"][
+            "n_labelled"
+        ]
+        == 0
     )
 
 
@@ -184,7 +186,7 @@ def test_the_labels_of_events_find_their_predictions_and_the_first_one_counts() 
     early = [label(399, 0, model="churn", ts=START_MS)]
     lines = [*early, *of_others, *events, *late, *conflicting]
     Path("events.ndjson").write_bytes(b"\n".join(lines))
-    found = said("fit", "--model", "churn", "--out", "out.json", "events.ndjson")["calibration"]
+    found = said("fit", "--model", "churn", "--out", "out.json", "events.ndjson")["output"]
     assert found["n_labelled"] == 301
     positives = sum(own["rows"] * own["share"] for own in found["bins"])
     assert positives == pytest.approx(75)
