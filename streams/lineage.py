@@ -159,12 +159,21 @@ class JournalEntry(BaseModel):
 
 
 def once_each(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
-    """The entries, of a command that was journaled again the last one alone.
+    """The entries, of a command that was journaled again one alone.
 
-    Without transactions whoever wrote one may have ended before the commit.
+    Without transactions whoever wrote one may have ended before the commit: of the last command the
+    last entry counts. Of each one before it that does which whoever journaled the next command
+    knew, the last one in front of that: what comes behind it is of somebody thought dead.
     """
-    last = {e.command.number: at for at, e in enumerate(entries) if e.command is not None}
-    return [e for at, e in enumerate(entries) if e.command is None or last[e.command.number] == at]
+    wanted = sorted({e.command.number for e in entries if e.command is not None})
+    kept: list[JournalEntry] = []
+    for entry in reversed(entries):
+        if entry.command is None:
+            kept.append(entry)
+        elif wanted and entry.command.number == wanted[-1]:
+            kept.append(entry)
+            wanted.pop()
+    return kept[::-1]
 
 
 def load_journal(values: list[bytes]) -> list[JournalEntry]:

@@ -48,12 +48,12 @@ def test_whatever_fails_the_output_is_that_of_an_undisturbed_run() -> None:
         assert any(kind.endswith("Error") for kind in kinds), (place, kinds)
 
 
-@pytest.mark.parametrize("seed", [291, 664, 551])
+@pytest.mark.parametrize("seed", [291, 664, 551, 695])
 def test_what_seeds_have_found_stays_mended(seed: int) -> None:
     """In at-least-once mode, entries in the journal whose commit never came.
 
-    And a commit with the digest of a state before a switch, taken up from a checkpoint at the same
-    offset that was made after it.
+    A commit with the digest of a state before a switch, taken up from a checkpoint at the same
+    offset that was made after it. A command that one thought dead journals again after the next.
     """
     outcome = run_seed(seed)
     assert not outcome.problem, f"{outcome.problem}\nto see it again: {outcome.command}"

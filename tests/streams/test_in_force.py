@@ -83,6 +83,11 @@ def test_a_beginning_that_is_journaled_late_stands_before_the_commands_that_came
         update={"kind": "command", "offset": 7, "document": None, "command": command}
     )
     known = committed(1, 0).model_copy(update={"n_commands": 1})
+    second = JournaledCommand.model_validate({**command.model_dump(), "number": 2})
+    then = said.model_copy(update={"command": second})
+    late, both = said.model_copy(update={"offset": 3}), known.model_copy(update={"n_commands": 2})
+    # Whoever journaled the second command knew of the first one where it stands before it.
+    assert in_force([begin, late, said, then, late], LINEAGE, both) == [begin, said, then]
     assert in_force([begin, said, begin], LINEAGE, known) == [begin, said]
     assert in_force([begin, said, said], LINEAGE, known) == [begin, said]
     assert in_force([begin, said], LINEAGE, committed(1, 0)) == [begin]
