@@ -254,6 +254,12 @@ class PolicyConfig(Strict):
 
     cooldown_events: Annotated[int, Field(ge=0, le=1_000_000_000_000)] = 1_000
     """Findings whose change points lie within so many events of their model belong to one alert."""
+    min_effect: Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)] = 0.0
+    """What lies nearer to its reference than so many of its standard deviations opens no alert, and
+    is named in none. It is found all the same, and counted."""
+    confirm: bool = False
+    """Tell of a change only once it is confirmed: by a second signal or detector, or since the
+    working baseline, 2,000 events by default, lies away from the reference as well."""
 
 
 class DetectionConfig(Strict):

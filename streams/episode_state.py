@@ -85,6 +85,7 @@ class _EpisodeDocument(_Document):
     revision: Annotated[int, Field(ge=0, lt=1 << 60)]
     n_findings: Annotated[int, Field(ge=1, lt=1 << 60)]
     closed_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
+    is_settled: bool
     evidence: Annotated[list[_EvidenceDocument], Field(min_length=1, max_length=MAX_SIGNALS)]
 
 

@@ -53,6 +53,15 @@ class Told(NamedTuple):
     resolution: Resolution | None = None
 
 
+class Rules(NamedTuple):
+    """What the config says of episodes."""
+
+    cooldown: int
+    """Events of the model within which change points belong to one episode."""
+    min_effect: float = 0.0
+    """Reference standard deviations below which nothing opens one, or is named in one."""
+
+
 class EpisodeBook:
     """The episodes of one partition."""
 
@@ -67,13 +76,14 @@ class EpisodeBook:
         self,
         finding: Finding,
         name_alert: Callable[[Finding], str],
-        cooldown: int,
+        rules: Rules,
         planned: str | None = None,
     ) -> list[Told]:
         """Let a finding join its episode, or open one that it gives its name; what is to be told.
 
-        `cooldown` is in events of the model. `planned`: why what was found is expected.
+        `planned`: why what was found is expected.
         """
+        cooldown = rules.cooldown
         told: list[Told] = []
         for episode in self.of_model(model_of(finding)):
             if episode.admitted != finding.admitted:
@@ -88,6 +98,9 @@ class EpisodeBook:
             return told + returned
         joined = _joined(of_model, finding, cooldown)
         if joined is None and not finding.is_within_budget:
+            return told
+        is_known = joined is not None and watched_by(finding) in joined.evidence
+        if abs(finding.effect) < rules.min_effect and not is_known:
             return told
         if joined is None:
             told += self._make_room(of_model)
@@ -323,6 +336,8 @@ def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
                 if known.standing is Standing.RETURNED and _holding(of_model, watched):
                     continue
                 is_news |= known.standing is not Standing.MOVED
+                is_news |= episode.revision == 0 and not episode.is_settled
+                episode.is_settled = True
                 known.standing = Standing.MOVED
                 is_news |= known.settle(effect, after, finding.n_after)
             elif known.standing in AWAY:

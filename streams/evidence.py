@@ -16,6 +16,7 @@ from schemas.findings import Distances, Finding
 
 MIN_EVENTS: Final = 20
 """A mean over fewer events says too much about one of them, and is not published."""
+JOINT_PREFIX: Final = "joint:"
 MAX_COARSE_EFFECT: Final = 10.0
 SHARPNESS: Final = 20.0
 """A change by d standard deviations is located to about so many over d squared events: twice what
@@ -172,6 +173,8 @@ class Episode:
     revision: int = 0
     n_findings: int = 0
     closed_event: int = -1
+    is_settled: bool = False
+    """Whether a working baseline has been found away from the reference."""
     evidence: dict[Watched, Evidence] = field(default_factory=dict)
 
     @property
@@ -185,11 +188,25 @@ class Episode:
         every = (name for each in self.evidence.values() for name in each.detectors)
         return list(dict.fromkeys(every))
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether more than one finding of one detector on one signal speaks for it."""
+        signals = {signal for signal, _ in self.evidence}
+        return self.is_settled or len(signals) > 1 or len(self.detectors) > 1
+
     def ranked(self) -> list[tuple[Watched, Evidence]]:
-        """Its signals, first those that are away from the reference, then by how far they were."""
+        """Its signals, first those that are away from the reference, then by how far they were.
+
+        Those of several features together come behind: where a feature moves they do, too, and
+        a standard deviation of theirs may be that of a block.
+        """
         return sorted(
             self.evidence.items(),
-            key=lambda item: (not item[1].is_away, -abs(item[1].effect)),
+            key=lambda item: (
+                not item[1].is_away,
+                item[0][0].startswith(JOINT_PREFIX),
+                -abs(item[1].effect),
+            ),
         )
 
     @property

@@ -25,7 +25,7 @@ from schemas.commands import (
 from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding, Notice
 from streams.episode_state import restore_episodes, snapshot_episodes
-from streams.episodes import EpisodeBook, Told
+from streams.episodes import EpisodeBook, Rules, Told
 from streams.evidence import Episode, Evidence, Watched, model_of, watched_by
 from streams.identity import alert_id
 from streams.orders import Orders, is_about
@@ -75,6 +75,10 @@ class Policy:
         """The episodes that later evidence may still join, and the orders in force."""
         return {**snapshot_episodes(self.book), **snapshot_orders(self.orders)}
 
+    @property
+    def _rules(self) -> Rules:
+        return Rules(self.config.cooldown_events, self.config.min_effect)
+
     def decide(
         self, said: Sequence[Finding | Notice], next_seq: Callable[[], int]
     ) -> list[AlertData]:
@@ -85,7 +89,7 @@ class Policy:
                 alerts.append(self._bound_alert(item, next_seq()))
                 continue
             planned = self.orders.planned(item)
-            told = self.book.take(item, self._alert_id, self.config.cooldown_events, planned)
+            told = self.book.take(item, self._alert_id, self._rules, planned)
             now = Occasion(item.offset, item.event_row, item.event_time_ms, watched_by(item))
             is_muted = self.orders.is_muted(model_of(item), item.signal, item.event_time_ms)
             alerts += [
@@ -100,6 +104,8 @@ class Policy:
         episode = told.episode
         if told.status == "resolved":
             return episode.revision > 0
+        if self.config.confirm and not episode.is_confirmed:
+            return False
         if is_muted:
             episode.has_untold = True
             return False

@@ -35,7 +35,7 @@ _DETECTOR_NAMES = {
 
 _JOINT: Final = {
     JOINT_RESIDUAL: "the distance of events from the correlation of the numeric features",
-    JOINT_MMD: "the difference of the correlation of the numeric features from the reference",
+    JOINT_MMD: "the distance of the products of numeric features, in pairs, from the reference",
     JOINT_MISSING: "the share of events with an unusual combination of missing features",
 }
 """Signals of all features together; of two of them 1 is what the reference had on average."""

@@ -191,7 +191,7 @@ def test_shares_are_told_as_percentages() -> None:
     [
         ("joint:residual", False, False, "m 7: the distance of events from the correlation of"),
         ("joint:residual", True, True, "the share of events that depart from the numeric features"),
-        ("joint:mmd", False, False, "the difference of the correlation of the numeric features"),
+        ("joint:mmd", False, False, "the distance of the products of numeric features"),
         ("joint:missing", True, False, "the share of events with an unusual combination of"),
     ],
 )
