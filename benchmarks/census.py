@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from river import drift
 
-from benchmarks.kit.detection import RIVERS
+from benchmarks.kit.detection import RIVERS, joint_beside
 from detectors.fold import Fold
 from schemas.alerts import AlertData
 from schemas.batch import F64, I64, ModelKey
@@ -60,7 +60,11 @@ def fold(
     # Of two classes one is enough: the shares of both move together.
     other = ModelConfig(signals={"class:0": SignalConfig(monitor=arl0 is None)})
     config = DetectionConfig(
-        reference_events=N_REFERENCE, detectors=detectors, arl0=arl0, model={"census": other}
+        reference_events=N_REFERENCE,
+        detectors=detectors,
+        joint=joint_beside(detectors),
+        arl0=arl0,
+        model={"census": other},
     )
     own = Fold(config)
     said: list[Finding | Notice] = []

@@ -27,7 +27,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from benchmarks.kit.detection import RIVERS
+from benchmarks.kit.detection import RIVERS, joint_beside
 from benchmarks.kit.report import FigureTable, parser, publish
 from benchmarks.kit.rounds import middle, ratio
 from benchmarks.kit.watch import Watch
@@ -128,7 +128,12 @@ def driftsentry(
         checkpoint_topic_interval_s=0.0,
     )
     runner = build_runner(
-        settings, DetectionConfig(reference_events=REFERENCE_EVENTS, detectors=detectors)
+        settings,
+        DetectionConfig(
+            reference_events=REFERENCE_EVENTS,
+            detectors=detectors,
+            joint=joint_beside(detectors),
+        ),
     )
     runner.log.subscribe(runner)
     watch = Watch(n_warm)

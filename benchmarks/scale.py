@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from benchmarks.kit.detection import RIVERS
+from benchmarks.kit.detection import RIVERS, SINGLE
 from benchmarks.kit.report import FigureTable, parser, publish
 from benchmarks.pipeline import N_FEATURES, as_the_worker_runs, event
 from detectors.base import BankState
@@ -50,7 +50,8 @@ class Fed:
         lineage = Lineage(
             deployment="driftsentry", topic_id="benchmark", partition=0, start_offset=0
         )
-        detection = Detection(DetectionConfig(reference_events=N_REFERENCE, detectors=RIVERS), None)
+        config = DetectionConfig(reference_events=N_REFERENCE, detectors=RIVERS, joint=SINGLE)
+        detection = Detection(config, None)
         topics = OutputTopics("alerts", "dead-letter", "journal")
         self.worker = PartitionWorker(TP, lineage, detection, 0, topics)
         rng = np.random.default_rng(7)

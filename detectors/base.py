@@ -86,9 +86,12 @@ class DetectorSpec:
     """Version of the algorithm and of its state; a checkpoint with another one is refused."""
     config_type: type[BaseModel]
     build: Callable[[Any, int, BankState | None], DetectorBank]
+    is_for_reading: bool = False
+    """Whether it only keeps what people read, and finds nothing. All others need the rows of the
+    reference, which are kept until it is complete: to know what is within the budget."""
     has_budget: bool = False
-    """Whether what it fires at follows from the false alarms that are accepted and from the rows of
-    the reference, which are then kept until it is complete."""
+    """Whether what it fires at follows from the false alarms that are accepted. What others find
+    opens an alert only where it is as strong as that."""
     keeps_rhythm: bool = False
     """Whether it observes signals as they are, their daily or weekly rhythm left in."""
     watches_indicators: bool = True

@@ -233,7 +233,11 @@ class Catalog:
         In log order. It keeps none, and that is as it should be, where no detector asks for them.
         """
         detectors = self.config.detectors
-        if not any(s.has_budget and getattr(detectors, n).enabled for n, s in REGISTRY.items()):
+        if not any(
+            getattr(detectors, name).enabled
+            for name, spec in REGISTRY.items()
+            if not spec.is_for_reading
+        ):
             return True
         cohort.rows = Rows()
         return self.reserve(cohort, 0)

@@ -29,7 +29,9 @@ from schemas.config import (
 from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
 
 REGISTRY: Final[dict[str, DetectorSpec]] = {
-    moments.NAME: DetectorSpec(moments.NAME, 1, MomentsConfig, moments.build, keeps_rhythm=True),
+    moments.NAME: DetectorSpec(
+        moments.NAME, 1, MomentsConfig, moments.build, is_for_reading=True, keeps_rhythm=True
+    ),
     adwin.NAME: DetectorSpec(adwin.NAME, 1, AdwinConfig, adwin.build),
     focus.NAME: DetectorSpec(focus.NAME, 1, FocusConfig, focus.build, has_budget=True),
     page_hinkley.NAME: DetectorSpec(page_hinkley.NAME, 1, PageHinkleyConfig, page_hinkley.build),

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from benchmarks.kit.detection import RIVERS
+from benchmarks.kit.detection import RIVERS, SINGLE
 from benchmarks.kit.watch import Watch
 from benchmarks.peers.task import Found, Task, answer
 from detectors.warm import warm
@@ -41,7 +41,7 @@ def build(task: Task) -> Runner:
         topics=Topics(events=task.topic, alerts=task.alerts),
         checkpoint_topic_interval_s=0.0,
     )
-    config = DetectionConfig(reference_events=task.n_reference, detectors=RIVERS)
+    config = DetectionConfig(reference_events=task.n_reference, detectors=RIVERS, joint=SINGLE)
     return build_runner(settings, config)
 
 

@@ -17,6 +17,7 @@ from detectors.kernels.observe import SOURCE_MISSING
 from detectors.signals import Scale, Signal
 from schemas.config import (
     AdwinConfig,
+    BoundsConfig,
     DetectionConfig,
     DetectorsConfig,
     FocusConfig,
@@ -143,9 +144,19 @@ def test_what_the_others_find_is_within_the_budget_only_where_it_is_strong(
     assert all(f.is_within_budget for f in said if f.detector == "focus")
 
 
-def test_without_a_detector_that_has_a_budget_every_finding_counts() -> None:
-    config = DetectionConfig(reference_events=100, detectors=rivers())
-    said = Fold(config).process(decoded(normal_events(3_000, shift_at=1_000, shift=0.5)))
+@pytest.mark.parametrize(("shift", "counts"), [(0.5, False), (3.0, True)])
+def test_the_budget_is_kept_without_a_detector_that_has_one(shift: float, counts: bool) -> None:
+    config = DetectionConfig(reference_events=100, arl0=1e9, detectors=rivers(3.0))
+    said = Fold(config).process(decoded(normal_events(3_000, shift_at=2_900, shift=shift)))
+    found = findings(said, "feature:x")
+    assert found
+    assert any(f.is_within_budget for f in found) == counts
+
+
+def test_without_rows_of_a_reference_nothing_says_what_is_within_the_budget() -> None:
+    bounds = BoundsConfig(max_learning_values=0)
+    config = DetectionConfig(reference_events=100, arl0=1e9, bounds=bounds, detectors=rivers(3.0))
+    said = Fold(config).process(decoded(normal_events(3_000, shift_at=2_900, shift=0.5)))
     found = findings(said, "feature:x")
     assert found
     assert all(f.is_within_budget for f in found)

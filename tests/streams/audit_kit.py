@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from benchmarks.kit.detection import rivers
+from benchmarks.kit.detection import WITHOUT_ROWS, rivers
 from schemas.config import DetectionConfig
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
@@ -32,6 +32,7 @@ GROUP = "group"
 N_OUTPUT_PARTITIONS = 2
 FAST = DetectionConfig(
     reference_events=60,
+    bounds=WITHOUT_ROWS,
     detectors=rivers(20.0),
 )
 NEWER = FAST.model_copy(

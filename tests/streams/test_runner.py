@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from benchmarks.kit.detection import rivers
+from benchmarks.kit.detection import WITHOUT_ROWS, rivers
 from schemas.config import DetectionConfig
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
@@ -35,6 +35,7 @@ from tests.streams.events import shifting_stream
 EVENTS = [TopicPartition("events", p) for p in range(2)]
 FAST = DetectionConfig(
     reference_events=60,
+    bounds=WITHOUT_ROWS,
     detectors=rivers(20.0),
 )
 Rows = list[tuple[object, ...]]

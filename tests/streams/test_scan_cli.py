@@ -11,7 +11,7 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from benchmarks.kit.detection import rivers
+from benchmarks.kit.detection import WITHOUT_ROWS, rivers
 from schemas.alerts import AlertData
 from schemas.config import DetectionConfig
 from streams.cli import main
@@ -165,7 +165,7 @@ def test_a_restless_signal_says_less_than_one_that_moved_once(tmp_path: Path) ->
     n = 40_000
     table = shifting_table(n, shift_at=25_000, shift=1.0)
     table["season"] = [float(i // 1_500 % 2) * 5 + v for i, v in enumerate(table["score"])]
-    options = ScanOptions(detection=DetectionConfig(detectors=rivers()))
+    options = ScanOptions(detection=DetectionConfig(bounds=WITHOUT_ROWS, detectors=rivers()))
     scan, _ = scanned(write_parquet(tmp_path / "t.parquet", table), options)
     assert len(scan.alerts) > MAX_PLACES
     (best,) = strongest(scan.alerts, 1)
