@@ -64,6 +64,8 @@ class Catalog:
         """Whether the bound on features of all models was reached (said once)."""
         self.features_refused = False
         """Whether a version could not take over another's, until the fold has said so."""
+        self.measured_full = False
+        """Whether the bound on model versions with metrics was reached (said once)."""
         self.learning_full = False
         """Whether one found no room for its rows (said once)."""
         self.rows_refused = False

@@ -28,6 +28,7 @@ class _CatalogDocument(StateDocument):
     n_lanes: int
     models_full: bool
     features_full: bool
+    measured_full: bool
     learning_full: bool
     references: list[KeptDocument]
     slots: list[MonitorDocument | None]
@@ -44,6 +45,7 @@ def snapshot_catalog(catalog: Catalog, numbers: Sequence[int]) -> BankState:
         "n_lanes": catalog.lanes.n_lanes,
         "models_full": catalog.models_full,
         "features_full": catalog.features_full,
+        "measured_full": catalog.measured_full,
         "learning_full": catalog.learning_full,
         "references": catalog.references.documents(),
         "slots": slots,
@@ -75,6 +77,7 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
     last_seen = require_array(state, "last_seen", np.int64, (n_slots,))
     catalog.models_full = document.models_full
     catalog.features_full = document.features_full
+    catalog.measured_full = document.measured_full
     catalog.learning_full = document.learning_full
     catalog.references.restore(document.references, state)
     taken: set[int] = set()

@@ -18,6 +18,7 @@ from detectors.base import BankState, StateError
 from detectors.budget import accepted_in_a_week, events_between_alarms, is_strong
 from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
+from detectors.kernels.labels import CODE
 from detectors.kernels.observe import count_unfit, gather_lanes, observe
 from detectors.kernels.rhythm import take_out
 from detectors.labels.join import (
@@ -30,6 +31,7 @@ from detectors.labels.join import (
 )
 from detectors.learning import only_numbers
 from detectors.monitor import NEVER, Monitor, model_config, signal_config
+from detectors.outcomes import OUTCOMES_VERSION, Outcomes, Predictions
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
 from detectors.stretch import (
@@ -71,7 +73,7 @@ COUNTERS = (
 
 def algorithm_versions() -> dict[str, int]:
     """The version of every part of the state, by part name."""
-    own = {"fold": FOLD_VERSION, "labels": LABELS_VERSION}
+    own = {"fold": FOLD_VERSION, "labels": LABELS_VERSION, "outcomes": OUTCOMES_VERSION}
     return own | {name: spec.version for name, spec in REGISTRY.items()}
 
 
@@ -105,6 +107,11 @@ class Fold:
         if config.labels.enabled:
             own = None if state is None else _part(state, "labels")
             self.labels = LabelJoin(config.labels, self.counters, own, self.watermark_ms)
+        self.outcomes: Outcomes | None = None
+        """What labels tell of the model versions; None where labels are not joined."""
+        if self.labels is not None:
+            own = None if state is None else _part(state, "outcomes")
+            self.outcomes = Outcomes(config, self.catalog, self.counters, own)
         self.joined: list[Joined] = []
         """What the latest call of `process` joined, in log order; no part of the state."""
 
@@ -114,6 +121,8 @@ class Fold:
         parts = {"fold": snapshot_catalog(self.catalog, numbers)}
         if self.labels is not None:
             parts["labels"] = self.labels.snapshot()
+        if self.outcomes is not None:
+            parts["outcomes"] = self.outcomes.snapshot()
         return parts | {name: bank.snapshot() for name, bank in self.banks.items()}
 
     def process(self, events: Decoded) -> list[Finding | Notice]:
@@ -140,11 +149,14 @@ class Fold:
         self.catalog.reconfigure(config)
         self.banks.reconfigure(before)
         if not config.labels.enabled:
-            self.labels = None
+            self.labels = self.outcomes = None
         elif self.labels is None:
             self.labels = LabelJoin(config.labels, self.counters)
+            self.outcomes = Outcomes(config, self.catalog, self.counters)
         else:
             self.labels.reconfigure(config.labels)
+        if self.outcomes is not None:
+            self.outcomes.reconfigure(config)
 
     def set_reference(self, model_id: str, model_version: str, document: ReferenceDocument) -> None:
         """Compare a model version with this reference, from the next event on.
@@ -155,6 +167,8 @@ class Fold:
         name = model_id, model_version
         self.catalog.set_reference(name, document, self.counters["n_events"])
         self.banks.take_fresh_lanes()
+        if self.outcomes is not None:
+            self.outcomes.follow()
 
     def _watermarks(self, events: Decoded) -> I64:
         """(n,) the latest event time up to and with each row, those from the future left out."""
@@ -206,7 +220,9 @@ class Fold:
         self._refuse(events, stretch, said)
         if self.labels is not None and given is not None:
             versions = self.catalog.slot_of_version
-            self.joined.append(self.labels.advance(given, start, stretch.slot, versions))
+            joined = self.labels.advance(given, start, stretch.slot, versions)
+            self.joined.append(joined)
+            self._measure(events, given, stretch, joined, said)
         batch = self._observe(events, number, stretch, columns.ptr, columns.column, predicted_class)
         firings = self.banks.update(batch, self._without_rhythm(batch, stretch))
         said += [self._finding(firing) for firing in firings]
@@ -216,6 +232,8 @@ class Fold:
         last_row = stretch.rows[stretch.block_ptr[1:] - 1].astype(np.int64)
         self.catalog.last_seen[stretch.block_slot] = position + start + last_row
         self._freeze(events, stretch, said)
+        if self.outcomes is not None:
+            self.outcomes.follow()
         return stretch.stop
 
     def _admit(
@@ -248,6 +266,32 @@ class Fold:
         own: I32 = of_model[events.model[start:]]
         own[events.is_label[start:]] = -1
         return own
+
+    def _measure(
+        self,
+        events: Decoded,
+        given: Given,
+        stretch: Stretch,
+        joined: Joined,
+        said: list[Finding | Notice],
+    ) -> None:
+        """Let the performance of the model versions have the stretch's labels and predictions."""
+        assert self.outcomes is not None
+        at = np.flatnonzero(stretch.slot >= 0)
+        rows = at + stretch.start
+        predictions = Predictions(
+            rows.astype(np.int32),
+            stretch.slot[at],
+            given.words[rows, CODE],
+            events.score[rows],
+            events.event_time_ms[rows],
+        )
+        unmeasured = self.outcomes.advance(joined, predictions)
+        if unmeasured >= 0 and not self.catalog.measured_full:
+            self.catalog.measured_full = True
+            key = self.catalog.monitor(int(joined.slot[unmeasured])).key
+            row = int(joined.row[unmeasured])
+            said.append(self._notice(events, row, "max_measured_models", key))
 
     def _refuse(self, events: Decoded, stretch: Stretch, said: list[Finding | Notice]) -> None:
         """Count the events of models there is no place for."""
@@ -396,7 +440,7 @@ class Fold:
             return
         monitor = catalog.monitor(slot)
         config = signal_config(self.config, monitor)
-        n_reserved = monitor.n_reserved
+        n_reserved, output = monitor.n_reserved, monitor.output
         signals, n_refused = monitor.freeze(
             int(catalog.n_events[slot]),
             config,
@@ -408,6 +452,8 @@ class Fold:
         self.counters["n_refused_classes"] += n_refused
         if n_refused:
             said.append(self._notice(events, stretch.stop - 1, "max_classes"))
+        if self.outcomes is not None and monitor.output != output:
+            self.outcomes.declared(slot)
         catalog.assign(slot, signals)
         self.banks.take_fresh_lanes()
         self._say_bounds(events, stretch.stop - 1, said)

@@ -165,6 +165,9 @@ class LabelsConfig(Strict):
     """Predictions of a partition that are kept; the oldest gives way to one more."""
     max_early: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """Labels of a partition that wait for their prediction; the oldest gives way to one more."""
+    calibration_labels: Annotated[int, Field(ge=100, le=10_000_000)] = 2_000
+    """The first so many labels of a model version say what its score means, unless its reference
+    says it."""
 
 
 class DetectorsConfig(Strict):
@@ -241,6 +244,8 @@ class BoundsConfig(Strict):
     """Categories of one feature whose shares are signals: its most frequent ones."""
     max_lanes: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
     """Monitored signals of all models together."""
+    max_measured_models: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Model versions whose labels become metrics, 47 KB each; those that get labels first."""
     max_learning_values: Annotated[int, Field(ge=0, le=10_000_000_000)] = 32_000_000
     """Values that all references being learned keep, 9 bytes each. One beyond it keeps none: its
     signals have no reference that a detector with a budget could use."""

@@ -219,6 +219,8 @@ _BOUNDS = {
     "max_features": "{model} has more than {limit} features; the further ones are not monitored",
     "max_total_features": "all models together have more than {limit} features; further ones of "
     "{model} are not monitored",
+    "max_measured_models": "labels have come for more model versions than {limit}; of the further "
+    "ones, such as {model}, nothing is measured",
     "max_classes": "{model} predicts more than {limit} classes; the further ones count as other",
     "max_learning_values": "the references being learned keep {limit} values already; that of "
     "{model} keeps none, and no detector with a budget watches its signals",

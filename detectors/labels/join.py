@@ -23,7 +23,7 @@ from schemas.config import LabelsConfig
 LABELS_VERSION: Final = 1
 """Version of the rules of the join and of its state."""
 
-LABEL_COUNTERS: Final = (*kernel.COUNTERS, "n_unmonitored_labels")
+LABEL_COUNTERS: Final = (*kernel.COUNTERS, "n_unmonitored_labels", "n_unmeasured_labels")
 
 BLOCK_PREDICTIONS: Final = 4_096
 """Predictions of a block: 320 KiB, which make a segment of their own in a checkpoint."""
@@ -64,6 +64,8 @@ class Joined:
     """(k,) the label as a number; NaN for strings."""
     label_code: I64
     """(k,) equal to `predicted_code` where the prediction was right."""
+    event_time_ms: I64
+    """(k,) of the prediction."""
     delay_ms: I64
     """(k,) from the prediction's `ts` to the label's; below 0 where that says so."""
     source: I64
@@ -263,6 +265,7 @@ def _joined(row: I32, slot: I32, predictions: I64, labels: I64) -> Joined:
         score=number(predictions, kernel.SCORE),
         label=number(labels, kernel.VALUE),
         label_code=labels[:, kernel.CODE],
+        event_time_ms=np.ascontiguousarray(predictions[:, kernel.TIME]),
         delay_ms=labels[:, kernel.TIME] - predictions[:, kernel.TIME],
         source=predictions[:, sources],
         label_source=labels[:, sources],

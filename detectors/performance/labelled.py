@@ -97,6 +97,11 @@ class LabelledPerformance(SlotTable):
             self.n_slots,
         )
 
+    def n_rows(self, slot: int) -> int:
+        """How many rows of a slot were folded. Raises IndexError at an unknown slot."""
+        require_lanes(np.array([slot], np.int32), self.n_slots)
+        return int(self._slots["counts"][slot, ROWS])
+
     def total(self, slot: int) -> Tally:
         """All rows of a slot since it was declared. Raises IndexError at an unknown slot."""
         output = self.output(slot)

@@ -69,6 +69,16 @@ class UnlabelledPerformance(SlotTable):
             )
         self._slots["reference"][slot] = reference.histogram
 
+    def teach(self, slot: int, counts: I64) -> None:
+        """Let the (2, bins) counts of a reference say what the slot's scores mean.
+
+        Raises IndexError at an unknown slot, ValueError at another number of bins.
+        """
+        require_lanes(np.array([slot], np.int32), self.n_slots)
+        if counts.shape != (2, self.shape.n_bins):
+            raise ValueError(f"`counts` is of shape {counts.shape}: give (2, {self.shape.n_bins})")
+        self._slots["reference"][slot] = counts
+
     def estimate(self, slot: int, level: float = LEVEL) -> Estimate | None:
         """What is expected of the slot's window; None where no reference says what scores mean.
 

@@ -1,0 +1,297 @@
+"""What labels tell of each model version, and what its scores make one expect before they come.
+
+Pure, and independent of batches. A model version takes a row of the banks with its first label, as
+many of them as the config allows, and gives it back when it gives way or gets another reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from detectors.base import BankState, StateError, require_array
+from detectors.catalog import Catalog
+from detectors.labels.join import Joined
+from detectors.monitor import Monitor
+from detectors.performance.declare import output_of
+from detectors.performance.estimate import Estimate
+from detectors.performance.labelled import LabelledPerformance
+from detectors.performance.metrics import Metrics, metrics
+from detectors.performance.numbering import Numbering
+from detectors.performance.outputs import SHAPE, Output
+from detectors.performance.rows import JoinedRows, ScoredRows
+from detectors.performance.unlabelled import UnlabelledPerformance
+from schemas.batch import F64, I32, I64, Bool
+from schemas.config import DetectionConfig
+
+OUTCOMES_VERSION: Final = 1
+"""Version of the rules by which the banks are fed."""
+_FREE: Final = -1
+_MOST_ROWS: Final = 10_000
+"""The highest `bounds.max_measured_models` of a config."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """The predictions of a stretch, (n,) each; `row` counts from the beginning of the poll."""
+
+    row: I32
+    slot: I32
+    code: I64
+    """What was predicted: see `detectors.labels.identity`."""
+    score: F64
+    event_time_ms: I64
+
+
+class Outcomes:
+    """The performance of the model versions of one partition.
+
+    `counters` are the fold's. `state` is an earlier `snapshot()`; raises `StateError` where it does
+    not fit.
+    """
+
+    def __init__(
+        self,
+        config: DetectionConfig,
+        catalog: Catalog,
+        counters: dict[str, int],
+        state: BankState | None = None,
+    ) -> None:
+        self.config = config
+        self._catalog = catalog
+        self._counters = counters
+        self._slots: list[int] = []
+        """The slot of each row, or `_FREE`."""
+        self._owners: list[Monitor | None] = []
+        """Derived: whose row it is; another monitor in the slot has nothing of it."""
+        self._numberings: list[Numbering] = []
+        """Derived."""
+        banks: tuple[BankState | None, BankState | None] = (None, None)
+        n_rows = 0
+        if state is not None:
+            banks = _parted(state)
+            self._slots = require_array(state, "slots", np.int64, (None,)).tolist()
+            n_rows = len(self._slots)
+        self.labelled: Final = LabelledPerformance(SHAPE, n_rows, banks[0])
+        self.unlabelled: Final = UnlabelledPerformance(SHAPE, n_rows, banks[1])
+        if state is not None:
+            self._restore()
+
+    def advance(self, joined: Joined, predictions: Predictions) -> int:
+        """Fold what a stretch has brought; the first pair for which there was no room, -1: none."""
+        first = self._first_labels(joined)
+        row_of = np.full(len(self._catalog.slots) + 1, _FREE, np.int32)
+        for row, slot in enumerate(self._slots):
+            if slot != _FREE:
+                row_of[slot] = row
+        self._fold_joined(joined, row_of)
+        self._fold_predictions(predictions, row_of, first)
+        beyond = np.flatnonzero(row_of[joined.slot] == _FREE)
+        self._counters["n_unmeasured_labels"] += len(beyond)
+        return int(beyond[0]) if len(beyond) else -1
+
+    def reconfigure(self, config: DetectionConfig) -> None:
+        """Go on under another config; who is measured stays so, whatever its bound."""
+        self.config = config
+        self.follow()
+
+    def follow(self) -> None:
+        """Give back the rows of monitors that are gone, or have another reference now."""
+        gone = [
+            row
+            for row, slot in enumerate(self._slots)
+            if slot != _FREE and self._catalog.slots[slot] is not self._owners[row]
+        ]
+        for row in gone:
+            self._slots[row], self._owners[row] = _FREE, None
+            self._numberings[row] = Numbering(())
+        if gone:
+            self.labelled.reset(np.array(gone, np.int32))
+            self.unlabelled.reset(np.array(gone, np.int32))
+
+    def declared(self, slot: int) -> None:
+        """The monitor in this slot has said anew what it predicts: what was counted is over."""
+        if slot in self._slots:
+            self._begin(self._slots.index(slot), slot)
+
+    def metrics_of(self, slot: int) -> tuple[Metrics, Metrics] | None:
+        """In total and of the window; None where no label has come."""
+        if slot not in self._slots:
+            return None
+        row = self._slots.index(slot)
+        return metrics(self.labelled.total(row)), metrics(self.labelled.window(row))
+
+    def estimate_of(self, slot: int) -> Estimate | None:
+        """What is expected of the latest predictions; None before the score is calibrated."""
+        if slot not in self._slots:
+            return None
+        return self.unlabelled.estimate(self._slots.index(slot))
+
+    def class_names(self, slot: int) -> list[str]:
+        """The classes of the monitor in this slot, by the numbers that its metrics use."""
+        output = self._catalog.monitor(slot).output
+        return [] if output is None else output.classes
+
+    def snapshot(self) -> BankState:
+        """The whole state: a function of the events alone."""
+        return {
+            "slots": np.array(self._slots, np.int64),
+            **{f"labelled_{name}": array for name, array in self.labelled.snapshot().items()},
+            **{f"unlabelled_{name}": array for name, array in self.unlabelled.snapshot().items()},
+        }
+
+    def _first_labels(self, joined: Joined) -> dict[int, int]:
+        """Give rows to those that got their first label; by slot, the row of the poll it came in."""
+        slots, at = np.unique(joined.slot, return_index=True)
+        first: dict[int, int] = {}
+        for place in np.argsort(at).tolist():
+            slot = int(slots[place])
+            if slot in self._slots:
+                continue
+            if _FREE in self._slots:
+                row = self._slots.index(_FREE)
+            elif len(self._slots) < self.config.bounds.max_measured_models:
+                row = len(self._slots)
+                self._slots.append(_FREE)
+                self._owners.append(None)
+                self._numberings.append(Numbering(()))
+                self.labelled.resize(row + 1)
+                self.unlabelled.resize(row + 1)
+            else:
+                continue
+            self._slots[row] = slot
+            self._begin(row, slot)
+            first[slot] = int(joined.row[at[place]])
+        return first
+
+    def _begin(self, row: int, slot: int) -> None:
+        monitor = self._catalog.monitor(slot)
+        self._owners[row] = monitor
+        said = monitor.output
+        output = Output() if said is None else output_of(said)
+        self._numberings[row] = Numbering(() if said is None else said.classes)
+        self.labelled.declare(row, output)
+        self.unlabelled.declare(row, output)
+        if said is not None and said.counts is not None:
+            self.unlabelled.teach(row, np.array(said.counts, np.int64))
+
+    def _fold_joined(self, joined: Joined, row_of: I32) -> None:
+        row = row_of[joined.slot]
+        kept = np.flatnonzero(row != _FREE)
+        if not len(kept):
+            return
+        own = row[kept]
+        predicted, label = np.empty(len(kept), np.int32), np.empty(len(kept), np.int32)
+        for one in np.unique(own).tolist():
+            those = own == one
+            at = kept[those]
+            predicted[those], label[those] = self._numberings[one].pairs(
+                joined.predicted_code[at], joined.label_code[at]
+            )
+        rows = JoinedRows(
+            slot=own,
+            predicted_class=predicted,
+            predicted=np.ascontiguousarray(joined.predicted[kept]),
+            score=np.ascontiguousarray(joined.score[kept]),
+            label_class=label,
+            label=np.ascontiguousarray(joined.label[kept]),
+            event_time_ms=np.ascontiguousarray(joined.event_time_ms[kept]),
+        )
+        start = 0
+        for stop, one in self._calibrations(own):
+            self.labelled.update(_cut(rows, start, stop))
+            start = stop
+            self.unlabelled.learn(one, self.labelled.total(one))
+        self.labelled.update(_cut(rows, start, len(own)))
+
+    def _calibrations(self, own: I32) -> list[tuple[int, int]]:
+        """After which of these joined rows which score is calibrated, in order."""
+        found: list[tuple[int, int]] = []
+        wanted = self.config.labels.calibration_labels
+        for one in np.unique(own).tolist():
+            said = self._catalog.monitor(self._slots[one]).output
+            if said is None or said.score_of == "none" or said.counts is not None:
+                continue
+            missing = wanted - self.labelled.n_rows(one)
+            those = np.flatnonzero(own == one)
+            if 0 < missing <= len(those):
+                found.append((int(those[missing - 1]) + 1, one))
+        return sorted(found)
+
+    def _fold_predictions(
+        self, predictions: Predictions, row_of: I32, first: Mapping[int, int]
+    ) -> None:
+        row = row_of[predictions.slot]
+        # Who has had no label yet by then is not measured.
+        since = np.full(len(row_of), -1, np.int64)
+        for slot, at in first.items():
+            since[slot] = at
+        is_measured: Bool = (row != _FREE) & (predictions.row > since[predictions.slot])
+        kept = np.flatnonzero(is_measured)
+        if not len(kept):
+            return
+        own = row[kept]
+        predicted = np.empty(len(kept), np.int32)
+        for one in np.unique(own).tolist():
+            those = own == one
+            predicted[those] = self._numberings[one].numbers(predictions.code[kept[those]])
+        self.unlabelled.update(
+            ScoredRows(
+                slot=own,
+                predicted_class=predicted,
+                score=np.ascontiguousarray(predictions.score[kept]),
+                event_time_ms=np.ascontiguousarray(predictions.event_time_ms[kept]),
+            )
+        )
+
+    def _restore(self) -> None:
+        """Find the owners of the rows. Raises `StateError` where the state contradicts itself."""
+        taken = [slot for slot in self._slots if slot != _FREE]
+        if len(set(taken)) < len(taken):
+            raise StateError("two rows are of one model version")
+        if len(self._slots) > _MOST_ROWS:
+            raise StateError("more model versions are measured than the config allows")
+        for row, slot in enumerate(self._slots):
+            self._owners.append(None)
+            self._numberings.append(Numbering(()))
+            if slot == _FREE:
+                continue
+            if not 0 <= slot < len(self._catalog.slots) or self._catalog.slots[slot] is None:
+                raise StateError("a row is of a model version that does not exist")
+            monitor = self._catalog.monitor(slot)
+            said = monitor.output
+            self._owners[row] = monitor
+            self._numberings[row] = Numbering(() if said is None else said.classes)
+            wanted = Output() if said is None else output_of(said)
+            for bank in (self.labelled, self.unlabelled):
+                found = bank.output(row)
+                same = (found.task, found.score_of, found.positive)
+                if same != (wanted.task, wanted.score_of, wanted.positive):
+                    raise StateError("a row is of another output than its model version")
+
+
+def _cut(rows: JoinedRows, start: int, stop: int) -> JoinedRows:
+    return JoinedRows(
+        rows.slot[start:stop],
+        rows.predicted_class[start:stop],
+        rows.predicted[start:stop],
+        rows.score[start:stop],
+        rows.label_class[start:stop],
+        rows.label[start:stop],
+        rows.event_time_ms[start:stop],
+    )
+
+
+def _parted(state: BankState) -> tuple[BankState, BankState]:
+    """The states of the two banks. Raises `StateError` where there is something else."""
+    parts: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
+    for name, array in state.items():
+        prefix, _, own = name.partition("_")
+        if prefix in {"labelled", "unlabelled"}:
+            parts[prefix == "unlabelled"][own] = array
+        elif name != "slots":
+            raise StateError(f"the state of the outcomes has no array {name!r}")
+    return parts
