@@ -16,6 +16,7 @@ from schemas.records import Record
 from streams.alert_book import AlertBook, SeenAlert
 from streams.lineage import Lineage
 from streams.scan_columns import ROLES, Plan, ScanError, Wishes, plan_columns
+from streams.scan_end import last_records
 from streams.scan_events import TP, EventMaker
 from streams.scan_files import Format, RowSource, model_name, open_rows, readable
 from streams.scan_series import Series
@@ -118,13 +119,18 @@ class _FileWorker(PartitionWorker):
         return decoding
 
 
-def open_scan(path: Path, options: ScanOptions) -> tuple[Scan, RowSource]:
-    """Look at the file and decide what is what. Raises `ScanError`."""
+def open_scan(
+    path: Path, options: ScanOptions, *, purpose: str = "scan"
+) -> tuple[Scan, RowSource]:
+    """Look at the file and decide what is what. Raises `ScanError`.
+
+    `purpose` is what is to be done with its rows, as in "nothing to scan".
+    """
     source = open_rows(
         path, wanted=options.format, delimiter=options.delimiter, encoding=options.encoding
     )
     if not source.n_rows and not source.unreadable:
-        raise ScanError(f"{path.name} has no row: there is nothing to scan")
+        raise ScanError(f"{path.name} has no row: there is nothing to {purpose}")
     if source.is_events:
         require_unsaid(path, _options_of(options.wishes))
     plan = (
@@ -204,6 +210,8 @@ def run_scan(
                     row = maker.row_of(letter.offset)
                     scan.refuse(letter.reason, row, _of_file(letter.detail, scan.plan))
             on_progress(maker.row_of(worker.next_offset))
+    for last in last_records(worker):
+        scan.book.take(last)
     counters = worker.fold.counters
     scan.n_folded, scan.n_labels = counters["n_events"], counters["n_labels"]
     scan.n_signals = sum(
