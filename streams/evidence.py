@@ -30,6 +30,7 @@ SEVERITIES: Final[tuple[tuple[float, Severity], ...]] = (
 )
 """Least |effect|, in reference standard deviations, of each severity."""
 
+
 class Since(NamedTuple):
     """Where a signal has been since it last moved, over all events since then."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -119,9 +120,7 @@ class _FileWorker(PartitionWorker):
         return decoding
 
 
-def open_scan(
-    path: Path, options: ScanOptions, *, purpose: str = "scan"
-) -> tuple[Scan, RowSource]:
+def open_scan(path: Path, options: ScanOptions, *, purpose: str = "scan") -> tuple[Scan, RowSource]:
     """Look at the file and decide what is what. Raises `ScanError`.
 
     `purpose` is what is to be done with its rows, as in "nothing to scan".
@@ -198,8 +197,11 @@ def run_scan(
         lambda events: scan.series.take(maker.by_row(events)),
         *([on_events] if on_events else []),
     ]
-    with readable(scan.path):
-        for records in _in_order(source, maker, is_sorted=scan.is_sorted):
+    with (
+        readable(scan.path),
+        closing(_in_order(source, maker, is_sorted=scan.is_sorted)) as chunks,
+    ):
+        for records in chunks:
             worker.process(records)
             for output in worker.take_outputs():
                 if output.topic == _TOPICS.alerts:
@@ -244,7 +246,9 @@ def _of_file(detail: str, plan: Plan) -> str:
     return detail
 
 
-def _in_order(source: RowSource, maker: EventMaker, *, is_sorted: bool) -> Iterator[list[Record]]:
+def _in_order(
+    source: RowSource, maker: EventMaker, *, is_sorted: bool
+) -> Generator[list[Record], None, None]:
     if not is_sorted:
         yield from source.records(maker)
         return
