@@ -34,6 +34,7 @@ MAX_PLACES: Final = 8
 MAX_ROWS: Final = 2_000
 """Of the table of alerts; the strongest are kept."""
 _PLACE_SIGNALS: Final = 8
+_LIST: Final = 'style="margin:0;padding:10px 16px 10px 34px"'
 
 
 def render_scan_report(scan: Scan) -> str:
@@ -143,7 +144,7 @@ def _plots(
             drawn.append(_plot(scan, key, seen, marks, curve))
     without = more = ""
     if others:
-        without = f'<p>Without a plot:</p><ul class="card small unplotted">{"".join(others)}</ul>'
+        without = f'<p>Without a plot:</p><ul class="card small" {_LIST}>{"".join(others)}</ul>'
     left_out = len(of_signal) - len(shown)
     if left_out:
         have = "signal has" if left_out == 1 else "signals have"
