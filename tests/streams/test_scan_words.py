@@ -48,6 +48,17 @@ def test_at_the_end_of_a_file_it_is_known_where_a_strong_change_led(tmp_path: Pa
     assert f"to {alert.said.after:.4g} (" in "\n".join(place_lines(scan))
 
 
+def test_what_is_known_at_the_end_hangs_on_no_split_into_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = late_table(200)
+    whole, _ = late_scan(tmp_path / "t.parquet", table)
+    monkeypatch.setattr("streams.scan_parquet.CHUNK_ROWS", 37)
+    split, _ = late_scan(tmp_path / "t.parquet", table)
+    assert [alert.said for alert in split.alerts] == [alert.said for alert in whole.alerts]
+    assert split.alerts[0].said.after is not None
+
+
 def test_few_rows_after_a_change_give_no_mean_and_a_size_in_round_numbers(tmp_path: Path) -> None:
     scan, _ = late_scan(tmp_path / "t.parquet", late_table(MIN_EVENTS - 4))
     (alert,) = scan.alerts
