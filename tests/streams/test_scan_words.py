@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
+import pyarrow.csv as pa_csv  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from click.testing import CliRunner
 
@@ -231,13 +233,13 @@ def test_every_refusal_leaves_nothing_of_the_file_open(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     opened: list[_Reader] = []
-    own = scan_csv.pa_csv.open_csv
+    own = pa_csv.open_csv
 
     def opening(stream: Any, *options: Any) -> _Reader:
         opened.append(_Reader(stream, own(stream, *options)))
         return opened[-1]
 
-    monkeypatch.setattr(scan_csv.pa_csv, "open_csv", opening)
+    monkeypatch.setattr(pa_csv, "open_csv", opening)
     Path(f"t.csv{ending}").write_bytes(gzip.compress(text) if ending else text)
     result = run("scan", f"t.csv{ending}", "--no-tty", "--no-report")
     assert result.exit_code == 2, result.output
@@ -247,4 +249,4 @@ def test_every_refusal_leaves_nothing_of_the_file_open(
 def test_a_plain_file_is_read_without_the_interpreter(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "t.csv", {"x": [1]})
     with scan_csv._stream(path) as stream:
-        assert isinstance(stream, scan_csv.pa.OSFile)
+        assert isinstance(stream, pa.OSFile)
