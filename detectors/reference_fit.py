@@ -16,7 +16,7 @@ from detectors.performance.outputs import SHAPE
 from detectors.reference import Cohort
 from detectors.reference_document import document_of
 from detectors.signals import Signal
-from schemas.batch import F64, Decoded, ModelKey
+from schemas.batch import F64, I64, Decoded, ModelKey
 from schemas.config import DetectionConfig, DetectorsConfig
 from schemas.reference import BadReferenceError, ReferenceDocument
 
@@ -136,7 +136,8 @@ def _correlation(
 ) -> dict[tuple[int, int], float]:
     """Of each two numeric signals of these rows, by place: that of their normal scores.
 
-    Over the rows that have both; 0 where there are none.
+    Over the rows that have both; 0 where there are none. Rhythms are out of them: what two signals
+    share because both follow the time of day is no correlation of what their lanes see.
     """
     known = set(features)
     numeric = [
@@ -149,10 +150,11 @@ def _correlation(
     if len(numeric) < 2:
         return {}
     observed = rows.observations([signal for _, signal in numeric], features)
+    times = rows.column("event_time_ms")
     scores = np.empty_like(observed)
     for row, (_, signal) in enumerate(numeric):
         assert isinstance(signal.ranks, Ranks)
-        scores[row] = normal_scores(signal.ranks, observed[row])
+        scores[row] = normal_scores(signal.ranks, observed[row], times)
     has = ~np.isnan(scores)
     scores[~has] = 0.0
     # About 0, which is the mean of all of them; each pair over the rows that have both.
@@ -168,14 +170,17 @@ def _correlation(
     }
 
 
-def normal_scores(ranks: Ranks, x: F64) -> F64:
-    """(n,) normal scores of a signal's rows, as its location lane sees them.
+def normal_scores(ranks: Ranks, x: F64, times: I64) -> F64:
+    """(n,) normal scores of a signal's rows at these event times, as its location lane sees them.
 
-    NaN where the row is, and for the first rows of an autoregression.
+    In z, as they come, with the rhythm. NaN where the row is, and for the first rows of an
+    autoregression.
     """
     out = np.full(len(x), np.nan)
     at = np.flatnonzero(~np.isnan(x))
     observed = x[at]
+    if ranks.rhythm is not None:
+        observed = ranks.rhythm.without(observed, times[at])
     order = int(np.max(np.flatnonzero(ranks.coefficient), initial=-1)) + 1
     assert order <= MAX_ORDER
     residual = observed[order:].copy()

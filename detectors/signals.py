@@ -42,6 +42,10 @@ JOINT_NAMES = {
     SOURCE_PATTERN: JOINT_MISSING,
 }
 """The signals of all features together, by source."""
+RESOLUTION = 1e-9
+"""Of a mean, in standard deviations: no mean over fewer than 1e18 rows is known so well."""
+ROUNDING = 1e-12
+"""Of a mean that comes of z, next to that of the reference, from which it is taken."""
 _INPUTS = frozenset({SOURCE_VALUE, SOURCE_MISSING, SOURCE_CATEGORY, SOURCE_NEW, SOURCE_CELL})
 _INDICATORS = frozenset(
     {SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER, SOURCE_CATEGORY, SOURCE_NEW, SOURCE_PATTERN}
@@ -86,7 +90,13 @@ class Signal:
 
     def raw(self, z: float, aspect: int) -> float:
         """What z stands for, in the signal's units: a mean, or a mean distance from one."""
-        return z * self.scale.sd if aspect == Aspect.SPREAD else self.scale.raw(z)
+        if aspect == Aspect.SPREAD:
+            return z * self.scale.sd
+        value = self.scale.raw(z)
+        # Sums of rounded values miss what they come to: a share is no less than none.
+        value = min(max(value, 0.0), 1.0) if self.is_share else value
+        noise = max(RESOLUTION * self.scale.sd, ROUNDING * abs(self.scale.mean))
+        return 0.0 if abs(value) < noise else value
 
     def reference_z(self, aspect: int) -> float:
         """Where the reference lies: 0 for means, for distances the mean one where it is known."""

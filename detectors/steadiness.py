@@ -2,7 +2,8 @@
 
 A reference says how much the mean of a block of rows varies by chance: its long-run variance over
 the length of the block. Where a signal wanders, or has a rhythm, that the reference is too short to
-have seen, neighbouring blocks differ by more. Half the mean square of their differences is the
+have seen, neighbouring blocks differ by more. A daily or weekly rhythm that the reference knows is
+taken out first, as it is for lanes. Half the mean square of their differences is the
 variance of their means; its median is taken for the mean, so that a few changes, which are what
 detectors are for, say nothing.
 """
@@ -30,7 +31,7 @@ from detectors.promise import LEAST_OCCURRENCES, reference_rows
 from detectors.reference import Cohort
 from detectors.reference_fit import learn, normal_scores
 from detectors.signals import Signal
-from schemas.batch import F64, Decoded, ValueKind
+from schemas.batch import F64, I64, Decoded, ValueKind
 from schemas.config import DetectionConfig
 
 SHORTEST: Final = 100
@@ -73,9 +74,11 @@ def unsteady_signals(monitor: Monitor, events: Decoded, config: DetectionConfig)
         if cohort.rows is None or not known:
             continue
         observed = cohort.rows.observations([own for _, own in known], cohort.features)
+        times = cohort.rows.column("event_time_ms")
         for (signal, _), z in zip(known, observed, strict=True):
             assert isinstance(signal.ranks, Ranks | Indicator)
-            worst = _longest(signal.ranks, z[~np.isnan(z)])
+            is_there = ~np.isnan(z)
+            worst = _longest(signal.ranks, z[is_there], times[is_there])
             if worst is not None:
                 block, factor = worst
                 rows = reference_rows(signal.ranks)
@@ -107,7 +110,7 @@ def _own(signal: Signal, monitor: Monitor, learner: Monitor, cohort: Cohort) -> 
     )
 
 
-def _longest(ranks: Ranks | Indicator, z: F64) -> tuple[int, float] | None:
+def _longest(ranks: Ranks | Indicator, z: F64, times: I64) -> tuple[int, float] | None:
     """The longest blocks whose means vary too much, and how much."""
     shortest = SHORTEST
     if isinstance(ranks, Indicator):
@@ -120,7 +123,7 @@ def _longest(ranks: Ranks | Indicator, z: F64) -> tuple[int, float] | None:
         score = ((z > ranks.cut) - share) / sqrt(share * (1.0 - share))
         allowed = ranks.variance
     else:
-        score = normal_scores(ranks, z)
+        score = normal_scores(ranks, z, times)
         score, allowed = score[~np.isnan(score)], ranks.variance[0]
     found = None
     block = max(SHORTEST, shortest)

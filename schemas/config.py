@@ -12,7 +12,7 @@ from math import comb
 from typing import Annotated, Final, Literal
 
 from pydantic import (
-    AfterValidator,
+    BeforeValidator,
     Field,
     ValidationInfo,
     field_validator,
@@ -25,21 +25,28 @@ MAX_CATEGORIES: Final = 1_024
 MAX_SKEW_MS: Final = 10 * 365 * 86_400_000
 
 
-def _a_rate(text: str) -> str:
+def _a_rate(given: object) -> object:
+    if isinstance(given, str) and _is_rate(given):
+        return given
+    example = "1 per week and model"
+    if isinstance(given, int | float) and _is_rate(f"{given} per week"):
+        # A number alone: what is missing is the time.
+        example = f"{given} per week"
+    raise ValueError(
+        f"should be like `{example}`: a number above 0, then per hour, day, week, month or year"
+    )
+
+
+def _is_rate(text: str) -> bool:
     found = _RATE.fullmatch(text)
-    if found is None or float(found["number"]) == 0.0:
-        raise ValueError(
-            "should be like `1 per week and model`: a number above 0, then per hour, day, week, "
-            "month or year"
-        )
-    return text
+    return found is not None and float(found["number"]) > 0.0
 
 
 _RATE: Final = re.compile(
     r"(?P<number>[0-9]{1,6}(\.[0-9]{1,6})?) per (hour|day|week|month|year)( and model)?"
 )
 FalseAlerts = Annotated[
-    str, AfterValidator(_a_rate), Field(examples=["1 per week and model", "0.5 per day"])
+    str, BeforeValidator(_a_rate), Field(examples=["1 per week and model", "0.5 per day"])
 ]
 """How many false alerts of a model are accepted in a time."""
 Arl0 = Annotated[float, Field(ge=100, le=1e15)]

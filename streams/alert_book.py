@@ -44,7 +44,10 @@ class AlertBook:
 
     def add(self, value: bytes) -> SeenAlert | None:
         """Take in one record of the alerts topic; the alert if it is a new one, else None."""
-        said = AlertData.model_validate_json(value)
+        return self.take(AlertData.model_validate_json(value))
+
+    def take(self, said: AlertData) -> SeenAlert | None:
+        """As `add`, of a record that was read."""
         identity = said.alert_id, said.revision
         if identity in self._records:  # at-least-once delivery may repeat a record
             return None

@@ -12,15 +12,14 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from detectors.banks import stated_budget
-from detectors.budget import accepted_in_a_week, events_between_alarms, n_sharing
-from detectors.drift.focus import FocusBank, LaneBudget
-from detectors.drift.rhythm import ENOUGH_PERIODS, Rhythm
+from detectors.budget import accepted_in_a_week, enabled_detectors, events_between_alarms
+from detectors.drift.rhythm import ENOUGH_PERIODS
 from detectors.fold import Fold
-from detectors.monitor import Monitor
-from detectors.promise import CORRELATED_ROWS, Promise, Verdict, verdict_of
+from detectors.promise import CORRELATED_ROWS, Promise
 from detectors.steadiness import Unsteady, unsteady_signals
 from schemas.batch import ModelKey
 from schemas.commands import SetReference
+from streams.budget_signals import SignalBudget, signal_budgets
 from streams.lineage import JournalEntry
 from streams.past import Past
 from streams.poisson import at_least, interval
@@ -77,37 +76,6 @@ class Replayed(NamedTuple):
         return numbers | self.observed.as_json()
 
 
-class SignalBudget(NamedTuple):
-    """One signal: what it promises, and whether that is believed."""
-
-    name: str
-    lane: LaneBudget | None
-    """Of `focus`; None: that does not watch it."""
-    verdict: Verdict
-    n_sharing: int = 1
-    """Detectors that have a budget and watch it: each has an equal share."""
-    rhythm: Rhythm | None = None
-    """What of it comes again by the hour, and is taken out."""
-
-    @property
-    def expected(self) -> float:
-        """False alarms of all of them expected over the rows that it has observed."""
-        return 0.0 if self.lane is None else self.n_sharing * self.lane.n / self.lane.arl0
-
-    def as_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return {
-            "signal": self.name,
-            "n_observed": 0 if self.lane is None else self.lane.n,
-            "arl0": None if self.lane is None else self.lane.arl0,
-            "n_lanes": 0 if self.lane is None else self.lane.n_aspects,
-            "expected": self.expected,
-            **self.verdict._asdict(),
-            "rhythm": None if self.rhythm is None else self.rhythm.name,
-            "n_periods": None if self.rhythm is None else self.rhythm.periods,
-        }
-
-
 @dataclass(slots=True)
 class ModelBudget:
     """One model version of one partition."""
@@ -129,7 +97,9 @@ class ModelBudget:
     """0: unknown, since `arl0` is stated and the rate is not known."""
     arl0: float
     signals: list[SignalBudget]
-    """Those that are monitored."""
+    """Those that are monitored: each has a share of the budget."""
+    detectors: tuple[str, ...] = ()
+    """Those that are on and keep a budget."""
     observed: Observed | None = None
     replays: list[Replayed] = field(default_factory=list)
     unsteady: list[Unsteady] = field(default_factory=list)
@@ -138,13 +108,13 @@ class ModelBudget:
 
     @property
     def watched(self) -> list[SignalBudget]:
-        """The signals that share the budget."""
-        return [signal for signal in self.signals if signal.lane is not None]
+        """The signals that a detector with a budget watches."""
+        return [signal for signal in self.signals if signal.is_watched]
 
     @property
     def n_lanes(self) -> int:
-        """Location and spread are a lane each, a frequency is one."""
-        return sum(signal.lane.n_aspects for signal in self.signals if signal.lane is not None)
+        """Location and spread are a lane each, a frequency or a category as a whole is one."""
+        return sum(signal.n_lanes for signal in self.signals)
 
     @property
     def expected(self) -> float:
@@ -168,10 +138,11 @@ class ModelBudget:
         return dict(sorted(found.items()))
 
     def thresholds(self) -> dict[str, tuple[float, float]]:
-        """Of the youngest and the oldest ages, by kind of lane: the lowest of its signals."""
+        """Of the youngest and the oldest ages, by kind of lane of `focus`: the lowest there is."""
         found: dict[str, tuple[float, float]] = {}
         for signal in self.watched:
-            assert signal.lane is not None
+            if signal.lane is None:
+                continue
             kind = "frequency" if signal.lane.n_aspects == 1 else "location, spread"
             pair = signal.lane.youngest, signal.lane.oldest
             found[kind] = min(found.get(kind, pair), pair)
@@ -195,6 +166,7 @@ class ModelBudget:
             "is_learning": self.is_learning,
             "is_provisional": self.is_provisional,
             "n_periods": self.n_periods,
+            "detectors": list(self.detectors),
             "n_signals": len(self.watched),
             "n_lanes": self.n_lanes,
             "events_per_week": self.events_per_week or None,
@@ -228,6 +200,7 @@ def model_budgets(
 def _budget_of(fold: Fold, slot: int, partition: int, offset: int) -> ModelBudget:
     monitor = fold.catalog.monitor(slot)
     signals = signal_budgets(fold, monitor)
+    keep_one = tuple(spec.name for spec in enabled_detectors(fold.config) if spec.has_budget)
     return ModelBudget(
         key=monitor.key,
         partition=partition,
@@ -240,23 +213,8 @@ def _budget_of(fold: Fold, slot: int, partition: int, offset: int) -> ModelBudge
         accepted_per_week=accepted_in_a_week(fold.config, monitor),
         arl0=events_between_alarms(fold.config, monitor),
         signals=signals,
+        detectors=keep_one,
     )
-
-
-def signal_budgets(fold: Fold, monitor: Monitor) -> list[SignalBudget]:
-    """What each signal of a model that is monitored promises."""
-    bank = fold.banks.get("focus")
-    return [
-        SignalBudget(
-            monitor.name(signal),
-            bank.budget(signal.lane) if isinstance(bank, FocusBank) else None,
-            verdict_of(signal.ranks, monitor.block_of(signal)),
-            n_sharing(fold.config, signal),
-            signal.rhythm,
-        )
-        for signal in monitor.signals
-        if signal.lane >= 0
-    ]
 
 
 def counting_from(start: int, entries: Sequence[JournalEntry]) -> int:

@@ -30,7 +30,7 @@ def file_budgets(
     `wish`: what is to be replayed, if anything. `say` takes what the file was taken for. Raises
     `ScanError`.
     """
-    scan, source = open_scan(path, options)
+    scan, source = open_scan(path, options, purpose="judge a budget by")
     say(opening_lines(scan))
     past = Past(N_JUDGED if wish is None else wish.n_events)
     fold = run_scan(scan, source, on_events=past.take)

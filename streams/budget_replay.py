@@ -25,7 +25,8 @@ from detectors.registry import REGISTRY
 from schemas.batch import I64, Decoded, ModelKey
 from schemas.config import DetectionConfig, LabelsConfig
 from schemas.findings import Aspect, Finding
-from streams.budget import ModelBudget, Observed, Replayed, signal_budgets
+from streams.budget import ModelBudget, Observed, Replayed
+from streams.budget_signals import signal_budgets
 from streams.past import Past, reordered, taken
 from streams.policy import Policy
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from detectors.drift.rhythm import ENOUGH_PERIODS
 from detectors.promise import Promise, Reason
-from streams.budget import PROVISIONAL_ROWS, ModelBudget, Observed, Replayed, SignalBudget
+from streams.budget import PROVISIONAL_ROWS, ModelBudget, Observed, Replayed
+from streams.budget_signals import SignalBudget
 
 MAX_SIGNALS: Final = 8
 """Signals named of each kind of promise; the JSON form has all."""
@@ -33,27 +34,45 @@ def model_lines(budget: ModelBudget) -> Iterator[str]:
         f"{key.model_id} {key.model_version}{shard}  (partition {budget.partition}, state at "
         f"{budget.offset:,})"
     )
-    rate = (
-        f"{budget.events_per_week:,.0f} a week"
-        if budget.events_per_week
-        else ("how many a week its times do not say: one a second is assumed")
-    )
-    yield _line("events", f"{budget.n_events:,}, {rate}")
+    yield _line("events", f"{budget.n_events:,}, {_rate(budget)}")
     yield _line("reference", _reference(budget))
     yield from _unsteady_lines(budget)
-    if not budget.watched:
-        yield _line("budget", "none: no signal of it is watched by `focus` yet")
+    if not budget.detectors:
+        yield _line(
+            "budget",
+            "none: no detector that keeps one is on. Switch on `focus` (or `windows`) under "
+            "`detection.detectors`; references that are completed from then on keep it",
+        )
+    elif not budget.watched:
+        yield _line("budget", f"none: no signal of it is watched by {_either(budget)} yet")
     else:
         yield from _promised(budget)
     for each in budget.replays:
         yield _line("replay", _replayed(each))
     for note in budget.notes:
         yield _line("note", note)
-    yield from promise_lines(budget.not_kept(), len(budget.signals))
+    if budget.detectors:
+        yield from promise_lines(budget.not_kept(), len(budget.signals))
+
+
+def _rate(budget: ModelBudget) -> str:
+    if budget.events_per_week:
+        return f"{budget.events_per_week:,.0f} a week"
+    if budget.n_reference:
+        return "how many a week its times do not say: one a second is assumed"
+    why = "no rows of its reference are kept" if budget.signals else "its reference is not complete"
+    return f"how many a week is not known, since {why}"
+
+
+def _either(budget: ModelBudget) -> str:
+    return " or ".join(f"`{name}`" for name in budget.detectors)
 
 
 def _reference(budget: ModelBudget) -> str:
     text = f"{budget.n_reference:,} rows" if budget.n_reference else "none is complete"
+    if budget.signals and not budget.n_reference:
+        # Its means and frequencies are there, which is all that other detectors ask.
+        text = "complete, but its rows are not kept"
     if budget.reference:
         text += f", set: {budget.reference}"
     short = [f"{n} {name}s" for name, n in budget.n_periods.items() if n < ENOUGH_PERIODS]
@@ -86,7 +105,9 @@ def _unsteady_lines(budget: ModelBudget) -> Iterator[str]:
 
 
 def _promised(budget: ModelBudget) -> Iterator[str]:
-    yield _line("watched", f"{_n(len(budget.watched), 'signal')} in {_n(budget.n_lanes, 'lane')}")
+    n_watched, n_signals = len(budget.watched), len(budget.signals)
+    of = "" if n_watched == n_signals else f"{n_watched:,} of "
+    yield _line("watched", f"{of}{_n(n_signals, 'signal')} in {_n(budget.n_lanes, 'lane')}")
     accepted = (
         f"{budget.accepted_per_week:,.4g} false alert"
         f"{'' if budget.accepted_per_week == 1.0 else 's'} a week"
@@ -100,7 +121,8 @@ def _promised(budget: ModelBudget) -> Iterator[str]:
         f"{kind} {youngest:.2f} to {oldest:.2f}"
         for kind, (youngest, oldest) in budget.thresholds().items()
     )
-    yield _line("thresholds", f"{limits} (youngest ages to oldest)")
+    if limits:
+        yield _line("thresholds", f"{limits} (youngest ages to oldest)")
     yield _line("expected", f"{budget.expected:.2f} false alerts since its lanes began")
     if budget.observed is not None:
         text = _observed(budget.observed)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from schemas.config import DetectionConfig, DetectorsConfig, ModelConfig, SignalConfig
-from schemas.signal_names import JOINT, of_feature
+from schemas.signal_names import JOINT, JOINT_MISSING, of_feature
 from streams.config_errors import Location, Problem, did_you_mean, dotted, one_of
 
 _ALONE: Final = ("score", "prediction", *JOINT)
@@ -115,3 +115,15 @@ def _signal(
     if signal.kind is not None and is_named and not has_kind:
         text = "only a feature and `prediction` have a kind"
         yield ("kind",), text, "take it away"
+    if signal.rhythm in ("day", "week") and is_named and (text := _no_rhythm(name, signal)):
+        yield ("rhythm",), text, "take it away"
+
+
+def _no_rhythm(name: str, signal: SignalConfig) -> str:
+    """Why no rhythm is ever taken out of this signal; "" where one may be."""
+    is_category = name.startswith("feature:") and of_feature(name)[1] is not None
+    if is_category or name == JOINT_MISSING or name.startswith(("missing:", "class:")):
+        return f"found {signal.rhythm!r}, and a share has no rhythm: only numbers have"
+    if signal.kind == "category":
+        return f"found {signal.rhythm!r}, and `kind: category` makes shares of it, without rhythm"
+    return ""

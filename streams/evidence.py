@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.alerts import Severity
 from schemas.alerts import Standing as StandingWord
@@ -18,6 +18,7 @@ MIN_EVENTS: Final = 20
 """A mean over fewer events says too much about one of them, and is not published."""
 JOINT_PREFIX: Final = "joint:"
 MAX_COARSE_EFFECT: Final = 10.0
+"""Over so few events an effect is a whole number, and no larger than this."""
 SHARPNESS: Final = 20.0
 """A change by d standard deviations is located to about so many over d squared events: twice what
 the likelihood of a shift of independent normal values allows in 95 of 100 cases."""
@@ -29,6 +30,18 @@ SEVERITIES: Final[tuple[tuple[float, Severity], ...]] = (
     (0.0, "low"),
 )
 """Least |effect|, in reference standard deviations, of each severity."""
+
+
+class Since(NamedTuple):
+    """Where a signal has been since it last moved, over all events since then."""
+
+    effect: float
+    """In reference standard deviations from its reference."""
+    after: float
+    """The mean, in the signal's units."""
+    n_after: int
+    """Events that it rests on."""
+
 
 ModelName = tuple[str, str, int]
 """Model id, version and shard (-1: none)."""
@@ -122,6 +135,16 @@ class Evidence:
         if not (differ and finding.is_within_budget and abs(seen.effect) >= abs(self.effect)):
             return is_news
         return self._say(seen) or is_news
+
+    def complete(self, since: Since) -> bool:
+        """Take the mean since its move where none was known; whether one has become known."""
+        if self.after is not None or self.standing is not Standing.MOVED or self.is_of_category:
+            return False
+        # One that went the other way since has another story, which this mean does not tell.
+        goes_on = self.before is None or (since.after > self.before) == self.is_rise
+        if since.n_after < MIN_EVENTS or not goes_on:
+            return False
+        return self.settle(since.effect, since.after, since.n_after)
 
     def settle(self, effect: float, after: float | None, n_after: int) -> bool:
         """Take the working baseline for where the signal went; whether a mean has become known.

@@ -99,6 +99,10 @@ class Policy:
             ]
         return alerts
 
+    def tell_more(self, episode: Episode, now: Occasion, next_seq: Callable[[], int]) -> AlertData:
+        """One more record of an episode of which more has become known, without a finding."""
+        return self._drift_alert(Told(episode, "updated"), now, next_seq())
+
     def _is_to_be_told(self, told: Told, *, is_muted: bool) -> bool:
         """Whether this goes out now; what a mute holds back is noted."""
         episode = told.episode

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.drift.joint import Joint
+from detectors.drift.windows import NAME as WINDOWS
 from detectors.monitor import Monitor
 from detectors.performance.outputs import even_cuts
 from detectors.promise import Promise, verdict_of
@@ -48,8 +49,8 @@ def reference_lines(document: ReferenceDocument) -> Iterator[str]:
     yield f"  {'signal':<{width}}" + "".join(f"  {each:>11}" for each in head) + "  promise"
     for name, row in zip(names, rows, strict=True):
         yield (
-            f"  {name:<{width}}  {row['rows']:>11,}  {row['mean']:>11.5g}  "
-            f"{row['sd']:>11.5g}  {row['long_run_variance']:>11.4g}  {_promise(row)}"
+            f"  {name:<{width}}  {row['rows']:>11,}  {_number(row['mean'])}  "
+            f"{_number(row['sd'])}  {row['long_run_variance']:>11.4g}  {_promise(row)}"
         )
     yield from map(_frequencies, _categories(document))
     joint = monitor.joint
@@ -199,19 +200,29 @@ def _monitor(document: ReferenceDocument) -> Monitor:
 
 def _row(monitor: Monitor, signal: Signal) -> dict[str, Any]:
     verdict = verdict_of(signal.ranks, monitor.block_of(signal))
+    mean, sd = signal.scale.mean, signal.scale.sd
+    if signal.is_departure:
+        mean, sd = signal.scale.constant, 0.0
     return {
         "signal": monitor.name(signal),
+        "detectors": [WINDOWS] if signal.is_cells else None,
         "rows": verdict.rows,
-        "mean": signal.scale.constant if signal.is_departure else signal.scale.mean,
-        "sd": 0.0 if signal.is_departure else signal.scale.sd,
+        # A category as a whole is no number.
+        "mean": None if signal.is_cells else mean,
+        "sd": None if signal.is_cells else sd,
         "long_run_variance": verdict.variance,
         "promise": verdict.promise.value,
         "enough": verdict.enough,
     }
 
 
+def _number(value: float | None) -> str:
+    return f"{'-':>11}" if value is None else f"{value:>11.5g}"
+
+
 def _promise(row: dict[str, Any]) -> str:
+    only = "" if row["detectors"] is None else f"; `{WINDOWS}` alone uses it"
     if row["promise"] == Promise.KEPT:
-        return "kept"
+        return f"kept{only}"
     word = "cannot be kept" if row["promise"] == Promise.NOT_KEPT else "kept only roughly"
-    return f"{word}: {row['enough']:,} rows would do"
+    return f"{word}: {row['enough']:,} rows would do{only}"

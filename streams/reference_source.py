@@ -106,7 +106,7 @@ def fit_file(
 
     `say` takes what the file was taken for. Raises `ScanError`, `BadReferenceError`.
     """
-    scan, source = open_scan(path, options)
+    scan, source = open_scan(path, options, purpose="make a reference of")
     say(opening_lines(scan, is_reference=True))
     gathering = Gathering(wish)
     detection = scan.detection

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from schemas.records import Record
 from streams.alert_book import AlertBook, SeenAlert
 from streams.lineage import Lineage
 from streams.scan_columns import ROLES, Plan, ScanError, Wishes, plan_columns
+from streams.scan_end import last_records
 from streams.scan_events import TP, EventMaker
 from streams.scan_files import Format, RowSource, model_name, open_rows, readable
 from streams.scan_series import Series
@@ -118,13 +120,16 @@ class _FileWorker(PartitionWorker):
         return decoding
 
 
-def open_scan(path: Path, options: ScanOptions) -> tuple[Scan, RowSource]:
-    """Look at the file and decide what is what. Raises `ScanError`."""
+def open_scan(path: Path, options: ScanOptions, *, purpose: str = "scan") -> tuple[Scan, RowSource]:
+    """Look at the file and decide what is what. Raises `ScanError`.
+
+    `purpose` is what is to be done with its rows, as in "nothing to scan".
+    """
     source = open_rows(
         path, wanted=options.format, delimiter=options.delimiter, encoding=options.encoding
     )
     if not source.n_rows and not source.unreadable:
-        raise ScanError(f"{path.name} has no row: there is nothing to scan")
+        raise ScanError(f"{path.name} has no row: there is nothing to {purpose}")
     if source.is_events:
         require_unsaid(path, _options_of(options.wishes))
     plan = (
@@ -192,8 +197,11 @@ def run_scan(
         lambda events: scan.series.take(maker.by_row(events)),
         *([on_events] if on_events else []),
     ]
-    with readable(scan.path):
-        for records in _in_order(source, maker, is_sorted=scan.is_sorted):
+    with (
+        readable(scan.path),
+        closing(_in_order(source, maker, is_sorted=scan.is_sorted)) as chunks,
+    ):
+        for records in chunks:
             worker.process(records)
             for output in worker.take_outputs():
                 if output.topic == _TOPICS.alerts:
@@ -204,6 +212,8 @@ def run_scan(
                     row = maker.row_of(letter.offset)
                     scan.refuse(letter.reason, row, _of_file(letter.detail, scan.plan))
             on_progress(maker.row_of(worker.next_offset))
+    for last in last_records(worker):
+        scan.book.take(last)
     counters = worker.fold.counters
     scan.n_folded, scan.n_labels = counters["n_events"], counters["n_labels"]
     scan.n_signals = sum(
@@ -236,7 +246,9 @@ def _of_file(detail: str, plan: Plan) -> str:
     return detail
 
 
-def _in_order(source: RowSource, maker: EventMaker, *, is_sorted: bool) -> Iterator[list[Record]]:
+def _in_order(
+    source: RowSource, maker: EventMaker, *, is_sorted: bool
+) -> Generator[list[Record], None, None]:
     if not is_sorted:
         yield from source.records(maker)
         return

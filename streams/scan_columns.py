@@ -222,7 +222,12 @@ def _require_unique(names: Iterable[str]) -> None:
 def _listed(names: Iterable[str], most: int) -> str:
     every = list(names)
     more = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(f"`{name}`" for name in every[:most]) + more
+    return ", ".join(map(_quoted, every[:most])) + more
+
+
+def _quoted(name: str) -> str:
+    """The name of a column as one reads it."""
+    return f"`{name}`" if name.strip() else "the column without a name"
 
 
 def plan_lines(
@@ -241,7 +246,7 @@ def plan_lines(
     def column(role: Role, otherwise: str) -> None:
         name = plan.roles.get(role)
         note = ", a guess" if role in plan.guessed else ""
-        say(role, otherwise if name is None else f"`{name}`{note}", ROLES[role])
+        say(role, otherwise if name is None else f"{_quoted(name)}{note}", ROLES[role])
 
     column("time", "none: the row number stands for it")
     column("prediction", "none")
@@ -266,7 +271,11 @@ def plan_lines(
         f"{n}: {_listed(plan.features, 8)}{texts}" if n else "none",
         "--features, --drop",
     )
+    if "event_id" in plan.roles:
+        own = _quoted(plan.roles["event_id"])
+        note = ", a guess" if "event_id" in plan.guessed else ""
+        say("event id", f"{own}{note}: left out of what is watched", ROLES["event_id"])
     others = {name: why for name, why in plan.left_out.items() if name != plan.roles.get("label")}
     for name, why in list(others.items())[:8]:
-        say("left out", f"`{name}`: {why}", "--features" if why != "--drop" else "as asked")
+        say("left out", f"{_quoted(name)}: {why}", "--features" if why != "--drop" else "as asked")
     return lines

@@ -7,8 +7,10 @@ and false, or text. In a column that mixes them each value is what it looks like
 from __future__ import annotations
 
 import csv
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,7 +23,7 @@ import pyarrow.csv as pa_csv  # type: ignore[import-untyped]  # it ships no type
 from schemas.records import Record
 from streams.scan_columns import Profile, ScanError
 from streams.scan_events import EventMaker
-from streams.scan_files import open_bytes
+from streams.scan_files import is_packed, open_bytes
 
 Holds = Literal["nothing", "boolean", "integer", "number", "text", "mixed"]
 
@@ -55,12 +57,13 @@ class CsvRows:
         self._bad: list[int] = []
         self.n_rows = 0
         samples: dict[str, list[Any]] = {name: [] for name in self._names}
-        for rows, batch in self._batches(first_pass=True):
-            for name, column in zip(self._names, batch.columns, strict=True):
-                if len(samples[name]) < _SAMPLE:
-                    samples[name] += [v for v in column.slice(0, _SAMPLE).to_pylist() if v]
-                self._learn(name, rows, column)
-            self.n_rows += batch.num_rows
+        with closing(self._batches(first_pass=True)) as batches:
+            for rows, batch in batches:
+                for name, column in zip(self._names, batch.columns, strict=True):
+                    if len(samples[name]) < _SAMPLE:
+                        samples[name] += [v for v in column.slice(0, _SAMPLE).to_pylist() if v]
+                    self._learn(name, rows, column)
+                self.n_rows += batch.num_rows
         self.n_rows += len(self._bad)
         if len(self._bad) * 2 > self.n_rows:
             raise ScanError(
@@ -76,12 +79,13 @@ class CsvRows:
         """All rows as records, a few megabytes of the file at a time."""
         plan = maker.plan
         wanted = [*dict.fromkeys([*plan.roles.values(), *plan.features])]
-        for rows, batch in self._batches(first_pass=False):
-            columns = {
-                name: values_of(batch.column(self._names.index(name)), self._holds[name])
-                for name in wanted
-            }
-            yield maker.of_columns(rows, columns)
+        with closing(self._batches(first_pass=False)) as batches:
+            for rows, batch in batches:
+                columns = {
+                    name: values_of(batch.column(self._names.index(name)), self._holds[name])
+                    for name in wanted
+                }
+                yield maker.of_columns(rows, columns)
 
     def _head(self, delimiter: str | None) -> tuple[list[str], str]:
         """The names in the first line, and what parts them."""
@@ -111,7 +115,9 @@ class CsvRows:
             )
         return names, delimiter
 
-    def _batches(self, *, first_pass: bool) -> Iterator[tuple[list[int], pa.RecordBatch]]:
+    def _batches(
+        self, *, first_pass: bool
+    ) -> Generator[tuple[list[int], pa.RecordBatch], None, None]:
         """The row numbers and the columns, all of text."""
 
         def unfit(row: pa_csv.InvalidRow) -> Literal["skip"]:
@@ -126,26 +132,27 @@ class CsvRows:
                 )
             return "skip"
 
-        with open_bytes(self._path) as file:
-            reader = pa_csv.open_csv(
-                pa.PythonFile(file, "r"),
-                read_options=pa_csv.ReadOptions(
-                    # Only one thread knows the numbers of the rows that are left out.
-                    use_threads=False,
-                    block_size=_BLOCK_BYTES,
-                    column_names=[str(i) for i in range(len(self._names))],
-                    skip_rows_after_names=1,
-                    encoding="utf8" if self._encoding == "utf-8-sig" else self._encoding,
-                ),
-                parse_options=pa_csv.ParseOptions(
-                    delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=unfit
-                ),
-                convert_options=pa_csv.ConvertOptions(
-                    column_types={str(i): pa.string() for i in range(len(self._names))},
-                    null_values=_MISSING,
-                    strings_can_be_null=True,
-                ),
-            )
+        read_options = pa_csv.ReadOptions(
+            # Only one thread knows the numbers of the rows that are left out.
+            use_threads=False,
+            block_size=_BLOCK_BYTES,
+            column_names=[str(i) for i in range(len(self._names))],
+            skip_rows_after_names=1,
+            encoding="utf8" if self._encoding == "utf-8-sig" else self._encoding,
+        )
+        parse_options = pa_csv.ParseOptions(
+            delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=unfit
+        )
+        convert_options = pa_csv.ConvertOptions(
+            column_types={str(i): pa.string() for i in range(len(self._names))},
+            null_values=_MISSING,
+            strings_can_be_null=True,
+        )
+        # Closed whatever happens, the reader first: it reads ahead in a thread.
+        with (
+            _stream(self._path) as stream,
+            pa_csv.open_csv(stream, read_options, parse_options, convert_options) as reader,
+        ):
             row = 0
             for batch in reader:
                 rows, row = self._numbers(row, batch.num_rows)
@@ -180,6 +187,21 @@ class CsvRows:
         values = [v for v in values_of(sample, self._holds[name]) if v is not None]
         is_text = 2 * sum(isinstance(value, str) for value in values) > len(values)
         return Profile(name, "text" if is_text else "number", values)
+
+
+@contextmanager
+def _stream(path: Path) -> Iterator[pa.NativeFile]:
+    """The content for Arrow, unpacked.
+
+    A thread of Arrow's that wants the interpreter when this is about to end would abort the
+    process. It does so for every file of Python's: hence a plain one is Arrow's own.
+    """
+    if is_packed(path):
+        with open_bytes(path) as file, pa.PythonFile(file, "r") as stream:
+            yield stream
+    else:
+        with pa.OSFile(os.fsencode(path)) as stream:
+            yield stream
 
 
 _WIDER: Final[dict[Holds, tuple[Holds, ...]]] = {

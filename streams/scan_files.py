@@ -145,9 +145,13 @@ def format_of(path: Path) -> Format:
 
 def open_bytes(path: Path) -> IO[bytes]:
     """The file's content, unpacked where it is packed with gzip."""
+    return cast("IO[bytes]", gzip.open(path)) if is_packed(path) else path.open("rb")
+
+
+def is_packed(path: Path) -> bool:
+    """Whether the file is packed with gzip."""
     with path.open("rb") as file:
-        is_packed = file.read(2) == _GZIP
-    return cast("IO[bytes]", gzip.open(path)) if is_packed else path.open("rb")
+        return file.read(2) == _GZIP
 
 
 def model_name(path: Path) -> str:

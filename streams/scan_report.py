@@ -8,11 +8,13 @@ from math import isnan
 from string import Template
 from typing import Final
 
+from schemas.signal_names import JOINT, NEW_CATEGORY, of_feature, plain
 from streams.alert_book import SeenAlert
 from streams.evidence import SEVERITIES
 from streams.report_page import page, severity_cell, table_rows, template_text, tiles
 from streams.report_plots import BAND_SDS, ChangeMark, SignalPlot, band_around, signal_svg
 from streams.scan import Scan
+from streams.scan_series import Curve
 from streams.scan_story import (
     Sighting,
     Signal,
@@ -32,6 +34,7 @@ MAX_PLACES: Final = 8
 MAX_ROWS: Final = 2_000
 """Of the table of alerts; the strongest are kept."""
 _PLACE_SIGNALS: Final = 8
+_LIST: Final = 'style="margin:0;padding:10px 16px 10px 34px"'
 
 
 def render_scan_report(scan: Scan) -> str:
@@ -107,7 +110,7 @@ def _places(scan: Scan, places: Sequence[SeenAlert], letters: Sequence[str]) -> 
     items = []
     for letter, alert in zip(letters, places, strict=True):
         said = alert.said
-        shown = list(alert.moved.values())[:_PLACE_SIGNALS]
+        shown = sorted(alert.moved.values(), key=lambda moved: -abs(moved.effect))[:_PLACE_SIGNALS]
         signals = "".join(
             f"<li><b>{escape(moved.signal.removeprefix('feature:'))}</b> "
             f"{escape(move_of_named(moved))}</li>"
@@ -129,44 +132,79 @@ def _places(scan: Scan, places: Sequence[SeenAlert], letters: Sequence[str]) -> 
 def _plots(
     scan: Scan, of_signal: Mapping[Signal, list[Sighting]], marks: Sequence[ChangeMark]
 ) -> str:
-    plots = [_plot(scan, key, seen, marks) for key, seen in list(of_signal.items())[:MAX_PLOTS]]
-    left_out = len(of_signal) - len(plots)
-    more = f"<p>{left_out} further signals have alerts; the table has them.</p>" if left_out else ""
-    return f'<div class="grid">{"".join(plots)}</div>{more}' if plots else "<p>None.</p>"
+    shown = list(of_signal.items())[:MAX_PLOTS]
+    drawn, others = [], []
+    for key, seen in shown:
+        curve = scan.series.curve(*key)
+        if curve is None:
+            others.append(
+                f"<li>{_heading(scan, key, seen)} {escape(_why_no_plot(key.name))}</li>\n"
+            )
+        else:
+            drawn.append(_plot(scan, key, seen, marks, curve))
+    without = more = ""
+    if others:
+        without = f'<p>Without a plot:</p><ul class="card small" {_LIST}>{"".join(others)}</ul>'
+    left_out = len(of_signal) - len(shown)
+    if left_out:
+        have = "signal has" if left_out == 1 else "signals have"
+        more = f"<p>{left_out} further {have} alerts; the table has them.</p>"
+    return f'<div class="grid">{"".join(drawn)}</div>{without}{more}' if shown else "<p>None.</p>"
 
 
-def _plot(scan: Scan, key: Signal, seen: Sequence[Sighting], marks: Sequence[ChangeMark]) -> str:
+def _heading(scan: Scan, key: Signal, seen: Sequence[Sighting]) -> str:
+    """The name of a signal, its alerts and its largest move; in a list, on one line."""
+    of_model = f" of {key.model.model_id} {key.model.model_version}" if len(scan.models) > 1 else ""
+    return (
+        f"<b>{escape(key.name.removeprefix('feature:'))}</b>{escape(of_model)}: "
+        f"{escape(_moves(key.name, seen))}."
+    )
+
+
+def _moves(signal: str, seen: Sequence[Sighting]) -> str:
+    n = f"{len(seen)} alert{'s' if len(seen) > 1 else ''}"
+    return f"{_meaning(signal)}{n}, the largest move: {move_of_named(largest(seen).moved)}"
+
+
+def _why_no_plot(signal: str) -> str:
+    """Why there is no curve of a signal."""
+    if signal in JOINT:
+        return "It is of several features together, which have no single curve."
+    return "There are more models, categories or curves than are drawn."
+
+
+def _plot(
+    scan: Scan, key: Signal, seen: Sequence[Sighting], marks: Sequence[ChangeMark], curve: Curve
+) -> str:
     model, signal = key
     shown = escape(signal.removeprefix("feature:"))
     of_model = escape(f"{model.model_id} {model.model_version}") if len(scan.models) > 1 else ""
-    worst = largest(seen).moved
+    band = None
+    if curve.rows_per_point and not isnan(curve.reference_mean):
+        band = band_around(curve.reference_mean, curve.reference_sd, curve.rows_per_point)
+    rows = [each.moved.found_offset for each in seen]
+    svg = signal_svg(SignalPlot(scan.n_rows, curve.at, curve.means, band, marks, rows))
     n = f"{len(seen)} alert{'s' if len(seen) > 1 else ''}"
-    curve = scan.series.curve(model, signal)
-    drawing = "<p>No plot.</p>"
-    if curve is not None:
-        band = None
-        if curve.rows_per_point and not isnan(curve.reference_mean):
-            band = band_around(curve.reference_mean, curve.reference_sd, curve.rows_per_point)
-        rows = [each.moved.found_offset for each in seen]
-        svg = signal_svg(SignalPlot(scan.n_rows, curve.at, curve.means, band, marks, rows))
-        label = escape(f"{signal} over the rows of the file, with {n}", quote=True)
-        drawing = f'<div role="img" aria-label="{label}">{svg}</div>'
+    label = escape(f"{signal} over the rows of the file, with {n}", quote=True)
     return (
         f'<figure class="card plot"><h3>{shown} <span class="soft small">{of_model}</span></h3>'
-        f'<div class="small soft">{escape(_meaning(signal))}{n}, the largest move '
-        f"{escape(move_of_named(worst))}</div>{drawing}</figure>\n"
+        f'<div class="small soft">{escape(_moves(signal, seen))}</div>'
+        f'<div role="img" aria-label="{label}">{svg}</div></figure>\n'
     )
 
 
 def _meaning(signal: str) -> str:
     """What a signal is, for those who have not read of signals."""
     kind, _, name = signal.partition(":")
+    feature, category = of_feature(name)
+    is_new = category == NEW_CATEGORY
     return {
         "missing": f"share of rows without {name}; ",
         "class": f"share of rows predicted {name}; ",
         "score": "mean score; ",
         "prediction": "mean prediction; ",
         "bound": "a limit was reached; ",
+        "feature": f"share of rows whose {plain(feature)} is new; " if is_new else "",
     }.get(kind, "")
 
 

@@ -8,9 +8,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from detectors.categories import BOOLEANS
+from detectors.kernels.observe import MAX_RAW
 from detectors.learning import only_numbers
 from schemas.batch import F64, I64, U8, Decoded, ModelKey, PredictionKind, ValueKind
-from schemas.signal_names import category_signal, class_signal, feature_signal
+from schemas.signal_names import category_signal, class_signal, feature_signal, new_signal
 
 N_STRETCHES: Final = 240
 """About as many points as a plot has room for."""
@@ -21,6 +22,8 @@ MAX_MODELS: Final = 20
 
 MAX_CATEGORIES: Final = 64
 """Of one feature; those that come first."""
+MAX_KNOWN: Final = 10_000
+"""Categories of the reference of one feature; where it has more, nobody counts new ones."""
 MAX_CURVES: Final = 10_000
 """Of all models together: some 40 MB."""
 
@@ -66,6 +69,8 @@ class Series:
         self._n_of: dict[ModelKey, F64] = {}
         self._categories: dict[tuple[ModelKey, str], set[str]] = {}
         """Of each feature that has any, those that are drawn."""
+        self._known: dict[tuple[ModelKey, str], set[str]] = {}
+        """Of each feature that has any, the categories of its reference."""
         self._feature_of: dict[tuple[ModelKey, str], str] = {}
         """By model and `X=V`: the feature."""
 
@@ -164,13 +169,26 @@ class Series:
             of_each = np.split(rows, np.flatnonzero(np.diff(value[rows])) + 1) if len(rows) else []
             for those in sorted(of_each, key=lambda some: int(some[0])):
                 name = names[int(value[those[0]])]
+                n_learned = int(np.searchsorted(those, n_reference))
+                self._add_new(model, feature, name, offset[those], n_learned)
                 name = category_signal(feature, name).removeprefix("feature:")
                 if name not in drawn and len(drawn) >= MAX_CATEGORIES:
                     continue
                 drawn.add(name)
                 self._feature_of[model, name] = feature
-                n_learned = int(np.searchsorted(those, n_reference))
                 self._add(model, f"share:{name}", offset[those], np.ones(len(those)), n_learned)
+
+    def _add_new(
+        self, model: ModelKey, feature: str, name: str, offset: I64, n_learned: int
+    ) -> None:
+        """Count rows of a category of a feature that the reference did not have."""
+        known = self._known.setdefault((model, feature), set())
+        new = new_signal(feature).removeprefix("feature:")
+        self._feature_of[model, new] = feature
+        if n_learned and len(known) <= MAX_KNOWN:
+            known.add(name)
+        if name not in known and len(known) <= MAX_KNOWN:
+            self._add(model, f"share:{new}", offset, np.ones(len(offset)), 0)
 
     def _outputs(self, events: Decoded, model: ModelKey, rows: I64, n_reference: int) -> None:
         offset = events.offset[rows]
@@ -188,6 +206,8 @@ class Series:
 
     def _add(self, model: ModelKey, signal: str, offset: I64, value: F64, n_reference: int) -> None:
         """Add values in the order of the file; NaN is none."""
+        # As detectors take them: the squares of larger ones are no numbers.
+        value = np.clip(value, -MAX_RAW, MAX_RAW)
         known = ~np.isnan(value)
         if not known.any():
             return

@@ -133,10 +133,10 @@ def place_lines(scan: Scan) -> list[str]:
         for moved in others[:MAX_LINES]:
             lines.append(f"  {subject(moved)} {move(moved)}, seen at row {moved.found_offset:,}")
         if n - 1 > MAX_LINES:
-            lines.append(f"  and {n - 1 - MAX_LINES} further signals")
+            lines.append(f"  and {_n(n - 1 - MAX_LINES, 'further signal')}")
     n_left = len(scan.alerts) - len(shown)
     if n_left:
-        lines += ["", f"{_n(n_left, 'weaker alert')} more."]
+        lines += ["", f"And {_n(n_left, 'weaker alert')}."]
     return lines
 
 
@@ -170,7 +170,7 @@ def quiet_lines(scan: Scan) -> list[str]:
     elif not scan.models:
         lines.append("There was no prediction to watch.")
     elif not scan.n_signals:
-        lines.append("No column holds numbers that could be watched.")
+        lines.append(_nothing_watched(scan))
     if scan.n_labels:
         lines.append(f"{scan.n_labels:,} labels were read; they are not used yet.")
     if scan.n_backward and not scan.is_sorted:
@@ -190,6 +190,19 @@ def quiet_lines(scan: Scan) -> list[str]:
             "a column out."
         )
     return lines
+
+
+def _nothing_watched(scan: Scan) -> str:
+    """Why there is no signal."""
+    # A bound has an alert of its own, whose signal is its name.
+    reached = [a.said.signal.partition(":")[2] for a in scan.alerts if a.said.kind == "bound"]
+    names = list(dict.fromkeys(reached))
+    if not names:
+        return "No column holds what could be watched."
+    limits = ", ".join(
+        f"bounds.{name} ({getattr(scan.detection.bounds, name):,})" for name in names
+    )
+    return f"The bounds leave no signal to be watched: raise {limits}."
 
 
 def summary_lines(scan: Scan) -> list[str]:
@@ -216,7 +229,7 @@ def summary_lines(scan: Scan) -> list[str]:
         worst = largest(sightings)
         lines.append(f"{name:<{width}}  {len(sightings):>6}  {move_of_named(worst.moved)}")
     if len(of_signal) > len(shown):
-        lines.append(f"and {len(of_signal) - len(shown)} further signals")
+        lines.append(f"and {_n(len(of_signal) - len(shown), 'further signal')}")
     return lines
 
 

@@ -16,6 +16,7 @@ from schemas.signal_names import (
     plain,
     plain_value,
 )
+from streams.evidence import MAX_COARSE_EFFECT
 
 N_NAMED: Final = 3
 """Of the signals that moved with the first, so many are named."""
@@ -117,8 +118,17 @@ def move(moved: MovedSignal) -> str:
     show = percent if is_share(moved) else number
     start = "" if moved.before is None else f" from {show(moved.before)}"
     end = "" if moved.after is None else f" to {show(moved.after)}"
-    size = f"{moved.effect:+.2f} sd" if moved.effect else "less than half a sd"
-    return f"{moved.direction}{start}{end} ({size} from its reference)"
+    return f"{moved.direction}{start}{end} ({_size(moved)} from its reference)"
+
+
+def _size(moved: MovedSignal) -> str:
+    """How far from its reference it came; a rounded number is told as one."""
+    if moved.after is not None or moved.direction == "changed":
+        return f"{moved.effect:+.2f} sd"
+    if not moved.effect:
+        return "less than half a sd"
+    or_more = " or more" if abs(moved.effect) >= MAX_COARSE_EFFECT else ""
+    return f"some {moved.effect:+.0f} sd{or_more}"
 
 
 def _came_and_went(moved: MovedSignal) -> str:

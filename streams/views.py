@@ -12,6 +12,7 @@ from detectors.drift.windows import WindowsBank
 from schemas.alerts import AlertData
 from schemas.batch import ModelKey
 from schemas.fast_path import FastPath
+from schemas.findings import Aspect
 from streams.worker import PartitionWorker
 
 MAX_VIEWS: Final = 200
@@ -45,8 +46,8 @@ def live_views(workers: Iterable[PartitionWorker]) -> dict[str, Mapping[str, byt
                     if signal.lane < 0 or moments.n[signal.lane] == 0:
                         continue
                     signals[monitor.name(signal)] = {
-                        "last": signal.scale.raw(float(moments.last[signal.lane])),
-                        "mean": signal.scale.raw(float(moments.mean[signal.lane])),
+                        "last": signal.raw(float(moments.last[signal.lane]), Aspect.MEAN),
+                        "mean": signal.raw(float(moments.mean[signal.lane]), Aspect.MEAN),
                         "reference_mean": signal.scale.mean,
                         "reference_sd": signal.scale.sd,
                         "n": int(moments.n[signal.lane]),

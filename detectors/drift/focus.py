@@ -43,6 +43,7 @@ from detectors.kernels.focus import (
     OFFSET,
     SUM,
     SUMS,
+    TOTAL_RAW,
     T,
     focus_update,
 )
@@ -96,6 +97,14 @@ class LaneBudget(NamedTuple):
     """Threshold of the log likelihood ratio at ages of 1 to 15 rows."""
     oldest: float
     """The lowest one, at the longest ages."""
+
+
+class Moved(NamedTuple):
+    """Where a lane has been since the change that it fired at last."""
+
+    mean: float
+    """Of its observations, in z; of a spread, of their distances."""
+    n: int
 
 
 class FocusBank(LaneBank):
@@ -231,6 +240,18 @@ class FocusBank(LaneBank):
         return LaneBudget(
             n, arl0, N_ASPECTS if form == FORM_RANKED else 1, thresholds[0], thresholds[-1]
         )
+
+    def moved(self, lane: int, aspect: int) -> Moved | None:
+        """Where an aspect (mean 0, spread 1) is since the latest alarm of a lane.
+
+        None where there was none, or a working baseline has been taken up since, and has said so.
+        """
+        lanes = self._lanes
+        if not lanes["enabled"][lane] or lanes["n_collected"][lane] < 0:
+            return None
+        walk = lanes["walk"][lane, aspect]
+        n = int(lanes["n"][lane] - walk[BASE_T])
+        return Moved(float(walk[TOTAL_RAW] - walk[BASE_RAW]) / n, n) if n > 0 else None
 
     def update(self, batch: Batch) -> list[Firing]:
         """Fold a batch; the firings in no particular order. Raises IndexError: unknown lane."""

@@ -206,6 +206,11 @@ class WindowsBank(LaneBank):
             for firing in some
         ]
 
+    def arl0(self, lane: int) -> float | None:
+        """What this lane promises; None where it is off or has no reference."""
+        is_on = self._lanes["enabled"][lane] and self._lanes["n_cuts"][lane] > 0
+        return float(self._lanes["arl0"][lane]) if is_on else None
+
     def distances(self, lane: int) -> Distances | None:
         """How far the lane's latest whole window lay from its reference; None: there was none."""
         counts = self._lanes["latest_counts"][lane]

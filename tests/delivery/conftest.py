@@ -53,9 +53,11 @@ def small_run(kafka: str, redis_url: str, unique_name: Callable[[str], str]) -> 
     """A run over a topic of its own, of four small models, as yet empty."""
     topic = unique_name("events")
     make_topics(AdminClient({"bootstrap.servers": kafka}), {topic: N_PARTITIONS})
-    # Without a cooldown to speak of each swing of its third feature is an alert.
+    # Without a cooldown to speak of each swing of its third feature is an alert, and without rows
+    # of references nothing says which of them are within the budget.
     detection = {
         "reference_events": 100,
+        "bounds": {"max_learning_values": 0},
         "policy": {"cooldown_events": 20},
         "detectors": {
             "adwin": {"enabled": True},

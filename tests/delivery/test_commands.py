@@ -27,10 +27,11 @@ def say(run: SmallRun, *arguments: str) -> str:
 
 
 def alerts_of(run: SmallRun, model: str) -> list[AlertData]:
-    """The alerts of a model, in the order of their numbers."""
+    """The alerts of changes of a model, in the order of their numbers."""
     values = [message.value() for message in read_to_end(run.kafka, run.topics["alerts"])]
     alerts = [AlertData.model_validate_json(value or b"") for value in values]
-    return sorted((a for a in alerts if a.model_id == model), key=lambda alert: alert.seq)
+    own = (a for a in alerts if a.model_id == model and a.kind == "drift")
+    return sorted(own, key=lambda alert: alert.seq)
 
 
 def wait_obeyed(run: SmallRun, n: int) -> None:

@@ -19,7 +19,7 @@ from schemas.batch import ModelKey
 from schemas.config import BoundsConfig, DetectionConfig
 from schemas.findings import Finding
 from schemas.reference import BadReferenceError, ReferenceDocument, parse_reference
-from tests.detectors.decoded import MODEL, Event, Scalar, decoded
+from tests.detectors.decoded import MODEL, Event, Scalar, decoded, table
 from tests.detectors.folding import SMALL, Said, as_bytes, fold_in
 
 N = 200
@@ -213,6 +213,27 @@ def test_its_correlation_is_that_of_normal_scores() -> None:
     assert np.allclose(matrix, matrix.T)
     assert matrix[0, 1] == pytest.approx(0.9 / np.sqrt(0.81 + 1.0), abs=0.04)
     assert np.abs(matrix[2, [0, 1, 3]]).max() < 0.1
+
+
+def test_what_two_features_share_as_both_follow_the_hour_is_no_correlation() -> None:
+    n, per_day = 4_000, 200
+    rng = np.random.default_rng(5)
+    wave = 2.0 * np.sin(2.0 * np.pi * np.arange(n) / per_day)
+    common = rng.normal(size=n)
+    columns = {
+        "x": wave + common,
+        "y": wave + rng.normal(size=n),
+        "z": wave + common + rng.normal(size=n),
+    }
+    batch = table(MODEL, columns, rng.random(n), rng.integers(0, 2, n).astype(np.float64), 0)
+    times = np.arange(n, dtype=np.int64) * (86_400_000 // per_day)
+    fitted_by_day = fit_reference(replace(batch, event_time_ms=times), DetectionConfig())
+    document, monitor = fitted_by_day.document, fitted_by_day.monitor
+    names = [monitor.name(monitor.signals[at]) for at in document.correlated]
+    assert names == ["feature:x", "feature:y", "feature:z", "score"]
+    matrix = correlation_of(document)
+    assert abs(matrix[0, 1]) < 0.1
+    assert matrix[0, 2] == pytest.approx(1.0 / np.sqrt(2.0), abs=0.06)
 
 
 def test_its_digest_is_that_of_what_it_says_however_it_is_written() -> None:

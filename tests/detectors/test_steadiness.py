@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from detectors.fold import Fold
+from detectors.monitor import Monitor
 from detectors.steadiness import Unsteady, block_variance, unsteady_signals
 from schemas.batch import F64, Decoded, ModelKey
 from schemas.config import DetectionConfig
@@ -85,6 +88,45 @@ def test_what_the_reference_was_too_short_to_see_is_told_and_what_would_do(x: F6
     assert found.enough == max(16 * found.block, 1_000)
     # With as many rows as it proposes, the reference allows for it.
     assert judged(x, n_reference=min(found.enough, N // 2)) == []
+
+
+PER_DAY = 400
+
+
+def by_day(seed: int, level: F64 | float = 0.0) -> Decoded:
+    """A feature that follows the hour, 400 rows a day for 50 days, and `level` beside it."""
+    n = 20_000
+    rng = np.random.default_rng(seed)
+    wave = 3.0 * np.sin(2.0 * np.pi * np.arange(n) / PER_DAY)
+    events = stream(50.0 + wave + level + rng.normal(size=n), seed)
+    return replace(events, event_time_ms=np.arange(n, dtype=np.int64) * (86_400_000 // PER_DAY))
+
+
+def judged_by_day(events: Decoded) -> tuple[Monitor, list[Unsteady]]:
+    config = DetectionConfig(reference_events=8_000)
+    fold = Fold(config)
+    fold.process(taken(events, np.arange(8_000)))
+    monitor = fold.catalog.monitor(0)
+    return monitor, unsteady_signals(monitor, taken(events, np.arange(8_000, 20_000)), config)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rhythm_that_the_reference_knows_is_steady(seed: int) -> None:
+    monitor, found = judged_by_day(by_day(seed))
+    (signal,) = [each for each in monitor.signals if monitor.name(each) == "feature:x"]
+    assert signal.rhythm is not None
+    assert found == []
+
+
+def test_a_level_that_wanders_beneath_a_rhythm_is_told() -> None:
+    """It has stood still over the reference, and has a level of its own every 300 rows since."""
+    level = np.repeat(np.random.default_rng(6).normal(size=67), 300)[:20_000]
+    level[:8_000] = 0.0
+    monitor, (found,) = judged_by_day(by_day(7, level))
+    (signal,) = [each for each in monitor.signals if monitor.name(each) == "feature:x"]
+    assert signal.rhythm is not None
+    assert found.signal == "feature:x"
+    assert found.factor > 4.0
 
 
 def test_few_rows_say_nothing() -> None:

@@ -15,7 +15,7 @@ from detectors.drift.thresholds import octave_thresholds
 from detectors.fold import Fold
 from detectors.promise import Promise
 from schemas.batch import F64, Decoded, ModelKey
-from schemas.config import DetectionConfig, DetectorsConfig, FocusConfig, ModelConfig
+from schemas.config import DetectionConfig, DetectorsConfig, FocusConfig, ModelConfig, WindowsConfig
 from schemas.records import TopicPartition
 from streams.audit_observed import Position, Seen
 from streams.budget import (
@@ -144,15 +144,77 @@ def test_a_model_that_learns_promises_nothing(n: int) -> None:
     assert any("none: no signal of it is watched" in line for line in model_lines(budget))
 
 
-def test_without_focus_there_is_no_budget() -> None:
+@pytest.mark.parametrize("n", [999, 1_500])
+def test_without_a_detector_that_keeps_one_there_is_no_budget(n: int) -> None:
     detectors = DetectorsConfig(focus=FocusConfig(enabled=False))
     fold, _ = folded(
-        np.random.default_rng(1).normal(size=1_500),
+        np.random.default_rng(1).normal(size=n),
         CONFIG.model_copy(update={"detectors": detectors}),
     )
     (budget,) = budgets_of(fold)
     assert (budget.watched, budget.expected, budget.thresholds()) == ([], 0.0, {})
     assert budget.n_lanes == 0
+    assert budget.as_json()["detectors"] == []
+    text = "\n".join(model_lines(budget))
+    assert "none: no detector that keeps one is on. Switch on `focus` (or `windows`)" in text
+    assert "its times do not say" not in text
+    assert "would do" not in text
+    if n > 1_000:
+        assert "complete, but its rows are not kept" in text
+        assert "not known, since no rows of its reference are kept" in text
+    else:
+        assert "none is complete; one is still being learned" in text
+        assert "not known, since its reference is not complete" in text
+
+
+def words(n: int) -> Decoded:
+    """A number and a category of three values, in each event; the category lacks every tenth."""
+    rng = np.random.default_rng(2)
+    names = rng.choice(["a", "b", "c"], n)
+    return decoded([
+        Event(i, {"x": float(rng.normal()), "w": None if i % 10 == 0 else str(names[i])},
+              ts=1_000 * i)
+        for i in range(n)
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("focus", [True, False])
+def test_a_category_as_a_whole_is_counted_with_the_signals_that_windows_watches(
+    focus: bool,
+) -> None:
+    detectors = DetectorsConfig(
+        focus=FocusConfig(enabled=focus), windows=WindowsConfig(enabled=True, window_events=200)
+    )
+    fold = Fold(CONFIG.model_copy(update={"detectors": detectors}))
+    fold.process(words(3_000))
+    monitor = fold.catalog.monitor(0)
+    (budget,) = budgets_of(fold)
+    of = {each.name: each for each in budget.signals}
+    assert len(of) == monitor.n_lanes == len(set(of))
+    # Every signal has its share of the budget; alone, windows has no use for those of two values.
+    wanted = set(of) if focus else {"feature:x", "feature:w"}
+    watched = {each.name: each for each in budget.watched}
+    assert set(watched) == wanted
+    cells = watched["feature:w"]
+    assert (cells.lane, cells.n_lanes, cells.windows_arl0) == (None, 1, 2_000)
+    if focus:
+        # Two thousand events after the reference, of which a tenth had no value.
+        assert cells.n_observed == of["feature:w=a"].n_observed == 1_800
+        assert of["feature:x"].arl0s == [4_000, 4_000]
+        assert budget.expected == pytest.approx(
+            sum(each.n_observed / 2_000 for each in budget.signals)
+        )
+    else:
+        assert of["feature:x"].arl0s == [2_000]
+        assert of["feature:x"].expected == pytest.approx(1.0)
+        assert of["missing:w"].n_observed == 0
+    lines = list(model_lines(budget))
+    text = "\n".join(lines)
+    n = len(of)
+    shown = f"{n} signals in" if focus else f"2 of {n} signals in 2 lanes"
+    assert any(line.split(maxsplit=1)[1].startswith(shown) for line in lines if "watched  " in line)
+    assert f"of {n} signals:" in text
+    assert ("thresholds" in text) == focus
 
 
 def test_what_is_observed_stands_beside_its_exact_law() -> None:

@@ -108,6 +108,18 @@ def test_names_with_blanks_are_quoted_and_long_ones_cut() -> None:
     assert line == f'  w is a category: " " 0.333, "a, b" 0.333, {long[:60]}... 0.333'
 
 
+def test_a_category_as_a_whole_is_no_number_and_is_there_for_windows_alone() -> None:
+    own = document(["b"] * 10 + ["a"] * 30 + ["x" * 300] * 10)
+    (row,) = [each for each in reference_json(own)["signals"] if each["signal"] == "feature:w"]
+    assert (row["mean"], row["sd"], row["rows"]) == (None, None, 50)
+    assert row["detectors"] == ["windows"]
+    (line,) = [each for each in reference_lines(own) if each.split()[0] == "feature:w"]
+    assert line.split()[1:4] == ["50", "-", "-"]
+    assert line.endswith("; `windows` alone uses it")
+    shares = [each for each in reference_json(own)["signals"] if each["signal"] != "feature:w"]
+    assert all(each["detectors"] is None and each["sd"] is not None for each in shares)
+
+
 def test_what_is_not_there_together_has_no_line() -> None:
     lines = list(reference_lines(document(["a", "b"] * 20)))
     assert "  w is a category: a 0.5, b 0.5" in lines

@@ -19,7 +19,7 @@ from streams.config_layers import variables
 from streams.config_loader import check_file, load
 from streams.config_schema import config_schema
 from streams.config_yaml import MAX_BYTES, read_yaml
-from streams.detection_check import check_detection, signal_problem
+from streams.detection_check import Found, check_detection, signal_problem
 from tests.streams.json_schema import violations
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "driftsentry.yaml"
@@ -268,6 +268,31 @@ def test_a_budget_that_is_none_is_said_with_one_that_is(tmp_path: Path, text: st
         load(path, environ={})
 
 
+@pytest.mark.parametrize(
+    ("value", "example"),
+    [
+        ("5", "`5 per week`"),
+        ("0.5", "`0.5 per week`"),
+        ("0", "`1 per week and model`"),
+        ("-2", "`1 per week and model`"),
+        ("true", "`1 per week and model`"),
+        (".inf", "`1 per week and model`"),
+        ("[1]", "`1 per week and model`"),
+    ],
+)
+@pytest.mark.parametrize("of_model", [False, True])
+def test_a_budget_without_its_time_is_said_with_one(
+    tmp_path: Path, value: str, example: str, of_model: bool
+) -> None:
+    path = tmp_path / "c.yaml"
+    own = f"false_alerts: {value}"
+    text = f"model: {{a: {{{own}}}}}" if of_model else own
+    path.write_text(f"detection: {{{text}}}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"false_alerts: found .*, should be like") as caught:
+        load(path, environ={})
+    assert example in str(caught.value)
+
+
 def test_a_secret_on_the_command_line_is_refused() -> None:
     with pytest.raises(ConfigError, match="a secret stands on the command line") as caught:
         load(environ={}, options={"kafka.sasl.password": SECRET})
@@ -499,6 +524,42 @@ def test_names_of_signals(name: str, remedy: str) -> None:
     text, found = signal_problem(name)
     assert found.startswith(remedy)
     assert bool(text) == bool(remedy)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("class:x", {}),
+        ("missing:x", {}),
+        ("joint:missing", {}),
+        ("feature:country=DE", {}),
+        (r"feature:a\=b=__new__", {}),
+        ("feature:x", {"kind": "category"}),
+        ("prediction", {"kind": "category"}),
+    ],
+)
+@pytest.mark.parametrize("rhythm", ["day", "week"])
+def test_what_never_has_a_rhythm_cannot_be_given_one(
+    name: str, own: dict[str, str], rhythm: str
+) -> None:
+    def found(**signal: str) -> list[Found]:
+        model = {"a": {"signals": {name: signal}}}
+        return check_detection(DetectionConfig.model_validate({"model": model}))
+
+    ((location, problem),) = found(**own, rhythm=rhythm)
+    assert location == ("model", "a", "signals", name, "rhythm")
+    assert repr(rhythm) in problem.text
+    assert problem.remedy == "take it away"
+    # That there is none is true.
+    assert found(**own, rhythm="none") == []
+
+
+@pytest.mark.parametrize(
+    "name", ["score", "prediction", "feature:x", r"feature:a\=b", "joint:residual", "joint:mmd"]
+)
+def test_a_number_may_be_given_a_rhythm(name: str) -> None:
+    model = {"a": {"signals": {name: {"rhythm": "week"}}}}
+    assert check_detection(DetectionConfig.model_validate({"model": model})) == []
 
 
 @pytest.mark.parametrize(

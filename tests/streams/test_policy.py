@@ -131,7 +131,7 @@ def test_a_mean_over_few_events_is_not_published(
     [
         (0.3, "low", "rose (less than half a sd from its reference)"),
         (-0.3, "low", "fell (less than half a sd from its reference)"),
-        (0.55, "critical", "rose (+1.00 sd from its reference)"),
+        (0.55, "critical", "rose (some +1 sd from its reference)"),
     ],
 )
 def test_severity_is_that_of_the_rounded_effect_and_the_direction_that_of_the_move(

@@ -171,7 +171,7 @@ def test_a_restless_signal_says_less_than_one_that_moved_once(tmp_path: Path) ->
     (best,) = strongest(scan.alerts, 1)
     assert "feature:x" in best.found_events
     lines = "\n".join(place_lines(scan))
-    assert "weaker alerts more" in lines
+    assert "weaker alerts." in lines
     page = Page(render_scan_report(scan))
     assert page.text.index("x rose") < page.text.index("season")
     assert "season (" in page.text
