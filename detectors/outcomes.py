@@ -82,6 +82,7 @@ class Outcomes:
 
     def advance(self, joined: Joined, predictions: Predictions) -> int:
         """Fold what a stretch has brought; the first pair for which there was no room, -1: none."""
+        self.follow()
         first = self._first_labels(joined)
         row_of = np.full(len(self._catalog.slots) + 1, _FREE, np.int32)
         for row, slot in enumerate(self._slots):
@@ -144,7 +145,7 @@ class Outcomes:
         }
 
     def _first_labels(self, joined: Joined) -> dict[int, int]:
-        """Give rows to those that got their first label; by slot, the row of the poll it came in."""
+        """Give rows to those that got their first label; by slot, the poll's row it came in."""
         slots, at = np.unique(joined.slot, return_index=True)
         first: dict[int, int] = {}
         for place in np.argsort(at).tolist():

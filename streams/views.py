@@ -13,6 +13,7 @@ from schemas.alerts import AlertData
 from schemas.batch import ModelKey
 from schemas.fast_path import FastPath
 from schemas.findings import Aspect
+from streams.performance_view import performance_view
 from streams.worker import PartitionWorker
 
 MAX_VIEWS: Final = 200
@@ -23,7 +24,8 @@ def live_views(workers: Iterable[PartitionWorker]) -> dict[str, Mapping[str, byt
     """One view per model version, by its key in the store.
 
     `signals` maps each signal to its last value and the mean and number of observations since the
-    reference, and how far its latest whole window lay from it (null: not known). `alerts` holds
+    reference, and how far its latest whole window lay from it (null: not known). `performance` is
+    how well the model predicts, by its labels (null: there are none). `alerts` holds
     the latest alerts since the worker took the partition up; `counters` is what its partition has
     counted, of all models.
     """
@@ -66,6 +68,7 @@ def live_views(workers: Iterable[PartitionWorker]) -> dict[str, Mapping[str, byt
                 "slow_decoding": _slow_decoding(worker.fast_path, key),
                 "learning": orjson.dumps(bool(monitor.cohorts)),
                 "signals": orjson.dumps(signals),
+                "performance": orjson.dumps(performance_view(worker.fold.outcomes, slot)),
                 "alerts": orjson.dumps(
                     [alert.model_dump() for alert in worker.recent if _is_of(alert, key)][-20:]
                 ),
