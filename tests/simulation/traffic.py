@@ -14,6 +14,7 @@ import orjson
 
 from schemas.config import (
     AdwinConfig,
+    BoundsConfig,
     DetectionConfig,
     DetectorsConfig,
     FocusConfig,
@@ -38,6 +39,8 @@ def detection_config(generation: int) -> DetectionConfig:
         generation=generation,
         reference_events=20,
         arl0=100 + generation,
+        # Of the first one references keep no rows: every finding opens an alert.
+        bounds=BoundsConfig(max_learning_values=0 if generation == 1 else 1_000_000),
         joint=JointConfig(residual=generation % 2 == 0, mmd=False, missing=generation % 2 == 0),
         detectors=DetectorsConfig(
             adwin=AdwinConfig(enabled=generation % 2 == 1, clock=4, delta=0.05),
