@@ -7,11 +7,11 @@ import orjson
 import pytest
 
 from benchmarks.kit.detection import rivers
-from schemas.config import DetectionConfig, DetectorsConfig, WindowsConfig
+from schemas.config import DetectionConfig, DetectorsConfig, LabelsConfig, WindowsConfig
 from streams.lineage import Lineage
 from streams.views import live_views
 from streams.worker import Detection, OutputTopics, PartitionWorker
-from tests.streams.events import TP, prediction, record, shifting_stream
+from tests.streams.events import START_MS, TP, label, prediction, record, shifting_stream
 
 DETECTION = Detection(
     DetectionConfig(
@@ -67,6 +67,31 @@ def test_the_distances_of_the_latest_window_are_shown() -> None:
     without.process(STREAM)
     signals = orjson.loads(live_views([without])["m0/1"]["signals"])
     assert signals["feature:x"]["window"] is None
+
+
+def test_how_well_a_model_predicts_is_shown_once_it_has_labels() -> None:
+    config = DetectionConfig(reference_events=100, labels=LabelsConfig(enabled=True))
+    partition = PartitionWorker(
+        TP, LINEAGE, Detection(config, None), 0, OutputTopics("alerts", "dead", "journal")
+    )
+    events = [
+        prediction(i, {"x": float(i % 7)}, prediction="ab"[i % 2], score=(i % 10) / 10)
+        for i in range(400)
+    ]
+    partition.process([record(i, value) for i, value in enumerate(events)])
+    assert orjson.loads(live_views([partition])["m/1"]["performance"]) is None
+    # Three of four are right.
+    labels = [label(i, "ab"[(i + (i % 4 == 0)) % 2], ts=START_MS + 500 + i) for i in range(400)]
+    partition.process([record(400 + i, value) for i, value in enumerate(labels)])
+
+    shown = orjson.loads(live_views([partition])["m/1"]["performance"])
+
+    for which in ("total", "window"):
+        accuracy = shown[which]["accuracy"]
+        assert (accuracy["value"], accuracy["n"]) == (0.75, 400)
+        assert accuracy["low"] < 0.75 < accuracy["high"]
+        assert set(shown[which]["by_class"]) == {"a", "b"}
+    assert shown["expected"] is None
 
 
 def test_what_was_counted_is_shown_with_every_model() -> None:
