@@ -77,13 +77,12 @@ def main() -> None:
     for p in WIDTHS:
         for before, after in CHANGES:
             print(f"{p} features, {before:g} to {after:g} ...", file=sys.stderr, flush=True)
-            found += together(p, before, after, n_seeds)
-            found += [margins(p, before, after, name, n_seeds) for name in MARGINS]
+            found += watched(p, before, after, n_seeds)
     nulls: list[FalseAlarms] = []
-    for name, law in LAWS.items():
+    for law in LAWS:
         for p in WIDTHS:
-            print(f"{name}, {p} features ...", file=sys.stderr, flush=True)
-            nulls += false_alarms(name, law, p, n_updates)
+            print(f"{law}, {p} features ...", file=sys.stderr, flush=True)
+            nulls += false_alarms(law, p, n_updates)
     figures = {
         "changes": [_finite(asdict(each)) for each in found],
         "nulls": [asdict(each) for each in nulls],
@@ -153,6 +152,14 @@ def _rng(p: int, before: float, after: float, seed: int) -> Rng:
     return np.random.default_rng([p, int(10 * before), int(10 * after), seed])
 
 
+def watched(p: int, before: float, after: float, n_seeds: int) -> list[Found]:
+    """What each contestant makes of one change."""
+    return [
+        *together(p, before, after, n_seeds),
+        *(margins(p, before, after, name, n_seeds) for name in MARGINS),
+    ]
+
+
 def together(p: int, before: float, after: float, n_seeds: int) -> list[Found]:
     """The default, which is the residual alone, and blocks beside it."""
     late: dict[str, list[float]] = {name: [] for name in SIGNALS}
@@ -218,9 +225,7 @@ def margins(p: int, before: float, after: float, detector: str, n_seeds: int) ->
     return found if n_signals else Found(**asdict(found) | {"stated": math.nan})
 
 
-def false_alarms(
-    name: str, law: Callable[[Rng, tuple[int, int]], F64], p: int, n_updates: int
-) -> list[FalseAlarms]:
+def false_alarms(name: str, p: int, n_updates: int) -> list[FalseAlarms]:
     """The alarms of each signal over `n_updates` rows of 20 streams, each with its reference."""
     found: dict[str, list[int]] = {signal: [] for signal in SIGNALS}
     n_spread: Counter[str] = Counter()
@@ -229,7 +234,7 @@ def false_alarms(
     for seed in range(N_STREAMS):
         rng = np.random.default_rng([zlib.crc32(name.encode()), p, seed])
         fold = Fold(config_of(p, NULL_ARL0))
-        x = law(rng, (N_REFERENCE + n_rows, p))
+        x = LAWS[name](rng, (N_REFERENCE + n_rows, p))
         for at in range(0, len(x), 20 * _POLL_ROWS):
             for each in alarms(fold, x[at : at + 20 * _POLL_ROWS], at):
                 found[each.signal].append(seed)

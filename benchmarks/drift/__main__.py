@@ -1,15 +1,15 @@
 """What the drift detectors promise and find: false alarms, delays, change points.
 
-    python -m benchmarks.drift [--only nulls|delays|trains|real] [--processes N] [--seeds N]
-                               [--updates SHARE] [--quick] [--json]
+    python -m benchmarks.drift [--only nulls|delays|trains|together|real] [--processes N]
+                               [--seeds N] [--updates SHARE] [--quick] [--json]
 
 Nulls: nothing changes, and the alarms of `focus` stand beside the stated number, at ARL0 1e5 and
 1e7, with the exact Poisson interval; restarts and working baselines, which a test of their own must
 confirm, are part of it. Delays: medians over seeds after 20,000 rows without a change. Trains:
-steps of one standard deviation shortly after another. Real: the streams that DRIFTSENTRY_DATA has,
-and what of the census becomes an alert. Beside it stand river's ADWIN, Page-Hinkley and KSWIN at
-their defaults, which state no rate, and each at the parameter that errs as often as `focus` states.
-Every lane has a reference of its own.
+steps of one standard deviation shortly after another. Together: changes of correlation alone. Real:
+the streams that DRIFTSENTRY_DATA has, and what of the census becomes an alert. Beside `focus` stand
+river's ADWIN, Page-Hinkley and KSWIN at their defaults, which state no rate, and each at the
+parameter that errs as often as `focus` states. Every lane has a reference of its own.
 
 Each task is seeded by what it is, so that any number of processes gives the same figures. What each
 one came to is said on stderr, and each part's tables are printed as it is finished.

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from benchmarks import joint
 from benchmarks.drift.calibrate import Calibration, calibrate
 from benchmarks.drift.contest import DEFAULTS, FOCUS, OURS, Entrant
 from benchmarks.drift.delays import Delays, Train, always, delays, train
@@ -171,6 +172,34 @@ def trains(workers: Workers, size: Size, equal: list[Entrant]) -> Part:
     return Part([train_table(found)], {"trains": [asdict(each) for each in found]})
 
 
+def together(workers: Workers, size: Size, _: list[Entrant]) -> Part:
+    """Changes of correlation alone, and what is said where nothing changes."""
+    changed = [(p, *change) for p in joint.WIDTHS for change in joint.CHANGES]
+    # The wide ones take longest.
+    tasks = [
+        Task(
+            f"{p} features, {before:g} to {after:g}",
+            joint.watched,
+            (p, before, after, size.n_seeds),
+        )
+        for p, before, after in changed[::-1]
+    ]
+    found: list[list[joint.Found]] = workers.run("changes of correlation", tasks)[::-1]
+    n_updates = int(joint.NULL_UPDATES * size.share)
+    nulls_of = [(law, p) for law in joint.LAWS for p in joint.WIDTHS]
+    tasks_of_nulls = [
+        Task(f"{law}, {p} features", joint.false_alarms, (law, p, n_updates)) for law, p in nulls_of
+    ]
+    quiet: list[list[FalseAlarms]] = workers.run("nulls together", tasks_of_nulls)
+    changes_found = [one for of in found for one in of]
+    alarms = [one for of in quiet for one in of]
+    figures = {
+        "together": [_finite(asdict(one)) for one in changes_found],
+        "together_nulls": [asdict(one) for one in alarms],
+    }
+    return Part([joint.change_table(changes_found), joint.null_table(alarms)], figures)
+
+
 def real(workers: Workers, _: Size, equal: list[Entrant]) -> Part:
     """Real streams, and what of the census becomes an alert."""
     others = [(who, math.inf) for who in (*DEFAULTS, OURS, *equal)]
@@ -208,4 +237,10 @@ def _name(who: Entrant | None) -> str:
     return "always" if who is None else who.name
 
 
-PARTS: Final = {"nulls": nulls, "delays": changes, "trains": trains, "real": real}
+PARTS: Final = {
+    "nulls": nulls,
+    "delays": changes,
+    "trains": trains,
+    "together": together,
+    "real": real,
+}
