@@ -334,6 +334,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RECOVERY + "_from_checkpoint",
         "entry.command.number > n_commands",
         "True",
+        seed=533,
     ),
     Mutant(
         14,
