@@ -68,7 +68,7 @@ def live_views(workers: Iterable[PartitionWorker]) -> dict[str, Mapping[str, byt
                 "slow_decoding": _slow_decoding(worker.fast_path, key),
                 "learning": orjson.dumps(bool(monitor.cohorts)),
                 "signals": orjson.dumps(signals),
-                "performance": orjson.dumps(performance_view(worker.fold.outcomes, slot)),
+                "performance": performance_view(worker.fold.outcomes, slot),
                 "alerts": orjson.dumps(
                     [alert.model_dump() for alert in worker.recent if _is_of(alert, key)][-20:]
                 ),
