@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.drift.contest import Contestant
 from benchmarks.drift.nulls import FalseAlarms
 from benchmarks.drift.streams import Autoregression, Rng
-from benchmarks.kit.report import FigureTable, parser, publish
+from benchmarks.kit.report import FigureTable, finite, parser, publish
 from detectors.fold import Fold
 from schemas.batch import F64, Decoded, ModelKey
 from schemas.config import DetectionConfig, JointConfig, ModelConfig, SignalConfig
@@ -84,7 +84,7 @@ def main() -> None:
             print(f"{law}, {p} features ...", file=sys.stderr, flush=True)
             nulls += false_alarms(law, p, n_updates)
     figures = {
-        "changes": [_finite(asdict(each)) for each in found],
+        "changes": [finite(asdict(each)) for each in found],
         "nulls": [asdict(each) for each in nulls],
     }
     publish("joint", [change_table(found), null_table(nulls)], figures, options)
@@ -301,13 +301,6 @@ def null_table(measured: list[FalseAlarms]) -> FigureTable:
         f"streams of {N_STREAMS}",
     )
     return FigureTable("nulls", title, columns, rows)
-
-
-def _finite(figures: dict[str, object]) -> dict[str, object]:
-    """What is no number in JSON is null."""
-    return {
-        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()
-    }
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 from schemas.alerts import Severity
 from schemas.alerts import Standing as StandingWord
 from schemas.findings import Distances, Finding
+from schemas.signal_names import JOINT
 
 MIN_EVENTS: Final = 20
 """A mean over fewer events says too much about one of them, and is not published."""
-JOINT_PREFIX: Final = "joint:"
 MAX_COARSE_EFFECT: Final = 10.0
 """Over so few events an effect is a whole number, and no larger than this."""
 SHARPNESS: Final = 20.0
@@ -227,7 +227,7 @@ class Episode:
             self.evidence.items(),
             key=lambda item: (
                 not item[1].is_away,
-                item[0][0].startswith(JOINT_PREFIX),
+                item[0][0] in JOINT,
                 -abs(item[1].effect),
             ),
         )

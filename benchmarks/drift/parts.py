@@ -28,7 +28,7 @@ from benchmarks.drift.tables import (
     train_table,
 )
 from benchmarks.drift.work import Task, Workers
-from benchmarks.kit.report import FigureTable
+from benchmarks.kit.report import FigureTable, finite
 
 STATED: Final = ((1e7, 100_000_000), (1e5, 20_000_000))
 """ARL0 and updates of the nulls, the long ones first."""
@@ -139,20 +139,13 @@ def changes(workers: Workers, size: Size, equal: list[Entrant]) -> Part:
         defaults_table(long, ARL0, defaults, of[long]),
         equal_table(long, ARL0, calibrated, of[long]),
     ]
-    return Part(tables, {"delays": [_finite(asdict(each)) for each in found]})
+    return Part(tables, {"delays": [finite(asdict(each)) for each in found]})
 
 
 def change_named(name: str, who: Entrant, n_reference: int, arl0: float, n_seeds: int) -> Delays:
     """By name, likewise."""
     change = next(one for one in CHANGES if one.name == name)
     return delays(change, who, n_reference, arl0, n_seeds)
-
-
-def _finite(figures: dict[str, Any]) -> dict[str, Any]:
-    """Infinity is no JSON: null stands for it."""
-    return {
-        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()
-    }
 
 
 def trains(workers: Workers, size: Size, equal: list[Entrant]) -> Part:
@@ -194,7 +187,7 @@ def together(workers: Workers, size: Size, _: list[Entrant]) -> Part:
     changes_found = [one for of in found for one in of]
     alarms = [one for of in quiet for one in of]
     figures = {
-        "together": [_finite(asdict(one)) for one in changes_found],
+        "together": [finite(asdict(one)) for one in changes_found],
         "together_nulls": [asdict(one) for one in alarms],
     }
     return Part([joint.change_table(changes_found), joint.null_table(alarms)], figures)

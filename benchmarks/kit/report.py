@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -30,6 +31,13 @@ class FigureTable:
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+
+def finite(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures with null for what is no number in JSON."""
+    return {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()
+    }
 
 
 class ReportOptions(Protocol):

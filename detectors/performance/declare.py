@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
 from detectors.performance.outputs import Output, ScoreOf, Shape, Task, quantile_cuts
 from schemas.batch import F64, I32
 from schemas.config import OutputConfig
@@ -42,7 +44,7 @@ def declared(
     names = list(classes)
     if len(names) == 1 and wish.positive is not None and wish.positive not in names:
         names.append(wish.positive)
-    is_there = score == score  # noqa: PLR0124  not NaN
+    is_there = ~np.isnan(score)
     there = score[is_there]
     is_probability = bool(((there >= 0.0) & (there <= 1.0)).all())
     # Whoever predicts the class of the greater probability gives it one half at least.
