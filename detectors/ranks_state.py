@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base import BankState, StateError, require_array
+from detectors.base import Z_LIMIT, BankState, StateError, require_array
 from detectors.drift.bins import N_BINS, Bins
 from detectors.drift.focus import MAX_SCORE
 from detectors.drift.lane_table import within
@@ -111,6 +111,8 @@ class RanksReader:
             numbers.tolist(), moments.tolist(), process, rhythms, strict=True
         ):
             n, n_cuts, first, second, n_bin_cuts = row
+            if max(map(abs, of_moments[:2])) > 2.0 * Z_LIMIT * max(n, 1):
+                raise StateError("a reference's sums are out of range")
             if n_cuts < 0:
                 if rhythm is not None:
                     raise StateError("a category has a rhythm")

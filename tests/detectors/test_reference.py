@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from itertools import pairwise
 
@@ -308,6 +309,18 @@ def test_times_that_cannot_be_are_refused(change: dict[str, object], says: str) 
     document = fitted().model_copy(update=change)
     with pytest.raises(BadReferenceError, match=says):
         parse_reference(document.canonical())
+
+
+def test_sums_that_no_rows_have_are_refused() -> None:
+    """A fold that took them could not take up its own state."""
+    document = fitted()
+    moments = document.arrays["ranks_moments"]
+    numbers = np.frombuffer(b64decode(moments.data), moments.dtype).reshape(moments.shape).copy()
+    numbers[0, 0] = -1e78
+    damaged = moments.model_copy(update={"data": b64encode(numbers.tobytes()).decode()})
+    arrays = document.arrays | {"ranks_moments": damaged}
+    with pytest.raises(BadReferenceError, match="sums are out of range"):
+        Fold(CONFIG).set_reference(*MODEL[:2], document.model_copy(update={"arrays": arrays}))
 
 
 @settings(deadline=None, max_examples=60)
