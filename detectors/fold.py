@@ -166,6 +166,10 @@ class Fold:
         """
         name = model_id, model_version
         self.catalog.set_reference(name, document, self.counters["n_events"])
+        self._follow_catalog()
+
+    def _follow_catalog(self) -> None:
+        """Let what is kept by lane and by slot go with who has them now."""
         self.banks.take_fresh_lanes()
         if self.outcomes is not None:
             self.outcomes.follow()
@@ -232,8 +236,6 @@ class Fold:
         last_row = stretch.rows[stretch.block_ptr[1:] - 1].astype(np.int64)
         self.catalog.last_seen[stretch.block_slot] = position + start + last_row
         self._freeze(events, stretch, said)
-        if self.outcomes is not None:
-            self.outcomes.follow()
         return stretch.stop
 
     def _admit(
@@ -253,7 +255,7 @@ class Fold:
             if row > 0:
                 return slot, start + row
             if self.catalog.admit(events.models[events.model[start]], position + start) >= 0:
-                self.banks.take_fresh_lanes()
+                self._follow_catalog()
                 self._say_bounds(events, start, said)
                 slot = self._slots(events, start)
                 unknown = _unknown(events, start, slot)
@@ -455,7 +457,7 @@ class Fold:
         if self.outcomes is not None and monitor.output != output:
             self.outcomes.declared(slot)
         catalog.assign(slot, signals)
-        self.banks.take_fresh_lanes()
+        self._follow_catalog()
         self._say_bounds(events, stretch.stop - 1, said)
 
     def _say_bounds(self, events: Decoded, row: int, said: list[Finding | Notice]) -> None:

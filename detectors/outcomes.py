@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from detectors.performance.rows import JoinedRows, ScoredRows
 from detectors.performance.unlabelled import UnlabelledPerformance
 from schemas.batch import F64, I32, I64, Bool
 from schemas.config import DetectionConfig
+from schemas.reference import ModelOutput
 
 OUTCOMES_VERSION: Final = 1
 """Version of the rules by which the banks are fed."""
@@ -46,6 +47,15 @@ class Predictions:
     event_time_ms: I64
 
 
+class _Owner(NamedTuple):
+    """Whose a row of the banks is."""
+
+    slot: int
+    monitor: Monitor
+    """Another one in the slot has nothing of the row."""
+    numbering: Numbering
+
+
 class Outcomes:
     """The performance of the model versions of one partition.
 
@@ -63,31 +73,26 @@ class Outcomes:
         self.config = config
         self._catalog = catalog
         self._counters = counters
-        self._slots: list[int] = []
-        """The slot of each row, or `_FREE`."""
-        self._owners: list[Monitor | None] = []
-        """Derived: whose row it is; another monitor in the slot has nothing of it."""
-        self._numberings: list[Numbering] = []
-        """Derived."""
+        self._owners: list[_Owner | None] = []
+        """By row; None: it is free."""
+        self._row_of: dict[int, int] = {}
+        """Derived: the row of each slot that has one."""
         banks: tuple[BankState | None, BankState | None] = (None, None)
         n_rows = 0
         if state is not None:
             banks = _parted(state)
-            self._slots = require_array(state, "slots", np.int64, (None,)).tolist()
-            n_rows = len(self._slots)
+            slots = require_array(state, "slots", np.int64, (None,)).tolist()
+            n_rows = len(slots)
         self.labelled: Final = LabelledPerformance(SHAPE, n_rows, banks[0])
         self.unlabelled: Final = UnlabelledPerformance(SHAPE, n_rows, banks[1])
         if state is not None:
-            self._restore()
+            self._restore(slots)
 
     def advance(self, joined: Joined, predictions: Predictions) -> int:
         """Fold what a stretch has brought; the first pair for which there was no room, -1: none."""
-        self.follow()
         first = self._first_labels(joined)
-        row_of = np.full(len(self._catalog.slots) + 1, _FREE, np.int32)
-        for row, slot in enumerate(self._slots):
-            if slot != _FREE:
-                row_of[slot] = row
+        row_of = np.full(len(self._catalog.slots), _FREE, np.int32)
+        row_of[list(self._row_of)] = list(self._row_of.values())
         self._fold_joined(joined, row_of)
         self._fold_predictions(predictions, row_of, first)
         beyond = np.flatnonzero(row_of[joined.slot] == _FREE)
@@ -100,36 +105,39 @@ class Outcomes:
         self.follow()
 
     def follow(self) -> None:
-        """Give back the rows of monitors that are gone, or have another reference now."""
+        """Give back the rows of monitors that are gone, or have another reference now.
+
+        To be called wherever the catalog gives a slot to another one.
+        """
         gone = [
             row
-            for row, slot in enumerate(self._slots)
-            if slot != _FREE and self._catalog.slots[slot] is not self._owners[row]
+            for row, owner in enumerate(self._owners)
+            if owner is not None and self._catalog.slots[owner.slot] is not owner.monitor
         ]
         for row in gone:
-            self._slots[row], self._owners[row] = _FREE, None
-            self._numberings[row] = Numbering(())
+            owner, self._owners[row] = self._owners[row], None
+            assert owner is not None
+            del self._row_of[owner.slot]
         if gone:
             self.labelled.reset(np.array(gone, np.int32))
             self.unlabelled.reset(np.array(gone, np.int32))
 
     def declared(self, slot: int) -> None:
         """The monitor in this slot has said anew what it predicts: what was counted is over."""
-        if slot in self._slots:
-            self._begin(self._slots.index(slot), slot)
+        if slot in self._row_of:
+            self._begin(self._row_of[slot], slot)
 
     def metrics_of(self, slot: int) -> tuple[Metrics, Metrics] | None:
         """In total and of the window; None where no label has come."""
-        if slot not in self._slots:
+        row = self._row_of.get(slot)
+        if row is None:
             return None
-        row = self._slots.index(slot)
         return metrics(self.labelled.total(row)), metrics(self.labelled.window(row))
 
     def estimate_of(self, slot: int) -> Estimate | None:
         """What is expected of the latest predictions; None before the score is calibrated."""
-        if slot not in self._slots:
-            return None
-        return self.unlabelled.estimate(self._slots.index(slot))
+        row = self._row_of.get(slot)
+        return None if row is None else self.unlabelled.estimate(row)
 
     def class_names(self, slot: int) -> list[str]:
         """The classes of the monitor in this slot, by the numbers that its metrics use."""
@@ -139,7 +147,7 @@ class Outcomes:
     def snapshot(self) -> BankState:
         """The whole state: a function of the events alone."""
         return {
-            "slots": np.array(self._slots, np.int64),
+            "slots": np.array([_FREE if o is None else o.slot for o in self._owners], np.int64),
             **{f"labelled_{name}": array for name, array in self.labelled.snapshot().items()},
             **{f"unlabelled_{name}": array for name, array in self.unlabelled.snapshot().items()},
         }
@@ -150,34 +158,40 @@ class Outcomes:
         first: dict[int, int] = {}
         for place in np.argsort(at).tolist():
             slot = int(slots[place])
-            if slot in self._slots:
+            if slot in self._row_of:
                 continue
-            if _FREE in self._slots:
-                row = self._slots.index(_FREE)
-            elif len(self._slots) < self.config.bounds.max_measured_models:
-                row = len(self._slots)
-                self._slots.append(_FREE)
+            if None in self._owners:
+                row = self._owners.index(None)
+            elif len(self._owners) < self.config.bounds.max_measured_models:
+                row = len(self._owners)
                 self._owners.append(None)
-                self._numberings.append(Numbering(()))
                 self.labelled.resize(row + 1)
                 self.unlabelled.resize(row + 1)
             else:
                 continue
-            self._slots[row] = slot
             self._begin(row, slot)
             first[slot] = int(joined.row[at[place]])
         return first
 
     def _begin(self, row: int, slot: int) -> None:
-        monitor = self._catalog.monitor(slot)
-        self._owners[row] = monitor
-        said = monitor.output
-        output = Output() if said is None else output_of(said)
-        self._numberings[row] = Numbering(() if said is None else said.classes)
+        said, output = self._own(row, slot)
         self.labelled.declare(row, output)
         self.unlabelled.declare(row, output)
         if said is not None and said.counts is not None:
             self.unlabelled.teach(row, np.array(said.counts, np.int64))
+
+    def _own(self, row: int, slot: int) -> tuple[ModelOutput | None, Output]:
+        """Let the row be that of the monitor in this slot; what that predicts."""
+        monitor = self._catalog.monitor(slot)
+        said = monitor.output
+        self._owners[row] = _Owner(slot, monitor, Numbering(() if said is None else said.classes))
+        self._row_of[slot] = row
+        return said, Output() if said is None else output_of(said)
+
+    def _owner(self, row: int) -> _Owner:
+        owner = self._owners[row]
+        assert owner is not None
+        return owner
 
     def _fold_joined(self, joined: Joined, row_of: I32) -> None:
         row = row_of[joined.slot]
@@ -189,7 +203,7 @@ class Outcomes:
         for one in np.unique(own).tolist():
             those = own == one
             at = kept[those]
-            predicted[those], label[those] = self._numberings[one].pairs(
+            predicted[those], label[those] = self._owner(one).numbering.pairs(
                 joined.predicted_code[at], joined.label_code[at]
             )
         rows = JoinedRows(
@@ -213,7 +227,7 @@ class Outcomes:
         found: list[tuple[int, int]] = []
         wanted = self.config.labels.calibration_labels
         for one in np.unique(own).tolist():
-            said = self._catalog.monitor(self._slots[one]).output
+            said = self._owner(one).monitor.output
             if said is None or said.score_of == "none" or said.counts is not None:
                 continue
             missing = wanted - self.labelled.n_rows(one)
@@ -238,7 +252,7 @@ class Outcomes:
         predicted = np.empty(len(kept), np.int32)
         for one in np.unique(own).tolist():
             those = own == one
-            predicted[those] = self._numberings[one].numbers(predictions.code[kept[those]])
+            predicted[those] = self._owner(one).numbering.numbers(predictions.code[kept[those]])
         self.unlabelled.update(
             ScoredRows(
                 slot=own,
@@ -248,25 +262,20 @@ class Outcomes:
             )
         )
 
-    def _restore(self) -> None:
+    def _restore(self, slots: list[int]) -> None:
         """Find the owners of the rows. Raises `StateError` where the state contradicts itself."""
-        taken = [slot for slot in self._slots if slot != _FREE]
+        taken = [slot for slot in slots if slot != _FREE]
         if len(set(taken)) < len(taken):
             raise StateError("two rows are of one model version")
-        if len(self._slots) > _MOST_ROWS:
+        if len(slots) > _MOST_ROWS:
             raise StateError("more model versions are measured than the config allows")
-        for row, slot in enumerate(self._slots):
-            self._owners.append(None)
-            self._numberings.append(Numbering(()))
+        self._owners += [None] * len(slots)
+        for row, slot in enumerate(slots):
             if slot == _FREE:
                 continue
             if not 0 <= slot < len(self._catalog.slots) or self._catalog.slots[slot] is None:
                 raise StateError("a row is of a model version that does not exist")
-            monitor = self._catalog.monitor(slot)
-            said = monitor.output
-            self._owners[row] = monitor
-            self._numberings[row] = Numbering(() if said is None else said.classes)
-            wanted = Output() if said is None else output_of(said)
+            _, wanted = self._own(row, slot)
             for bank in (self.labelled, self.unlabelled):
                 found = bank.output(row)
                 same = (found.task, found.score_of, found.positive)
