@@ -150,7 +150,7 @@ def _watches(spec: DetectorSpec, signal: Signal, only: Collection[str] | None) -
     """Whether a detector watches a signal; `only` are those that the config names for it."""
     if signal.is_cells and not spec.watches_cells:
         return False
-    if spec.watches_errors_only:
+    if spec.watches_errors_only and not (only is None and signal.is_error):
         return only is not None and spec.name in only and signal.is_share
     return only is None or spec.name in only
 

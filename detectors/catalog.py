@@ -25,6 +25,7 @@ from detectors.monitor import (
     is_monitored,
     reference_events,
 )
+from detectors.outcome_signals import prepare
 from detectors.reference import Cohort
 from detectors.reference_document import monitor_of
 from detectors.registry import REGISTRY
@@ -196,6 +197,7 @@ class Catalog:
     def _begin(self, slot: int, monitor: Monitor) -> None:
         """Put a monitor into this slot, which is its model's, and give its signals lanes."""
         signals, monitor.signals = monitor.signals, []
+        prepare(self.config, monitor)
         self.slots[slot] = monitor
         if signals:
             self.assign(slot, signals)
@@ -342,6 +344,8 @@ class Catalog:
             monitor = self.slots[slot]
             if monitor is None:
                 continue
+            if not any(signal.is_outcome for signal in monitor.signals):
+                prepare(config, monitor)
             for at, signal in enumerate(monitor.signals):
                 wanted = is_monitored(config, monitor, signal)
                 if wanted and signal.lane < 0 and self.lanes.room(config.bounds.max_lanes):

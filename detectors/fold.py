@@ -18,12 +18,13 @@ from detectors.base import BankState, StateError
 from detectors.budget import accepted_in_a_week, events_between_alarms, is_strong
 from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
-from detectors.kernels.labels import CODE
+from detectors.kernels.labels import CODE, SLICES
 from detectors.kernels.observe import count_unfit, gather_lanes, observe
 from detectors.kernels.rhythm import take_out
 from detectors.labels.join import (
     LABEL_COUNTERS,
     LABELS_VERSION,
+    Decided,
     Given,
     Joined,
     LabelJoin,
@@ -31,10 +32,14 @@ from detectors.labels.join import (
 )
 from detectors.learning import only_numbers
 from detectors.monitor import NEVER, Monitor, model_config, signal_config
+from detectors.outcome_batch import outcome_batch
+from detectors.outcome_signals import prepare
 from detectors.outcomes import OUTCOMES_VERSION, Outcomes, Predictions
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
+from detectors.slice_marks import mark
 from detectors.stretch import (
+    Columns,
     Stretch,
     class_numbers,
     feature_columns,
@@ -47,7 +52,7 @@ from schemas.config import DetectionConfig
 from schemas.findings import MAX_VANISHED, Aspect, Distances, Finding, Firing, Notice
 from schemas.reference import ReferenceDocument
 
-FOLD_VERSION = 6
+FOLD_VERSION = 7
 """Version of the catalog's state and of the rules by which it changes."""
 
 COUNTERS = (
@@ -146,6 +151,8 @@ class Fold:
         on every lane, one whose parameters are the same keeps its state.
         """
         before, self.config = self.config, config
+        if self.outcomes is not None and not config.labels.enabled:
+            self.outcomes.stop()
         self.catalog.reconfigure(config)
         self.banks.reconfigure(before)
         if not config.labels.enabled:
@@ -222,13 +229,15 @@ class Fold:
         predicted_class = class_numbers(self.catalog, events, stretch)
         self.counters["n_refused_classes"] += n_beyond(self.catalog, stretch, predicted_class)
         self._refuse(events, stretch, said)
+        firings: list[Firing] = []
         if self.labels is not None and given is not None:
             versions = self.catalog.slot_of_version
-            joined = self.labels.advance(given, start, stretch.slot, versions)
+            self._mark_groups(events, given, stretch, columns)
+            joined, decided = self.labels.advance(given, start, stretch.slot, versions)
             self.joined.append(joined)
-            self._measure(events, given, stretch, joined, said)
+            firings = self._measure(events, given, stretch, joined, decided, said)
         batch = self._observe(events, number, stretch, columns.ptr, columns.column, predicted_class)
-        firings = self.banks.update(batch, self._without_rhythm(batch, stretch))
+        firings += self.banks.update(batch, self._without_rhythm(batch, stretch))
         said += [self._finding(firing) for firing in firings]
         self.counters["n_findings"] += len(firings)
         self.catalog.n_events[stretch.block_slot] += np.diff(stretch.block_ptr)
@@ -275,9 +284,13 @@ class Fold:
         given: Given,
         stretch: Stretch,
         joined: Joined,
+        decided: Decided,
         said: list[Finding | Notice],
-    ) -> None:
-        """Let the performance of the model versions have the stretch's labels and predictions."""
+    ) -> list[Firing]:
+        """Let the performance of the model versions have the stretch's labels and predictions.
+
+        What the detectors find in what these tell.
+        """
         assert self.outcomes is not None
         at = np.flatnonzero(stretch.slot >= 0)
         rows = at + stretch.start
@@ -288,12 +301,39 @@ class Fold:
             events.score[rows],
             events.event_time_ms[rows],
         )
-        unmeasured = self.outcomes.advance(joined, predictions)
+        unmeasured = self.outcomes.advance(joined, decided, predictions)
         if unmeasured >= 0 and not self.catalog.measured_full:
             self.catalog.measured_full = True
             key = self.catalog.monitor(int(joined.slot[unmeasured])).key
             row = int(joined.row[unmeasured])
             said.append(self._notice(events, row, "max_measured_models", key))
+        series, refused = self.outcomes.lanes.take()
+        self.banks.take_fresh_lanes()
+        for slot, row in refused:
+            self._refuse_signal(events, slot, row, said)
+        if not series:
+            return []
+        batch = outcome_batch(events, stretch, self.catalog.n_events, series)
+        return self.banks.update(batch, batch)
+
+    def _mark_groups(
+        self, events: Decoded, given: Given, stretch: Stretch, columns: Columns
+    ) -> None:
+        """Write beside the predictions which groups they are in."""
+        words = np.zeros(stretch.stop - stretch.start, np.int64)
+        mark(self.catalog, events, stretch, columns.ptr, columns.column, words)
+        rows = stretch.rows + stretch.start
+        given.words[rows, SLICES] = words[stretch.rows]
+
+    def _refuse_signal(
+        self, events: Decoded, slot: int, row: int, said: list[Finding | Notice]
+    ) -> None:
+        """Count a signal of labels that got no lane at this row, and say so once."""
+        self.counters["n_refused_signals"] += 1
+        monitor = self.catalog.monitor(slot)
+        if not monitor.lanes_full:
+            monitor.lanes_full = True
+            said.append(self._notice(events, row, "max_lanes", monitor.key))
 
     def _refuse(self, events: Decoded, stretch: Stretch, said: list[Finding | Notice]) -> None:
         """Count the events of models there is no place for."""
@@ -454,8 +494,10 @@ class Fold:
         self.counters["n_refused_classes"] += n_refused
         if n_refused:
             said.append(self._notice(events, stretch.stop - 1, "max_classes"))
-        if self.outcomes is not None and monitor.output != output:
-            self.outcomes.declared(slot)
+        if monitor.output != output:
+            prepare(self.config, monitor)
+            if self.outcomes is not None:
+                self.outcomes.declared(slot)
         catalog.assign(slot, signals)
         self._follow_catalog()
         self._say_bounds(events, stretch.stop - 1, said)

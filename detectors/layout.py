@@ -68,7 +68,7 @@ def _columns(
         rhythms: list[Rhythm | None] = []
         known: list[I32] = []
         for signal in monitor.signals:
-            if signal.lane >= 0:
+            if signal.lane >= 0 and not signal.is_outcome:
                 rhythms.append(signal.rhythm)
                 scale = signal.scale
                 what = (signal.lane, signal.source, signal.index, signal.expected)

@@ -20,6 +20,7 @@ from detectors.kernels.observe import (
     SOURCE_PATTERN,
     SOURCE_RESIDUAL,
 )
+from detectors.outcome_sources import SOURCE_SLICE
 from detectors.performance.declare import NUMBERS, declared
 from detectors.performance.outputs import SHAPE
 from detectors.reference import (
@@ -83,6 +84,12 @@ class Monitor:
     """The digest of the reference that a person has set; empty: it learns its own."""
     output: ModelOutput | None = None
     """What it predicts and what its score is; None before its reference, or without predictions."""
+    slices: list[int] = field(default_factory=list)
+    """The features whose categories are groups of its labels: see `detectors.slices`."""
+    slice_tag: int = 0
+    """Derived: what `detectors.slices` tells these slices and groups by; 0: not known yet."""
+    n_outcomes: int = 0
+    """How many signals of labels share its budget, whether or not labels have come for them."""
     joint: Joint | None = None
     """What is frozen of its features together, by the first reference that has two of them."""
     partial: Partial | None = None
@@ -105,8 +112,9 @@ class Monitor:
 
     @property
     def n_lanes(self) -> int:
-        """How many of its signals are watched."""
-        return sum(signal.lane >= 0 for signal in self.signals)
+        """How many of its signals are watched, those of labels from when it is known which."""
+        of_events = sum(signal.lane >= 0 for signal in self.signals if not signal.is_outcome)
+        return of_events + self.n_outcomes
 
     @property
     def inputs_frozen(self) -> bool:
@@ -116,7 +124,7 @@ class Monitor:
     def name(self, signal: Signal) -> str:
         """The signal's name."""
         category = ""
-        if signal.source == SOURCE_CATEGORY:
+        if signal.source in (SOURCE_CATEGORY, SOURCE_SLICE):
             category = self.categories[signal.index].names[signal.category]
         return signal_name(signal.source, signal.index, self.features, self.classes, category)
 
@@ -130,7 +138,7 @@ class Monitor:
     def block_of(self, signal: Signal) -> int:
         """So many of the model's events are one observation of the signal."""
         if signal.source != SOURCE_MMD or self.joint is None:
-            return 1
+            return signal.block
         return max(self.joint.block_events, 1)
 
     @property
@@ -325,7 +333,10 @@ def is_monitored(config: DetectionConfig, monitor: Monitor, signal: Signal) -> b
     """Whether the config wants this signal to have a lane.
 
     A category as a whole has one where windows are compared, and nowhere else a part of the budget.
+    A signal of labels has one from when its reference is complete.
     """
+    if signal.is_outcome and signal.ranks is None:
+        return False
     own = monitor.config_of(signal, signal_config(config, monitor))
     compares = config.detectors.windows.enabled
     switch = {

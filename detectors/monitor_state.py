@@ -29,10 +29,17 @@ from detectors.kernels.observe import (
     SOURCE_RESIDUAL,
 )
 from detectors.monitor import PREDICTION_CLASS, PREDICTION_NUMBER, Monitor
+from detectors.outcome_sources import (
+    OF_FEATURE,
+    OUTCOME_SOURCES,
+    SOURCE_LABEL,
+    SOURCE_SLICE,
+)
 from detectors.performance.outputs import SHAPE
 from detectors.ranks_state import RanksReader, RanksWriter, RowsReader, snapshot_rows
 from detectors.reference import N_PREDICTION_KINDS, N_VALUE_KINDS, Cohort
 from detectors.signals import Scale, Signal
+from detectors.slices import MAX_SLICES, groups_of
 from schemas.batch import ModelKey
 from schemas.reference import DIGEST, FeatureCategories, ModelOutput
 
@@ -72,6 +79,8 @@ class MonitorDocument(StateDocument):
     events_per_week: float
     reference: str
     joint: bool
+    slices: list[int]
+    n_outcomes: int
     output: ModelOutput | None
     signals: list[list[int]]
     cohorts: list[_CohortDocument]
@@ -129,6 +138,8 @@ def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
         "events_per_week": monitor.events_per_week,
         "reference": monitor.reference,
         "joint": monitor.joint is not None,
+        "slices": monitor.slices,
+        "n_outcomes": monitor.n_outcomes,
         "output": None if monitor.output is None else monitor.output.model_dump(),
         "signals": [
             [s.source, s.index, s.expected, s.scale.rule, s.lane, ranks.add(s.ranks), s.category]
@@ -151,6 +162,8 @@ def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
     }
 
 
+MAX_OUTCOMES = 1_024
+"""More signals of labels than any model version has."""
 _UNIT = Scale(0, 0.0, 0.0, 1.0)
 
 
@@ -230,6 +243,8 @@ class MonitorReader:
             classes=document.classes,
             prediction_role=document.prediction_role,
             signals=[self.signal(row, categories, n_classes) for row in document.signals],
+            slices=document.slices,
+            n_outcomes=document.n_outcomes,
             cohorts=[self.cohort(each, n_features, n_classes) for each in document.cohorts],
             features_full=document.full[0],
             classes_full=document.full[1],
@@ -243,6 +258,7 @@ class MonitorReader:
             class_number={name: i for i, name in enumerate(document.classes)},
         )
         monitor.output = _read_output(document)
+        _check_slices(monitor)
         if document.joint:
             monitor.joint, monitor.partial = self.joints.read(n_features)
         _check_joint(monitor)
@@ -254,17 +270,17 @@ class MonitorReader:
             raise StateError("a signal is not seven numbers")
         source, index, expected, rule, lane, ranks, category = row
         n_index, n_categories = 1, 1
-        if Signal(source, index, expected, _UNIT).is_input:
+        if Signal(source, index, expected, _UNIT).is_input or source in OF_FEATURE:
             n_index = len(categories)
-        elif source == SOURCE_CLASS:
+        elif source in (SOURCE_CLASS, SOURCE_LABEL):
             n_index = n_classes
-        if source == SOURCE_CATEGORY and 0 <= index < n_index:
+        if source in (SOURCE_CATEGORY, SOURCE_SLICE) and 0 <= index < n_index:
             n_categories = len(categories[index].names)
         elif source == SOURCE_CELL:
             n_categories = max(CELL_OTHER, CELL_NEW) + 1
         constant, mean, sd = self.cut("scale", 1)[0].tolist()
         fits = (
-            (0 <= source <= SOURCE_CELL or source in JOINT_SOURCES)
+            (0 <= source <= SOURCE_CELL or source in JOINT_SOURCES or source in OUTCOME_SOURCES)
             and 0 <= index < n_index
             and 0 <= expected <= KIND_LEARNING
             and 0 <= category < n_categories
@@ -328,6 +344,28 @@ def _read_output(document: MonitorDocument) -> ModelOutput | None:
     if n_bins != {SHAPE.n_bins}:
         raise StateError(f"a monitor's score has other bins than {SHAPE.n_bins}")
     return own
+
+
+def _check_slices(monitor: Monitor) -> None:
+    """Raise where a slice, or a signal of its groups, is of no categories."""
+    slices = monitor.slices
+    if len(set(slices)) < len(slices) or len(slices) > MAX_SLICES:
+        raise StateError("a monitor has a slice twice, or too many of them")
+    if not all(0 <= feature < len(monitor.features) for feature in slices):
+        raise StateError("a slice is of a feature that does not exist")
+    groups = {feature: groups_of(monitor.categories[feature]) for feature in slices}
+    own = [signal for signal in monitor.signals if signal.is_outcome]
+    if not 0 <= monitor.n_outcomes < MAX_OUTCOMES or len(own) > monitor.n_outcomes:
+        raise StateError("a monitor has more signals of labels than have a share of its budget")
+    for signal in own:
+        if signal.source in OF_FEATURE and signal.index not in groups:
+            raise StateError("a signal is of groups, and their feature is no slice")
+        if signal.source == SOURCE_SLICE and signal.category not in groups[signal.index]:
+            raise StateError("a signal is of a group that the slice has not")
+        if signal.ranks is None and signal.lane >= 0:
+            raise StateError("a signal of labels has a lane before its reference")
+    if own and monitor.output is None:
+        raise StateError("a monitor has signals of labels, and no output")
 
 
 def _check_joint(monitor: Monitor) -> None:

@@ -7,15 +7,27 @@ many of them as the config allows, and gives it back when it gives way or gets a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from detectors.base import BankState, StateError, require_array
 from detectors.catalog import Catalog
-from detectors.labels.join import Joined
+from detectors.labels.join import Decided, Joined
 from detectors.monitor import Monitor
+from detectors.outcome_lanes import (
+    Expected,
+    LabelledRows,
+    Outcome,
+    OutcomeLanes,
+    Watch,
+    begin,
+    end,
+)
+from detectors.outcome_scores import UNKNOWN_ERROR, Scores
+from detectors.outcome_signals import prepare
+from detectors.outcome_state import WATCH_ARRAYS, WatchReader, snapshot_watches
 from detectors.performance.declare import output_of
 from detectors.performance.estimate import Estimate
 from detectors.performance.labelled import LabelledPerformance
@@ -28,7 +40,7 @@ from schemas.batch import F64, I32, I64, Bool
 from schemas.config import DetectionConfig
 from schemas.reference import ModelOutput
 
-OUTCOMES_VERSION: Final = 1
+OUTCOMES_VERSION: Final = 2
 """Version of the rules by which the banks are fed."""
 _FREE: Final = -1
 _MOST_ROWS: Final = 10_000
@@ -54,6 +66,9 @@ class _Owner(NamedTuple):
     monitor: Monitor
     """Another one in the slot has nothing of the row."""
     numbering: Numbering
+    watch: Watch
+    """Its signals."""
+    scores: Scores
 
 
 class Outcomes:
@@ -73,6 +88,11 @@ class Outcomes:
         self.config = config
         self._catalog = catalog
         self._counters = counters
+        self.lanes: Final = OutcomeLanes(config, catalog)
+        self._p: dict[int, F64 | None] = {}
+        """Derived: by row, what its scores mean by bin; None: nobody knows."""
+        self._calibrated: dict[int, int] = {}
+        """By row, at which row of the poll its score was calibrated, in this stretch."""
         self._owners: list[_Owner | None] = []
         """By row; None: it is free."""
         self._row_of: dict[int, int] = {}
@@ -86,22 +106,27 @@ class Outcomes:
         self.labelled: Final = LabelledPerformance(SHAPE, n_rows, banks[0])
         self.unlabelled: Final = UnlabelledPerformance(SHAPE, n_rows, banks[1])
         if state is not None:
-            self._restore(slots)
+            self._restore(slots, WatchReader(config, state))
 
-    def advance(self, joined: Joined, predictions: Predictions) -> int:
-        """Fold what a stretch has brought; the first pair for which there was no room, -1: none."""
+    def advance(self, joined: Joined, decided: Decided, predictions: Predictions) -> int:
+        """Fold what a stretch has brought; the first pair for which there was no room, -1: none.
+
+        What the signals of labels have observed is kept in `lanes` until it is taken.
+        """
         first = self._first_labels(joined)
         row_of = np.full(len(self._catalog.slots), _FREE, np.int32)
         row_of[list(self._row_of)] = list(self._row_of.values())
         self._fold_joined(joined, row_of)
+        self._fold_decided(decided, row_of, first)
         self._fold_predictions(predictions, row_of, first)
+        self._calibrated.clear()
         beyond = np.flatnonzero(row_of[joined.slot] == _FREE)
         self._counters["n_unmeasured_labels"] += len(beyond)
         return int(beyond[0]) if len(beyond) else -1
 
     def reconfigure(self, config: DetectionConfig) -> None:
         """Go on under another config; who is measured stays so, whatever its bound."""
-        self.config = config
+        self.config = self.lanes.config = config
         self.follow()
 
     def follow(self) -> None:
@@ -118,6 +143,7 @@ class Outcomes:
             owner, self._owners[row] = self._owners[row], None
             assert owner is not None
             del self._row_of[owner.slot]
+            self._p.pop(row, None)
         if gone:
             self.labelled.reset(np.array(gone, np.int32))
             self.unlabelled.reset(np.array(gone, np.int32))
@@ -125,7 +151,16 @@ class Outcomes:
     def declared(self, slot: int) -> None:
         """The monitor in this slot has said anew what it predicts: what was counted is over."""
         if slot in self._row_of:
-            self._begin(self._row_of[slot], slot)
+            row = self._row_of[slot]
+            end(self._catalog, self._owner(row).watch)
+            prepare(self.config, self._catalog.monitor(slot))
+            self._begin(row, slot)
+
+    def stop(self) -> None:
+        """Take all signals of labels back, with their lanes: labels are no longer joined."""
+        for owner in self._owners:
+            if owner is not None:
+                end(self._catalog, owner.watch)
 
     def metrics_of(self, slot: int) -> tuple[Metrics, Metrics] | None:
         """In total and of the window; None where no label has come."""
@@ -147,6 +182,7 @@ class Outcomes:
     def snapshot(self) -> BankState:
         """The whole state: a function of the events alone."""
         return {
+            **snapshot_watches([None if o is None else o.watch for o in self._owners]),
             "slots": np.array([_FREE if o is None else o.slot for o in self._owners], np.int64),
             **{f"labelled_{name}": array for name, array in self.labelled.snapshot().items()},
             **{f"unlabelled_{name}": array for name, array in self.unlabelled.snapshot().items()},
@@ -174,19 +210,22 @@ class Outcomes:
         return first
 
     def _begin(self, row: int, slot: int) -> None:
-        said, output = self._own(row, slot)
+        monitor = self._catalog.monitor(slot)
+        said, output = self._own(row, slot, begin(self.config, monitor))
+        self._p.pop(row, None)
         self.labelled.declare(row, output)
         self.unlabelled.declare(row, output)
         if said is not None and said.counts is not None:
             self.unlabelled.teach(row, np.array(said.counts, np.int64))
 
-    def _own(self, row: int, slot: int) -> tuple[ModelOutput | None, Output]:
+    def _own(self, row: int, slot: int, watch: Watch) -> tuple[ModelOutput | None, Output]:
         """Let the row be that of the monitor in this slot; what that predicts."""
-        monitor = self._catalog.monitor(slot)
-        said = monitor.output
-        self._owners[row] = _Owner(slot, monitor, Numbering(() if said is None else said.classes))
+        said = watch.monitor.output
+        output = Output() if said is None else output_of(said)
+        numbering = Numbering(() if said is None else said.classes)
+        self._owners[row] = _Owner(slot, watch.monitor, numbering, watch, Scores(output))
         self._row_of[slot] = row
-        return said, Output() if said is None else output_of(said)
+        return said, output
 
     def _owner(self, row: int) -> _Owner:
         owner = self._owners[row]
@@ -216,11 +255,62 @@ class Outcomes:
             event_time_ms=np.ascontiguousarray(joined.event_time_ms[kept]),
         )
         start = 0
+        since: dict[int, int] = {}
         for stop, one in self._calibrations(own):
             self.labelled.update(_cut(rows, start, stop))
-            start = stop
+            start = since[one] = stop
             self.unlabelled.learn(one, self.labelled.total(one))
+            self._p.pop(one, None)
+            self._calibrated[one] = int(joined.row[kept[stop - 1]])
         self.labelled.update(_cut(rows, start, len(own)))
+        for one in np.unique(own).tolist():
+            those = np.flatnonzero(own == one)
+            self._observe_labels(
+                one, joined, kept[those], _picked(rows, those), those < since.get(one, 0)
+            )
+
+    def _observe_labels(
+        self, one: int, joined: Joined, at: I64, rows: JoinedRows, is_before: Bool
+    ) -> None:
+        """Let the signals of one row of the banks see its labels, `rows`, `at` these of `joined`.
+
+        `is_before`: its score was not calibrated yet.
+        """
+        owner = self._owner(one)
+        guess, label = rows.predicted_class, rows.label_class
+        positive = owner.scores.output.positive
+        expected = self._expected(one, guess, rows.score)
+        expected[is_before] = UNKNOWN_ERROR
+        with np.errstate(over="ignore", invalid="ignore"):
+            residue = rows.predicted - rows.label
+        outcomes = LabelledRows(
+            row=joined.row[at],
+            is_wrong=guess != label,
+            has_error=(guess >= 0) & (label >= 0),
+            residue=residue,
+            label_class=label,
+            is_positive=guess == positive,
+            is_true=label == positive,
+            delay_s=joined.delay_ms[at] / 1_000.0,
+            quantile=owner.scores.quantiles(guess, label, rows.score, joined.key[at]),
+            expected=expected,
+            groups=joined.slices[at],
+        )
+        self.lanes.labelled(owner.slot, owner.watch, outcomes)
+
+    def _expected(self, one: int, guess: I32, score: F64) -> I64:
+        """(n,) expected errors of predictions, UNKNOWN_ERROR where nothing says what to expect."""
+        if one not in self._p:
+            self._p[one] = self.unlabelled.probabilities(one)
+        return self._owner(one).scores.expected(guess, score, self._p[one])
+
+    def _fold_decided(self, decided: Decided, row_of: I32, first: Mapping[int, int]) -> None:
+        row = row_of[decided.slot]
+        for one in np.unique(row[row != _FREE]).tolist():
+            owner = self._owner(one)
+            those = (row == one) & (decided.row > first.get(owner.slot, -1))
+            outcome = Outcome(decided.row[those], decided.is_labelled[those])
+            self.lanes.decided(owner.slot, owner.watch, outcome)
 
     def _calibrations(self, own: I32) -> list[tuple[int, int]]:
         """After which of these joined rows which score is calibrated, in order."""
@@ -242,8 +332,8 @@ class Outcomes:
         row = row_of[predictions.slot]
         # Who has had no label yet by then is not measured.
         since = np.full(len(row_of), -1, np.int64)
-        for slot, at in first.items():
-            since[slot] = at
+        for slot, label_row in first.items():
+            since[slot] = label_row
         is_measured: Bool = (row != _FREE) & (predictions.row > since[predictions.slot])
         kept = np.flatnonzero(is_measured)
         if not len(kept):
@@ -251,8 +341,13 @@ class Outcomes:
         own = row[kept]
         predicted = np.empty(len(kept), np.int32)
         for one in np.unique(own).tolist():
-            those = own == one
-            predicted[those] = self._owner(one).numbering.numbers(predictions.code[kept[those]])
+            those = np.flatnonzero(own == one)
+            owner, at = self._owner(one), kept[those]
+            guess = owner.numbering.numbers(predictions.code[at])
+            predicted[those] = guess
+            error = self._expected(one, guess, predictions.score[at])
+            error[predictions.row[at] <= self._calibrated.get(one, -1)] = UNKNOWN_ERROR
+            self.lanes.predicted(owner.slot, owner.watch, Expected(predictions.row[at], error))
         self.unlabelled.update(
             ScoredRows(
                 slot=own,
@@ -262,7 +357,7 @@ class Outcomes:
             )
         )
 
-    def _restore(self, slots: list[int]) -> None:
+    def _restore(self, slots: list[int], watches: WatchReader) -> None:
         """Find the owners of the rows. Raises `StateError` where the state contradicts itself."""
         taken = [slot for slot in slots if slot != _FREE]
         if len(set(taken)) < len(taken):
@@ -275,12 +370,19 @@ class Outcomes:
                 continue
             if not 0 <= slot < len(self._catalog.slots) or self._catalog.slots[slot] is None:
                 raise StateError("a row is of a model version that does not exist")
-            _, wanted = self._own(row, slot)
+            watch = watches.read(self._catalog.monitor(slot))
+            _, wanted = self._own(row, slot, watch)
             for bank in (self.labelled, self.unlabelled):
                 found = bank.output(row)
                 same = (found.task, found.score_of, found.positive)
                 if same != (wanted.task, wanted.score_of, wanted.positive):
                     raise StateError("a row is of another output than its model version")
+        watches.finish()
+        for slot, monitor in enumerate(self._catalog.slots):
+            if monitor is None or slot in self._row_of:
+                continue
+            if any(signal.is_outcome for signal in monitor.signals):
+                raise StateError("a model version has signals of labels, and no labels")
 
 
 def _cut(rows: JoinedRows, start: int, stop: int) -> JoinedRows:
@@ -295,6 +397,10 @@ def _cut(rows: JoinedRows, start: int, stop: int) -> JoinedRows:
     )
 
 
+def _picked(rows: JoinedRows, at: I64) -> JoinedRows:
+    return JoinedRows(*(np.ascontiguousarray(getattr(rows, f.name)[at]) for f in fields(rows)))
+
+
 def _parted(state: BankState) -> tuple[BankState, BankState]:
     """The states of the two banks. Raises `StateError` where there is something else."""
     parts: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
@@ -302,6 +408,6 @@ def _parted(state: BankState) -> tuple[BankState, BankState]:
         prefix, _, own = name.partition("_")
         if prefix in {"labelled", "unlabelled"}:
             parts[prefix == "unlabelled"][own] = array
-        elif name != "slots":
+        elif name != "slots" and name not in WATCH_ARRAYS:
             raise StateError(f"the state of the outcomes has no array {name!r}")
     return parts

@@ -66,6 +66,8 @@ def document_of(
     frozen.classes = list(monitor.classes)
     place: dict[int, int] = {}
     for at, signal in enumerate(monitor.signals):
+        if signal.is_outcome:
+            continue
         index = signal.index
         if signal.is_input:
             index = frozen.feature_number[monitor.features[index]]
@@ -157,6 +159,8 @@ def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Mo
             events_per_week=document.events_per_week,
             reference=document.digest,
             joint=reader.joints.n > 0,
+            slices=[],
+            n_outcomes=0,
             output=document.output,
             signals=[[*row[:4], -1, *row[4:]] for row in document.signals],
             cohorts=[],

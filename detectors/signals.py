@@ -24,16 +24,45 @@ from detectors.kernels.observe import (
     SOURCE_SCORE,
     SOURCE_VALUE,
 )
+from detectors.outcome_sources import (
+    BLOCKS,
+    FIRST_OUTCOME,
+    OUTCOME_SHARES,
+    SOURCE_CALIBRATION,
+    SOURCE_COVERAGE,
+    SOURCE_DELAY,
+    SOURCE_EXPECTED,
+    SOURCE_FALSE_POSITIVE,
+    SOURCE_GAP,
+    SOURCE_LABEL,
+    SOURCE_RECALL,
+    SOURCE_RESIDUE,
+    SOURCE_SELECTION,
+    SOURCE_SLICE,
+    SOURCE_WRONG,
+)
 from schemas.findings import Aspect
 from schemas.signal_names import (
+    CALIBRATION,
+    ERROR,
+    ERROR_GAP,
+    EXPECTED_ERROR,
+    FALSE_POSITIVE,
     JOINT_MISSING,
     JOINT_MMD,
     JOINT_RESIDUAL,
+    LABEL_COVERAGE,
+    LABEL_DELAY,
+    RECALL,
+    SELECTION,
     category_signal,
     class_signal,
+    disparity_signal,
     feature_signal,
+    label_signal,
     new_signal,
     other_signal,
+    slice_signal,
 )
 
 JOINT_NAMES = {
@@ -42,6 +71,20 @@ JOINT_NAMES = {
     SOURCE_PATTERN: JOINT_MISSING,
 }
 """The signals of all features together, by source."""
+_OUTCOME_NAMES = {
+    SOURCE_WRONG: ERROR,
+    SOURCE_RESIDUE: ERROR,
+    SOURCE_DELAY: LABEL_DELAY,
+    SOURCE_COVERAGE: LABEL_COVERAGE,
+    SOURCE_CALIBRATION: CALIBRATION,
+    SOURCE_EXPECTED: EXPECTED_ERROR,
+    SOURCE_GAP: ERROR_GAP,
+}
+_DISPARITY_NAMES = {
+    SOURCE_SELECTION: SELECTION,
+    SOURCE_RECALL: RECALL,
+    SOURCE_FALSE_POSITIVE: FALSE_POSITIVE,
+}
 RESOLUTION = 1e-9
 """Of a mean, in standard deviations: no mean over fewer than 1e18 rows is known so well."""
 ROUNDING = 1e-12
@@ -49,6 +92,7 @@ ROUNDING = 1e-12
 _INPUTS = frozenset({SOURCE_VALUE, SOURCE_MISSING, SOURCE_CATEGORY, SOURCE_NEW, SOURCE_CELL})
 _INDICATORS = frozenset(
     {SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER, SOURCE_CATEGORY, SOURCE_NEW, SOURCE_PATTERN}
+    | OUTCOME_SHARES
 )
 
 
@@ -117,7 +161,22 @@ class Signal:
     @property
     def is_output(self) -> bool:
         """Whether it is of what a model said, not of what it was given."""
-        return not self.is_input and not self.is_joint
+        return not self.is_input and not self.is_joint and not self.is_outcome
+
+    @property
+    def is_outcome(self) -> bool:
+        """Whether it is of what labels, or the lack of them, tell: then no event observes it."""
+        return self.source >= FIRST_OUTCOME
+
+    @property
+    def is_error(self) -> bool:
+        """Whether its ones are errors, whoever says so."""
+        return self.source in (SOURCE_WRONG, SOURCE_SLICE)
+
+    @property
+    def block(self) -> int:
+        """So many rows are one observation of it, where that does not depend on the model."""
+        return BLOCKS.get(self.source, 1)
 
     @property
     def is_input(self) -> bool:
@@ -151,6 +210,14 @@ def signal_name(
     """The signal's name, such as `feature:X`, `feature:X=V`, `score` or `joint:residual`."""
     if source in JOINT_NAMES:
         return JOINT_NAMES[source]
+    if source in _OUTCOME_NAMES:
+        return _OUTCOME_NAMES[source]
+    if source in _DISPARITY_NAMES:
+        return disparity_signal(_DISPARITY_NAMES[source], features[index])
+    if source == SOURCE_LABEL:
+        return label_signal(classes[index])
+    if source == SOURCE_SLICE:
+        return slice_signal(features[index], category)
     if source == SOURCE_CATEGORY:
         return category_signal(features[index], category)
     if source == SOURCE_NEW:

@@ -175,6 +175,12 @@ class LabelsConfig(Strict):
     calibration_labels: Annotated[int, Field(ge=100, le=10_000_000)] = 2_000
     """The first so many labels of a model version say what its score means, unless its reference
     says it."""
+    reference_labels: Annotated[int, Field(ge=80, le=1_000_000)] = 2_000
+    """The first so many labels of a model version are the reference of its errors; the first fourth
+    of as many in a group that of the group's."""
+    automatic_slices: Annotated[int, Field(ge=0, le=7)] = 4
+    """Features with up to eight categories whose groups are watched though the config names no
+    slices, or fewer than seven."""
 
 
 class DetectorsConfig(Strict):
@@ -226,6 +232,11 @@ class ModelConfig(Strict):
     false_alerts: FalseAlerts | None = None
     arl0: Arl0 | None = None
     output: OutputConfig = OutputConfig()
+    slices: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=7)
+    ] = Field(default_factory=list)
+    """Features that are categories: their groups are compared by their errors, and where there are
+    two classes by how they are treated. 15 groups each at most, the most frequent ones."""
     signals: dict[str, SignalConfig] = Field(default_factory=dict)
     """By signal name: `feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V`,
     `joint:residual`, `joint:mmd`, `joint:missing`. What is said of `feature:X` holds for its

@@ -14,6 +14,18 @@ JOINT_MMD: Final = "joint:mmd"
 JOINT_MISSING: Final = "joint:missing"
 JOINT: Final = (JOINT_RESIDUAL, JOINT_MMD, JOINT_MISSING)
 """The signals of all features together."""
+ERROR: Final = "error"
+"""Whether a prediction was wrong, or by how much a number was too high."""
+LABEL_DELAY: Final = "label_delay"
+LABEL_COVERAGE: Final = "label_coverage"
+CALIBRATION: Final = "calibration"
+EXPECTED_ERROR: Final = "expected_error"
+ERROR_GAP: Final = "error_gap"
+OF_LABELS: Final = (ERROR, LABEL_DELAY, LABEL_COVERAGE, CALIBRATION, EXPECTED_ERROR, ERROR_GAP)
+"""The signals of labels that a model version has one of."""
+SELECTION, RECALL, FALSE_POSITIVE = "selection_ratio", "recall_gap", "false_positive_gap"
+DISPARITY: Final = (SELECTION, RECALL, FALSE_POSITIVE)
+"""The signals of the groups of a slice, before the feature's name."""
 NEW_CATEGORY: Final = "__new__"
 OTHER_CLASS: Final = "__other__"
 _OURS: Final = frozenset({NEW_CATEGORY, OTHER_CLASS})
@@ -34,6 +46,21 @@ def category_signal(feature: str, category: str) -> str:
 def new_signal(feature: str) -> str:
     """The signal of the share of new categories of a feature."""
     return f"{feature_signal(feature)}={NEW_CATEGORY}"
+
+
+def slice_signal(feature: str, category: str) -> str:
+    """The signal of the errors on events with this category of a feature."""
+    return ERROR + category_signal(feature, category).removeprefix("feature")
+
+
+def disparity_signal(kind: str, feature: str) -> str:
+    """The signal of what sets the groups of a feature apart; `kind` is one of `DISPARITY`."""
+    return kind + feature_signal(feature).removeprefix("feature")
+
+
+def label_signal(name: str) -> str:
+    """The signal of the share of labels that say this class."""
+    return f"label:{_value(name)}"
 
 
 def class_signal(name: str) -> str:

@@ -110,8 +110,18 @@ def _append(given: I64A, i: int, words: I64A, at: I64A, index: I64A) -> int:
 
 
 @part
-def _expire(now: int, words: I64A, at: I64A, index: I64A, limits: I64A, counts: I64A) -> None:
-    """Let predictions expire, and then be forgotten, by the time that it is."""
+def _expire(
+    now: int,
+    i: int,
+    first: int,
+    words: I64A,
+    at: I64A,
+    index: I64A,
+    limits: I64A,
+    counts: I64A,
+    expired_row: I32A,
+) -> None:
+    """Let predictions expire at row i, and then be forgotten, by the time that it is."""
     while at[EXPIRED] < at[TAIL]:
         row = at[EXPIRED] - at[BASE]
         if now - words[row, SEEN] <= limits[MAX_DELAY]:
@@ -119,6 +129,7 @@ def _expire(now: int, words: I64A, at: I64A, index: I64A, limits: I64A, counts: 
         counts[EXPIRED_PREDICTION] += 1
         if words[row, ANSWER] == 0:
             counts[UNLABELLED] += 1
+        expired_row[at[EXPIRED] - first] = i
         at[EXPIRED] += 1
     while at[HEAD] < at[EXPIRED]:
         if now - words[at[HEAD] - at[BASE], SEEN] <= limits[FORGET_AFTER]:
@@ -128,13 +139,17 @@ def _expire(now: int, words: I64A, at: I64A, index: I64A, limits: I64A, counts: 
 
 
 @part
-def _drop_predictions(room: int, words: I64A, at: I64A, index: I64A, counts: I64A) -> None:
+def _drop_predictions(
+    room: int, first: int, words: I64A, at: I64A, index: I64A, counts: I64A, expired_row: I32A
+) -> None:
     """Drop the oldest predictions until no more than `room` are kept."""
     while at[TAIL] - at[HEAD] > room:
         _remove(at[HEAD], words, at, index)
         if at[EXPIRED] == at[HEAD]:
             if words[at[HEAD] - at[BASE], ANSWER] == 0:
                 counts[DROPPED_PREDICTION] += 1
+            # Nobody will know whether its label comes.
+            expired_row[at[EXPIRED] - first] = -1
             at[EXPIRED] += 1
         at[HEAD] += 1
 
@@ -167,7 +182,7 @@ def _drop_labels(room: int, words: I64A, at: I64A, index: I64A, counts: I64A) ->
 @kernel(
     *(U8_IN, I64_2D_IN, I64),
     *(I64_2D, I64, I64, I64_2D, I64, I64_2D, I64, I64),
-    *(I64, I32, I64, I64),
+    *(I64, I32, I64, I64, I32),
 )
 def join(
     what: U8A,
@@ -185,6 +200,7 @@ def join(
     joined_row: I32A,
     joined_prediction: I64A,
     joined_label: I64A,
+    expired_row: I32A,
 ) -> int:
     """Advance both tables over the rows of a stretch; returns how many labels were joined.
 
@@ -195,13 +211,19 @@ def join(
     Of join k: `joined_row` is the row that made the pair complete, `joined_prediction` where in
     `pending` the prediction stands, and `joined_label` where in `early` the label does, -1 where it
     is the row itself.
+    Of the kth prediction that is no longer waited for, counted from the oldest that was before,
+    `expired_row` is the row at which its time was over, -1 where it gave way to others. It has room
+    for n more than there are.
     """
-    _drop_predictions(limits[MAX_PENDING], pending, pending_at, pending_index, counts)
+    first = pending_at[EXPIRED]
+    _drop_predictions(
+        limits[MAX_PENDING], first, pending, pending_at, pending_index, counts, expired_row
+    )
     _drop_labels(limits[MAX_EARLY], early, early_at, early_index, counts)
     n_joined = 0
     for i in range(len(what)):
         now = given[i, SEEN]
-        _expire(now, pending, pending_at, pending_index, limits, counts)
+        _expire(now, i, first, pending, pending_at, pending_index, limits, counts, expired_row)
         _give_up(now, early, early_at, early_index, limits, counts)
         if what[i] == IGNORED:
             continue
@@ -215,7 +237,15 @@ def join(
             if known >= 0:
                 counts[REPEATED] += 1
                 continue
-            _drop_predictions(limits[MAX_PENDING] - 1, pending, pending_at, pending_index, counts)
+            _drop_predictions(
+                limits[MAX_PENDING] - 1,
+                first,
+                pending,
+                pending_at,
+                pending_index,
+                counts,
+                expired_row,
+            )
             row = _append(given, i, pending, pending_at, pending_index)
             pending[row - pending_at[BASE], ANSWER] = 0
             if waiting < 0:
@@ -236,12 +266,12 @@ def join(
             counts[EARLY] += 1
             continue
         else:
-            first = pending[row - pending_at[BASE], ANSWER]
+            known_code = pending[row - pending_at[BASE], ANSWER]
             if row < pending_at[EXPIRED]:
                 counts[EXPIRED_LABEL] += 1
                 continue
-            if first != 0:
-                counts[DUPLICATE if first == given[i, CODE] else CONFLICTING] += 1
+            if known_code != 0:
+                counts[DUPLICATE if known_code == given[i, CODE] else CONFLICTING] += 1
                 continue
             code = given[i, CODE]
             joined_label[n_joined] = -1

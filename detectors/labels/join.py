@@ -20,7 +20,7 @@ from detectors.labels.validity import check_answers, check_labels, check_predict
 from schemas.batch import F64, I32, I64, U8, Bool, Decoded
 from schemas.config import LabelsConfig
 
-LABELS_VERSION: Final = 1
+LABELS_VERSION: Final = 2
 """Version of the rules of the join and of its state."""
 
 LABEL_COUNTERS: Final = (*kernel.COUNTERS, "n_unmonitored_labels", "n_unmeasured_labels")
@@ -33,10 +33,6 @@ _LABEL_WORDS: Final = kernel.TAKEN
 _FORGET_AFTER: Final = 4
 """An expired prediction is remembered for a quarter of `max_delay_ms`, so that its labels are known
 to be too late."""
-
-
-_Pairs = tuple[I32, I64, I64]
-"""Of each pair the row that made it complete, and where its two rows stand in the tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +69,23 @@ class Joined:
     label_source: I64
     """(k, 2) that of the label's."""
     slices: I64
-    """(k,) the groups that the prediction belongs to; 0: none."""
+    """(k,) the groups that the prediction belongs to: see `detectors.slices`; 0: none."""
+    key: I64
+    """(k,) that of the join: the event's fingerprint and its model."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Predictions whose time for a label is over, (k,) each, in the order in which they came."""
+
+    row: I32
+    """The row of the poll at whose time it is over; ascending."""
+    slot: I32
+    """The slot of the model version that predicted."""
+    is_labelled: Bool
 
     def __len__(self) -> int:
         return len(self.row)
@@ -131,8 +143,10 @@ class LabelJoin:
 
     def advance(
         self, given: Given, start: int, slot: I32, slot_of_version: Mapping[int, int]
-    ) -> Joined:
-        """Fold the rows of a stretch, from row `start` of the poll on; what they make complete.
+    ) -> tuple[Joined, Decided]:
+        """Fold the rows of a stretch, from row `start` of the poll on.
+
+        What they make complete, and whose time they end.
 
         `slot` (m,) is -1 for labels and for predictions of models that are not monitored, which are
         not kept; `slot_of_version` says by `version_code` where those stand that are.
@@ -144,21 +158,35 @@ class LabelJoin:
             np.where(slot >= 0, kernel.PREDICTION, kernel.IGNORED),
         ).astype(np.uint8)
         words = given.words[rows]
-        row, prediction, label = self._join(what, words)
+        row, prediction, label, decided = self._join(what, words)
         predictions, labels = self.pending.words[prediction], words[row]
         came_first = label >= 0
         labels[came_first] = self.early.words[label[came_first], : kernel.WORDS]
-        versions, place = np.unique(predictions[:, kernel.VERSION], return_inverse=True)
-        slots = [slot_of_version.get(version, -1) for version in versions.tolist()]
-        own = np.array(slots, np.int32)[place.reshape(-1)]
+        own = _slots(predictions[:, kernel.VERSION], slot_of_version)
         self._counters["n_unmonitored_labels"] += int(np.count_nonzero(own < 0))
         is_there = own >= 0
-        return _joined(
+        joined = _joined(
             row[is_there] + start, own[is_there], predictions[is_there], labels[is_there]
         )
+        return joined, self._decided(decided, start, slot_of_version)
 
-    def _join(self, what: U8, words: I64) -> _Pairs:
-        """Advance the tables; the rows, and where their predictions and labels stand."""
+    def _decided(self, row: I32, start: int, slot_of_version: Mapping[int, int]) -> Decided:
+        """The predictions up to the oldest that still waits, as `row` (k,) has their ends."""
+        at = np.flatnonzero(row >= 0)
+        first = int(self.pending.at[kernel.EXPIRED] - self.pending.at[kernel.BASE]) - len(row)
+        words = self.pending.words[first + at]
+        slot = _slots(words[:, kernel.VERSION], slot_of_version)
+        there = np.flatnonzero(slot >= 0)
+        return Decided(
+            row[at[there]] + np.int32(start), slot[there], words[there, kernel.ANSWER] != 0
+        )
+
+    def _join(self, what: U8, words: I64) -> tuple[I32, I64, I64, I32]:
+        """Advance the tables; see `detectors.kernels.labels.join`.
+
+        Of each pair the row that made it complete, and where its two rows stand in the tables;
+        then the rows at which predictions ended.
+        """
         n = len(what)
         for table in (self.pending, self.answers, self.early):
             table.reserve(n)
@@ -175,6 +203,8 @@ class LabelJoin:
         )
         counts = np.zeros(len(kernel.COUNTERS), np.int64)
         row, prediction, label = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.int64)
+        first = int(self.pending.at[kernel.EXPIRED])
+        ended = np.empty(int(self.pending.at[kernel.TAIL]) - first + n, np.int32)
         n_joined = kernel.join(
             what,
             words,
@@ -191,10 +221,12 @@ class LabelJoin:
             row,
             prediction,
             label,
+            ended,
         )
         for name, count in zip(kernel.COUNTERS, counts.tolist(), strict=True):
             self._counters[name] += count
-        return row[:n_joined], prediction[:n_joined], label[:n_joined]
+        n_ended = int(self.pending.at[kernel.EXPIRED]) - first
+        return row[:n_joined], prediction[:n_joined], label[:n_joined], ended[:n_ended]
 
     def reconfigure(self, config: LabelsConfig) -> None:
         """Go on under other bounds: what is beyond them goes now, what is too old with the time."""
@@ -270,4 +302,12 @@ def _joined(row: I32, slot: I32, predictions: I64, labels: I64) -> Joined:
         source=predictions[:, sources],
         label_source=labels[:, sources],
         slices=predictions[:, kernel.SLICES],
+        key=np.ascontiguousarray(predictions[:, kernel.KEY]),
     )
+
+
+def _slots(versions: I64, slot_of_version: Mapping[int, int]) -> I32:
+    """(k,) the slots of these version codes; -1: none."""
+    used, place = np.unique(versions, return_inverse=True)
+    slots = [slot_of_version.get(version, -1) for version in used.tolist()]
+    return np.array(slots, np.int32)[place.reshape(-1)]

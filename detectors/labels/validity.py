@@ -17,8 +17,8 @@ def check_predictions(rows: I64, watermark_ms: int) -> None:
     for word in (VALUE, SCORE):
         if np.isinf(np.ascontiguousarray(rows[:, word]).view(np.float64)).any():
             raise StateError("a prediction that waits is infinite")
-    if rows[:, SLICES].any():
-        raise StateError("a prediction that waits belongs to a group that nobody has named")
+    if (rows[:, SLICES] < 0).any():
+        raise StateError("a prediction that waits belongs to groups that there are none of")
 
 
 def check_labels(rows: I64, watermark_ms: int) -> None:

@@ -13,7 +13,7 @@ from detectors.performance.intervals import LEVEL
 from detectors.performance.outputs import ScoreOf, Shape, SlotTable, Task
 from detectors.performance.rows import ScoredRows
 from detectors.performance.tally import Tally
-from schemas.batch import I64
+from schemas.batch import F64, I64
 
 
 class UnlabelledPerformance(SlotTable):
@@ -78,6 +78,15 @@ class UnlabelledPerformance(SlotTable):
         if counts.shape != (2, self.shape.n_bins):
             raise ValueError(f"`counts` is of shape {counts.shape}: give (2, {self.shape.n_bins})")
         self._slots["reference"][slot] = counts
+
+    def probabilities(self, slot: int) -> F64 | None:
+        """(bins,) the probability of the outcome by bin of the score; None: no reference says it.
+
+        Raises IndexError at an unknown slot.
+        """
+        require_lanes(np.array([slot], np.int32), self.n_slots)
+        calibration = calibrate(self._slots["reference"][slot])
+        return None if calibration is None else calibration.p
 
     def estimate(self, slot: int, level: float = LEVEL) -> Estimate | None:
         """What is expected of the slot's window; None where no reference says what scores mean.

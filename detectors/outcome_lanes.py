@@ -1,0 +1,331 @@
+"""What the lanes of labels observe: errors, delays, calibration, groups, what scores expect.
+
+Pure, and independent of batches: every sum is one of whole numbers, and every signal begins at the
+row of the log that completes its reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.catalog import Catalog
+from detectors.monitor import Monitor
+from detectors.outcome_scores import ONE
+from detectors.outcome_signals import (
+    bounded,
+    complete,
+    plan,
+    reference_length,
+    standardised,
+)
+from detectors.outcome_sources import (
+    BLOCK_ROWS,
+    DISPARITIES,
+    DISPARITY_ROWS,
+    SOURCE_CALIBRATION,
+    SOURCE_COVERAGE,
+    SOURCE_DELAY,
+    SOURCE_EXPECTED,
+    SOURCE_GAP,
+    SOURCE_LABEL,
+    SOURCE_RESIDUE,
+    SOURCE_SLICE,
+    SOURCE_WRONG,
+)
+from detectors.signals import Signal
+from detectors.slice_counts import SliceCounts
+from detectors.slices import group_of, groups_of, tag_of
+from schemas.batch import F64, I32, I64, Bool
+from schemas.config import DetectionConfig
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """What labels tell of predictions of one model version, (k,) each, in the order joined."""
+
+    row: I32
+    """The row of the poll that made the pair complete."""
+    is_wrong: Bool
+    """Of classes: whether another one was predicted than the label says."""
+    has_error: Bool
+    """Whether there are both."""
+    residue: F64
+    """Of numbers: predicted less true; NaN where one is missing."""
+    label_class: I32
+    """By number in the model's classes; -1: none of them."""
+    is_positive: Bool
+    """Of two classes: whether the positive one was predicted."""
+    is_true: Bool
+    """Of two classes: whether the label says the positive one."""
+    delay_s: F64
+    quantile: F64
+    """See `randomised_quantile`; NaN where the score is no probability."""
+    expected: I64
+    """The expected error in parts of ONE; -1: unknown."""
+    groups: I64
+
+
+class Outcome(NamedTuple):
+    """When it was known of predictions of one model version whether labels come: (k,) each."""
+
+    row: I32
+    is_labelled: Bool
+
+
+class Expected(NamedTuple):
+    """What scores make one expect of predictions of one model version: (k,) each."""
+
+    row: I32
+    error: I64
+    """In parts of ONE; -1: unknown."""
+
+
+class Series(NamedTuple):
+    """What some lanes of one model version observe at some rows."""
+
+    slot: int
+    row: I32
+    """(k,) rows of the poll, ascending."""
+    lanes: list[int]
+    z: F64
+    """(lanes, k)"""
+
+
+@dataclass(slots=True)
+class Watch:
+    """The signals of labels of one model version: what they learn, and blocks under way."""
+
+    monitor: Monitor
+    places: list[int]
+    """Where they stand among the monitor's signals."""
+    learning: list[list[F64]]
+    """Of each, what it has observed while its reference is not complete."""
+    expected: list[int] = field(default_factory=lambda: [0, 0])
+    """Of the block of `expected_error`: rows, and their sum."""
+    gap: list[int] = field(default_factory=lambda: [0, 0])
+    counts: SliceCounts | None = None
+    """Of each group; None where there are no slices."""
+
+    def signals(self) -> Iterator[tuple[int, Signal]]:
+        """Its signals, each with its number."""
+        for j, place in enumerate(self.places):
+            yield j, self.monitor.signals[place]
+
+
+class _Observed(NamedTuple):
+    """What one signal observed, raw: NaN where nothing."""
+
+    watch: Watch
+    slot: int
+    number: int
+    x: F64
+    row: I32
+
+
+def begin(config: DetectionConfig, monitor: Monitor) -> Watch:
+    """Give a model version its signals of labels; as many as have a share of its budget."""
+    first = len(monitor.signals)
+    monitor.signals += plan(config, monitor)[: monitor.n_outcomes]
+    return watch_of(monitor, first)
+
+
+def watch_of(monitor: Monitor, first: int = 0) -> Watch:
+    """That of a monitor that has its signals, from this place on; nothing is learned yet."""
+    places = [
+        place
+        for place, signal in enumerate(monitor.signals)
+        if place >= first and signal.is_outcome
+    ]
+    n_slices = len(monitor.slices)
+    counts = SliceCounts(n_slices, tag_of(monitor)) if n_slices else None
+    return Watch(monitor, places, [[] for _ in places], counts=counts)
+
+
+def end(catalog: Catalog, watch: Watch) -> None:
+    """Take the signals of a monitor that stays back, and their lanes."""
+    for _, signal in watch.signals():
+        if signal.lane >= 0:
+            catalog.lanes.give_back(signal.lane)
+    watch.monitor.signals = [each for each in watch.monitor.signals if not each.is_outcome]
+
+
+class OutcomeLanes:
+    """Lets the signals of labels observe; collects what their lanes see in one stretch."""
+
+    def __init__(self, config: DetectionConfig, catalog: Catalog) -> None:
+        self.config = config
+        self._catalog = catalog
+        self._observed: list[_Observed] = []
+
+    def labelled(self, slot: int, watch: Watch, rows: LabelledRows) -> None:
+        """Labels were joined with predictions of the model version in this slot."""
+        of_error = np.where(rows.has_error, rows.is_wrong, np.nan)
+        simple = {
+            SOURCE_WRONG: of_error,
+            SOURCE_RESIDUE: bounded(rows.residue),
+            SOURCE_DELAY: rows.delay_s,
+            SOURCE_CALIBRATION: rows.quantile,
+        }
+        at_blocks: dict[int, tuple[F64, I32]] = {}
+        is_known = (rows.expected >= 0) & rows.has_error
+        gap = rows.is_wrong[is_known] * ONE - rows.expected[is_known]
+        at_blocks[SOURCE_GAP] = _means(watch.gap, gap, rows.row[is_known])
+        disparity: dict[tuple[int, int], tuple[F64, I32]] = {}
+        if watch.counts is not None:
+            disparity = self._disparity(watch, watch.counts, rows)
+        for number, signal in watch.signals():
+            x, row = np.zeros(0), np.zeros(0, np.int32)
+            if signal.source in simple:
+                x, row = simple[signal.source], rows.row
+            elif signal.source == SOURCE_LABEL:
+                x, row = (rows.label_class == signal.index).astype(np.float64), rows.row
+            elif signal.source == SOURCE_SLICE:
+                is_in = self._is_in(watch.monitor, signal, rows.groups)
+                x, row = np.where(is_in, of_error, np.nan), rows.row
+            elif signal.source in at_blocks:
+                x, row = at_blocks[signal.source]
+            elif signal.source in DISPARITIES:
+                x, row = disparity[signal.source, signal.index]
+            self._add(watch, slot, number, x, row)
+
+    def decided(self, slot: int, watch: Watch, rows: Outcome) -> None:
+        """It is known of predictions whether labels have come for them."""
+        for number, signal in watch.signals():
+            if signal.source == SOURCE_COVERAGE:
+                self._add(watch, slot, number, rows.is_labelled.astype(np.float64), rows.row)
+
+    def predicted(self, slot: int, watch: Watch, rows: Expected) -> None:
+        """Predictions were made, with scores that make one expect errors."""
+        is_known = rows.error >= 0
+        means = _means(watch.expected, rows.error[is_known], rows.row[is_known])
+        for number, signal in watch.signals():
+            if signal.source == SOURCE_EXPECTED:
+                self._add(watch, slot, number, *means)
+
+    def take(self) -> tuple[list[Series], list[tuple[int, int]]]:
+        """What the lanes see of all that was told since, and who got no lanes for its signals.
+
+        Of these the slot and the row of the poll, in the order of the log.
+        """
+        observed, self._observed = self._observed, []
+        live_from = [self._learn(each) for each in observed]
+        completed = sorted(
+            (int(each.row[at - 1]), each.slot, each.number, k)
+            for k, (each, at) in enumerate(zip(observed, live_from, strict=True))
+            if at > 0
+        )
+        refused = [
+            (slot, row)
+            for row, slot, number, k in completed
+            if not self._complete(observed[k].watch, slot, number)
+        ]
+        return self._series(observed, live_from), refused
+
+    def _add(self, watch: Watch, slot: int, number: int, x: F64, row: I32) -> None:
+        if len(x):
+            self._observed.append(_Observed(watch, slot, number, x, row))
+
+    def _learn(self, observed: _Observed) -> int:
+        """Let a signal learn; the row that follows its reference's last one, 0: it had one before.
+
+        As many as there are, and -1 says that there is none yet.
+        """
+        watch, number = observed.watch, observed.number
+        signal = watch.monitor.signals[watch.places[number]]
+        if signal.ranks is not None:
+            return 0
+        learning = watch.learning[number]
+        missing = reference_length(self.config, signal) - sum(map(len, learning))
+        there = np.flatnonzero(~np.isnan(observed.x))[: max(missing, 1)]
+        learning.append(observed.x[there])
+        return -1 if len(there) < missing or not len(there) else int(there[-1]) + 1
+
+    def _complete(self, watch: Watch, slot: int, number: int) -> bool:
+        """Freeze the reference of a signal and give it a lane; False where there is none left."""
+        place = watch.places[number]
+        signal = complete(watch.monitor.signals[place], np.concatenate(watch.learning[number]))
+        watch.learning[number] = []
+        catalog = self._catalog
+        lane = -1
+        if catalog.lanes.room(self.config.bounds.max_lanes):
+            lane = catalog.lanes.take()
+            catalog.fresh_lanes[lane] = slot
+        watch.monitor.signals[place] = replace(signal, lane=lane)
+        return lane >= 0
+
+    def _series(self, observed: Sequence[_Observed], live_from: Sequence[int]) -> list[Series]:
+        """What lanes see, those together that see it at the same rows."""
+        found: list[Series] = []
+        for each, start in zip(observed, live_from, strict=True):
+            signal = each.watch.monitor.signals[each.watch.places[each.number]]
+            if signal.lane < 0 or start < 0:
+                continue
+            z = standardised(signal, each.x)[np.newaxis]
+            z[0, :start] = np.nan
+            last = found[-1] if found else None
+            if last is not None and last.slot == each.slot and last.row is each.row:
+                last.lanes.append(signal.lane)
+                found[-1] = last._replace(z=np.concatenate([last.z, z]))
+            else:
+                found.append(Series(each.slot, each.row, [signal.lane], z))
+        return found
+
+    def _is_in(self, monitor: Monitor, signal: Signal, groups: I64) -> Bool:
+        place = monitor.slices.index(signal.index)
+        group = groups_of(monitor.categories[signal.index]).index(signal.category) + 1
+        is_in: Bool = group_of(groups, place, tag_of(monitor)) == group
+        return is_in
+
+    def _disparity(
+        self, watch: Watch, counts: SliceCounts, rows: LabelledRows
+    ) -> dict[tuple[int, int], tuple[F64, I32]]:
+        """By source and feature, what sets the groups apart in each block that ends here."""
+        found: dict[tuple[int, int], tuple[list[float], list[int]]] = {
+            (source, feature): ([], [])
+            for source in DISPARITIES
+            for feature in watch.monitor.slices
+        }
+        start, n = 0, len(rows.row)
+        while start < n:
+            stop = min(n, start + DISPARITY_ROWS - counts.n_rows % DISPARITY_ROWS)
+            part = slice(start, stop)
+            is_binary = watch.monitor.output is not None and watch.monitor.output.positive >= 0
+            counts.add(
+                rows.groups[part],
+                rows.has_error[part],
+                rows.is_positive[part] if is_binary else rows.is_wrong[part],
+                rows.is_true[part] if is_binary else np.zeros(stop - start, np.bool_),
+            )
+            if counts.n_rows % DISPARITY_ROWS == 0:
+                for place, feature in enumerate(watch.monitor.slices):
+                    gaps = counts.last_block(place).gaps()
+                    for source, value in zip(DISPARITIES, gaps, strict=True):
+                        found[source, feature][0].append(value)
+                        found[source, feature][1].append(int(rows.row[stop - 1]))
+            start = stop
+        return {
+            key: (np.array(x, np.float64), np.array(at, np.int32)) for key, (x, at) in found.items()
+        }
+
+
+def _means(block: list[int], x: NDArray[np.int64], row: I32) -> tuple[F64, I32]:
+    """The means of the blocks of BLOCK_ROWS that end among these rows, and where they end.
+
+    `block` holds rows and sum of the one that is under way; it is taken further.
+    """
+    n_before, before = block
+    sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(x, dtype=np.int64)])
+    ends = np.arange(BLOCK_ROWS - n_before, len(x) + 1, BLOCK_ROWS)
+    bounds = sums[np.concatenate([np.zeros(1, np.int64), ends])]
+    of_block = np.diff(bounds)
+    if len(ends):
+        of_block[0] += before
+        block[:] = [int(len(x) - ends[-1]), int(sums[-1] - bounds[-1])]
+    else:
+        block[:] = [n_before + len(x), before + int(sums[-1])]
+    return of_block / float(BLOCK_ROWS * ONE), row[ends - 1].astype(np.int32)
