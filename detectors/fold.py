@@ -49,7 +49,15 @@ from detectors.stretch import (
 )
 from schemas.batch import F64, I32, I64, Batch, Bool, Decoded, ModelKey
 from schemas.config import DetectionConfig
-from schemas.findings import MAX_VANISHED, Aspect, Distances, Finding, Firing, Notice
+from schemas.findings import (
+    MAX_VANISHED,
+    Aspect,
+    Distances,
+    Finding,
+    Firing,
+    GroupLoss,
+    Notice,
+)
 from schemas.reference import ReferenceDocument
 
 FOLD_VERSION = 7
@@ -238,7 +246,7 @@ class Fold:
             firings = self._measure(events, given, stretch, joined, decided, said)
         batch = self._observe(events, number, stretch, columns.ptr, columns.column, predicted_class)
         firings += self.banks.update(batch, self._without_rhythm(batch, stretch))
-        said += [self._finding(firing) for firing in firings]
+        said += [self._finding(firing, self._worst(events, firing)) for firing in firings]
         self.counters["n_findings"] += len(firings)
         self.catalog.n_events[stretch.block_slot] += np.diff(stretch.block_ptr)
         # Positions go beyond the 32 bits that are enough for the rows of a poll.
@@ -301,6 +309,7 @@ class Fold:
             events.score[rows],
             events.event_time_ms[rows],
         )
+        self.outcomes.lanes.begin()
         unmeasured = self.outcomes.advance(joined, decided, predictions)
         if unmeasured >= 0 and not self.catalog.measured_full:
             self.catalog.measured_full = True
@@ -527,10 +536,21 @@ class Fold:
                 monitor.lanes_full = True
                 said.append(self._notice(events, row, "max_lanes", monitor.key))
 
-    def _finding(self, firing: Firing) -> Finding:
+    def _worst(self, events: Decoded, firing: Firing) -> tuple[GroupLoss, ...]:
+        """Of a firing on errors: the groups that have most of them, as of its row."""
+        if self.outcomes is None or not self._signal(firing).has_groups:
+            return ()
+        at = (events.offset == firing.offset) & (events.row == firing.event_row)
+        return self.outcomes.lanes.worst_groups(firing.model, int(at.argmax()))
+
+    def _signal(self, firing: Firing) -> Signal:
+        signals = self.catalog.monitor(firing.model).signals
+        return next(signal for signal in signals if signal.lane == firing.lane)
+
+    def _finding(self, firing: Firing, worst: tuple[GroupLoss, ...]) -> Finding:
         """The firing with its names, in the signal's units."""
         monitor = self.catalog.monitor(firing.model)
-        signal = next(signal for signal in monitor.signals if signal.lane == firing.lane)
+        signal = self._signal(firing)
         block = monitor.block_of(signal)
         return Finding(
             detector=firing.detector,
@@ -563,6 +583,7 @@ class Fold:
             admitted=monitor.admitted,
             distances=_distances(firing, monitor, signal),
             block=block,
+            worst=worst,
         )
 
     def _is_within_budget(self, firing: Firing, monitor: Monitor, signal: Signal) -> bool:

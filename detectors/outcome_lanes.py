@@ -38,10 +38,12 @@ from detectors.outcome_sources import (
     SOURCE_WRONG,
 )
 from detectors.signals import Signal
-from detectors.slice_counts import SliceCounts
-from detectors.slices import group_of, groups_of, tag_of
+from detectors.slice_counts import MIN_GROUP, SliceCounts
+from detectors.slices import group_of, groups_of, named_groups, tag_of
 from schemas.batch import F64, I32, I64, Bool
 from schemas.config import DetectionConfig
+from schemas.findings import MAX_GROUP_LOSSES, GroupLoss
+from schemas.signal_names import slice_signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,22 @@ class OutcomeLanes:
         self.config = config
         self._catalog = catalog
         self._observed: list[_Observed] = []
+        self._counted: dict[int, tuple[Watch, SliceCounts, LabelledRows]] = {}
+        """By slot, what was counted of its groups before a stretch, and the stretch's labels."""
+
+    def begin(self) -> None:
+        """A stretch begins."""
+        self._counted.clear()
+
+    def worst_groups(self, slot: int, row: int) -> tuple[GroupLoss, ...]:
+        """The groups with more of the errors than of the events, at a row of this stretch."""
+        if slot not in self._counted:
+            return ()
+        watch, before, rows = self._counted[slot]
+        counts = before.copy()
+        for _ in _count(watch, counts, rows, int(np.searchsorted(rows.row, row, side="right"))):
+            pass
+        return losses(watch.monitor, counts)
 
     def labelled(self, slot: int, watch: Watch, rows: LabelledRows) -> None:
         """Labels were joined with predictions of the model version in this slot."""
@@ -177,7 +195,8 @@ class OutcomeLanes:
         at_blocks[SOURCE_GAP] = _means(watch.gap, gap, rows.row[is_known])
         disparity: dict[tuple[int, int], tuple[F64, I32]] = {}
         if watch.counts is not None:
-            disparity = self._disparity(watch, watch.counts, rows)
+            self._counted[slot] = watch, watch.counts.copy(), rows
+            disparity = _disparity(watch, watch.counts, rows)
         for number, signal in watch.signals():
             x, row = np.zeros(0), np.zeros(0, np.int32)
             if signal.source in simple:
@@ -281,36 +300,61 @@ class OutcomeLanes:
         is_in: Bool = group_of(groups, place, tag_of(monitor)) == group
         return is_in
 
-    def _disparity(
-        self, watch: Watch, counts: SliceCounts, rows: LabelledRows
-    ) -> dict[tuple[int, int], tuple[F64, I32]]:
-        """By source and feature, what sets the groups apart in each block that ends here."""
-        found: dict[tuple[int, int], tuple[list[float], list[int]]] = {
-            (source, feature): ([], [])
-            for source in DISPARITIES
-            for feature in watch.monitor.slices
-        }
-        start, n = 0, len(rows.row)
-        while start < n:
-            stop = min(n, start + DISPARITY_ROWS - counts.n_rows % DISPARITY_ROWS)
-            part = slice(start, stop)
-            is_binary = watch.monitor.output is not None and watch.monitor.output.positive >= 0
-            counts.add(
-                rows.groups[part],
-                rows.has_error[part],
-                rows.is_positive[part] if is_binary else rows.is_wrong[part],
-                rows.is_true[part] if is_binary else np.zeros(stop - start, np.bool_),
-            )
-            if counts.n_rows % DISPARITY_ROWS == 0:
-                for place, feature in enumerate(watch.monitor.slices):
-                    gaps = counts.last_block(place).gaps()
-                    for source, value in zip(DISPARITIES, gaps, strict=True):
-                        found[source, feature][0].append(value)
-                        found[source, feature][1].append(int(rows.row[stop - 1]))
-            start = stop
-        return {
-            key: (np.array(x, np.float64), np.array(at, np.int32)) for key, (x, at) in found.items()
-        }
+
+def losses(monitor: Monitor, counts: SliceCounts) -> tuple[GroupLoss, ...]:
+    """The groups that have more of the latest errors than of the events, the worst first."""
+    is_binary = _is_binary(monitor)
+    found: list[GroupLoss] = []
+    for place, feature in enumerate(monitor.slices):
+        recent = counts.recent(place)
+        wrong, rows = recent.errors(is_binary=is_binary), recent.cells.sum(axis=1)
+        n_wrong, n_rows = int(wrong.sum()), int(rows.sum())
+        for group, name in named_groups(monitor.categories[feature]):
+            if n_wrong and rows[group] >= MIN_GROUP:
+                of_errors, of_events = int(wrong[group]) / n_wrong, int(rows[group]) / n_rows
+                if of_errors > of_events:
+                    signal = slice_signal(monitor.features[feature], name)
+                    found.append(GroupLoss(signal, of_errors, of_events))
+    found.sort(key=lambda each: (each.of_events - each.of_errors, each.signal))
+    return tuple(found[:MAX_GROUP_LOSSES])
+
+
+def _is_binary(monitor: Monitor) -> bool:
+    return monitor.output is not None and monitor.output.positive >= 0
+
+
+def _disparity(
+    watch: Watch, counts: SliceCounts, rows: LabelledRows
+) -> dict[tuple[int, int], tuple[F64, I32]]:
+    """By source and feature, what sets the groups apart in each block that ends here."""
+    slices = watch.monitor.slices
+    at: list[int] = []
+    values: list[list[tuple[float, float, float]]] = []
+    for last in _count(watch, counts, rows, len(rows.row)):
+        at.append(int(rows.row[last]))
+        values.append([counts.last_block(place).gaps() for place in range(len(slices))])
+    found = np.array(values, np.float64).reshape(len(at), len(slices), len(DISPARITIES))
+    row = np.array(at, np.int32)
+    return {
+        (source, feature): (np.ascontiguousarray(found[:, place, kind]), row)
+        for place, feature in enumerate(slices)
+        for kind, source in enumerate(DISPARITIES)
+    }
+
+
+def _count(watch: Watch, counts: SliceCounts, rows: LabelledRows, n: int) -> Iterator[int]:
+    """Count the first n of these rows by group; stops at the last row of each block."""
+    is_binary = _is_binary(watch.monitor)
+    first = rows.is_positive if is_binary else rows.is_wrong
+    second = rows.is_true if is_binary else np.zeros(len(rows.row), np.bool_)
+    start = 0
+    while start < n:
+        stop = min(n, start + DISPARITY_ROWS - counts.n_rows % DISPARITY_ROWS)
+        part = slice(start, stop)
+        counts.add(rows.groups[part], rows.has_error[part], first[part], second[part])
+        if counts.n_rows % DISPARITY_ROWS == 0:
+            yield stop - 1
+        start = stop
 
 
 def _means(block: list[int], x: NDArray[np.int64], row: I32) -> tuple[F64, I32]:

@@ -174,6 +174,11 @@ class Signal:
         return self.source in (SOURCE_WRONG, SOURCE_SLICE)
 
     @property
+    def has_groups(self) -> bool:
+        """Whether it is of all errors, of which groups may have more than their share."""
+        return self.source in (SOURCE_WRONG, SOURCE_GAP)
+
+    @property
     def block(self) -> int:
         """So many rows are one observation of it, where that does not depend on the model."""
         return BLOCKS.get(self.source, 1)

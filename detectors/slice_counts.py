@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -96,6 +95,18 @@ class SliceCounts:
         """The groups of one slice in all blocks that are kept."""
         return GroupCounts(self.ring[:, place].sum(axis=0, dtype=np.int64))
 
+    def recent(self, place: int) -> GroupCounts:
+        """The groups of one slice in the block that is under way and the one before it."""
+        at = max(self.n_rows - 1, 0) // DISPARITY_ROWS
+        blocks = [number % N_BLOCKS for number in (at - 1, at) if number >= 0]
+        return GroupCounts(self.ring[blocks, place].sum(axis=0, dtype=np.int64))
+
+    def copy(self) -> SliceCounts:
+        """Another one that counts on from here."""
+        other = SliceCounts(self.n_slices, self._tag)
+        other.n_rows, other.ring = self.n_rows, self.ring.copy()
+        return other
+
     def is_consistent(self) -> bool:
         """Whether it is what some rows could have left."""
         if self.n_rows < 0 or bool((self.ring < 0).any()):
@@ -110,12 +121,6 @@ class SliceCounts:
         number = last - back
         seen = np.clip(self.n_rows - number * DISPARITY_ROWS, 0, DISPARITY_ROWS)
         return np.where(number >= 0, seen, 0).astype(np.int64)
-
-
-def all_groups(counts: SliceCounts) -> Iterator[tuple[int, GroupCounts]]:
-    """The window of each slice, by its place."""
-    for place in range(counts.n_slices):
-        yield place, counts.window(place)
 
 
 def _width(shares: list[float]) -> float:

@@ -41,14 +41,29 @@ class WindowDistances(BaseModel):
     )
 
 
+class WorstGroup(BaseModel):
+    """A group of a slice that has more of the errors than of the predictions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    signal: str = Field(description="That of its own errors: `error:F=V`.")
+    of_errors: float = Field(
+        description="Its share of the wrong predictions among the latest one to two thousand "
+        "labels: its share of the loss."
+    )
+    of_events: float = Field(description="Its share of the predictions that these labels are of.")
+
+
 class MovedSignal(BaseModel):
     """One signal of an alert: what it did."""
 
     model_config = ConfigDict(frozen=True)
 
     signal: str = Field(
-        description="`feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V` or "
-        "`joint:...`."
+        description="`feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V`, "
+        "`joint:...`, or of labels `error`, `error:F=V`, `error_gap`, `expected_error`, "
+        "`calibration`, `label:V`, `label_delay`, `label_coverage`, `selection_ratio:F`, "
+        "`recall_gap:F`, `false_positive_gap:F`."
     )
     unit: Unit = Field(
         description="What `before` and `after` are: values of the signal; shares of events; shares "
@@ -81,6 +96,11 @@ class MovedSignal(BaseModel):
         description="For reading, of the latest window that the detector `windows` found to "
         "differ: `psi` (nats), `js` (bits), `ks`, `wasserstein` (reference standard deviations), "
         "of a category `psi`, `js`, `chi`, `new`, `vanished`.",
+    )
+    worst_groups: list[WorstGroup] = Field(
+        default_factory=list,
+        description="Of `error` and `error_gap`: the groups of slices that have more of the errors "
+        "than of the predictions, when it was last found; at most three, the worst first.",
     )
 
 
@@ -139,6 +159,7 @@ class AlertData(BaseModel):
                             "change_offset": 137950,
                             "found_offset": 138511,
                             "distances": None,
+                            "worst_groups": [],
                         }
                     ],
                     "n_signals": 1,
@@ -175,8 +196,7 @@ class AlertData(BaseModel):
     shard: int | None = Field(description="The shard that was seen, where the model is sharded.")
     signal: str = Field(
         description="`feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V`, "
-        "`joint:...` or "
-        "`bound:NAME`."
+        "`joint:...`, one of labels as in `signals`, or `bound:NAME`."
     )
     detectors: list[str] = Field(description="What has fired so far, in order of first firing.")
     severity: Severity

@@ -57,6 +57,22 @@ MAX_VANISHED: Final = 8
 """So many categories that vanished are named, the most frequent first."""
 
 
+@dataclass(frozen=True, slots=True)
+class GroupLoss:
+    """How much of a model's errors one group has, of its latest labels."""
+
+    signal: str
+    """That of the errors of the group: `error:F=V`."""
+    of_errors: float
+    """Its share of the wrong predictions."""
+    of_events: float
+    """Its share of the predictions with a label."""
+
+
+MAX_GROUP_LOSSES: Final = 3
+"""So many groups are named, those first that have most beyond their share of the predictions."""
+
+
 class Firing(NamedTuple):
     """One firing of one detector on one lane, in the lane's own (standardised) units.
 
@@ -142,6 +158,8 @@ class Finding(NamedTuple):
     """Of the window that it is about; None where its detector knows no windows."""
     block: int = 1
     """So many events of its model are one observation of the signal."""
+    worst: tuple[GroupLoss, ...] = ()
+    """Of an error: the groups that have more of it than of the predictions."""
 
 
 class Notice(NamedTuple):

@@ -14,8 +14,9 @@ from detectors.base import BankState, StateError, require_array
 from detectors.registry import REGISTRY
 from schemas.alerts import Severity
 from schemas.commands import MAX_REASON_CHARS
-from schemas.findings import MAX_VANISHED, Aspect, Distances
+from schemas.findings import MAX_GROUP_LOSSES, MAX_VANISHED, Aspect, Distances, GroupLoss
 from schemas.limits import MAX_CATEGORY_CHARS, MAX_ID_CHARS
+from schemas.signal_names import DISPARITY, OF_LABELS
 from streams.episodes import MAX_EPISODES, MAX_OPENED, MAX_SIGNALS, EpisodeBook
 from streams.evidence import Episode, Evidence, Standing
 
@@ -25,6 +26,18 @@ _NO_ASPECT: Final = int(Aspect.SETTLED)
 _Count = Annotated[int, Field(ge=0, lt=1 << 62)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Size = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+_SIGNAL: Final = (
+    "^("
+    + "|".join(
+        [
+            *("feature:", "missing:", "class:", "joint:", "score$", "prediction$"),
+            *("error:", "label:", *(f"{name}$" for name in OF_LABELS)),
+            *(f"{name}:" for name in DISPARITY),
+        ]
+    )
+    + ")"
+)
 _Time = Annotated[int, Field(ge=-(1 << 62), lt=1 << 62)]
 
 
@@ -41,12 +54,18 @@ class _DistancesDocument(_Document):
     ks: _Size | None
     wasserstein: _Size | None
     chi: _Size | None
-    new: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None
+    new: _Share | None
     vanished: Annotated[list[_CategoryName], Field(max_length=MAX_VANISHED)]
 
 
+class _GroupDocument(_Document):
+    signal: Annotated[str, Field(pattern=r"^error:.+=")]
+    of_errors: _Share
+    of_events: _Share
+
+
 class _EvidenceDocument(_Document):
-    signal: Annotated[str, Field(pattern=r"^(feature:|missing:|class:|joint:|score$|prediction$)")]
+    signal: Annotated[str, Field(pattern=_SIGNAL)]
     aspect: Annotated[int, Field(ge=0, lt=len(Aspect))]
     detectors: Annotated[list[str], Field(min_length=1, max_length=len(REGISTRY))]
     effect: _Number
@@ -63,6 +82,7 @@ class _EvidenceDocument(_Document):
     standing: Annotated[int, Field(ge=0, lt=len(Standing))]
     returned_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
     distances: _DistancesDocument | None
+    worst: Annotated[list[_GroupDocument], Field(max_length=MAX_GROUP_LOSSES)]
 
 
 class _EpisodeDocument(_Document):
@@ -157,9 +177,10 @@ def restore_episodes(state: BankState) -> EpisodeBook:
 def _read_episode(document: _EpisodeDocument) -> Episode:
     evidence = {
         (each.signal, each.aspect): Evidence(
-            **each.model_dump(exclude={"signal", "aspect", "standing", "distances"}),
+            **each.model_dump(exclude={"signal", "aspect", "standing", "distances", "worst"}),
             standing=Standing(each.standing),
             distances=_distances(each.distances),
+            worst=tuple(GroupLoss(**group.model_dump()) for group in each.worst),
         )
         for each in document.evidence
     }

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from schemas.alerts import Severity
 from schemas.alerts import Standing as StandingWord
-from schemas.findings import Distances, Finding
+from schemas.findings import Distances, Finding, GroupLoss
 from schemas.signal_names import JOINT
 
 MIN_EVENTS: Final = 20
@@ -101,6 +101,8 @@ class Evidence:
     """Where it was found to have returned; -1: nowhere yet."""
     distances: Distances | None = None
     """Of the latest window that was found to differ; None: none was."""
+    worst: tuple[GroupLoss, ...] = ()
+    """Of an error, by its latest finding: the groups that have more of it than of the events."""
 
     @property
     def is_away(self) -> bool:
@@ -116,6 +118,7 @@ class Evidence:
         """Let one more finding speak; whether it says anything new."""
         seen = evidence_of(finding)
         self.distances = seen.distances or self.distances
+        self.worst = seen.worst or self.worst
         is_news = finding.detector not in self.detectors
         self.detectors += [finding.detector] if is_news else []
         # What happened before it came back is late evidence, and no new move.
@@ -273,6 +276,7 @@ def evidence_of(finding: Finding) -> Evidence:
         found_offset=finding.offset,
         change_event=change_event_of(finding),
         distances=finding.distances,
+        worst=finding.worst,
     )
 
 

@@ -11,7 +11,14 @@ from dataclasses import asdict
 from typing import Final, NamedTuple
 
 from detectors.base import BankState
-from schemas.alerts import AlertData, Direction, MovedSignal, Unit, WindowDistances
+from schemas.alerts import (
+    AlertData,
+    Direction,
+    MovedSignal,
+    Unit,
+    WindowDistances,
+    WorstGroup,
+)
 from schemas.commands import (
     Acknowledge,
     Mute,
@@ -32,7 +39,7 @@ from streams.orders import Orders, is_about
 from streams.orders_state import restore_orders, snapshot_orders
 from streams.sentences import bound_sentence, drift_sentence
 
-POLICY_VERSION: Final = 3
+POLICY_VERSION: Final = 4
 """Version of these rules and of their state."""
 
 MAX_LISTED: Final = 20
@@ -302,6 +309,7 @@ def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:
         change_offset=evidence.change_offset,
         found_offset=evidence.found_offset,
         distances=evidence.distances and WindowDistances(**asdict(evidence.distances)),
+        worst_groups=[WorstGroup(**asdict(each)) for each in evidence.worst],
     )
 
 

@@ -17,6 +17,7 @@ from schemas.signal_names import (
     plain_value,
 )
 from streams.evidence import MAX_COARSE_EFFECT
+from streams.label_sentences import advice, label_subject, worst_groups
 
 N_NAMED: Final = 3
 """Of the signals that moved with the first, so many are named."""
@@ -74,6 +75,9 @@ def subject(moved: MovedSignal) -> str:
             # One that is always the same in the reference is one of features that are one.
             return "the share of events that depart from the numeric features' one relation"
         return _aspect(moved, words)
+    of_labels = label_subject(moved)
+    if of_labels is not None:
+        return _aspect(moved, of_labels)
     kind, _, name = moved.signal.partition(":")
     feature, category = of_feature(name)
     words = {
@@ -205,7 +209,8 @@ def _change_sentence(alert: AlertData, place: str, *, name_model: bool) -> str:
     found = _listed(list(map(detector_name, first.detectors)))
     return (
         f"{model}{subject(first)} {move(first)} since about {since}, found by {found} at "
-        f"{at(first.found_offset)}{with_it}."
+        f"{at(first.found_offset)}{worst_groups(first.worst_groups)}{with_it}."
+        f"{advice(first)}"
     )
 
 

@@ -144,6 +144,8 @@ def test_errors_that_rise_are_found_and_so_is_the_group_they_are_in() -> None:
     assert 10_000 <= west.change_offset <= 10_400
     assert west.offset < 10_600
     assert not [each for each in findings if each.signal == "error:region=north"]
+    assert error.worst[0].signal == "error:region=west"
+    assert error.worst[0].of_errors > error.worst[0].of_events == pytest.approx(1 / 3, abs=0.05)
 
 
 def test_labels_that_come_later_and_labels_that_do_not_come_are_found() -> None:

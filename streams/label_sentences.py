@@ -1,0 +1,89 @@
+"""What signals of labels are called, and what to do about them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schemas.alerts import MovedSignal, WorstGroup
+from schemas.signal_names import (
+    CALIBRATION,
+    ERROR,
+    ERROR_GAP,
+    EXPECTED_ERROR,
+    FALSE_POSITIVE,
+    LABEL_COVERAGE,
+    LABEL_DELAY,
+    RECALL,
+    SELECTION,
+    of_feature,
+    plain,
+    plain_value,
+)
+
+_WORDS: Final = {
+    LABEL_DELAY: "the delay of labels in seconds",
+    LABEL_COVERAGE: "the share of predictions that get a label in time",
+    CALIBRATION: "the calibration (0.5 where outcomes are as frequent as scores say)",
+    EXPECTED_ERROR: "the share of wrong predictions that scores make one expect",
+    ERROR_GAP: "the share of wrong predictions beyond what scores made one expect",
+}
+_OF_GROUPS: Final = {
+    SELECTION: "the lowest selection rate of groups of {feature} over the highest",
+    RECALL: "the widest difference of recall between groups of {feature}",
+    FALSE_POSITIVE: "the widest difference of false-positive rate between groups of {feature}",
+}
+_ADVICE: Final = {
+    ERROR: "Look at what changed between inputs and outcomes, and at the labels themselves.",
+    LABEL_DELAY: "Look at the service that sends labels: until they have come, metrics are of "
+    "those that came early.",
+    LABEL_COVERAGE: "Look at the service that sends labels: metrics are of the predictions that "
+    "got one.",
+    CALIBRATION: "Calibrate the score anew before its thresholds and estimates are trusted.",
+    EXPECTED_ERROR: "No label says so yet: look at the features that moved, and ask for labels.",
+    ERROR_GAP: "The estimate of performance from scores is not to be trusted until the score is "
+    "calibrated anew.",
+    SELECTION: "Look at the groups' rates in the live view: one may be treated unequally.",
+    RECALL: "Look at the groups' rates in the live view: one may be treated unequally.",
+    FALSE_POSITIVE: "Look at the groups' rates in the live view: one may be treated unequally.",
+}
+
+
+def label_subject(moved: MovedSignal) -> str | None:
+    """What moved, in words; None where it is no signal of labels."""
+    kind, _, name = moved.signal.partition(":")
+    feature, category = of_feature(name)
+    own = plain(feature)
+    if kind in _OF_GROUPS:
+        return _OF_GROUPS[kind].format(feature=own)
+    if kind == "label":
+        return f"the share of label {plain_value(name)}"
+    if kind == ERROR:
+        what = "the share of wrong predictions"
+        if not name and moved.unit not in ("share", "departures"):
+            what = "the error, predicted less true,"
+        return what if category is None else f"{what} where {own}={plain_value(category)}"
+    words = _WORDS.get(kind)
+    if words is not None and moved.unit == "departures":
+        return f"the share of events whose {kind.replace('_', ' ')} departs from its constant"
+    return words
+
+
+def advice(moved: MovedSignal) -> str:
+    """What to look at, a sentence with a space before it; "" where the signal says enough."""
+    said = _ADVICE.get(moved.signal.partition(":")[0], "")
+    return f" {said}" if said else ""
+
+
+def worst_groups(groups: list[WorstGroup]) -> str:
+    """The groups that have more of the errors than of the events; "" for none."""
+    told = [
+        f"{_group(each.signal)} with {100 * each.of_errors:.0f} % of the errors on "
+        f"{100 * each.of_events:.0f} % of the events"
+        for each in groups
+    ]
+    return f"; worst: {', '.join(told)}" if told else ""
+
+
+def _group(signal: str) -> str:
+    feature, category = of_feature(signal.removeprefix(f"{ERROR}:"))
+    return f"{plain(feature)}={plain_value(category or '')}"
