@@ -36,7 +36,7 @@ def events_between_alarms(config: DetectionConfig, monitor: Monitor) -> float:
         return arl0
     rate = monitor.events_per_week or UNKNOWN_RATE
     accepted = accepted_per_week(own.false_alerts or config.false_alerts)
-    return min(max(rate * max(monitor.n_lanes, 1) / accepted, LOWEST), HIGHEST)
+    return min(max(rate * max(monitor.n_sharing, 1) / accepted, LOWEST), HIGHEST)
 
 
 def arl0_of_detector(config: DetectionConfig, monitor: Monitor, signal: Signal) -> float:
@@ -75,7 +75,7 @@ def accepted_in_a_week(config: DetectionConfig, monitor: Monitor) -> float:
     own = model_config(config, monitor.key.model_id)
     if (own.arl0 or config.arl0) is None:
         return accepted_per_week(own.false_alerts or config.false_alerts)
-    return monitor.events_per_week * monitor.n_lanes / events_between_alarms(config, monitor)
+    return monitor.events_per_week * monitor.n_sharing / events_between_alarms(config, monitor)
 
 
 def is_strong(firing: Firing, signal: Signal, arl0: float) -> bool:

@@ -112,7 +112,12 @@ class Monitor:
 
     @property
     def n_lanes(self) -> int:
-        """How many of its signals are watched, those of labels from when it is known which."""
+        """How many of its signals are watched."""
+        return sum(signal.lane >= 0 for signal in self.signals)
+
+    @property
+    def n_sharing(self) -> int:
+        """How many signals share its budget: those of labels from when it is known which."""
         of_events = sum(signal.lane >= 0 for signal in self.signals if not signal.is_outcome)
         return of_events + self.n_outcomes
 

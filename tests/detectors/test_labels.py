@@ -335,7 +335,7 @@ def _without(name: str) -> Callable[[Arrays], None]:
         (put(BLOCK, (1, 2), 0), "out of order"),
         (put(BLOCK, (1, 3), 0x7FF0_0000_0000_0000), "infinite"),
         (put(BLOCK, (1, 8), 0x7FF0_0000_0000_0000), "infinite"),
-        (put(BLOCK, (1, 9), 1), "group"),
+        (put(BLOCK, (1, 9), -1), "group"),
         (put(ANSWERS, (0, 0), 8), "there is not"),
         (put(ANSWERS, (0, 0), -1), "there is not"),
         (put(ANSWERS, (0, 1), 0), "says nothing"),

@@ -270,7 +270,7 @@ def test_what_labels_tell_has_its_share_of_the_budget_before_the_first_label() -
     fold.process(decoded(without))
     monitor = fold.catalog.monitor(0)
     n_of_events = sum(signal.lane >= 0 for signal in monitor.signals)
-    assert monitor.n_lanes == n_of_events + 15
+    assert monitor.n_sharing == n_of_events + 15
 
 
 @given(
