@@ -87,7 +87,7 @@ kafka: setup ## Java, Maven and Kafka's jars for the tests
 	@$(BIN)/python -m tests.kit.install
 
 warm: setup ## Compile every kernel now
-	@$(BIN)/python -m detectors.warm
+	@$(BIN)/python -W error -m detectors.warm
 
 checks: setup ## Lint, format, types, imports, schemas
 	$(BIN)/ruff check

@@ -22,7 +22,7 @@ from tests.schemas.arrow_streams import Event, Table, json_of, stream, stream_of
 from tests.schemas.contract import KEY, TP, check_form, record, same
 from tests.schemas.samples import LABEL, LIMITS, PREDICTION
 
-SETTINGS = settings(deadline=None, max_examples=400)
+SETTINGS = settings(deadline=None, max_examples=200)  # as many as are looked at below
 PLACES = {"offset", "row", "record_time_ms"}
 
 
@@ -64,7 +64,7 @@ def test_the_strategy_reaches_the_short_way_and_acceptance() -> None:
     # Guards the guard.
     n_quick = n_accepted = n_refused = 0
 
-    @settings(deadline=None, max_examples=300, database=None, derandomize=True)
+    @settings(deadline=None, max_examples=200, database=None, derandomize=True)
     @given(tables())
     def look(table: Table) -> None:
         nonlocal n_quick, n_accepted, n_refused

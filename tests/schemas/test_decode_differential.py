@@ -33,7 +33,7 @@ from tests.schemas.strategies import polls
 
 LIMITS = DecodeLimits(event_ids=True)
 BYTES_REASONS = {"empty", "bad_arrow", "framing", "not_json", "not_object"}
-SETTINGS = settings(deadline=None, max_examples=600)
+SETTINGS = settings(deadline=None, max_examples=300)  # as many as are looked at below
 
 
 def records_of(values: list[bytes]) -> list[Record]:
