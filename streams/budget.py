@@ -13,9 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from detectors.banks import stated_budget
 from detectors.budget import accepted_in_a_week, enabled_detectors, events_between_alarms
-from detectors.drift.rhythm import ENOUGH_PERIODS
 from detectors.fold import Fold
-from detectors.promise import CORRELATED_ROWS, Promise
+from detectors.promise import CORRELATED_ROWS, Promise, periods_covered, too_few_periods
 from detectors.steadiness import Unsteady, unsteady_signals
 from schemas.batch import ModelKey
 from schemas.commands import SetReference
@@ -124,18 +123,13 @@ class ModelBudget:
     @property
     def is_provisional(self) -> bool:
         """Whether its reference has fewer rows than every kind of signal needs, or periods."""
-        has_few_periods = any(n < ENOUGH_PERIODS for n in self.n_periods.values())
-        return 0 < self.n_reference < PROVISIONAL_ROWS or has_few_periods
+        is_short = 0 < self.n_reference < PROVISIONAL_ROWS
+        return is_short or bool(too_few_periods(self.n_periods))
 
     @property
     def n_periods(self) -> dict[str, int]:
         """Of each rhythm that signals have, how many periods the shortest reference covers."""
-        found: dict[str, int] = {}
-        for each in self.signals:
-            if each.rhythm is not None:
-                name, n = each.rhythm.name, each.rhythm.periods
-                found[name] = min(found.get(name, n), n)
-        return dict(sorted(found.items()))
+        return periods_covered(each.rhythm for each in self.signals)
 
     def thresholds(self) -> dict[str, tuple[float, float]]:
         """Of the youngest and the oldest ages, by kind of lane of `focus`: the lowest there is."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from detectors.drift.rhythm import ENOUGH_PERIODS
-from detectors.promise import Promise, Reason
+from detectors.promise import Promise, Reason, too_few_periods
 from streams.budget import PROVISIONAL_ROWS, ModelBudget, Observed, Replayed
 from streams.budget_signals import SignalBudget
 
@@ -75,13 +75,12 @@ def _reference(budget: ModelBudget) -> str:
         text = "complete, but its rows are not kept"
     if budget.reference:
         text += f", set: {budget.reference}"
-    short = [f"{n} {name}s" for name, n in budget.n_periods.items() if n < ENOUGH_PERIODS]
+    why = []
     if 0 < budget.n_reference < PROVISIONAL_ROWS:
-        text += f": provisional, it has fewer than {PROVISIONAL_ROWS:,}"
-    elif short:
-        text += ": provisional"
-    if short:
-        text += f", and covers {' and '.join(short)}, fewer than {ENOUGH_PERIODS} periods"
+        why.append(f"has fewer than {PROVISIONAL_ROWS:,}")
+    if short := too_few_periods(budget.n_periods):
+        why.append(f"covers {' and '.join(short)}, fewer than {ENOUGH_PERIODS} periods")
+    text += f": provisional, it {' and '.join(why)}" if why else ""
     return text + ("; one is still being learned" if budget.is_learning else "")
 
 
