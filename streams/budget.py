@@ -99,6 +99,8 @@ class ModelBudget:
     """Those that are monitored: each has a share of the budget."""
     detectors: tuple[str, ...] = ()
     """Those that are on and keep a budget."""
+    others: tuple[str, ...] = ()
+    """Those that are on and find changes without one: what they find has to be as strong."""
     observed: Observed | None = None
     replays: list[Replayed] = field(default_factory=list)
     unsteady: list[Unsteady] = field(default_factory=list)
@@ -194,7 +196,7 @@ def model_budgets(
 def _budget_of(fold: Fold, slot: int, partition: int, offset: int) -> ModelBudget:
     monitor = fold.catalog.monitor(slot)
     signals = signal_budgets(fold, monitor)
-    keep_one = tuple(spec.name for spec in enabled_detectors(fold.config) if spec.has_budget)
+    finding = [spec for spec in enabled_detectors(fold.config) if not spec.is_for_reading]
     return ModelBudget(
         key=monitor.key,
         partition=partition,
@@ -207,7 +209,8 @@ def _budget_of(fold: Fold, slot: int, partition: int, offset: int) -> ModelBudge
         accepted_per_week=accepted_in_a_week(fold.config, monitor),
         arl0=events_between_alarms(fold.config, monitor),
         signals=signals,
-        detectors=keep_one,
+        detectors=tuple(spec.name for spec in finding if spec.has_budget),
+        others=tuple(spec.name for spec in finding if not spec.has_budget),
     )
 
 

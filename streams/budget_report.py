@@ -38,13 +38,11 @@ def model_lines(budget: ModelBudget) -> Iterator[str]:
     yield _line("reference", _reference(budget))
     yield from _unsteady_lines(budget)
     if not budget.detectors:
-        yield _line(
-            "budget",
-            "none: no detector that keeps one is on. Switch on `focus` (or `windows`) under "
-            "`detection.detectors`; references that are completed from then on keep it",
-        )
+        yield _line("budget", _without(budget))
     elif not budget.watched:
-        yield _line("budget", f"none: no signal of it is watched by {_either(budget)} yet")
+        yield _line(
+            "budget", f"none: no signal of it is watched by {_either(budget.detectors)} yet"
+        )
     else:
         yield from _promised(budget)
     for each in budget.replays:
@@ -64,8 +62,22 @@ def _rate(budget: ModelBudget) -> str:
     return f"how many a week is not known, since {why}"
 
 
-def _either(budget: ModelBudget) -> str:
-    return " or ".join(f"`{name}`" for name in budget.detectors)
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(f"`{name}`" for name in names)
+
+
+def _without(budget: ModelBudget) -> str:
+    """What there is where no detector keeps a budget."""
+    text = (
+        "none: no detector that keeps one is on. Switch on `focus` (or `windows`) under "
+        "`detection.detectors`; references that are completed from then on keep it"
+    )
+    if budget.others and budget.n_reference:
+        text += (
+            f". What {_either(budget.others)} finds opens an alert where it is as strong as "
+            f"`focus` would ask at one false alarm in {budget.arl0:,.0f} events of each signal"
+        )
+    return text
 
 
 def _reference(budget: ModelBudget) -> str:

@@ -16,7 +16,14 @@ from detectors.fold import Fold
 from detectors.promise import Promise
 from detectors.reference_fit import fit_reference
 from schemas.batch import F64, Decoded, ModelKey
-from schemas.config import DetectionConfig, DetectorsConfig, FocusConfig, ModelConfig, WindowsConfig
+from schemas.config import (
+    AdwinConfig,
+    DetectionConfig,
+    DetectorsConfig,
+    FocusConfig,
+    ModelConfig,
+    WindowsConfig,
+)
 from schemas.records import TopicPartition
 from streams.audit_observed import Position, Seen
 from streams.budget import (
@@ -174,6 +181,17 @@ def test_without_a_detector_that_keeps_one_there_is_no_budget(n: int) -> None:
     else:
         assert "none is complete; one is still being learned" in text
         assert "not known, since its reference is not complete" in text
+
+
+def test_what_a_detector_without_a_budget_has_to_be_is_said_where_none_keeps_one() -> None:
+    detectors = DetectorsConfig(focus=FocusConfig(enabled=False), adwin=AdwinConfig(enabled=True))
+    config = CONFIG.model_copy(update={"detectors": detectors})
+    fold, _ = folded(np.random.default_rng(1).normal(size=1_500), config)
+    (budget,) = budgets_of(fold)
+    assert (budget.detectors, budget.others, budget.n_reference) == ((), ("adwin",), 1_000)
+    text = "\n".join(model_lines(budget))
+    assert "What `adwin` finds opens an alert where it is as strong as `focus` would ask" in text
+    assert "at one false alarm in 2,000 events of each signal" in text
 
 
 def words(n: int) -> Decoded:
