@@ -154,7 +154,9 @@ def refused_lines(scan: Scan) -> list[str]:
     for reason, refused in sorted(scan.refused.items()):
         rows = ", ".join(f"{row:,}" for row in refused.examples)
         more = " ..." if refused.n_rows > len(refused.examples) else ""
-        lines.append(f"  {reason}: {refused.n_rows:,} rows ({rows}{more}). First: {refused.detail}")
+        lines.append(
+            f"  {reason}: {_n(refused.n_rows, 'row')} ({rows}{more}). First: {refused.detail}"
+        )
     return lines
 
 
@@ -184,7 +186,7 @@ def quiet_lines(scan: Scan) -> list[str]:
         lines.append(f"{scan.n_labels:,} labels were read; they are not used yet.")
     if scan.n_backward and not scan.is_sorted:
         lines.append(
-            f"The time steps backwards at {scan.n_backward:,} rows, first at row "
+            f"The time steps backwards at {_n(scan.n_backward, 'row')}, first at row "
             f"{scan.first_backward_row:,}; rows were taken in the order of the file (--sort)."
         )
     restless = [
@@ -220,7 +222,7 @@ def summary_lines(scan: Scan) -> list[str]:
     of_signal = by_signal(scan.alerts)
     lines = [
         "",
-        f"{scan.n_rows:,} rows in {scan.seconds:.1f} s; {n_refused:,} of them were refused.",
+        f"{_n(scan.n_rows, 'row')} in {scan.seconds:.1f} s; {n_refused:,} of them were refused.",
         *refused_lines(scan),
         f"{len(of_signal):,} of {scan.n_signals:,} signals moved: {_n(len(scan.alerts), 'alert')}.",
         *quiet_lines(scan),
