@@ -6,6 +6,7 @@ itself. docs/detectors.md says where its numbers come from.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from math import ceil, sqrt
@@ -14,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from detectors.drift.ranks import Frequencies, Indicator, Ranks, rank_variance
-from detectors.drift.rhythm import ENOUGH_PERIODS
+from detectors.drift.rhythm import ENOUGH_PERIODS, Rhythm
 from detectors.learning import MIN_ROWS
 
 INDEPENDENT_ROWS: Final = 2_000
@@ -116,6 +117,20 @@ def variance_factor(ranks: Ranks | Indicator | Frequencies) -> float:
         location, spread = ranks.variance
         ranks = replace(ranks, variance=(location / ranks.rhythm.inflation, spread))
     return rank_variance(ranks)
+
+
+def periods_covered(rhythms: Iterable[Rhythm | None]) -> dict[str, int]:
+    """Of each of these rhythms how many periods the shortest reference covers, by `day`, `week`."""
+    found: dict[str, int] = {}
+    for rhythm in rhythms:
+        if rhythm is not None:
+            found[rhythm.name] = min(found.get(rhythm.name, rhythm.periods), rhythm.periods)
+    return dict(sorted(found.items()))
+
+
+def too_few_periods(covered: Mapping[str, int]) -> list[str]:
+    """Those of them that make a reference provisional, in words: `4 days`."""
+    return [f"{n} {name}s" for name, n in covered.items() if n < ENOUGH_PERIODS]
 
 
 def independent_limit(rows: int) -> float:

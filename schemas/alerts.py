@@ -237,8 +237,9 @@ class AlertData(BaseModel):
     n_signals: int = Field(description="How many there are.")
     n_findings: int = Field(description="How often detectors have fired for it so far.")
     budget_share: float | None = Field(
-        description="Alerts of the model opened in the week before it, itself included, over the "
-        "false ones that are accepted in a week; null where the model's rate is not known."
+        description="Changes of the model found in the week before it, itself included, over the "
+        "false alerts that are accepted in a week: those too that were not told of, for a mute or "
+        "want of confirmation. Null where the model's rate is not known."
     )
     message: str = Field(description="The alert as a sentence.")
 

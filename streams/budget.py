@@ -13,9 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from detectors.banks import stated_budget
 from detectors.budget import accepted_in_a_week, enabled_detectors, events_between_alarms
-from detectors.drift.rhythm import ENOUGH_PERIODS
 from detectors.fold import Fold
-from detectors.promise import CORRELATED_ROWS, Promise
+from detectors.promise import CORRELATED_ROWS, Promise, periods_covered, too_few_periods
 from detectors.steadiness import Unsteady, unsteady_signals
 from schemas.batch import ModelKey
 from schemas.commands import SetReference
@@ -100,6 +99,8 @@ class ModelBudget:
     """Those that are monitored: each has a share of the budget."""
     detectors: tuple[str, ...] = ()
     """Those that are on and keep a budget."""
+    others: tuple[str, ...] = ()
+    """Those that are on and find changes without one: what they find has to be as strong."""
     observed: Observed | None = None
     replays: list[Replayed] = field(default_factory=list)
     unsteady: list[Unsteady] = field(default_factory=list)
@@ -124,18 +125,13 @@ class ModelBudget:
     @property
     def is_provisional(self) -> bool:
         """Whether its reference has fewer rows than every kind of signal needs, or periods."""
-        has_few_periods = any(n < ENOUGH_PERIODS for n in self.n_periods.values())
-        return 0 < self.n_reference < PROVISIONAL_ROWS or has_few_periods
+        is_short = 0 < self.n_reference < PROVISIONAL_ROWS
+        return is_short or bool(too_few_periods(self.n_periods))
 
     @property
     def n_periods(self) -> dict[str, int]:
         """Of each rhythm that signals have, how many periods the shortest reference covers."""
-        found: dict[str, int] = {}
-        for each in self.signals:
-            if each.rhythm is not None:
-                name, n = each.rhythm.name, each.rhythm.periods
-                found[name] = min(found.get(name, n), n)
-        return dict(sorted(found.items()))
+        return periods_covered(each.rhythm for each in self.signals)
 
     def thresholds(self) -> dict[str, tuple[float, float]]:
         """Of the youngest and the oldest ages, by kind of lane of `focus`: the lowest there is."""
@@ -200,7 +196,7 @@ def model_budgets(
 def _budget_of(fold: Fold, slot: int, partition: int, offset: int) -> ModelBudget:
     monitor = fold.catalog.monitor(slot)
     signals = signal_budgets(fold, monitor)
-    keep_one = tuple(spec.name for spec in enabled_detectors(fold.config) if spec.has_budget)
+    finding = [spec for spec in enabled_detectors(fold.config) if not spec.is_for_reading]
     return ModelBudget(
         key=monitor.key,
         partition=partition,
@@ -213,7 +209,8 @@ def _budget_of(fold: Fold, slot: int, partition: int, offset: int) -> ModelBudge
         accepted_per_week=accepted_in_a_week(fold.config, monitor),
         arl0=events_between_alarms(fold.config, monitor),
         signals=signals,
-        detectors=keep_one,
+        detectors=tuple(spec.name for spec in finding if spec.has_budget),
+        others=tuple(spec.name for spec in finding if not spec.has_budget),
     )
 
 

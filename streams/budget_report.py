@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from detectors.drift.rhythm import ENOUGH_PERIODS
-from detectors.promise import Promise, Reason
+from detectors.promise import Promise, Reason, too_few_periods
 from streams.budget import PROVISIONAL_ROWS, ModelBudget, Observed, Replayed
 from streams.budget_signals import SignalBudget
 
@@ -38,13 +38,11 @@ def model_lines(budget: ModelBudget) -> Iterator[str]:
     yield _line("reference", _reference(budget))
     yield from _unsteady_lines(budget)
     if not budget.detectors:
-        yield _line(
-            "budget",
-            "none: no detector that keeps one is on. Switch on `focus` (or `windows`) under "
-            "`detection.detectors`; references that are completed from then on keep it",
-        )
+        yield _line("budget", _without(budget))
     elif not budget.watched:
-        yield _line("budget", f"none: no signal of it is watched by {_either(budget)} yet")
+        yield _line(
+            "budget", f"none: no signal of it is watched by {_either(budget.detectors)} yet"
+        )
     else:
         yield from _promised(budget)
     for each in budget.replays:
@@ -64,8 +62,22 @@ def _rate(budget: ModelBudget) -> str:
     return f"how many a week is not known, since {why}"
 
 
-def _either(budget: ModelBudget) -> str:
-    return " or ".join(f"`{name}`" for name in budget.detectors)
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(f"`{name}`" for name in names)
+
+
+def _without(budget: ModelBudget) -> str:
+    """What there is where no detector keeps a budget."""
+    text = (
+        "none: no detector that keeps one is on. Switch on `focus` (or `windows`) under "
+        "`detection.detectors`; references that are completed from then on keep it"
+    )
+    if budget.others and budget.n_reference:
+        text += (
+            f". What {_either(budget.others)} finds opens an alert where it is as strong as "
+            f"`focus` would ask at one false alarm in {budget.arl0:,.0f} events of each signal"
+        )
+    return text
 
 
 def _reference(budget: ModelBudget) -> str:
@@ -75,13 +87,12 @@ def _reference(budget: ModelBudget) -> str:
         text = "complete, but its rows are not kept"
     if budget.reference:
         text += f", set: {budget.reference}"
-    short = [f"{n} {name}s" for name, n in budget.n_periods.items() if n < ENOUGH_PERIODS]
+    why = []
     if 0 < budget.n_reference < PROVISIONAL_ROWS:
-        text += f": provisional, it has fewer than {PROVISIONAL_ROWS:,}"
-    elif short:
-        text += ": provisional"
-    if short:
-        text += f", and covers {' and '.join(short)}, fewer than {ENOUGH_PERIODS} periods"
+        why.append(f"has fewer than {PROVISIONAL_ROWS:,}")
+    if short := too_few_periods(budget.n_periods):
+        why.append(f"covers {' and '.join(short)}, fewer than {ENOUGH_PERIODS} periods")
+    text += f": provisional, it {' and '.join(why)}" if why else ""
     return text + ("; one is still being learned" if budget.is_learning else "")
 
 

@@ -55,6 +55,12 @@ class Occasion(NamedTuple):
     watched: Watched | None = None
     """The signal that it is about; None: it is about none."""
 
+    def is_about(self, watched: Watched) -> bool:
+        """Whether it is about this aspect of a signal: a working baseline is about all of them."""
+        if self.watched is None or self.watched[1] != Aspect.SETTLED:
+            return watched == self.watched
+        return watched[0] == self.watched[0]
+
 
 class Policy:
     """The open episodes of one partition, and what a person has said of them.
@@ -206,7 +212,7 @@ class Policy:
         listed += [
             (watched, evidence)
             for watched, evidence in ranked[MAX_LISTED:]
-            if watched == now.watched
+            if now.is_about(watched)
         ]
         signals = [_moved_signal(watched, evidence) for watched, evidence in listed]
         first = signals[0]

@@ -9,10 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.drift.joint import Joint
+from detectors.drift.rhythm import ENOUGH_PERIODS
 from detectors.drift.windows import NAME as WINDOWS
 from detectors.monitor import Monitor
 from detectors.performance.outputs import even_cuts
-from detectors.promise import Promise, verdict_of
+from detectors.promise import Promise, periods_covered, too_few_periods, verdict_of
 from detectors.reference_document import monitor_of
 from detectors.signals import Signal
 from schemas.batch import ModelKey
@@ -64,8 +65,8 @@ def reference_lines(document: ReferenceDocument) -> Iterator[str]:
         )
     yield from _output_lines(document)
     yield "  long-run: the variance of means over that of independent rows."
-    if document.n_events < PROVISIONAL_ROWS:
-        yield f"  provisional: it has fewer than {PROVISIONAL_ROWS:,} events"
+    if why := _provisional(document, monitor):
+        yield f"  provisional: it {' and '.join(why)}"
 
 
 def reference_json(document: ReferenceDocument) -> dict[str, Any]:
@@ -79,12 +80,27 @@ def reference_json(document: ReferenceDocument) -> dict[str, Any]:
         "first_ms": document.first_ms,
         "last_ms": document.last_ms,
         "events_per_week": document.events_per_week or None,
-        "is_provisional": document.n_events < PROVISIONAL_ROWS,
+        "is_provisional": bool(_provisional(document, monitor)),
+        "n_periods": _n_periods(monitor),
         "joint": None if monitor.joint is None else _joint(monitor.joint),
         "signals": [_row(monitor, signal) for signal in monitor.signals],
         "categories": _categories(document),
         "output": _output(document.output),
     }
+
+
+def _n_periods(monitor: Monitor) -> dict[str, int]:
+    return periods_covered(signal.rhythm for signal in monitor.signals)
+
+
+def _provisional(document: ReferenceDocument, monitor: Monitor) -> list[str]:
+    """Why it is; nothing where it is not."""
+    why = []
+    if document.n_events < PROVISIONAL_ROWS:
+        why.append(f"has fewer than {PROVISIONAL_ROWS:,} events")
+    if short := too_few_periods(_n_periods(monitor)):
+        why.append(f"covers {' and '.join(short)}, fewer than {ENOUGH_PERIODS} periods")
+    return why
 
 
 def _output_lines(document: ReferenceDocument) -> Iterator[str]:
@@ -213,6 +229,7 @@ def _row(monitor: Monitor, signal: Signal) -> dict[str, Any]:
         "long_run_variance": verdict.variance,
         "promise": verdict.promise.value,
         "enough": verdict.enough,
+        "rhythm": None if signal.rhythm is None else signal.rhythm.name,
     }
 
 
@@ -222,6 +239,7 @@ def _number(value: float | None) -> str:
 
 def _promise(row: dict[str, Any]) -> str:
     only = "" if row["detectors"] is None else f"; `{WINDOWS}` alone uses it"
+    only += "" if row["rhythm"] is None else f"; without its rhythm of a {row['rhythm']}"
     if row["promise"] == Promise.KEPT:
         return f"kept{only}"
     word = "cannot be kept" if row["promise"] == Promise.NOT_KEPT else "kept only roughly"

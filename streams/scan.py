@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from detectors.fold import Fold
+from detectors.monitor import reference_events
 from schemas.alerts import DeadLetterData
 from schemas.batch import Decoded, Decoding, ModelKey
 from schemas.config import DetectionConfig
@@ -77,6 +78,8 @@ class Scan:
     refused: dict[str, Refused] = field(default_factory=dict)
     n_signals: int = 0
     """How many signals were watched."""
+    inheriting: frozenset[ModelKey] = frozenset()
+    """Versions that were compared, on the reference of an earlier one, while they learned."""
     n_folded: int = 0
     n_labels: int = 0
     n_backward: int = 0
@@ -96,8 +99,18 @@ class Scan:
     @property
     def learning(self) -> list[ModelKey]:
         """The models without a row after their reference: nothing of them was compared."""
-        n_reference = self.detection.reference_events
-        return [model for model, n in self.series.n_events.items() if n <= n_reference]
+        return [
+            model
+            for model, n in self.series.n_events.items()
+            if n <= reference_events(self.detection, model) and model not in self.inheriting
+        ]
+
+    @property
+    def n_reference(self) -> int:
+        """Rows of the reference of the file's model; where it has many, of those without a word."""
+        is_one = not self.is_events and "model_id" not in self.plan.roles
+        own = ModelKey(self.model, self.version, -1)
+        return reference_events(self.detection, own) if is_one else self.detection.reference_events
 
     def refuse(self, reason: str, row: int, detail: str) -> None:
         """Count a refused row."""
@@ -139,7 +152,7 @@ def open_scan(path: Path, options: ScanOptions, *, purpose: str = "scan") -> tup
     )
     if options.sort and plan.unit is None and not source.is_events:
         raise ScanError("--sort needs a time: name its column with --time")
-    detection = _detection(options, plan, source)
+    detection = _detection(options, plan, source, options.model or model_name(path))
     scan = Scan(
         path=path,
         plan=plan,
@@ -150,7 +163,7 @@ def open_scan(path: Path, options: ScanOptions, *, purpose: str = "scan") -> tup
         is_events=source.is_events,
         is_sorted=options.sort,
         notes=source.notes,
-        series=Series(source.n_rows, detection.reference_events),
+        series=Series(source.n_rows, lambda model: reference_events(detection, model)),
         book=AlertBook(lambda _said, offset: offset),
     )
     for row, detail in source.unreadable:
@@ -221,6 +234,11 @@ def run_scan(
         for monitor in worker.fold.catalog.slots
         if monitor is not None
     )
+    scan.inheriting = frozenset(
+        monitor.key
+        for monitor in worker.fold.catalog.slots
+        if monitor is not None and monitor.n_lanes and monitor.cohorts
+    )
     scan.n_backward, scan.first_backward_row = maker.n_backward, maker.first_backward_row
     scan.seconds = time.monotonic() - began_s
     return worker.fold
@@ -257,14 +275,26 @@ def _in_order(
     yield [record._replace(offset=row) for row, record in enumerate(everything)]
 
 
-def _detection(options: ScanOptions, plan: Plan, source: RowSource) -> DetectionConfig:
+def _detection(options: ScanOptions, plan: Plan, source: RowSource, model: str) -> DetectionConfig:
     detection = options.detection or DetectionConfig()
     n_reference = options.n_reference
+    own = detection.model.get(model)
     is_free = "reference_events" not in detection.model_fields_set
+    is_free &= own is None or own.reference_events is None
     if n_reference is None and is_free and not source.is_events:
         one_model = "model_id" not in plan.roles and "model_version" not in plan.roles
         if one_model and source.n_rows < 4 * detection.reference_events:
             n_reference = max(source.n_rows // 4, MIN_REFERENCE)
     if n_reference is None:
         return detection
-    return detection.model_copy(update={"reference_events": n_reference})
+    # What the command line says goes before all that a file says.
+    models = {
+        name: each.model_copy(update={"reference_events": None})
+        for name, each in detection.model.items()
+    }
+    return detection.model_copy(
+        update={
+            "reference_events": n_reference,
+            "model": detection.model if options.n_reference is None else models,
+        }
+    )

@@ -77,7 +77,7 @@ def render_scan_report(scan: Scan) -> str:
             for reason, refused in sorted(scan.refused.items())
         ),
         opening=escape("\n".join(opening_lines(scan))),
-        n_reference=f"{scan.detection.reference_events:,}",
+        n_reference=f"{scan.n_reference:,}",
         band_sds=f"{BAND_SDS:g}",
         cooldown=f"{scan.detection.policy.cooldown_events:,}",
         severities=severities,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -55,11 +56,11 @@ class _Sums:
 class Series:
     """The curves of all signals of a file of `n_rows`, model by model.
 
-    The first `n_reference` predictions of a model are its reference.
+    The first `n_reference(model)` predictions of a model are its reference.
     """
 
-    def __init__(self, n_rows: int, n_reference: int) -> None:
-        self.n_reference = n_reference
+    def __init__(self, n_rows: int, n_reference: Callable[[ModelKey], int]) -> None:
+        self._n_reference: Final = n_reference
         self.width = max(-(-n_rows // N_STRETCHES), MIN_STRETCH_ROWS)
         """Rows of a stretch."""
         self.n_stretches = -(-n_rows // self.width)
@@ -84,7 +85,7 @@ class Series:
             self.n_events[model] = before + len(rows)
             if model not in self._n_of and len(self._n_of) >= MAX_MODELS:
                 continue
-            n_reference = min(max(self.n_reference - before, 0), len(rows))
+            n_reference = min(max(self._n_reference(model) - before, 0), len(rows))
             for shape, names in enumerate(events.shapes):
                 of_shape = events.shape[rows] == shape
                 n_of_reference = int(np.count_nonzero(of_shape[:n_reference]))
@@ -103,7 +104,7 @@ class Series:
         n, total, reference = sums.n, sums.total, sums.reference
         if kind in {"missing", "class"}:
             # A share of all the model's events.
-            n_reference = float(min(self.n_events[model], self.n_reference))
+            n_reference = float(min(self.n_events[model], self._n_reference(model)))
             share = reference[1] if kind == "class" else n_reference - reference[1]
             n, total = n_of, total if kind == "class" else n_of - total
             reference = np.array([n_reference, share, share])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from detectors.monitor import reference_events
 from schemas.alerts import MovedSignal
 from schemas.batch import ModelKey
 from streams.alert_book import SeenAlert
@@ -99,7 +100,7 @@ def opening_lines(scan: Scan, *, is_reference: bool = False) -> list[str]:
 
     `is_reference`: all rows are one, and are compared with nothing.
     """
-    n_reference = scan.detection.reference_events
+    n_reference = scan.n_reference
     head = f"{scan.path.name}: {_n(scan.n_rows, 'row')}"
     if scan.is_events:
         lines = [f"{head}, each one of driftsentry's own events"]
@@ -109,13 +110,20 @@ def opening_lines(scan: Scan, *, is_reference: bool = False) -> list[str]:
         lines += plan_lines(scan.plan, scan.model, scan.version, **uses)
     if not is_reference:
         lines.append(
-            f"  {'reference':<11} the first {n_reference:,} rows of a model; later rows are "
-            "compared with them  (--reference)"
+            f"  {'reference':<11} the first {n_reference:,} rows of a model{_unless(scan)}; later "
+            "rows are compared with them  (--reference)"
         )
     order = "sorted by time" if scan.is_sorted else "as in the file"
     lines.append(f"  {'order':<11} {order}; rows are counted from 0  (--sort)")
     lines += [f"  {'note':<11} {note}" for note in scan.notes[:8]]
     return lines
+
+
+def _unless(scan: Scan) -> str:
+    """What to add where the config has other references for some of many models."""
+    others = {each.reference_events for each in scan.detection.model.values()}
+    is_one = not scan.is_events and "model_id" not in scan.plan.roles
+    return ", or as the config says of one" if others - {None} and not is_one else ""
 
 
 def place_lines(scan: Scan) -> list[str]:
@@ -146,19 +154,22 @@ def refused_lines(scan: Scan) -> list[str]:
     for reason, refused in sorted(scan.refused.items()):
         rows = ", ".join(f"{row:,}" for row in refused.examples)
         more = " ..." if refused.n_rows > len(refused.examples) else ""
-        lines.append(f"  {reason}: {refused.n_rows:,} rows ({rows}{more}). First: {refused.detail}")
+        lines.append(
+            f"  {reason}: {_n(refused.n_rows, 'row')} ({rows}{more}). First: {refused.detail}"
+        )
     return lines
 
 
 def quiet_lines(scan: Scan) -> list[str]:
     """Why there was less to see than the user may think."""
     lines = []
-    n_reference = scan.detection.reference_events
     if learning := scan.learning:
         who = (
             f"{len(learning)} of {len(scan.models)} models" if len(scan.models) > 1 else "The model"
         )
-        shorter = max(min(scan.series.n_events[model] for model in learning) // 4, MIN_REFERENCE)
+        fewest = min(learning, key=lambda model: scan.series.n_events[model])
+        n_reference = reference_events(scan.detection, fewest)
+        shorter = max(scan.series.n_events[fewest] // 4, MIN_REFERENCE)
         remedy = (
             f"choose a shorter one, such as --reference {shorter}."
             if shorter < n_reference
@@ -175,7 +186,7 @@ def quiet_lines(scan: Scan) -> list[str]:
         lines.append(f"{scan.n_labels:,} labels were read; they are not used yet.")
     if scan.n_backward and not scan.is_sorted:
         lines.append(
-            f"The time steps backwards at {scan.n_backward:,} rows, first at row "
+            f"The time steps backwards at {_n(scan.n_backward, 'row')}, first at row "
             f"{scan.first_backward_row:,}; rows were taken in the order of the file (--sort)."
         )
     restless = [
@@ -211,7 +222,7 @@ def summary_lines(scan: Scan) -> list[str]:
     of_signal = by_signal(scan.alerts)
     lines = [
         "",
-        f"{scan.n_rows:,} rows in {scan.seconds:.1f} s; {n_refused:,} of them were refused.",
+        f"{_n(scan.n_rows, 'row')} in {scan.seconds:.1f} s; {n_refused:,} of them were refused.",
         *refused_lines(scan),
         f"{len(of_signal):,} of {scan.n_signals:,} signals moved: {_n(len(scan.alerts), 'alert')}.",
         *quiet_lines(scan),

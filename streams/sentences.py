@@ -12,6 +12,7 @@ from schemas.signal_names import (
     JOINT_MMD,
     JOINT_RESIDUAL,
     NEW_CATEGORY,
+    OTHER_CLASS,
     of_feature,
     plain,
     plain_value,
@@ -81,27 +82,33 @@ def subject(moved: MovedSignal) -> str:
     kind, _, name = moved.signal.partition(":")
     feature, category = of_feature(name)
     words = {
-        "feature": f"feature {plain(feature)}",
-        "missing": f"the share of missing {name}",
+        "feature": f"feature {_quoted(plain(feature))}",
+        "missing": f"the share of missing {_quoted(name)}",
         "score": "the score",
         "prediction": "the prediction",
-        "class": f"the share of class {_legible(name)}",
+        "class": "the share of other classes"
+        if name == OTHER_CLASS
+        else f"the share of class {_legible(name)}",
     }[kind]
     if kind == "feature" and category is not None:
-        own = plain(feature)
+        own = _quoted(plain(feature))
         is_new = category == NEW_CATEGORY
         what = f"new categories of {own}" if is_new else f"{own}={_legible(category)}"
         return f"the share of {what}"
     if moved.unit == "departures":
-        what = plain(feature) if kind == "feature" else kind
+        what = _quoted(plain(feature)) if kind == "feature" else kind
         return f"the share of events whose {what} departs from its constant"
     return _aspect(moved, words)
 
 
 def _legible(written: str) -> str:
     """A category or class as it is read: in quotes where it would not be seen."""
-    value = plain_value(written)
-    return value if value.strip() == value and value else f'"{value}"'
+    return _quoted(plain_value(written))
+
+
+def _quoted(name: str) -> str:
+    """A name from outside, in quotes where it would not be seen."""
+    return name if name.strip() == name and name else f'"{name}"'
 
 
 def _aspect(moved: MovedSignal, words: str) -> str:
@@ -142,7 +149,7 @@ def _came_and_went(moved: MovedSignal) -> str:
         return ""
     words = f"; {percent(told.new)} new" if told.new else ""
     if told.vanished:
-        names = list(told.vanished[:N_NAMED])
+        names = list(map(_quoted, told.vanished[:N_NAMED]))
         n_more = len(told.vanished) - len(names)
         words += f"; none of {_listed([*names, f'{n_more} more'] if n_more else names)}"
     return words

@@ -14,8 +14,16 @@ from hypothesis import strategies as st
 from detectors.drift.thresholds import octave_thresholds
 from detectors.fold import Fold
 from detectors.promise import Promise
+from detectors.reference_fit import fit_reference
 from schemas.batch import F64, Decoded, ModelKey
-from schemas.config import DetectionConfig, DetectorsConfig, FocusConfig, ModelConfig, WindowsConfig
+from schemas.config import (
+    AdwinConfig,
+    DetectionConfig,
+    DetectorsConfig,
+    FocusConfig,
+    ModelConfig,
+    WindowsConfig,
+)
 from schemas.records import TopicPartition
 from streams.audit_observed import Position, Seen
 from streams.budget import (
@@ -32,7 +40,8 @@ from streams.budget_report import caveats, model_lines
 from streams.budget_states import State
 from streams.checkpoint import Checkpoint
 from streams.lineage import JournaledCommand, JournalEntry, Lineage
-from streams.past import Past
+from streams.past import Past, taken
+from streams.reference_report import reference_json, reference_lines
 from streams.worker import Detection
 from tests.detectors.decoded import Event, decoded, table
 from tests.detectors.folding import as_bytes
@@ -123,8 +132,15 @@ def test_a_reference_of_few_periods_is_provisional_and_a_replay_keeps_the_hours(
     assert (said["promise"], said["reason"]) == ("provisional", "rhythm")
     assert (said["rhythm"], said["n_periods"], said["enough"]) == ("day", 4, 50_000)
     lines = "\n".join(model_lines(budget))
-    assert "20,000 rows: provisional, and covers 4 days, fewer than 10 periods" in lines
+    assert "20,000 rows: provisional, it covers 4 days, fewer than 10 periods" in lines
     assert "feature:x: few periods of its rhythm (4 days); 20,000 rows, and 50,000 would" in lines
+    # A reference that a person has made says the same.
+    document = fit_reference(taken(events, np.arange(20_000)), DetectionConfig()).document
+    assert reference_json(document)["is_provisional"]
+    made = list(reference_lines(document))
+    assert made[-1] == "  provisional: it covers 4 days, fewer than 10 periods"
+    (line,) = [each for each in made if "feature:x " in each]
+    assert line.endswith("kept only roughly: 50,000 rows would do; without its rhythm of a day")
     replay(fold, [budget], past, ReplayWish(46_000))
     assert {each.kind for each in budget.replays} == {"shuffled", "blocks", "frozen"}
     for each in budget.replays:
@@ -165,6 +181,17 @@ def test_without_a_detector_that_keeps_one_there_is_no_budget(n: int) -> None:
     else:
         assert "none is complete; one is still being learned" in text
         assert "not known, since its reference is not complete" in text
+
+
+def test_what_a_detector_without_a_budget_has_to_be_is_said_where_none_keeps_one() -> None:
+    detectors = DetectorsConfig(focus=FocusConfig(enabled=False), adwin=AdwinConfig(enabled=True))
+    config = CONFIG.model_copy(update={"detectors": detectors})
+    fold, _ = folded(np.random.default_rng(1).normal(size=1_500), config)
+    (budget,) = budgets_of(fold)
+    assert (budget.detectors, budget.others, budget.n_reference) == ((), ("adwin",), 1_000)
+    text = "\n".join(model_lines(budget))
+    assert "What `adwin` finds opens an alert where it is as strong as `focus` would ask" in text
+    assert "at one false alarm in 2,000 events of each signal" in text
 
 
 def words(n: int) -> Decoded:

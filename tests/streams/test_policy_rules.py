@@ -6,7 +6,7 @@ import pytest
 
 from schemas.config import PolicyConfig
 from schemas.findings import Finding
-from streams.policy import Policy
+from streams.policy import MAX_LISTED, Policy
 from tests.streams.policy_kit import decide, finding, policy, settled
 
 
@@ -76,3 +76,16 @@ def test_what_is_of_several_features_together_is_named_behind_them() -> None:
     (together,) = decide(own, finding(5_100, effect=0.6))
     assert (together.signal, together.severity) == ("feature:x", "high")
     assert [signal.signal for signal in together.signals] == ["feature:x", "joint:mmd"]
+
+
+def test_a_baseline_ends_an_alert_of_which_larger_signals_have_moved_on() -> None:
+    own = policy()
+    many = [f"feature:{i:02}" for i in range(MAX_LISTED)]
+    small = finding(5_000, signal="feature:small", effect=0.3)
+    (first, *_) = decide(own, *(finding(5_000, signal=s, effect=3.0) for s in many), small)
+    moved_on = (finding(9_000, signal=s, effect=5.0, before=3.0) for s in many)
+    assert all(each.alert_id != first.alert_id for each in decide(own, *moved_on))
+    (ended,) = decide(own, settled(9_100, signal="feature:small", effect=0.0))
+    assert (ended.alert_id, ended.resolution) == (first.alert_id, "returned")
+    assert [each.signal for each in ended.signals][MAX_LISTED:] == ["feature:small"]
+    assert ended.message.startswith("m 7: feature small is back within 0.1 sd of its reference")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.kit.detection import rivers
 from schemas.alerts import AlertData
-from schemas.config import DetectionConfig
+from schemas.config import DetectionConfig, ModelConfig
 from schemas.records import Record, TopicPartition
 from streams.checkpoints import Cadence
 from streams.lineage import Lineage
@@ -26,6 +27,7 @@ from streams.runner import Runner
 from streams.scan import ScanOptions, open_scan, run_scan
 from streams.scan_columns import ScanError, Wishes
 from streams.scan_events import EventMaker
+from streams.scan_story import opening_lines, quiet_lines
 from streams.topics import journal_key
 from streams.worker import Detection, OutputTopics
 from tests.streams.events import shifting_stream
@@ -255,6 +257,39 @@ def test_a_short_file_gets_a_short_reference(tmp_path: Path) -> None:
     named = DetectionConfig(reference_events=2_000)
     scan, _ = scanned(tmp_path / "t.csv", ScanOptions(detection=named))
     assert scan.detection.reference_events == 2_000
+
+
+def test_what_the_config_says_of_the_model_is_its_reference(tmp_path: Path) -> None:
+    table = shifting_table(1_200, shift_at=700, shift=4.0)
+    path = write_csv(tmp_path / "t.csv", table)
+    own = DetectionConfig(model={"t": ModelConfig(reference_events=400)})
+    scan, alerts = scanned(path, ScanOptions(detection=own))
+    assert "the first 400 rows of a model; later" in "\n".join(opening_lines(scan))
+    assert scan.detection.reference_events == 2_000  # none was guessed
+    assert not scan.learning
+    assert alerts
+    curve = scan.series.curve(scan.models[0], "feature:x")
+    assert curve is not None
+    assert curve.reference_mean == pytest.approx(np.mean(table["x"][:400]))
+    # The command line goes before the file.
+    scan, _ = scanned(path, ScanOptions(detection=own, n_reference=50))
+    assert "the first 50 rows" in "\n".join(opening_lines(scan))
+    assert scan.detection.model["t"].reference_events is None
+
+
+def test_a_version_that_inherits_a_reference_is_compared_while_it_learns(tmp_path: Path) -> None:
+    table = shifting_table(1_500, shift_at=1_300, shift=4.0)
+    table["model_version"] = [1 + (i >= 1_200) for i in range(1_500)]
+    options = ScanOptions(n_reference=500)
+    scan, alerts = scanned(write_parquet(tmp_path / "t.parquet", table), options)
+    assert [(each.model_version, n) for each, n in scan.series.n_events.items()] == [
+        ("1", 1_200),
+        ("2", 300),
+    ]
+    found = [AlertData.model_validate_json(value) for value in alerts]
+    assert {each.model_version for each in found} == {"2"}
+    assert scan.learning == []
+    assert "nothing was compared" not in "\n".join(quiet_lines(scan))
 
 
 def test_the_series_are_the_means_of_the_files_values(tmp_path: Path) -> None:

@@ -139,8 +139,8 @@ def test_refused_rows_and_times_that_step_back_are_said() -> None:
     times[5], times[20] = "", times[900]
     write_csv(Path("t.csv"), {**TABLE, "ts": times})
     result = run("t.csv", "--no-report")
-    assert "wrong_type: 1 rows (5). First: `ts` is required" in result.stdout
-    assert "steps backwards at 1 rows, first at row 21" in result.stdout
+    assert "wrong_type: 1 row (5). First: `ts` is required" in result.stdout
+    assert "steps backwards at 1 row, first at row 21" in result.stdout
 
 
 def test_names_from_a_hostile_file_stay_text(tmp_path: Path) -> None:
