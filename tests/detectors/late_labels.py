@@ -86,7 +86,8 @@ def late_log(streams: Sequence[Stream], most: int, seed: int) -> LateLog:
 
     def add_labels(number: int, about: I64, said: F64) -> None:
         delay = rng.integers(0, most + 1, len(about))
-        add(about * n_streams + number + delay + 0.5, number, about, said, is_label=True)
+        place = (about * n_streams + number + delay).astype(np.float64) + 0.5
+        add(place, number, about, said, is_label=True)
 
     for number, stream in enumerate(streams):
         rows = np.arange(len(stream.predicted))
