@@ -116,6 +116,9 @@ lock: ## Resolve the dependencies anew (needs uv)
 	$(LOCK) pyproject.toml --constraint requirements.txt --output-file requirements-runtime.txt
 	$(LOCK) benchmarks/peers/requirements-quix.in \
 		--output-file benchmarks/peers/requirements-quix.txt
+	$(LOCK) benchmarks/performance/requirements-nannyml.in \
+		--override benchmarks/performance/requirements-nannyml.overrides \
+		--output-file benchmarks/performance/requirements-nannyml.txt
 	echo hatchling | $(LOCK) - --constraint requirements.txt \
 		--output-file requirements-build.txt
 

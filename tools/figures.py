@@ -30,6 +30,8 @@ PAGES: Final = (
     ROOT / "README.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "detectors.md",
+    ROOT / "docs" / "labels.md",
+    ROOT / "docs" / "performance-metrics.md",
 )
 KEPT: Final = ROOT / "var" / "figures"
 _PLACE: Final = re.compile(

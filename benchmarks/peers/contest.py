@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from benchmarks.kit.children import run_child
+from benchmarks.kit.isolated import EnvironmentMissingError
 from benchmarks.kit.servers import Servers
 from benchmarks.peers.arrow_events import ROWS, n_records, produce_arrow
-from benchmarks.peers.environment import EnvironmentMissingError, quix_python
+from benchmarks.peers.environment import quix_python
 from benchmarks.peers.events import fast_producer, produce
 from benchmarks.peers.task import Found, Task
 from benchmarks.pipeline import N_PARTITIONS

@@ -91,6 +91,23 @@ def test_a_checkpoint_of_what_waits_for_labels_writes_what_is_new() -> None:
     # Of the blocks of predictions the one that was begun, and the new one; answers; numbers.
     assert 0 < figures["second"]["n_new_bytes"] < 2 * 4_096 * 80 + 8_192 * 16 + 4_096
     assert figures["second"]["n_bytes"] > 3 * figures["second"]["n_new_bytes"]
+    with_labels, without = figures["costs"]
+    assert with_labels["n_joined"] > 1_000
+    assert without["n_joined"] == 0
+    assert min(one[us] for one in figures["costs"] for us in ("off_us", "on_us")) > 0
+
+
+@pytest.mark.long
+def test_metrics_are_those_of_scikit_learn_and_estimates_those_of_nannyml() -> None:
+    said = run_quick("performance")
+    assert said["not_run"] == []
+    # Where scikit-learn says otherwise the benchmark ends with an error.
+    assert len(said["figures"]["delayed"]["differences"]) == 2 * (7 + 2)
+    estimates = said["figures"]["estimate"]["estimates"]
+    for name, ours in estimates["driftsentry"].items():
+        theirs = estimates["NannyML"][name]
+        assert ours["value"] == pytest.approx(theirs["value"], abs=0.01), name
+        assert all(low < high for low, high in zip(ours["low"], ours["high"], strict=True))
 
 
 @pytest.mark.long

@@ -18,6 +18,7 @@ DETECTION: dict[str, Any] = {
     "reference_events": 500,
     "arl0": 5_000,
     "detectors": {"adwin": {"enabled": True}, "page_hinkley": {"enabled": True}},
+    "labels": {"enabled": True},
 }
 
 

@@ -1,4 +1,7 @@
-"""Killed at random moments, its Redis wiped: what comes out is what an undisturbed run says."""
+"""Killed at random moments, its Redis wiped: what comes out is what an undisturbed run says.
+
+So is what is kept: references, detectors, predictions that wait for labels, metrics.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ import pytest
 
 from tests.delivery.conftest import DETECTION
 from tests.delivery.kit import Run
+from tests.delivery.oracle import folded
 from tests.delivery.outputs import Outputs, check_equal
+from tests.faults.audit import check_states
 
 
 def moments(seed: int, n_kills: int) -> tuple[list[float], list[float], int]:
@@ -55,6 +60,17 @@ def kill_and_compare(
         assert n_replayed > 0
         assert not any(worker.said("state_divergence") for worker in run.workers)
         check_equal(run.outputs(), expected)
+        check_labels(run)
+
+
+def check_labels(run: Run) -> None:
+    """What is kept in the end, predictions that wait among it, is the fold of the log in one go."""
+    workers = folded(run)
+    check_states(run, workers)
+    counters = [worker.fold.counters for worker in workers]
+    assert sum(each["n_joined_labels"] for each in counters) > 2_000
+    joins = [worker.fold.labels for worker in workers if worker.fold.labels is not None]
+    assert max(join.pending.n_indexed for join in joins) > 5_000
 
 
 def test_five_kills_and_a_wiped_redis_leave_no_trace(

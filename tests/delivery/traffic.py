@@ -21,6 +21,8 @@ from streams.census import read_sample
 
 START_MS = 1_790_000_000_000
 N_PARTITIONS = 4
+LATE = 500
+"""So many predictions of the census later comes a label."""
 NO_ELEC2 = (
     "NO ELEC2: DRIFTSENTRY_DATA names no directory with elec2.csv.gz; a generated stream of the "
     "same shape takes its place"
@@ -51,7 +53,7 @@ def event(model: str, i: int, version: str = "1", kind: str = "prediction", **mo
 
 
 def census(n: int) -> Iterator[Sent]:
-    """Real rows, what a real model said of them, and the truth for every fifth."""
+    """Real rows, what a real model said of them, and some time later the truth for every fifth."""
     sample = read_sample()
     columns = {name: column.tolist() for name, column in sample.features.items()}
     for i in range(min(n, len(sample))):
@@ -63,8 +65,10 @@ def census(n: int) -> Iterator[Sent]:
             score=float(sample.probability[i]),
             source=f"county-{i % 7}",
         )
-        if i % 5 == 0:
-            yield event("employment-ma", i, kind="label", label=int(sample.employed[i]))
+        about = i - LATE
+        if about >= 0 and i % 5 == 0:
+            truth = int(sample.employed[about])
+            yield event("employment-ma", about, kind="label", ts=START_MS + i, label=truth)
 
 
 def elec2_path() -> Path | None:

@@ -21,7 +21,7 @@ from streams.checkpoint import fetch_checkpoint, state_digest
 from streams.kafka_clients import ask_patiently
 from streams.redis_store import RedisStore
 from streams.worker import PartitionWorker
-from tests.delivery.kit import Run, SmallRun
+from tests.delivery.kit import Run
 from tests.delivery.oracle import folded, outputs_of
 from tests.delivery.outputs import OFFSETS, Outputs, Said, check_sequences
 from tests.delivery.verifying import call
@@ -118,7 +118,7 @@ def check_commits(run: Deployment, workers: Iterable[PartitionWorker]) -> None:
             assert getattr(theirs, name) == getattr(mine, name), (worker.tp, name)
 
 
-def check_states(run: SmallRun, workers: Iterable[PartitionWorker]) -> None:
+def check_states(run: Run, workers: Iterable[PartitionWorker]) -> None:
     """The newest checkpoint of each partition holds the state of the fold, bit for bit."""
     digests = stored_digests(run)
     for worker in _last_of_each_partition(workers):

@@ -1,6 +1,4 @@
-"""What waiting for labels costs: bytes, joins a second, and what a checkpoint writes.
-
-    python -m benchmarks.labels [--pending N] [--quick] [--json]
+"""Predictions that wait for their labels: bytes, joins a second, and what a checkpoint writes.
 
 N predictions of one model wait; then labels come for a tenth of them, anywhere in the log, with as
 many new predictions between them. A second checkpoint writes only what is new since the first.
@@ -8,14 +6,12 @@ many new predictions between them. A second checkpoint writes only what is new s
 
 from __future__ import annotations
 
-import gc
-import sys
 from time import thread_time
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.kit.report import FigureTable, parser, publish
+from benchmarks.kit.report import FigureTable
 from detectors.labels.identity import version_code
 from detectors.labels.join import LABEL_COUNTERS, LabelJoin, given_by
 from schemas.batch import Decoded, ModelKey, PredictionKind
@@ -115,7 +111,6 @@ def measure(n_pending: int) -> dict[str, Any]:
     clocked = Clocked(n_pending)
     clocked.feed(np.arange(-POLL, 0), is_label=False)
     clocked.feed(np.arange(-POLL, 0), is_label=True)
-    gc.disable()
     first_s = clocked.feed(np.arange(n_pending), is_label=False)
     known: dict[str, bytes] = {}
     first = clocked.checkpoint(known)
@@ -146,32 +141,21 @@ def measure(n_pending: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Run, print the table, and with --json the same figures as the last line."""
-    options_parser = parser("labels", __doc__)
-    options_parser.add_argument("--pending", type=int, default=1_000_000, help="predictions")
-    options = options_parser.parse_args()
-    figures = measure(20_000 if options.quick else options.pending)
-    if figures["n_joined"] != figures["n_pending"] // SHARE:
-        sys.exit("labels were not joined: the figures say nothing")
+def waiting_table(figures: dict[str, Any]) -> FigureTable:
+    """The figures of `measure`, for people."""
     first, second = figures["first"], figures["second"]
     rows = [
         ("bytes a prediction, in memory", f"{figures['bytes_in_memory']}"),
         ("bytes a prediction, in a checkpoint", f"{figures['bytes_in_state']}"),
-        ("to keep a prediction", f"{figures['ns_a_prediction']} ns"),
+        ("to keep a prediction", f"{figures['ns_a_prediction']:,} ns"),
         ("labels joined a second", f"{figures['labels_a_second']:,}"),
-        ("first checkpoint: copied", f"{first['snapshot_ms']} ms"),
-        ("first checkpoint: made into segments", f"{first['segments_ms']} ms"),
+        ("first checkpoint: the fold stands still", f"{first['snapshot_ms']} ms"),
+        ("first checkpoint: made into segments, beside the fold", f"{first['segments_ms']} ms"),
         ("first checkpoint: new bytes", f"{first['n_new_bytes']:,}"),
+        ("second checkpoint: the fold stands still", f"{second['snapshot_ms']} ms"),
         ("second checkpoint: of bytes", f"{second['n_bytes']:,}"),
         ("second checkpoint: new bytes", f"{second['n_new_bytes']:,}"),
         ("restored and indexed", f"{figures['restore_ms']} ms"),
     ]
-    table = FigureTable(
-        "labels", f"{figures['n_pending']:,} predictions that wait", ("what", "figure"), rows
-    )
-    publish("labels", [table], figures, options)
-
-
-if __name__ == "__main__":
-    main()
+    title = f"{figures['n_pending']:,} predictions that wait"
+    return FigureTable("labels", title, ("what", "figure"), rows)

@@ -1,0 +1,1 @@
+"""What labels cost: predictions that wait for them, and each event."""
