@@ -70,8 +70,8 @@ class LivenessData(BaseModel):
     topic: str
     partition: int
     window_start_ms: int = Field(
-        description="Beginning of the window at whose end this was said, epoch milliseconds of the "
-        "worker's clock."
+        description="Beginning of the model's window in which this was said, epoch milliseconds of "
+        "the worker's clock."
     )
     window_ms: int = Field(
         description="Length of the model's windows: the shortest power of two times "

@@ -27,6 +27,7 @@ MAX_WAITING: Final = 10_000
 _AGE_MS: Final = 120_000
 """What could not be sent for so long is no news any more."""
 _REQUEST_S: Final = 10.0
+_LEADERS_S: Final = 2.0
 _LEAVE_S: Final = 1.0
 _OFFSETS: Final[Any] = OffsetSpec  # its methods carry no types
 
@@ -105,12 +106,14 @@ class KafkaLiveness:
                 self._lose(describe(kafka_error(exception)))
 
     def close(self) -> None:
-        """Send what waits, for a second at most."""
+        """Send what waits, for a second at most, and let go of the clients."""
         with suppress(KafkaException):
             self._producer.flush(_LEAVE_S)
             self._producer.purge()
             self._producer.poll(0)
         self._asked = {}
+        if self._looking.is_alive():
+            self._looking.join(_LEADERS_S)
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -130,4 +133,4 @@ class KafkaLiveness:
 
     def _list_topics(self) -> None:
         with suppress(KafkaException):
-            self._admin.list_topics(timeout=_REQUEST_S)
+            self._admin.list_topics(timeout=_LEADERS_S)
