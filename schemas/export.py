@@ -19,6 +19,7 @@ from schemas.alerts import AlertData, DeadLetterData
 from schemas.commands import COMMAND
 from schemas.config import DetectionConfig
 from schemas.events import LabelEvent, PredictionEvent
+from schemas.liveness import LivenessData
 
 FOLDER: Final = Path(__file__).parent / "json"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -27,6 +28,7 @@ MODELS: Final[dict[str, type[BaseModel] | TypeAdapter[Any]]] = {
     "label_event": LabelEvent,
     "alert": AlertData,
     "dead_letter": DeadLetterData,
+    "liveness": LivenessData,
     "command": COMMAND,
     "detection_config": DetectionConfig,
 }

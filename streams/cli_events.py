@@ -51,10 +51,21 @@ def emit(ctx: click.Context, /, file: IO[bytes], fill: bool, **options: Any) -> 
 @click.option("--json", "as_json", is_flag=True, help="One CloudEvents JSON object a line.")
 @click.option("--from-beginning", is_flag=True, help="Begin with the oldest alert.")
 @click.option("--no-follow", is_flag=True, help="End at the newest alert.")
+@click.option(
+    "--liveness",
+    is_flag=True,
+    help="Not alerts, but what is said by the clock: silence and volume, of the liveness topic.",
+)
 @connection_options
 @click.pass_context
 def alerts(
-    ctx: click.Context, /, as_json: bool, from_beginning: bool, no_follow: bool, **options: Any
+    ctx: click.Context,
+    /,
+    as_json: bool,
+    from_beginning: bool,
+    no_follow: bool,
+    liveness: bool,
+    **options: Any,
 ) -> None:
     """Print alerts as they come, each as a sentence; committed ones only."""
     configuration = load_configuration(ctx, options, "bootstrap_servers")
@@ -66,7 +77,7 @@ def alerts(
     settings = configuration.settings
     messages = read_alerts(
         settings.bootstrap_servers,
-        settings.topics.alerts,
+        settings.topics.liveness if liveness else settings.topics.alerts,
         read_properties(settings.kafka),
         from_beginning=from_beginning or no_follow,
         follow=not no_follow,

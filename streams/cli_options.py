@@ -117,7 +117,15 @@ _CONNECTION: Final[tuple[Option[Any], ...]] = (
 )
 _TOPICS: Final[tuple[Option[Any], ...]] = tuple(
     click.option(f"--{name}-topic", metavar="TOPIC", help=f"Default driftsentry.{name}.")
-    for name in ("events", "alerts", "dead-letter", "journal", "commands", "checkpoints")
+    for name in (
+        "events",
+        "alerts",
+        "dead-letter",
+        "journal",
+        "commands",
+        "checkpoints",
+        "liveness",
+    )
 )
 _GROUP: Final[tuple[Option[Any], ...]] = (
     click.option("--redis-url", metavar="URL", help="Where checkpoints are kept."),

@@ -1,8 +1,9 @@
 """Alerts and dead letters as CloudEvents 1.0 in Kafka binary mode.
 
-A header `ce_NAME` for every attribute, the data as it is in the value. Nothing here depends on the
-worker or the wall clock: `ce_time` and the record's timestamp are those of the input record that
-caused the event. Source: CloudEvents Kafka protocol binding 1.0.2.
+A header `ce_NAME` for every attribute, the data as it is in the value. Nothing of them depends on
+the worker or the wall clock: `ce_time` and the record's timestamp are those of the input record
+that caused the event. What is said by the clock has its headers from here too. Source: CloudEvents
+Kafka protocol binding 1.0.2.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 import orjson
 
-from schemas.alerts import AlertData, DeadLetterData
+from schemas.alerts import AlertData, DeadLetterData, Severity
 from schemas.printable import escaped
 from schemas.records import Reject
 from streams.identity import record_id
@@ -103,4 +104,33 @@ def dead_letter_output(
         value=orjson.dumps(letter.model_dump()),
         headers=_headers(attributes),
         timestamp_ms=min(reject.timestamp_ms, _LAST_MS),
+    )
+
+
+def clock_headers(
+    *,
+    event_id: str,
+    event_type: str,
+    deployment: str,
+    subject: str,
+    model_id: str,
+    severity: Severity,
+    partition: int,
+    time_ms: int,
+) -> tuple[tuple[str, bytes], ...]:
+    """The headers of what is said of a model by a worker's clock: no lineage, and no sequence."""
+    text, number = _SEVERITY[severity]
+    return _headers(
+        {
+            "specversion": "1.0",
+            "id": event_id,
+            "type": event_type,
+            "source": f"/driftsentry/{deployment}",
+            "subject": subject,
+            "time": rfc3339(time_ms),
+            "partitionkey": model_id,
+            "severitytext": text,
+            "severitynumber": str(number),
+            "inputpartition": str(partition),
+        }
     )

@@ -52,6 +52,8 @@ class Topics(StrictSettings):
     """What people say to the workers: mutes, planned changes, acknowledgements."""
     checkpoints: TopicName = "driftsentry.checkpoints"
     """Checkpoints, seldom, for when Redis has lost them. Compacted."""
+    liveness: TopicName = "driftsentry.liveness"
+    """Said by the clock: models whose predictions stay away, or come in other numbers."""
 
 
 class Settings(StrictSettings):
@@ -100,6 +102,10 @@ class Settings(StrictSettings):
     )
     """A partition's state also goes to the checkpoints topic this often, so that losing Redis costs
     a replay of so many seconds of events, not of all. 0: never; the topic is not needed then."""
+    liveness_window_s: Annotated[int, Field(ge=0, le=3_600)] = 60
+    """Every so many seconds the worker looks which models' predictions stay away, or come in other
+    numbers than is to be expected, and says so on the liveness topic. 0: never; the topic is not
+    needed then."""
     spool_dir: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
     """A directory of this worker's own on a disk that outlives it: while Redis is down, the newest
     state of each partition is kept there. Without it there is no spool."""

@@ -46,6 +46,7 @@ _NEEDED: Final[Mapping[Duty, tuple[str, ...]]] = {
     "journal": ("READ", "WRITE", "DESCRIBE"),
     "commands": ("READ", "DESCRIBE"),
     "checkpoints": ("READ", "WRITE", "DESCRIBE"),
+    "liveness": ("WRITE", "DESCRIBE"),
 }
 
 

@@ -96,3 +96,10 @@ def alert_id(
 def record_id(lineage: str, offset: int, row: int = 0) -> str:
     """The identity of what is said of one input record, or of one of its events (`row` > 0)."""
     return _identity(b"ds-record", lineage, offset, *([row] if row else []))
+
+
+def liveness_id(
+    deployment: str, model_id: str, version: str, shard: int, window_start_ms: int, kind: str
+) -> str:
+    """The identity of what is said of a model's window by the clock, whichever worker says it."""
+    return _identity(b"ds-liveness", deployment, model_id, version, shard, window_start_ms, kind)

@@ -24,11 +24,13 @@ from streams.config import Settings
 from streams.credentials import checkpoint_key, source_key
 from streams.embedded import is_mock_cluster
 from streams.kafka_at_least_once import AtLeastOnceCommits
-from streams.kafka_clients import describe, kafka_error
+from streams.kafka_clients import ClientConfigError, describe, kafka_error
 from streams.kafka_commands import KafkaCommandLog
 from streams.kafka_commits import KafkaCommits
+from streams.kafka_liveness import KafkaLiveness
 from streams.kafka_log import KafkaLog
 from streams.kafka_properties import KafkaValue, read_properties
+from streams.liveness_teller import LivenessTeller
 from streams.opened import checkpoint_topic_of, store_of
 from streams.ports import CommandLog, CommitError, Commits, LogError, NoCommands, StoreError
 from streams.recovery import OperatorNeededError, RecoverySettings
@@ -91,6 +93,8 @@ def run(settings: Settings, config: DetectionConfig) -> int:
         gc.enable()
         if runner is not None:
             runner.commands.close()
+            if runner.liveness is not None:
+                runner.liveness.close()
             runner.commits.close()
             runner.store.close()
         stop.close()
@@ -148,7 +152,20 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
         ),
         spares=_spares(settings, is_mock),
         commands=_commands(settings, commits, properties, is_mock),
+        liveness=_liveness(settings, properties),
     )
+
+
+def _liveness(settings: Settings, properties: dict[str, KafkaValue]) -> LivenessTeller | None:
+    """Who tells of silence and volume. That it cannot be had is said, and no reason to stop."""
+    if not settings.liveness_window_s:
+        return None
+    try:
+        link = KafkaLiveness(settings.bootstrap_servers, kafka_properties=properties)
+    except ClientConfigError as error:
+        log.warning("no liveness: silence and volume are not told", reason=str(error))
+        return None
+    return LivenessTeller(link, settings.topics.liveness, settings.liveness_window_s)
 
 
 def _commands(

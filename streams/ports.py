@@ -314,6 +314,34 @@ class NoCommands:
         """Nothing to close."""
 
 
+class LivenessLink(Protocol):
+    """What is said by the clock needs of Kafka. No call waits, and none fails.
+
+    What could not be had or sent is missing or counted.
+    """
+
+    n_lost: int
+    """Records that could not be sent, as far as is known now."""
+    reason: str
+    """Why the latest of them."""
+
+    def ask_ends(self, tps: Sequence[TopicPartition]) -> None:
+        """Begin to ask where these partitions end; an earlier question is forgotten."""
+        ...
+
+    def ends(self) -> Mapping[TopicPartition, int]:
+        """The answers to the latest question that have come: the end for committed readers."""
+        ...
+
+    def send(self, outputs: Sequence[Output]) -> None:
+        """Hand these over, to be sent at least once while there is room for them."""
+        ...
+
+    def close(self) -> None:
+        """Give what is under way a moment, and close connections."""
+        ...
+
+
 class Clock(Protocol):
     """Time for cadence and reporting; never part of the fold."""
 

@@ -27,6 +27,7 @@ from streams.checkpointer import Checkpointer
 from streams.checkpoints import Cadence, Checkpoints, Held
 from streams.generations import next_detection
 from streams.lineage import JournalEntry, LineageError
+from streams.liveness_teller import LivenessTeller
 from streams.obedience import Obedience, has_run_out
 from streams.ports import (
     AbortedError,
@@ -90,6 +91,8 @@ class Runner:
     """Where checkpoints are saved."""
     commands: CommandLog = field(default_factory=NoCommands)
     """What people say."""
+    liveness: LivenessTeller | None = None
+    """Who says that events stay away; None: nobody."""
     held: dict[TopicPartition, Held] = field(default_factory=dict)
     adrift: dict[TopicPartition, float] = field(default_factory=dict)
     """Assigned partitions without a state, and when each is to be taken up again."""
@@ -150,6 +153,8 @@ class Runner:
             self._alert_due_s = committed_s + self.cadence.alert_interval_s
         self.checkpoints.save_due(self.held, now_s)
         self._show(now_s)
+        if self.liveness is not None:
+            self.liveness.step(self.held, now_s)
         self.progress.report({tp: held.worker for tp, held in self.held.items()}, self.adrift)
 
     def drain(self) -> None:

@@ -19,7 +19,7 @@ from streams.embedded import is_mock_cluster
 from streams.kafka_clients import describe, kafka_error
 from streams.kafka_errors import MISSING_TOPIC, NOT_AUTHORISED, TOPIC_EXISTS
 
-Duty = Literal["events", "alerts", "dead_letter", "journal", "commands", "checkpoints"]
+Duty = Literal["events", "alerts", "dead_letter", "journal", "commands", "checkpoints", "liveness"]
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 _REQUEST_S: Final = 30.0
@@ -119,6 +119,16 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         "a copy every ten minutes; compaction keeps the last two of each partition",
         is_compacted=True,
     ),
+    TopicSpec(
+        "liveness",
+        "predictions that stay away, or come in other numbers, by the worker's clock",
+        "model_id",
+        4,
+        30 * _DAY_MS,
+        "CreateTime",
+        "each record stands for itself: one key has all versions and shards of a model, so that "
+        "compaction would keep the latest of any of them",
+    ),
 )
 
 
@@ -149,6 +159,8 @@ def names_in(settings: Settings) -> dict[Duty, str]:
     }
     if settings.checkpoint_topic_interval_s > 0:
         names["checkpoints"] = topics.checkpoints
+    if settings.liveness_window_s > 0:
+        names["liveness"] = topics.liveness
     return names
 
 

@@ -15,6 +15,7 @@ from detectors.registry import REGISTRY
 from schemas.alerts import AlertData, DeadLetterData
 from schemas.config import DetectorsConfig
 from schemas.events import LabelEvent, PredictionEvent
+from schemas.liveness import LivenessData
 from schemas.reasons import Reason
 from streams.config import Topics
 from streams.topics import TOPICS
@@ -65,6 +66,7 @@ def test_the_topics_table_is_what_is_created() -> None:
         ("events.md", "label", LabelEvent),
         ("alerts.md", "alert", AlertData),
         ("alerts.md", "dead-letter", DeadLetterData),
+        ("liveness.md", "liveness", LivenessData),
     ],
 )
 def test_field_tables_name_every_field_and_say_what_it_means(

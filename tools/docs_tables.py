@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from schemas.alerts import AlertData, DeadLetterData, MovedSignal
 from schemas.config import BoundsConfig
 from schemas.events import LabelEvent, PredictionEvent
+from schemas.liveness import LivenessData
 from schemas.reasons import EXPLANATIONS
 from streams.config import Topics
 from streams.topics import TOPICS
@@ -146,6 +147,7 @@ TABLES: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("alerts.md", "alert"): lambda: field_table(AlertData),
     ("alerts.md", "moved-signal"): lambda: field_table(MovedSignal),
     ("alerts.md", "dead-letter"): lambda: field_table(DeadLetterData),
+    ("liveness.md", "liveness"): lambda: field_table(LivenessData),
     ("detectors.md", "bounds"): bounds_table,
 }
 """By page and name."""

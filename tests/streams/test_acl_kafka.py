@@ -29,7 +29,8 @@ from streams.cli import main
 from streams.embedded import free_port
 from streams.kafka_chunks import KafkaChunkLog
 from streams.kafka_commands import KafkaCommandLog
-from streams.ports import SaidRecord
+from streams.kafka_liveness import KafkaLiveness
+from streams.ports import Output, SaidRecord
 from streams.process_guard import ProcessGuard
 from tests.kit.kafka_node import KafkaNode
 from tests.kit.kafka_server import node_properties
@@ -231,6 +232,21 @@ def test_a_worker_s_calls_an_emitter_s_and_a_reader_s_are_allowed(with_topics: s
     finally:
         journal.close()
 
+    properties = {k: v for k, v in worker.items() if "boot" not in k}
+    link = KafkaLiveness(with_topics, kafka_properties=properties)
+    link.ask_ends([InputPartition("driftsentry.events", 0)])
+    silence = b'{"message": "x is silent", "severity": "high"}'
+    link.send([Output("driftsentry.liveness", -1, b"x", silence, (), 1)])
+    deadline_s = time.monotonic() + 30
+    while not link.ends() and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    assert link.ends()
+    link.close()
+    assert link.n_lost == 0, link.reason
+    told = run_as(with_topics, "reader", "alerts", "--no-follow", "--liveness")
+    assert "x is silent" in told.stdout
+    assert "x fell" not in told.stdout
+
     told = run_as(with_topics, "reader", "alerts", "--no-follow")
     assert told.exit_code == 0, told.output
     assert "T HIGH     x fell?[2J (update 1)" in told.stdout.splitlines()
@@ -308,6 +324,7 @@ def test_what_is_not_given_is_refused(with_topics: str) -> None:
         "driftsentry.journal",
         "driftsentry.commands",
         "driftsentry.checkpoints",
+        "driftsentry.liveness",
     }
 
 

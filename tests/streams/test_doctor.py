@@ -34,6 +34,7 @@ def settings_for(
         journal=unique_name("journal"),
         commands=unique_name("commands"),
         checkpoints=unique_name("checkpoints"),
+        liveness=unique_name("liveness"),
     )
     return Settings.model_validate(
         {
@@ -82,12 +83,14 @@ def test_missing_topics_are_failures_with_their_remedy(
     settings = settings_for(kafka, redis_url, unique_name)
     assert run_doctor(settings) == 1
     said = capsys.readouterr().out
-    assert said.count("does not exist") == 6
+    assert said.count("does not exist") == 7
     assert "`driftsentry topics create`" in said
     failed = [line for line in said.splitlines() if line.startswith("FAILED")]
-    assert "6 of " in said, failed
-    # Without checkpoints in Kafka their topic is not asked for.
-    without = settings.model_copy(update={"checkpoint_topic_interval_s": 0.0})
+    assert "7 of " in said, failed
+    # Without checkpoints in Kafka, or without liveness, their topics are not asked for.
+    without = settings.model_copy(
+        update={"checkpoint_topic_interval_s": 0.0, "liveness_window_s": 0}
+    )
     assert run_doctor(without) == 1
     assert capsys.readouterr().out.count("does not exist") == 5
 
