@@ -31,6 +31,7 @@ from schemas.config import (
     KswinConfig,
     MomentsConfig,
     PageHinkleyConfig,
+    TrendConfig,
     WindowsConfig,
 )
 from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
@@ -43,7 +44,7 @@ PERIOD: Final = 5_000
 """Rows between two changes of the stream that changes."""
 TARGETS: Final = {"adwin": 10, "page_hinkley": 100}
 
-BESIDE_ADWIN: Final = {"focus", "windows"}
+BESIDE_ADWIN: Final = {"focus", "windows", "trend"}
 """river has none of these, so ADWIN stands beside them, and fires where it will."""
 RIVER_LANES: Final = {"kswin": 1}
 """So many of the lanes river takes, once, where its updates take a thousand times as long."""
@@ -87,6 +88,7 @@ def ours(
         "page_hinkley": PageHinkleyConfig(enabled=True),
         "kswin": KSWIN,
         "windows": WindowsConfig(enabled=True),
+        "trend": TrendConfig(enabled=True),
         "ddm": DdmConfig(enabled=True),
         "eddm": EddmConfig(enabled=True),
         "hddm_a": HddmAConfig(enabled=True),
@@ -116,6 +118,7 @@ def rivers(name: str, lanes: list[list[float]]) -> tuple[float, Rows, list[Any]]
         # It has nothing of the kind; ADWIN is what one would use there.
         "focus": modules[0].ADWIN,
         "windows": modules[0].ADWIN,
+        "trend": modules[0].ADWIN,
         "page_hinkley": lambda: modules[0].PageHinkley(delta=0.05, threshold=131.0, alpha=1.0),
         "kswin": lambda: river_kswin(KSWIN),
         "ddm": modules[0].binary.DDM,

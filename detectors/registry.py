@@ -16,6 +16,7 @@ from detectors.drift import (
     kswin,
     moments,
     page_hinkley,
+    trend,
     windows,
 )
 from schemas.config import (
@@ -24,6 +25,7 @@ from schemas.config import (
     KswinConfig,
     MomentsConfig,
     PageHinkleyConfig,
+    TrendConfig,
     WindowsConfig,
 )
 from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
@@ -45,6 +47,7 @@ REGISTRY: Final[dict[str, DetectorSpec]] = {
         watches_indicators=False,
         watches_cells=True,
     ),
+    trend.NAME: DetectorSpec(trend.NAME, 1, TrendConfig, trend.build, has_budget=True),
     ddm.NAME: DetectorSpec(ddm.NAME, 1, DdmConfig, ddm.build, watches_errors_only=True),
     eddm.NAME: DetectorSpec(eddm.NAME, 1, EddmConfig, eddm.build, watches_errors_only=True),
     hddm_a.NAME: DetectorSpec(hddm_a.NAME, 1, HddmAConfig, hddm_a.build, watches_errors_only=True),

@@ -143,6 +143,18 @@ class WindowsConfig(Strict):
     """So many events of a model, counted from its first one on, are compared at a time."""
 
 
+class TrendConfig(Strict):
+    """Mann-Kendall's test on means of blocks of rows, within a false-alarm budget."""
+
+    enabled: bool = False
+    block_rows: Annotated[int, Field(ge=5, le=1_000_000)] = 2_000
+    """So many rows of the signal are one block of the finest scale."""
+    n_blocks: Annotated[int, Field(ge=24, le=256)] = 64
+    """So many of the latest blocks are looked at together; each takes 16 bytes a signal."""
+    n_scales: Annotated[int, Field(ge=1, le=6)] = 3
+    """Each scale has blocks of four of the one before it, and looks four times as far back."""
+
+
 class JointConfig(Strict):
     """Signals of all features of a model together. Each counts when a reference is complete."""
 
@@ -192,6 +204,7 @@ class DetectorsConfig(Strict):
     page_hinkley: PageHinkleyConfig = PageHinkleyConfig()
     kswin: KswinConfig = KswinConfig()
     windows: WindowsConfig = WindowsConfig()
+    trend: TrendConfig = TrendConfig()
     ddm: DdmConfig = DdmConfig()
     eddm: EddmConfig = EddmConfig()
     hddm_a: HddmAConfig = HddmAConfig()

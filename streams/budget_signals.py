@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from detectors.drift.focus import FocusBank, LaneBudget
 from detectors.drift.rhythm import Rhythm
+from detectors.drift.trend import TrendBank
 from detectors.drift.windows import WindowsBank
 from detectors.fold import Fold
 from detectors.monitor import Monitor
@@ -27,6 +28,8 @@ class SignalBudget(NamedTuple):
     """Its rows since its lanes began."""
     rhythm: Rhythm | None = None
     """What of it comes again by the hour, and is taken out."""
+    trend_arl0: float | None = None
+    """Of `trend`; None: that does not watch it."""
 
     @property
     def is_watched(self) -> bool:
@@ -36,12 +39,13 @@ class SignalBudget(NamedTuple):
     @property
     def arl0s(self) -> list[float]:
         """Of each detector that does: they share its budget."""
-        each = None if self.lane is None else self.lane.arl0, self.windows_arl0
+        of_focus = None if self.lane is None else self.lane.arl0
+        each = of_focus, self.windows_arl0, self.trend_arl0
         return [arl0 for arl0 in each if arl0 is not None]
 
     @property
     def n_lanes(self) -> int:
-        """Two of a number that `focus` watches; one of a share, or where only `windows` does."""
+        """Two of a number that `focus` watches; one of a share, or where it does not."""
         return int(self.is_watched) if self.lane is None else self.lane.n_aspects
 
     @property
@@ -65,23 +69,27 @@ class SignalBudget(NamedTuple):
 
 def signal_budgets(fold: Fold, monitor: Monitor) -> list[SignalBudget]:
     """What each signal of a model that is monitored promises."""
-    focus, windows = fold.banks.get("focus"), fold.banks.get("windows")
+    focus, windows, trend = (fold.banks.get(name) for name in ("focus", "windows", "trend"))
     signals = [signal for signal in monitor.signals if signal.lane >= 0]
     lanes = [focus.budget(s.lane) if isinstance(focus, FocusBank) else None for s in signals]
     of_windows = [
         windows.arl0(s.lane) if isinstance(windows, WindowsBank) else None for s in signals
     ]
+    of_trend = [trend.arl0(s.lane) if isinstance(trend, TrendBank) else None for s in signals]
     n_observed = _n_observed(fold, monitor, signals, lanes)
     return [
         SignalBudget(
             monitor.name(signal),
             lane,
             verdict_of(signal.ranks, monitor.block_of(signal)),
-            arl0,
-            0 if lane is None and arl0 is None else n,
+            of_window,
+            0 if lane is None and of_window is None and slow is None else n,
             signal.rhythm,
+            slow,
         )
-        for signal, lane, arl0, n in zip(signals, lanes, of_windows, n_observed, strict=True)
+        for signal, lane, of_window, slow, n in zip(
+            signals, lanes, of_windows, of_trend, n_observed, strict=True
+        )
     ]
 
 

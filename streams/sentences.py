@@ -28,6 +28,7 @@ _DETECTOR_NAMES = {
     "page_hinkley": "Page-Hinkley",
     "kswin": "KSWIN",
     "windows": "the comparison of windows",
+    "trend": "the test for a trend",
     "ddm": "DDM",
     "eddm": "EDDM",
     "hddm_a": "HDDM-A",

@@ -22,6 +22,7 @@ from schemas.config import (
     FocusConfig,
     KswinConfig,
     PageHinkleyConfig,
+    TrendConfig,
     WindowsConfig,
 )
 from schemas.findings import Aspect, Firing
@@ -51,7 +52,8 @@ DEFAULTS: Final = (
 OURS: Final = Entrant("Page-Hinkley, ours", "page_hinkley", PageHinkleyConfig(enabled=True))
 """With the parameters that it has here where it is switched on."""
 WINDOWS: Final = Entrant("windows", "windows", WindowsConfig(enabled=True))
-ENTRANTS: Final = {one.detector: one for one in (*DEFAULTS, OURS, FOCUS, WINDOWS)}
+TREND: Final = Entrant("trend", "trend", TrendConfig(enabled=True))
+ENTRANTS: Final = {one.detector: one for one in (*DEFAULTS, OURS, FOCUS, WINDOWS, TREND)}
 """By the detector's name, at the defaults that it has here; KSWIN has none without a seed."""
 
 

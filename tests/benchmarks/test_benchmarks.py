@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.scale import N_MODELS, N_PAUSED_SIGNALS, WIDTHS
+from benchmarks.trend import MOVES, WITHOUT
 from detectors.registry import REGISTRY
 from tests.benchmarks.run import rows, run_quick
 
@@ -20,6 +21,14 @@ def test_kernels_fire_where_river_fires() -> None:
     assert fired["page_hinkley"] > 0
     assert fired["kswin"] > 0
     assert all(fired[name] > 0 for name, spec in REGISTRY.items() if spec.watches_errors_only)
+
+
+@pytest.mark.long
+def test_trend_stands_beside_focus_on_every_move_and_every_null() -> None:
+    said = run_quick("trend")
+    assert set(rows(said, "rates")) == {null.name for null in WITHOUT}
+    assert {one["move"] for one in said["figures"]["moves"]} == {move.name for move in MOVES}
+    assert all(set(one["rows"]) == {"alone", "focus", "trend"} for one in said["figures"]["moves"])
 
 
 @pytest.mark.long

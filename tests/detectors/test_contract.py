@@ -19,6 +19,7 @@ from schemas.config import (
     FocusConfig,
     KswinConfig,
     PageHinkleyConfig,
+    TrendConfig,
     WindowsConfig,
 )
 from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
@@ -43,6 +44,7 @@ EAGER: dict[str, BaseModel] = {
     "page_hinkley": PageHinkleyConfig(enabled=True, min_instances=2, delta=0.0, threshold=0.5),
     "kswin": KswinConfig(enabled=True, seed=5, window_size=20, stat_size=7, alpha=0.3),
     "windows": WindowsConfig(enabled=True, window_events=20),
+    "trend": TrendConfig(enabled=True, block_rows=5, n_blocks=24, n_scales=2),
     "ddm": DdmConfig(enabled=True, warm_start=3, warning_threshold=1.0, drift_threshold=1.5),
     "eddm": EddmConfig(enabled=True, warm_start=3, alpha=1.0, beta=0.98),
     "hddm_a": HddmAConfig(
@@ -64,6 +66,7 @@ ON = {
     "page_hinkley": PageHinkleyConfig(enabled=True),
     "kswin": KswinConfig(enabled=True, seed=1),
     "windows": WindowsConfig(enabled=True),
+    "trend": TrendConfig(enabled=True),
     "ddm": DdmConfig(enabled=True),
     "eddm": EddmConfig(enabled=True),
     "hddm_a": HddmAConfig(enabled=True),
@@ -75,7 +78,7 @@ JUDGES_BY_REFERENCE = {"focus", "windows"}
 """To these a lane that stands still has changed, if its reference did not."""
 SIGNED = {"total", "base_t", "base_sum", "vertex_sum", "location", "spread"}
 """Whole numbers that may be negative."""
-MAX_BYTES = {"focus": 5_200}
+MAX_BYTES = {"focus": 5_200, "trend": 3_300}
 """State of a lane with its reference; of the others 2,000."""
 CASES = [
     pytest.param(spec, config, id=f"{name}-{kind}")

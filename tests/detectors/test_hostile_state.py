@@ -35,6 +35,7 @@ from schemas.config import (
     KswinConfig,
     LabelsConfig,
     PageHinkleyConfig,
+    TrendConfig,
     WindowsConfig,
 )
 from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
@@ -53,6 +54,7 @@ CONFIGS = {
     "page_hinkley": PageHinkleyConfig(enabled=True, min_instances=1, threshold=1.0),
     "kswin": KswinConfig(enabled=True, seed=3, window_size=17, stat_size=8, alpha=0.2),
     "windows": WindowsConfig(enabled=True, window_events=30),
+    "trend": TrendConfig(enabled=True, block_rows=5, n_blocks=24, n_scales=3),
     "ddm": DdmConfig(enabled=True, warm_start=1, warning_threshold=0.0, drift_threshold=1.0),
     "eddm": EddmConfig(enabled=True, warm_start=1, alpha=1.0, beta=1.0),
     "hddm_a": HddmAConfig(enabled=True, drift_confidence=0.9, two_sided_test=True),
