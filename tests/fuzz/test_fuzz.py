@@ -15,7 +15,7 @@ from tests.fuzz.registry import MAX_FILES, MODULES, corpus, load
 from tests.fuzz.runs import HAS_ATHERIS, Nursery, Run, replay
 from tests.fuzz.target import MAX_LEN, Choices
 
-SECONDS = 30
+SECONDS = 60
 
 
 @pytest.mark.parametrize("name", MODULES)
