@@ -30,12 +30,14 @@ from detectors.outcome_signals import prepare
 from detectors.outcome_state import WATCH_ARRAYS, WatchReader, snapshot_watches
 from detectors.performance.declare import output_of
 from detectors.performance.estimate import Estimate
+from detectors.performance.groups import SliceMetrics, slice_metrics
 from detectors.performance.labelled import LabelledPerformance
 from detectors.performance.metrics import Metrics, metrics
 from detectors.performance.numbering import Numbering
-from detectors.performance.outputs import SHAPE, Output
+from detectors.performance.outputs import SHAPE, Output, Task
 from detectors.performance.rows import JoinedRows, ScoredRows
 from detectors.performance.unlabelled import UnlabelledPerformance
+from detectors.slices import named_groups
 from schemas.batch import F64, I32, I64, Bool
 from schemas.config import DetectionConfig
 from schemas.reference import ModelOutput
@@ -173,6 +175,25 @@ class Outcomes:
         """What is expected of the latest predictions; None before the score is calibrated."""
         row = self._row_of.get(slot)
         return None if row is None else self.unlabelled.estimate(row)
+
+    def slices_of(self, slot: int) -> dict[str, SliceMetrics]:
+        """How the latest labels say that groups are treated, by feature; empty without slices."""
+        row = self._row_of.get(slot)
+        if row is None:
+            return {}
+        owner = self._owner(row)
+        counts, monitor = owner.watch.counts, owner.monitor
+        if counts is None:
+            return {}
+        is_binary = owner.scores.output.task == Task.BINARY
+        return {
+            monitor.features[feature]: slice_metrics(
+                counts.window(place),
+                dict(named_groups(monitor.categories[feature])),
+                is_binary=is_binary,
+            )
+            for place, feature in enumerate(monitor.slices)
+        }
 
     def class_names(self, slot: int) -> list[str]:
         """The classes of the monitor in this slot, by the numbers that its metrics use."""

@@ -14,14 +14,20 @@ from detectors.performance.metrics import Metrics
 def performance_view(outcomes: Outcomes | None, slot: int) -> bytes:
     """The metrics of a slot; null where no label of it has come.
 
-    In total, of its latest labels, and what is expected of its latest predictions.
+    In total, of its latest labels, what is expected of its latest predictions, and how the groups
+    of its slices are treated.
     """
     known = None if outcomes is None else outcomes.metrics_of(slot)
     if outcomes is None or known is None:
         return orjson.dumps(None)
     names = outcomes.class_names(slot)
     total, window = (_by_name(metrics, names) for metrics in known)
-    shown = {"total": total, "window": window, "expected": outcomes.estimate_of(slot)}
+    shown = {
+        "total": total,
+        "window": window,
+        "expected": outcomes.estimate_of(slot),
+        "slices": outcomes.slices_of(slot),
+    }
     return orjson.dumps(shown, default=_as_dict, option=orjson.OPT_SERIALIZE_NUMPY)
 
 

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from detectors.base import StateError
 from detectors.fold import Fold
 from detectors.outcome_scores import randomised_quantile
+from detectors.performance.groups import slice_metrics
+from detectors.slice_counts import GroupCounts
 from schemas.batch import ModelKey
 from schemas.config import BoundsConfig, DetectionConfig, LabelsConfig, ModelConfig
 from schemas.findings import Finding
@@ -318,3 +320,60 @@ def test_a_state_of_the_signals_that_contradicts_itself_is_refused(
     state["outcomes"][name] = change(state["outcomes"][name])
     with pytest.raises(StateError, match=says):
         Fold(CONFIG, state)
+
+
+def test_the_metrics_of_groups_are_those_of_their_rows() -> None:
+    """Of the window, which holds all rows while they are fewer than nine thousand."""
+    events = stream(4_000, threshold=lambda _, region: 0.7 if region == "south" else 0.5)
+    fold = Fold(CONFIG)
+    fold.process(decoded(events))
+    assert fold.outcomes is not None
+    found = fold.outcomes.slices_of(0)
+    label_of = {
+        event.event_id: (event.offset, event.prediction) for event in events if event.is_label
+    }
+    predicted = [event for event in events if not event.is_label]
+    complete = predicted[CONFIG.reference_events - 1].offset
+    for region in REGIONS:
+        # Those in a group were made when the reference was complete.
+        rows = [
+            (event.prediction, label_of[event.event_id][1])
+            for event in predicted
+            if event.features["region"] == region and event.offset > complete
+        ]
+        own = found["region"].groups[region]
+        positives = [guess for guess, truth in rows if truth == 1]
+        assert own.n_rows == len(rows)
+        assert own.accuracy is not None
+        assert own.accuracy.value == pytest.approx(np.mean([a == b for a, b in rows]))
+        assert own.selection_rate is not None
+        assert own.selection_rate.value == pytest.approx(np.mean([a for a, _ in rows]))
+        assert own.recall is not None
+        assert own.recall.value == pytest.approx(np.mean(positives))
+    gap = found["region"].selection_ratio
+    assert gap is not None
+    assert gap.lowest == "south"
+    assert gap.measure.low < gap.measure.value == pytest.approx(0.6, abs=0.06)
+    assert gap.measure.high > gap.measure.value
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_intervals_between_two_groups_hold_what_is_so(seed: int) -> None:
+    """Of 95 % over 2,000 draws: 93 to 97.5 %, five standard errors about it and its rounding."""
+    rng = np.random.default_rng(seed)
+    held = {"selection_ratio": 0, "recall_gap": 0}
+    p = (0.3, 0.4)
+    for _ in range(2_000):
+        cells = np.zeros((3, 4), np.int64)
+        for group in (1, 2):
+            hits = int(rng.binomial(400, p[group - 1]))
+            # All of them positive: selected is recalled.
+            cells[group] = (0, 400 - hits, 0, hits)
+        found = slice_metrics(GroupCounts(cells), {1: "a", 2: "b"}, is_binary=True)
+        ratio, gap = found.selection_ratio, found.recall_gap
+        if ratio is not None and ratio.lowest == "a":
+            held["selection_ratio"] += ratio.measure.low <= 0.75 <= ratio.measure.high
+        if gap is not None and gap.lowest == "a":
+            held["recall_gap"] += gap.measure.low <= 0.1 <= gap.measure.high
+    for name, n in held.items():
+        assert 0.93 * 2_000 <= n <= 0.975 * 2_000, name
