@@ -14,14 +14,21 @@ from detectors.kernels.observe import (
     SOURCE_CATEGORY,
     SOURCE_CELL,
     SOURCE_CLASS,
+    SOURCE_DUPLICATE,
+    SOURCE_FUTURE,
+    SOURCE_LATE,
+    SOURCE_LATENCY,
     SOURCE_MISSING,
     SOURCE_MMD,
     SOURCE_NEW,
     SOURCE_OTHER,
     SOURCE_PATTERN,
     SOURCE_PREDICTION,
+    SOURCE_RANGE,
     SOURCE_RESIDUAL,
     SOURCE_SCORE,
+    SOURCE_STUCK,
+    SOURCE_TYPE,
     SOURCE_VALUE,
 )
 from schemas.findings import Aspect
@@ -29,6 +36,13 @@ from schemas.signal_names import (
     JOINT_MISSING,
     JOINT_MMD,
     JOINT_RESIDUAL,
+    LATENCY,
+    QUALITY_DUPLICATE,
+    QUALITY_FUTURE,
+    QUALITY_LATE,
+    QUALITY_RANGE,
+    QUALITY_STUCK,
+    QUALITY_TYPE,
     category_signal,
     class_signal,
     feature_signal,
@@ -42,6 +56,20 @@ JOINT_NAMES = {
     SOURCE_PATTERN: JOINT_MISSING,
 }
 """The signals of all features together, by source."""
+EVENT_NAMES = {
+    SOURCE_LATENCY: LATENCY,
+    SOURCE_LATE: QUALITY_LATE,
+    SOURCE_FUTURE: QUALITY_FUTURE,
+    SOURCE_DUPLICATE: QUALITY_DUPLICATE,
+}
+"""Those of the event as such, whatever its features are."""
+QUALITY_NAMES = {
+    SOURCE_RANGE: QUALITY_RANGE,
+    SOURCE_STUCK: QUALITY_STUCK,
+    SOURCE_TYPE: QUALITY_TYPE,
+}
+"""Those of what is wrong with any of its features."""
+_NAMES = JOINT_NAMES | EVENT_NAMES | QUALITY_NAMES
 RESOLUTION = 1e-9
 """Of a mean, in standard deviations: no mean over fewer than 1e18 rows is known so well."""
 ROUNDING = 1e-12
@@ -49,6 +77,7 @@ ROUNDING = 1e-12
 _INPUTS = frozenset({SOURCE_VALUE, SOURCE_MISSING, SOURCE_CATEGORY, SOURCE_NEW, SOURCE_CELL})
 _INDICATORS = frozenset(
     {SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER, SOURCE_CATEGORY, SOURCE_NEW, SOURCE_PATTERN}
+    | {SOURCE_LATE, SOURCE_FUTURE, SOURCE_DUPLICATE, SOURCE_RANGE, SOURCE_STUCK, SOURCE_TYPE}
 )
 
 
@@ -117,7 +146,7 @@ class Signal:
     @property
     def is_output(self) -> bool:
         """Whether it is of what a model said, not of what it was given."""
-        return not self.is_input and not self.is_joint
+        return not (self.is_input or self.is_joint or self.is_of_event or self.is_quality)
 
     @property
     def is_input(self) -> bool:
@@ -140,6 +169,16 @@ class Signal:
         return self.source in JOINT_NAMES
 
     @property
+    def is_of_event(self) -> bool:
+        """Whether it is of the event as such: each version learns its own."""
+        return self.source in EVENT_NAMES
+
+    @property
+    def is_quality(self) -> bool:
+        """Whether it is the share of events with something wrong among their features."""
+        return self.source in QUALITY_NAMES
+
+    @property
     def is_departure(self) -> bool:
         """Whether it is the share of events that depart from a constant reference."""
         return self.scale.rule == RULE_DEPARTURE
@@ -149,8 +188,8 @@ def signal_name(
     source: int, index: int, features: list[str], classes: list[str], category: str = ""
 ) -> str:
     """The signal's name, such as `feature:X`, `feature:X=V`, `score` or `joint:residual`."""
-    if source in JOINT_NAMES:
-        return JOINT_NAMES[source]
+    if source in _NAMES:
+        return _NAMES[source]
     if source == SOURCE_CATEGORY:
         return category_signal(features[index], category)
     if source == SOURCE_NEW:

@@ -14,6 +14,22 @@ JOINT_MMD: Final = "joint:mmd"
 JOINT_MISSING: Final = "joint:missing"
 JOINT: Final = (JOINT_RESIDUAL, JOINT_MMD, JOINT_MISSING)
 """The signals of all features together."""
+LATENCY: Final = "latency"
+QUALITY_LATE: Final = "quality:late"
+QUALITY_FUTURE: Final = "quality:future"
+QUALITY_DUPLICATE: Final = "quality:duplicate"
+QUALITY_RANGE: Final = "quality:range"
+QUALITY_STUCK: Final = "quality:stuck"
+QUALITY_TYPE: Final = "quality:type"
+QUALITY: Final = (
+    QUALITY_LATE,
+    QUALITY_FUTURE,
+    QUALITY_DUPLICATE,
+    QUALITY_RANGE,
+    QUALITY_STUCK,
+    QUALITY_TYPE,
+)
+"""The shares of events that something is wrong with."""
 NEW_CATEGORY: Final = "__new__"
 OTHER_CLASS: Final = "__other__"
 _OURS: Final = frozenset({NEW_CATEGORY, OTHER_CLASS})

@@ -46,7 +46,10 @@ class _DistancesDocument(_Document):
 
 
 class _EvidenceDocument(_Document):
-    signal: Annotated[str, Field(pattern=r"^(feature:|missing:|class:|joint:|score$|prediction$)")]
+    signal: Annotated[
+        str,
+        Field(pattern=r"^(feature:|missing:|class:|joint:|quality:|score$|prediction$|latency$)"),
+    ]
     aspect: Annotated[int, Field(ge=0, lt=len(Aspect))]
     detectors: Annotated[list[str], Field(min_length=1, max_length=len(REGISTRY))]
     effect: _Number
