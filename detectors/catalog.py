@@ -17,6 +17,7 @@ from detectors.labels.identity import version_code
 from detectors.lanes import LanePool
 from detectors.layout import Layout, build_layout
 from detectors.learning import Rows
+from detectors.limits import LimitTable
 from detectors.monitor import (
     AWAITS_PREDICTION,
     AWAITS_SCORE,
@@ -90,19 +91,20 @@ class Catalog:
         """Derived: numbers for the names of categories."""
         self._layout: Layout | None = None
         self._joint: JointTable | None = None
+        self._limits: LimitTable | None = None
 
     @property
     def layout(self) -> Layout:
         """The flat form of the catalog as it is now."""
         if self._layout is None:
-            self._layout = build_layout(self.slots, self.names, self._joint)
+            self._layout = build_layout(self.slots, self.names, self._joint, self._limits)
             if self.names.is_stale():
                 for slot in self.slot_of.values():
                     self.monitor(slot).columns = None
                 self.names.clear()
-                self._layout = build_layout(self.slots, self.names, self._joint)
+                self._layout = build_layout(self.slots, self.names, self._joint, self._limits)
                 self.names.settle()
-            self._joint = self._layout.joint
+            self._joint, self._limits = self._layout.joint, self._layout.limits
         return self._layout
 
     def changed(self, slot: int) -> None:

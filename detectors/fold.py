@@ -19,7 +19,13 @@ from detectors.budget import accepted_in_a_week, events_between_alarms, is_stron
 from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
 from detectors.kernels.labels import CODE, SLICES
-from detectors.kernels.observe import count_unfit, gather_lanes, observe
+from detectors.kernels.observe import (
+    FIRST_DERIVED,
+    SOURCE_TYPE,
+    count_unfit,
+    gather_lanes,
+    observe,
+)
 from detectors.kernels.rhythm import take_out
 from detectors.labels.join import (
     LABEL_COUNTERS,
@@ -35,6 +41,8 @@ from detectors.monitor import NEVER, Monitor, model_config, signal_config
 from detectors.outcome_batch import outcome_batch
 from detectors.outcome_signals import prepare
 from detectors.outcomes import OUTCOMES_VERSION, Outcomes, Predictions
+from detectors.quality import FLAG_DUPLICATE, FLAG_FUTURE, FLAG_LATE, fill_events, flags_of
+from detectors.recent import RecentIds, recent_table
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
 from detectors.slice_marks import mark
@@ -47,7 +55,7 @@ from detectors.stretch import (
     n_beyond,
     until_freeze,
 )
-from schemas.batch import F64, I32, I64, Batch, Bool, Decoded, ModelKey
+from schemas.batch import F64, I32, I64, U8, Batch, Bool, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.findings import (
     MAX_VANISHED,
@@ -69,6 +77,7 @@ COUNTERS = (
     "n_labels",
     "n_future",
     "n_late",
+    "n_duplicates",
     "n_unknown_fields",
     "n_sources_dropped",
     "n_unfit_values",
@@ -114,6 +123,11 @@ class Fold:
             numbers = restore_catalog(self.catalog, _part(state, "fold"), len(COUNTERS) + 1)
             self.counters.update(zip(COUNTERS, numbers[:-1], strict=True))
             self.watermark_ms = numbers[-1]
+        self.recent: RecentIds | None = None
+        """The ids of the latest predictions; None where ids are not read."""
+        if config.reads_event_ids:
+            table = None if state is None else recent_table(_part(state, "fold"))
+            self.recent = RecentIds(table)
         self.banks = Banks(self.catalog, state)
         self.labels: LabelJoin | None = None
         """None: labels are not joined."""
@@ -131,7 +145,11 @@ class Fold:
     def snapshot(self) -> dict[str, BankState]:
         """The whole state, by part: a function of the events alone."""
         numbers = [*self.counters.values(), self.watermark_ms]
-        parts = {"fold": snapshot_catalog(self.catalog, numbers)}
+        own = dict(snapshot_catalog(self.catalog, numbers))
+        own["recent_ids"] = (
+            np.zeros(0, np.int32) if self.recent is None else self.recent.table.copy()
+        )
+        parts = {"fold": own}
         if self.labels is not None:
             parts["labels"] = self.labels.snapshot()
         if self.outcomes is not None:
@@ -145,11 +163,12 @@ class Fold:
         number = only_numbers(events.value, events.kind)
         watermark = self._watermarks(events)
         given = None if self.labels is None else given_by(events, watermark)
+        flags = self._flags(events, watermark)
         self.joined = []
         start = 0
         while start < len(events):
-            start = self._advance(events, number, given, start, position, said)
-        self._count(events, watermark)
+            start = self._advance(events, number, given, flags, start, position, said)
+        self._count(events, watermark, flags)
         return sorted(said, key=_order)
 
     def reconfigure(self, config: DetectionConfig) -> None:
@@ -163,6 +182,10 @@ class Fold:
             self.outcomes.stop()
         self.catalog.reconfigure(config)
         self.banks.reconfigure(before)
+        if not config.reads_event_ids:
+            self.recent = None
+        elif self.recent is None:
+            self.recent = RecentIds()
         if not config.labels.enabled:
             self.labels = self.outcomes = None
         elif self.labels is None:
@@ -199,26 +222,36 @@ class Fold:
         is_future: Bool = events.event_time_ms > events.record_time_ms + self.config.max_future_ms
         return is_future
 
-    def _count(self, events: Decoded, watermark: I64) -> None:
-        """Count what needs no catalog."""
+    def _flags(self, events: Decoded, watermark: I64) -> U8:
+        """(n,) what is wrong with each event as such, as bits; its id is known from here on."""
         future = self._is_future(events)
+        before = np.append(self.watermark_ms, watermark[:-1])
+        late = ~future & (events.event_time_ms < before - self.config.max_late_ms)
+        nothing = np.zeros(len(events), np.bool_)
+        duplicate, has_id = nothing, nothing
+        if self.recent is not None:
+            duplicate, has_id = self.recent.duplicates(events)
+        return flags_of(late, future, duplicate, has_id)
+
+    def _count(self, events: Decoded, watermark: I64, flags: U8) -> None:
+        """Count what needs no catalog."""
         n_labels = int(np.count_nonzero(events.is_label))
         self.counters["n_events"] += len(events)
         self.counters["n_labels"] += n_labels
         self.counters["n_predictions"] += len(events) - n_labels
-        self.counters["n_future"] += int(np.count_nonzero(future))
+        self.counters["n_future"] += int(np.count_nonzero(flags & FLAG_FUTURE))
+        self.counters["n_late"] += int(np.count_nonzero(flags & FLAG_LATE))
+        self.counters["n_duplicates"] += int(np.count_nonzero(flags & FLAG_DUPLICATE))
         self.counters["n_unknown_fields"] += events.n_unknown_fields
         self.counters["n_sources_dropped"] += events.n_sources_dropped
-        before = np.append(self.watermark_ms, watermark)
-        late = ~future & (events.event_time_ms < before[:-1] - self.config.max_late_ms)
-        self.counters["n_late"] += int(np.count_nonzero(late))
-        self.watermark_ms = int(before[-1])
+        self.watermark_ms = int(watermark[-1]) if len(watermark) else self.watermark_ms
 
     def _advance(
         self,
         events: Decoded,
         number: F64,
         given: Given | None,
+        flags: U8,
         start: int,
         position: int,
         said: list[Finding | Notice],
@@ -226,7 +259,7 @@ class Fold:
         """Fold one stretch from `start` on; returns where the next one begins.
 
         `number` (v,) holds the values of the poll that are numbers, `given` its rows as labels and
-        predictions wait for each other, if they do.
+        predictions wait for each other, if they do; `flags` (n,) are those of `detectors.quality`.
         """
         self._say_lanes(events, start, said)
         slot, stop = self._admit(events, start, position, said)
@@ -244,7 +277,9 @@ class Fold:
             joined, decided = self.labels.advance(given, start, stretch.slot, versions)
             self.joined.append(joined)
             firings = self._measure(events, given, stretch, joined, decided, said)
-        batch = self._observe(events, number, stretch, columns.ptr, columns.column, predicted_class)
+        batch = self._observe(
+            events, number, flags, stretch, columns.ptr, columns.column, predicted_class
+        )
         firings += self.banks.update(batch, self._without_rhythm(batch, stretch))
         said += [self._finding(firing, self._worst(events, firing)) for firing in firings]
         self.counters["n_findings"] += len(firings)
@@ -358,6 +393,7 @@ class Fold:
         self,
         events: Decoded,
         number: F64,
+        flags: U8,
         stretch: Stretch,
         column_ptr: I64,
         column: I32,
@@ -371,6 +407,7 @@ class Fold:
             events.score[rows],
             events.prediction[rows],
         )
+        unfit = np.empty(len(stretch.slot))
         self.counters["n_unfit_values"] += count_unfit(
             stretch.slot,
             layout.feature_ptr,
@@ -379,6 +416,7 @@ class Fold:
             column_ptr,
             column,
             events.kind,
+            unfit,
         )
         for b in np.flatnonzero(catalog.freeze_at[stretch.block_slot] < NEVER).tolist():
             slot = int(stretch.block_slot[b])
@@ -400,6 +438,8 @@ class Fold:
                     predicted_class,
                     len(monitor.classes),
                     events.event_time_ms[rows],
+                    events.latency_ms[rows],
+                    flags[rows],
                 )
         derived = layout.joint.derive(
             stretch.rows,
@@ -411,6 +451,18 @@ class Fold:
             events.value,
             events.kind,
             stretch.model_event,
+        )
+        fill_events(derived, events.latency_ms[rows], flags[rows])
+        derived[SOURCE_TYPE - FIRST_DERIVED] = unfit
+        layout.limits.check(
+            stretch.rows,
+            stretch.block_slot,
+            stretch.block_ptr,
+            value_ptr,
+            column_ptr,
+            column,
+            number,
+            derived,
         )
         n_lanes = np.diff(layout.ptr)[stretch.block_slot]
         block_value_ptr = _ends(np.diff(stretch.block_ptr) * n_lanes)

@@ -25,6 +25,7 @@ from detectors.kernels.joint import (
     WIDTH,
     derive,
 )
+from detectors.kernels.observe import N_DERIVED_ROWS
 from schemas.batch import F64, I32, I64, U8
 
 N_DERIVED: Final = 3
@@ -93,8 +94,11 @@ class JointTable:
         kind: U8,
         model_event: I64,
     ) -> F64:
-        """(3, n) what these rows' lanes of derived signals observe; the blocks go on."""
-        out = np.full((N_DERIVED, len(value_ptr)), np.nan)
+        """(N_DERIVED_ROWS, n) what these rows' lanes of joint signals observe; the blocks go on.
+
+        NaN in the rows of what is derived elsewhere.
+        """
+        out = np.full((N_DERIVED_ROWS, len(value_ptr)), np.nan)
         if not len(self.numbers):
             return out
         derive(

@@ -12,6 +12,7 @@ from detectors.categories import NameNumbers
 from detectors.drift.rhythm import WEEK, Rhythm
 from detectors.joint_table import JointTable, build_table
 from detectors.kernels.observe import SOURCE_CELL, SOURCE_NEW
+from detectors.limits import LimitTable, build_limits
 from detectors.monitor import Monitor
 from schemas.batch import F64, I32, I64, U8
 
@@ -51,6 +52,8 @@ class Layout:
     """(r, 168) its values by the hour; what is beyond its hours means nothing."""
     joint: JointTable
     """What features say together, and the blocks that are under way."""
+    limits: LimitTable
+    """What numbers keep to, and the latest ones."""
 
 
 def _columns(
@@ -95,11 +98,14 @@ def _columns(
 
 
 def build_layout(
-    slots: Sequence[Monitor | None], names: NameNumbers, joint: JointTable | None = None
+    slots: Sequence[Monitor | None],
+    names: NameNumbers,
+    joint: JointTable | None = None,
+    limits: LimitTable | None = None,
 ) -> Layout:
     """The flat form of these monitors, signals without a lane left out.
 
-    `joint` is the table of the layout before it: most changes concern none of it.
+    `joint` and `limits` are the tables of the layout before it: most changes concern none of it.
     """
     columns = [_NOTHING if monitor is None else _columns(monitor, names) for monitor in slots]
     signals = [of_slot for of_slot, _, _, _ in columns]
@@ -144,6 +150,7 @@ def build_layout(
         rhythm_hours=np.array([len(own.knots) for own in found], np.int64),
         rhythm_knots=knots,
         joint=build_table([None if each is None else each.watched for each in slots], joint),
+        limits=build_limits([None if each is None else each.limits for each in slots], limits),
     )
 
 

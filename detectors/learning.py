@@ -14,8 +14,7 @@ from detectors.categories import Tally, n_cells
 from detectors.drift.cells import fit_cells
 from detectors.drift.ranks import Frequencies, Indicator, Ranks, fit_in_time, fit_indicator
 from detectors.drift.rhythm import Wanted
-from detectors.joint_table import N_DERIVED
-from detectors.kernels.observe import SOURCE_CELL, SOURCE_NEW, observe
+from detectors.kernels.observe import N_DERIVED_ROWS, SOURCE_CELL, SOURCE_NEW, observe
 from detectors.signals import Signal
 from schemas.batch import F64, I32, I64, U8, ValueKind
 from schemas.config import MAX_CATEGORIES
@@ -32,9 +31,11 @@ COLUMNS: Final[dict[str, type[Any]]] = {
     "prediction": np.float64,
     "predicted_class": np.int32,
     "event_time_ms": np.int64,
+    "latency_ms": np.float64,
+    "flags": np.uint8,
 }
 """What is kept of a row; `value` and `kind` of each feature."""
-N_OUTPUT_COLUMNS: Final = 3
+N_OUTPUT_COLUMNS: Final = 4
 """As much as this many features' values takes what is kept of a row besides."""
 
 
@@ -67,6 +68,8 @@ class Rows:
         prediction: F64,
         predicted_class: I32,
         event_time_ms: I64,
+        latency_ms: F64,
+        flags: U8,
     ) -> None:
         """Keep these rows of a poll; `value` and `kind` (rows, features), see `own_values`."""
         self.n_features = value.shape[1]
@@ -77,6 +80,8 @@ class Rows:
             "prediction": prediction,
             "predicted_class": predicted_class,
             "event_time_ms": event_time_ms,
+            "latency_ms": latency_ms,
+            "flags": flags,
         }
         for name, array in new.items():
             self.pieces[name].append(array)
@@ -103,7 +108,8 @@ class Rows:
 
         `features` are the numbers of the features kept, in their order. Where `tallies` are given,
         in the same order, a category counts as new that none of the other rows has; cells need
-        them. `derived` (3, rows) is what signals of all features together observe.
+        them. `derived` (N_DERIVED_ROWS, rows) is what signals of all features together, and of the
+        event as such, observe.
         """
         n = self.n
         place = {feature: j for j, feature in enumerate(features)}
@@ -149,7 +155,7 @@ class Rows:
             self.column("score"),
             self.column("prediction"),
             self.column("predicted_class"),
-            np.full((N_DERIVED, n), np.nan) if derived is None else derived,
+            np.full((N_DERIVED_ROWS, n), np.nan) if derived is None else derived,
             out,
         )
         return out.reshape(len(signals), n)

@@ -16,13 +16,22 @@ from detectors.kernels.observe import (
     KIND_LEARNING,
     SOURCE_CATEGORY,
     SOURCE_CELL,
+    SOURCE_DUPLICATE,
+    SOURCE_FUTURE,
+    SOURCE_LATE,
+    SOURCE_LATENCY,
     SOURCE_MMD,
     SOURCE_PATTERN,
+    SOURCE_RANGE,
     SOURCE_RESIDUAL,
+    SOURCE_STUCK,
+    SOURCE_TYPE,
 )
+from detectors.limits import Limits, freeze_limits
 from detectors.outcome_sources import SOURCE_SLICE
 from detectors.performance.declare import NUMBERS, declared
 from detectors.performance.outputs import SHAPE
+from detectors.quality import derived_of, freeze_events
 from detectors.reference import (
     Cohort,
     freeze_classes,
@@ -94,6 +103,8 @@ class Monitor:
     """What is frozen of its features together, by the first reference that has two of them."""
     partial: Partial | None = None
     """The current block of `joint:mmd`; there is one where there is `joint`."""
+    limits: Limits | None = None
+    """What the numbers of its first reference that has some keep to."""
     watching: Watched | None = None
     """Derived: what `watched` says."""
     columns: tuple[F64, U8, list[Rhythm | None], list[I32]] | None = None
@@ -201,20 +212,22 @@ class Monitor:
             if signal.is_input:
                 number = self.feature_number[parent.features[signal.index]]
                 self.signals.append(replace(signal, index=number, lane=-1))
-            elif signal.is_joint:
+            elif signal.is_joint or signal.is_quality:
                 self.signals.append(replace(signal, lane=-1))
         self.take_joint(parent)
 
     def take_joint(self, other: Monitor) -> None:
         """Take over what is frozen of another monitor's features together; a block begins anew."""
+        at = {
+            number: self.feature_number[name]
+            for number, name in enumerate(other.features)
+            if name in self.feature_number
+        }
         if other.joint is not None:
-            at = {
-                number: self.feature_number[name]
-                for number, name in enumerate(other.features)
-                if name in self.feature_number
-            }
             self.joint = other.joint.renumbered(at)
             self.partial = empty_partial(self.joint)
+        if other.limits is not None:
+            self.limits = other.limits.renumbered(at)
 
     @property
     def watched(self) -> Watched | None:
@@ -266,8 +279,19 @@ class Monitor:
                 self._freeze_output(cohort, wish)
             if cohort.rows is not None:
                 self.events_per_week = self.events_per_week or cohort.rows.events_per_week()
+                derived = derived_of(cohort.rows)
+                known = (*self.signals, *complete)
+                if (cohort.score or cohort.prediction) and not any(
+                    signal.is_of_event for signal in known
+                ):
+                    new += freeze_events(derived)
+                if not any(signal.is_quality for signal in known):
+                    self.limits, own = freeze_limits(
+                        cohort.rows, cohort.features, self.kinds, new, derived
+                    )
+                    new += own
                 stated = [self.config_of(s, config).rhythm for s in new]
-                ranks = cohort.rows.ranks(new, cohort.features, cohort.tallies, stated)
+                ranks = cohort.rows.ranks(new, cohort.features, cohort.tallies, stated, derived)
                 new = [replace(s, ranks=of) for s, of in zip(new, ranks, strict=True)]
                 new += self._freeze_joint(cohort, new, config, joint)
             self.cohorts.remove(cohort)
@@ -349,6 +373,13 @@ def is_monitored(config: DetectionConfig, monitor: Monitor, signal: Signal) -> b
         SOURCE_RESIDUAL: config.joint.residual,
         SOURCE_MMD: config.joint.mmd,
         SOURCE_PATTERN: config.joint.missing,
+        SOURCE_LATENCY: config.quality.latency,
+        SOURCE_LATE: config.quality.late,
+        SOURCE_FUTURE: config.quality.future,
+        SOURCE_DUPLICATE: config.quality.duplicate is not False and config.reads_event_ids,
+        SOURCE_RANGE: config.quality.range,
+        SOURCE_STUCK: config.quality.stuck,
+        SOURCE_TYPE: config.quality.type,
     }
     return own.monitor and switch.get(signal.source, True)
 

@@ -18,7 +18,7 @@ from detectors.joint_state import JointReader, snapshot_joints
 from detectors.kernels.observe import (
     CELL_NEW,
     CELL_OTHER,
-    JOINT_SOURCES,
+    FIRST_DERIVED,
     KIND_ANY,
     KIND_LEARNING,
     SOURCE_CATEGORY,
@@ -26,8 +26,12 @@ from detectors.kernels.observe import (
     SOURCE_CLASS,
     SOURCE_MMD,
     SOURCE_PATTERN,
+    SOURCE_RANGE,
     SOURCE_RESIDUAL,
+    SOURCE_STUCK,
+    SOURCE_TYPE,
 )
+from detectors.limits import LimitsReader, snapshot_limits
 from detectors.monitor import PREDICTION_CLASS, PREDICTION_NUMBER, Monitor
 from detectors.outcome_sources import (
     OF_FEATURE,
@@ -81,6 +85,7 @@ class MonitorDocument(StateDocument):
     joint: bool
     slices: list[int]
     n_outcomes: int
+    n_limits: int
     output: ModelOutput | None
     signals: list[list[int]]
     cohorts: list[_CohortDocument]
@@ -103,6 +108,7 @@ def snapshot_monitors(
     return documents, {
         **ranks.arrays(),
         **snapshot_joints(joints),
+        **snapshot_limits([each.limits for each in monitors if each.limits is not None]),
         **snapshot_rows([cohort.rows for cohort in cohorts if cohort.rows is not None]),
         "scale": np.array([[s.constant, s.mean, s.sd] for s in scales], np.float64).reshape(-1, 3),
         "cohort_n_kind": _stack([c.n_kind for c in cohorts], np.int64, (N_VALUE_KINDS,)),
@@ -140,6 +146,7 @@ def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
         "joint": monitor.joint is not None,
         "slices": monitor.slices,
         "n_outcomes": monitor.n_outcomes,
+        "n_limits": 0 if monitor.limits is None else len(monitor.limits.features),
         "output": None if monitor.output is None else monitor.output.model_dump(),
         "signals": [
             [s.source, s.index, s.expected, s.scale.rule, s.lane, ranks.add(s.ranks), s.category]
@@ -164,6 +171,7 @@ def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
 
 MAX_OUTCOMES = 1_024
 """More signals of labels than any model version has."""
+_OF_LIMITS = (SOURCE_RANGE, SOURCE_STUCK)
 _UNIT = Scale(0, 0.0, 0.0, 1.0)
 
 
@@ -193,6 +201,7 @@ class MonitorReader:
         self.ranks = RanksReader(state)
         self.rows = RowsReader(state)
         self.joints = JointReader(state)
+        self.limits = LimitsReader(state)
 
     def cut(self, name: str, length: int) -> NDArray[Any]:
         """The next `length` rows of one array."""
@@ -208,6 +217,7 @@ class MonitorReader:
         self.ranks.finish()
         self.rows.finish()
         self.joints.finish()
+        self.limits.finish()
         for name, array in self.arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise StateError(f"array {name!r} has a value that is not finite")
@@ -262,6 +272,9 @@ class MonitorReader:
         if document.joint:
             monitor.joint, monitor.partial = self.joints.read(n_features)
         _check_joint(monitor)
+        monitor.limits = self.limits.read(document.n_limits, document.kinds)
+        if monitor.limits is None and any(s.source in _OF_LIMITS for s in monitor.signals):
+            raise StateError("a signal is of limits that do not exist")
         return monitor
 
     def signal(self, row: list[int], categories: list[Categories], n_classes: int) -> Signal:
@@ -280,7 +293,11 @@ class MonitorReader:
             n_categories = max(CELL_OTHER, CELL_NEW) + 1
         constant, mean, sd = self.cut("scale", 1)[0].tolist()
         fits = (
-            (0 <= source <= SOURCE_CELL or source in JOINT_SOURCES or source in OUTCOME_SOURCES)
+            (
+                0 <= source <= SOURCE_CELL
+                or FIRST_DERIVED <= source <= SOURCE_TYPE
+                or source in OUTCOME_SOURCES
+            )
             and 0 <= index < n_index
             and 0 <= expected <= KIND_LEARNING
             and 0 <= category < n_categories

@@ -102,6 +102,8 @@ class Cohort:
         predicted_class: I32,
         n_classes: int,
         event_time_ms: I64,
+        latency_ms: F64,
+        flags: U8,
     ) -> None:
         """Fold these rows (of its model, in order, before `end`) into the reference.
 
@@ -125,6 +127,8 @@ class Cohort:
                     prediction[rows],
                     predicted_class[rows],
                     event_time_ms[rows],
+                    latency_ms[rows],
+                    flags[rows],
                 )
         if self.features:
             learn_features(

@@ -39,9 +39,13 @@ from schemas.reference import (
 _CORRELATION: Final = "correlation"
 _NOTHING: Final = snapshot_monitors([])[1]
 _ARRAYS: Final = frozenset(
-    name for name in _NOTHING if name == "scale" or name.startswith(("ranks_", "rhythm_", "joint_"))
+    name
+    for name in _NOTHING
+    if name == "scale" or name.startswith(("ranks_", "rhythm_", "joint_", "limits_"))
 )
 """Those that a complete reference has; the others are of references that are still learned."""
+_LIMITS: Final = frozenset(name for name in _ARRAYS if name.startswith("limits_"))
+"""Those that a document of an earlier release may lack."""
 _OF_ROLE: Final = {
     SOURCE_PREDICTION: PREDICTION_NUMBER,
     SOURCE_CLASS: PREDICTION_CLASS,
@@ -133,13 +137,14 @@ def correlation_of(document: ReferenceDocument) -> F64:
 
 
 def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Monitor:
-    if document.arrays.keys() != _ARRAYS | {_CORRELATION}:
+    names = document.arrays.keys()
+    if names | _LIMITS != _ARRAYS | {_CORRELATION} or names & _LIMITS not in (_LIMITS, set()):
         raise StateError("its arrays are not those that a reference has")
     places = document.correlated
     if sorted(set(places)) != places or (places and places[-1] >= len(document.signals)):
         raise StateError("`correlated` names a signal twice, or one that does not exist")
     correlation_of(document)
-    arrays = {name: _decoded(name, document.arrays[name]) for name in _ARRAYS}
+    arrays = {name: _decoded(name, document.arrays[name]) for name in _ARRAYS & names}
     reader = MonitorReader({**_NOTHING, **arrays})
     role = document.prediction_role
     sources = {row[0] for row in document.signals}
@@ -161,6 +166,7 @@ def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Mo
             joint=reader.joints.n > 0,
             slices=[],
             n_outcomes=0,
+            n_limits=reader.limits.n,
             output=document.output,
             signals=[[*row[:4], -1, *row[4:]] for row in document.signals],
             cohorts=[],

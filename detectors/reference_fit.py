@@ -144,7 +144,7 @@ def _correlation(
         (place, signal)
         for place, signal in enumerate(signals)
         if isinstance(signal.ranks, Ranks)
-        and not signal.is_joint
+        and not (signal.is_joint or signal.is_of_event or signal.is_quality)
         and (signal.is_output or signal.index in known)
     ]
     if len(numeric) < 2:

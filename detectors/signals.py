@@ -14,14 +14,21 @@ from detectors.kernels.observe import (
     SOURCE_CATEGORY,
     SOURCE_CELL,
     SOURCE_CLASS,
+    SOURCE_DUPLICATE,
+    SOURCE_FUTURE,
+    SOURCE_LATE,
+    SOURCE_LATENCY,
     SOURCE_MISSING,
     SOURCE_MMD,
     SOURCE_NEW,
     SOURCE_OTHER,
     SOURCE_PATTERN,
     SOURCE_PREDICTION,
+    SOURCE_RANGE,
     SOURCE_RESIDUAL,
     SOURCE_SCORE,
+    SOURCE_STUCK,
+    SOURCE_TYPE,
     SOURCE_VALUE,
 )
 from detectors.outcome_sources import (
@@ -53,6 +60,13 @@ from schemas.signal_names import (
     JOINT_RESIDUAL,
     LABEL_COVERAGE,
     LABEL_DELAY,
+    LATENCY,
+    QUALITY_DUPLICATE,
+    QUALITY_FUTURE,
+    QUALITY_LATE,
+    QUALITY_RANGE,
+    QUALITY_STUCK,
+    QUALITY_TYPE,
     RECALL,
     SELECTION,
     category_signal,
@@ -85,6 +99,20 @@ _DISPARITY_NAMES = {
     SOURCE_RECALL: RECALL,
     SOURCE_FALSE_POSITIVE: FALSE_POSITIVE,
 }
+EVENT_NAMES = {
+    SOURCE_LATENCY: LATENCY,
+    SOURCE_LATE: QUALITY_LATE,
+    SOURCE_FUTURE: QUALITY_FUTURE,
+    SOURCE_DUPLICATE: QUALITY_DUPLICATE,
+}
+"""Those of the event as such, whatever its features are."""
+QUALITY_NAMES = {
+    SOURCE_RANGE: QUALITY_RANGE,
+    SOURCE_STUCK: QUALITY_STUCK,
+    SOURCE_TYPE: QUALITY_TYPE,
+}
+"""Those of what is wrong with any of its features."""
+_NAMES = JOINT_NAMES | EVENT_NAMES | QUALITY_NAMES
 RESOLUTION = 1e-9
 """Of a mean, in standard deviations: no mean over fewer than 1e18 rows is known so well."""
 ROUNDING = 1e-12
@@ -93,6 +121,7 @@ _INPUTS = frozenset({SOURCE_VALUE, SOURCE_MISSING, SOURCE_CATEGORY, SOURCE_NEW, 
 _INDICATORS = frozenset(
     {SOURCE_MISSING, SOURCE_CLASS, SOURCE_OTHER, SOURCE_CATEGORY, SOURCE_NEW, SOURCE_PATTERN}
     | OUTCOME_SHARES
+    | {SOURCE_LATE, SOURCE_FUTURE, SOURCE_DUPLICATE, SOURCE_RANGE, SOURCE_STUCK, SOURCE_TYPE}
 )
 
 
@@ -161,7 +190,8 @@ class Signal:
     @property
     def is_output(self) -> bool:
         """Whether it is of what a model said, not of what it was given."""
-        return not self.is_input and not self.is_joint and not self.is_outcome
+        other = self.is_joint or self.is_of_event or self.is_quality or self.is_outcome
+        return not (self.is_input or other)
 
     @property
     def is_outcome(self) -> bool:
@@ -204,6 +234,16 @@ class Signal:
         return self.source in JOINT_NAMES
 
     @property
+    def is_of_event(self) -> bool:
+        """Whether it is of the event as such: each version learns its own."""
+        return self.source in EVENT_NAMES
+
+    @property
+    def is_quality(self) -> bool:
+        """Whether it is the share of events with something wrong among their features."""
+        return self.source in QUALITY_NAMES
+
+    @property
     def is_departure(self) -> bool:
         """Whether it is the share of events that depart from a constant reference."""
         return self.scale.rule == RULE_DEPARTURE
@@ -213,8 +253,6 @@ def signal_name(
     source: int, index: int, features: list[str], classes: list[str], category: str = ""
 ) -> str:
     """The signal's name, such as `feature:X`, `feature:X=V`, `score` or `joint:residual`."""
-    if source in JOINT_NAMES:
-        return JOINT_NAMES[source]
     if source in _OUTCOME_NAMES:
         return _OUTCOME_NAMES[source]
     if source in _DISPARITY_NAMES:
@@ -223,6 +261,8 @@ def signal_name(
         return label_signal(classes[index])
     if source == SOURCE_SLICE:
         return slice_signal(features[index], category)
+    if source in _NAMES:
+        return _NAMES[source]
     if source == SOURCE_CATEGORY:
         return category_signal(features[index], category)
     if source == SOURCE_NEW:

@@ -89,8 +89,9 @@ def unsteady_signals(monitor: Monitor, events: Decoded, config: DetectionConfig)
 
 def _own(signal: Signal, monitor: Monitor, learner: Monitor, cohort: Cohort) -> Signal | None:
     """The signal as it is numbered among these rows; None where they say nothing of it."""
-    said_elsewhere = signal.source in (SOURCE_OTHER, SOURCE_NEW, SOURCE_CELL) or signal.is_joint
-    if signal.lane < 0 or signal.ranks is None or said_elsewhere or signal.is_outcome:
+    said_elsewhere = signal.source in (SOURCE_OTHER, SOURCE_NEW, SOURCE_CELL)
+    is_derived = signal.is_joint or signal.is_of_event or signal.is_quality or signal.is_outcome
+    if signal.lane < 0 or signal.ranks is None or said_elsewhere or is_derived:
         return None
     if signal.is_input:
         number = learner.feature_number.get(monitor.features[signal.index])

@@ -85,6 +85,7 @@ def _events(n: int) -> Decoded:
         classes=["0", "1"],
         source=np.zeros((n, 2), dtype=np.uint64),
         event_id=np.arange(n, dtype=np.uint64),
+        latency_ms=(rows % 3).astype(np.float64),
         n_unknown_fields=0,
         n_sources_dropped=0,
     )

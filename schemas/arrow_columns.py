@@ -52,6 +52,7 @@ class Quick(NamedTuple):
     categories: list[str]
     """What the strings among the values stand for."""
     score: F64
+    latency_ms: F64
     prediction: Predictions
     sources: list[str | None]
     source_of: I64
@@ -98,6 +99,7 @@ class Quick(NamedTuple):
             predicted_class=np.array([*classes, -1], np.int32)[self.prediction.class_of],
             source=source,
             event_id=event_id,
+            latency_ms=self.latency_ms,
         )
 
 
@@ -125,9 +127,12 @@ def quick(batch: pa.RecordBatch) -> Quick | None:
     ):
         return None
     times, score = _times(given.get("ts")), _numbers(n, given.get("score"))
+    latency_ms = _numbers(n, given.get("latency_ms"))
     prediction = _predictions(n, given.get("prediction"))
     features = given.get("features")
-    if times is None or score is None or prediction is None or features is None:
+    if times is None or score is None or latency_ms is None:
+        return None
+    if prediction is None or features is None:
         return None
     if not pa.types.is_struct(features.type) or features.null_count:
         return None
@@ -146,6 +151,7 @@ def quick(batch: pa.RecordBatch) -> Quick | None:
         values=values,
         categories=categories,
         score=score,
+        latency_ms=latency_ms,
         prediction=prediction,
         sources=sources,
         source_of=source_of,

@@ -104,6 +104,8 @@ class Decoded:
     """(n, 2) the keyed hash of `source` or `label_source` as two words; 0, 0 where absent."""
     event_id: U64
     """(n,) the keyed fingerprint of `event_id`; 0 in all rows where nobody asks for it."""
+    latency_ms: F64
+    """(n,) how long the model took; NaN where the event does not say."""
     n_unknown_fields: int
     """How many unknown top-level fields were ignored in this poll's accepted events."""
     n_sources_dropped: int

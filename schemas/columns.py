@@ -261,6 +261,13 @@ def scores(n: int, score: list[Json] | None, probabilities: list[Json] | None) -
     return np.array(score, np.float64)  # None becomes NaN
 
 
+def nullable_column(n: int, column: list[Json] | None) -> F64:
+    """(n,) the numbers of a field, NaN where one is null or the column is absent."""
+    if column is None:
+        return np.full(n, _NAN)
+    return numbers(column) if None not in column else np.array(column, np.float64)
+
+
 def derived_score(probabilities: dict[str, float]) -> float:
     """Of two classes the p of the one that sorts last (by code points), else the largest p."""
     if len(probabilities) == 2:

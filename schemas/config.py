@@ -171,6 +171,26 @@ class JointConfig(Strict):
     are looked at together."""
 
 
+class QualityConfig(Strict):
+    """Signals of what is wrong with single events. Each counts when a reference is complete."""
+
+    latency: bool = True
+    """`latency`: how long the model took, where events say it (`latency_ms`)."""
+    late: bool = True
+    """`quality:late`: whether an event is late by more than `max_late_ms`."""
+    future: bool = True
+    """`quality:future`: whether its `ts` lies in the future by more than `max_future_ms`."""
+    duplicate: bool | None = None
+    """`quality:duplicate`: whether a recent prediction had its `event_id`. Absent: where labels are
+    joined. Elsewhere nothing reads ids, and to read them takes some 6 % of a worker's time."""
+    range: bool = True
+    """`quality:range`: whether a number lies far beyond what the reference held."""
+    stuck: bool = True
+    """`quality:stuck`: whether a number that hardly ever does repeats its previous value."""
+    type: bool = True
+    """`quality:type`: whether a value is of another kind than in the reference."""
+
+
 class LabelsConfig(Strict):
     """The join of labels with the predictions that they are about."""
 
@@ -252,8 +272,8 @@ class ModelConfig(Strict):
     two classes by how they are treated. 15 groups each at most, the most frequent ones."""
     signals: dict[str, SignalConfig] = Field(default_factory=dict)
     """By signal name: `feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V`,
-    `joint:residual`, `joint:mmd`, `joint:missing`. What is said of `feature:X` holds for its
-    categories of which nothing is said."""
+    `joint:residual`, `joint:mmd`, `joint:missing`, `latency`, `quality:...`. What is said of
+    `feature:X` holds for its categories of which nothing is said."""
 
 
 class BoundsConfig(Strict):
@@ -327,7 +347,13 @@ class DetectionConfig(Strict):
     bounds: BoundsConfig = BoundsConfig()
     detectors: DetectorsConfig = DetectorsConfig()
     joint: JointConfig = JointConfig()
+    quality: QualityConfig = QualityConfig()
     labels: LabelsConfig = LabelsConfig()
     policy: PolicyConfig = PolicyConfig()
     model: dict[str, ModelConfig] = Field(default_factory=dict)
     """By `model_id`."""
+
+    @property
+    def reads_event_ids(self) -> bool:
+        """Whether the ids of events are read: for labels, or to find duplicates."""
+        return self.labels.enabled or bool(self.quality.duplicate)

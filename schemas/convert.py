@@ -10,7 +10,15 @@ import numpy as np
 from schemas.batch import I64, U64
 from schemas.categories import Categories
 from schemas.codes import Classes, Shapes
-from schemas.columns import Values, feature_values, in_order, int32s, nullable_numbers, scores
+from schemas.columns import (
+    Values,
+    feature_values,
+    in_order,
+    int32s,
+    nullable_column,
+    nullable_numbers,
+    scores,
+)
 from schemas.event_hash import EventKey
 from schemas.field_rules import Json
 from schemas.judge import Judged
@@ -74,6 +82,7 @@ class Converter:
             predicted_class=predictions.class_code,
             source=source,
             event_id=event_id,
+            latency_ms=nullable_column(n, column.get("latency_ms")),
         )
 
     def event_ids(self, n: int, column: Callable[[], list[str]]) -> U64:

@@ -52,5 +52,5 @@ class DecodeLimits:
         return cls(
             max_event_bytes=config.max_event_bytes,
             excerpt=config.dead_letter_excerpt,
-            event_ids=config.labels.enabled,
+            event_ids=config.reads_event_ids,
         )

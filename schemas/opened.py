@@ -23,7 +23,7 @@ _features: Final[Callable[[Any], tuple[Json, ...]]] = msgspec.structs.astuple
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "prediction": (
         *("model_id", "model_version", "ts", "prediction"),
-        *("score", "probabilities", "source", "shard", "event_id"),
+        *("score", "probabilities", "source", "shard", "event_id", "latency_ms"),
     ),
     "label": ("model_id", "ts", "label", "label_source", "shard", "event_id"),
 }

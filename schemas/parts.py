@@ -43,6 +43,7 @@ class Part(NamedTuple):
     predicted_class: I32
     source: U64
     event_id: U64
+    latency_ms: F64
 
 
 class Names(NamedTuple):
@@ -61,7 +62,7 @@ def assemble(tp: TopicPartition, records: Records, parts: list[Part], names: Nam
     row, label, time, model, shape, n_values, value, kind, *outputs = zip(
         *(parts or [_NOTHING]), strict=True
     )
-    score, p_kind, p, p_class, source, event_id = outputs
+    score, p_kind, p, p_class, source, event_id, latency_ms = outputs
     rows = np.concatenate(row)
     is_label = np.repeat(np.array(label), [len(r) for r in row])
     models, shapes, classes = names.models, names.shapes, names.classes
@@ -106,6 +107,7 @@ def assemble(tp: TopicPartition, records: Records, parts: list[Part], names: Nam
         classes=classes,
         source=np.concatenate(source)[order],
         event_id=np.concatenate(event_id)[order],
+        latency_ms=np.concatenate(latency_ms)[order],
         n_unknown_fields=names.n_unknown_fields,
         n_sources_dropped=names.n_sources_dropped,
     )
@@ -153,6 +155,7 @@ def label_part(
         predicted_class=label.class_code,
         source=source,
         event_id=event_id,
+        latency_ms=np.full(n, np.nan),
     )
 
 

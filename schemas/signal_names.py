@@ -26,6 +26,22 @@ OF_LABELS: Final = (ERROR, LABEL_DELAY, LABEL_COVERAGE, CALIBRATION, EXPECTED_ER
 SELECTION, RECALL, FALSE_POSITIVE = "selection_ratio", "recall_gap", "false_positive_gap"
 DISPARITY: Final = (SELECTION, RECALL, FALSE_POSITIVE)
 """The signals of the groups of a slice, before the feature's name."""
+LATENCY: Final = "latency"
+QUALITY_LATE: Final = "quality:late"
+QUALITY_FUTURE: Final = "quality:future"
+QUALITY_DUPLICATE: Final = "quality:duplicate"
+QUALITY_RANGE: Final = "quality:range"
+QUALITY_STUCK: Final = "quality:stuck"
+QUALITY_TYPE: Final = "quality:type"
+QUALITY: Final = (
+    QUALITY_LATE,
+    QUALITY_FUTURE,
+    QUALITY_DUPLICATE,
+    QUALITY_RANGE,
+    QUALITY_STUCK,
+    QUALITY_TYPE,
+)
+"""The shares of events that something is wrong with."""
 NEW_CATEGORY: Final = "__new__"
 OTHER_CLASS: Final = "__other__"
 _OURS: Final = frozenset({NEW_CATEGORY, OTHER_CLASS})

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from schemas.config import DetectionConfig, DetectorsConfig, ModelConfig, SignalConfig
-from schemas.signal_names import JOINT, JOINT_MISSING, of_feature
+from schemas.signal_names import JOINT, JOINT_MISSING, LATENCY, QUALITY, of_feature
 from streams.config_errors import Location, Problem, did_you_mean, dotted, one_of
 
-_ALONE: Final = ("score", "prediction", *JOINT)
+_ALONE: Final = ("score", "prediction", LATENCY, *JOINT, *QUALITY)
 _PREFIXES: Final = ("feature", "missing", "class")
 _FORMS: Final = (
     "`feature:NAME`, `missing:NAME`, `class:VALUE`, `score`, `prediction`, `joint:residual`, "
-    "`joint:mmd` or `joint:missing`"
+    "`joint:mmd`, `joint:missing`, `latency` or `quality:NAME`"
 )
 
 Found = tuple[Location, Problem]
@@ -28,6 +28,8 @@ def signal_problem(name: str) -> tuple[str, str]:
         return "is not a signal's name", f"say which: `{prefix}:NAME`"
     if prefix == "joint":
         return "is not a signal's name", f"those are {one_of(JOINT)}"
+    if prefix == "quality":
+        return "is not a signal's name", f"those are {one_of(QUALITY)}"
     if colon and rest:
         near = did_you_mean(prefix, _PREFIXES)
         remedy = near.replace("`?", f":{rest}`?") if near else f"signals are {_FORMS}"
@@ -122,7 +124,7 @@ def _signal(
 def _no_rhythm(name: str, signal: SignalConfig) -> str:
     """Why no rhythm is ever taken out of this signal; "" where one may be."""
     is_category = name.startswith("feature:") and of_feature(name)[1] is not None
-    if is_category or name == JOINT_MISSING or name.startswith(("missing:", "class:")):
+    if is_category or name == JOINT_MISSING or name.startswith(("missing:", "class:", "quality:")):
         return f"found {signal.rhythm!r}, and a share has no rhythm: only numbers have"
     if signal.kind == "category":
         return f"found {signal.rhythm!r}, and `kind: category` makes shares of it, without rhythm"

@@ -31,7 +31,8 @@ _SIGNAL: Final = (
     "^("
     + "|".join(
         [
-            *("feature:", "missing:", "class:", "joint:", "score$", "prediction$"),
+            *("feature:", "missing:", "class:", "joint:", "quality:"),
+            *("score$", "prediction$", "latency$"),
             *("error:", "label:", *(f"{name}$" for name in OF_LABELS)),
             *(f"{name}:" for name in DISPARITY),
         ]

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from schemas.alerts import Severity
 from schemas.alerts import Standing as StandingWord
 from schemas.findings import Distances, Finding, GroupLoss
-from schemas.signal_names import JOINT
+from schemas.signal_names import JOINT, QUALITY
 
 MIN_EVENTS: Final = 20
 """A mean over fewer events says too much about one of them, and is not published."""
@@ -223,14 +223,14 @@ class Episode:
     def ranked(self) -> list[tuple[Watched, Evidence]]:
         """Its signals, first those that are away from the reference, then by how far they were.
 
-        Those of several features together come behind: where a feature moves they do, too, and
-        a standard deviation of theirs may be that of a block.
+        Those of several features together, or of any, come behind: where a feature moves they do,
+        too, and a standard deviation of theirs may be that of a block.
         """
         return sorted(
             self.evidence.items(),
             key=lambda item: (
                 not item[1].is_away,
-                item[0][0] in JOINT,
+                item[0][0] in JOINT or item[0][0] in QUALITY,
                 -abs(item[1].effect),
             ),
         )

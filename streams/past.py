@@ -70,6 +70,7 @@ def taken(events: Decoded, rows: I64) -> Decoded:
         predicted_class=events.predicted_class[rows],
         source=events.source[rows],
         event_id=events.event_id[rows],
+        latency_ms=events.latency_ms[rows],
     )
 
 
@@ -122,6 +123,7 @@ def joined_events(pieces: Sequence[Decoded]) -> Decoded:
         classes=list(classes),
         source=np.concatenate([piece.source for piece in pieces]),
         event_id=np.concatenate([piece.event_id for piece in pieces]),
+        latency_ms=np.concatenate([piece.latency_ms for piece in pieces]),
         n_unknown_fields=0,
         n_sources_dropped=0,
     )

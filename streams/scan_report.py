@@ -8,7 +8,7 @@ from math import isnan
 from string import Template
 from typing import Final
 
-from schemas.signal_names import JOINT, NEW_CATEGORY, of_feature, plain
+from schemas.signal_names import JOINT, LATENCY, NEW_CATEGORY, QUALITY, of_feature, plain
 from streams.alert_book import SeenAlert
 from streams.evidence import SEVERITIES
 from streams.report_page import page, severity_cell, table_rows, template_text, tiles
@@ -170,6 +170,8 @@ def _why_no_plot(signal: str) -> str:
     """Why there is no curve of a signal."""
     if signal in JOINT:
         return "It is of several features together, which have no single curve."
+    if signal in QUALITY or signal == LATENCY:
+        return "It is of what an event says beside its features, or of any of them."
     return "There are more models, categories or curves than are drawn."
 
 
@@ -203,6 +205,8 @@ def _meaning(signal: str) -> str:
         "class": f"share of rows predicted {name}; ",
         "score": "mean score; ",
         "prediction": "mean prediction; ",
+        "latency": "mean latency; ",
+        "quality": "share of rows that something is wrong with; ",
         "bound": "a limit was reached; ",
         "feature": f"share of rows whose {plain(feature)} is new; " if is_new else "",
     }.get(kind, "")

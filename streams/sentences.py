@@ -11,8 +11,15 @@ from schemas.signal_names import (
     JOINT_MISSING,
     JOINT_MMD,
     JOINT_RESIDUAL,
+    LATENCY,
     NEW_CATEGORY,
     OTHER_CLASS,
+    QUALITY_DUPLICATE,
+    QUALITY_FUTURE,
+    QUALITY_LATE,
+    QUALITY_RANGE,
+    QUALITY_STUCK,
+    QUALITY_TYPE,
     of_feature,
     plain,
     plain_value,
@@ -43,6 +50,28 @@ _JOINT: Final = {
     JOINT_MISSING: "the share of events with an unusual combination of missing features",
 }
 """Signals of all features together; of two of them 1 is what the reference had on average."""
+
+
+_OF_EVENTS: Final = {
+    LATENCY: "the model's latency",
+    QUALITY_LATE: "the share of late events",
+    QUALITY_FUTURE: "the share of events from the future",
+    QUALITY_DUPLICATE: "the share of events that were sent before",
+    QUALITY_RANGE: "the share of events with a number far beyond the reference",
+    QUALITY_STUCK: "the share of events that repeat a number that hardly ever does",
+    QUALITY_TYPE: "the share of events with a value of another type",
+}
+"""Signals of single events, whatever the features are called."""
+_LOOK_AT: Final = {
+    LATENCY: "how loaded the model's servers are, and at what is new in them",
+    QUALITY_LATE: "queues and retries before the topic, and at the clocks of who sets `ts`",
+    QUALITY_FUTURE: "the clocks and time zones of who sets `ts`",
+    QUALITY_DUPLICATE: "retries and replays of who sends the events",
+    QUALITY_RANGE: "units, overflows, and numbers that stand for a missing value, such as -999",
+    QUALITY_STUCK: "caches, joins and sensors that give their last value again",
+    QUALITY_TYPE: "what writes the features: numbers as text, or another schema",
+}
+"""Where the cause of a rise is found, most often."""
 
 
 def detector_name(name: str) -> str:
@@ -80,6 +109,8 @@ def subject(moved: MovedSignal) -> str:
     of_labels = label_subject(moved)
     if of_labels is not None:
         return _aspect(moved, of_labels)
+    if moved.signal in _OF_EVENTS:
+        return _aspect(moved, _OF_EVENTS[moved.signal])
     kind, _, name = moved.signal.partition(":")
     feature, category = of_feature(name)
     words = {
@@ -168,11 +199,25 @@ def drift_sentence(alert: AlertData, place: str = "offset", *, name_model: bool 
     `place` is what the alert's offsets are to the reader.
     """
     said = _change_sentence(alert, place, name_model=name_model)
+    said += _look_at(alert)
     if alert.planned is not None:
         said += f" It was expected: {alert.planned.rstrip('.')}."
     if alert.acknowledged_by is not None:
         said += f" Known to {alert.acknowledged_by.rstrip('.')}."
     return said
+
+
+def _look_at(alert: AlertData) -> str:
+    """Where to look, for the first signal that says what broke; "" where none rose."""
+    if alert.resolution is not None:
+        return ""
+    rose = (each.signal for each in alert.signals if _is_away(each) and each.direction == "rose")
+    found = next((signal for signal in rose if signal in _LOOK_AT), None)
+    return "" if found is None else f" Look at {_LOOK_AT[found]}."
+
+
+def _is_away(moved: MovedSignal) -> bool:
+    return moved.standing in {"moved", "returning"}
 
 
 def _change_sentence(alert: AlertData, place: str, *, name_model: bool) -> str:

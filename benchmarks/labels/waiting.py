@@ -56,6 +56,7 @@ def events(first: int, event_id: np.ndarray[Any, np.dtype[np.int64]], is_label: 
         classes=["0", "1"],
         source=rng.integers(0, 2**63, (n, 2)).astype(np.uint64),
         event_id=mixed,
+        latency_ms=np.full(n, np.nan),
         n_unknown_fields=0,
         n_sources_dropped=0,
     )

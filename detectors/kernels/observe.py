@@ -28,6 +28,11 @@ SOURCE_CATEGORY, SOURCE_NEW, SOURCE_CELL = 6, 7, 8
 # Derived of all features of a row, by `detectors.kernels.joint`.
 SOURCE_RESIDUAL, SOURCE_MMD, SOURCE_PATTERN = range(16, 19)
 JOINT_SOURCES = (SOURCE_RESIDUAL, SOURCE_MMD, SOURCE_PATTERN)
+# Of the event as such, by `detectors.quality`: how long the model took, and what is wrong with it.
+SOURCE_LATENCY, SOURCE_LATE, SOURCE_FUTURE, SOURCE_DUPLICATE = range(19, 23)
+SOURCE_RANGE, SOURCE_STUCK, SOURCE_TYPE = range(23, 26)
+FIRST_DERIVED = SOURCE_RESIDUAL
+N_DERIVED_ROWS = SOURCE_TYPE + 1 - FIRST_DERIVED
 RULE_Z, RULE_DEPARTURE = range(2)
 
 # Expected kinds of a feature beside those of `ValueKind`: still learning, and never seen.
@@ -181,7 +186,8 @@ def observe(
     (ascending) is new. A lane of cells observes the number of a name's cell: the one that stands in
     `known_cell` where the name stands in `known`, for other names `category`.
     `predicted_class` is the class's index in its model, -1 for another class, -2 where absent.
-    `derived` (3, n) is what `detectors.kernels.joint` makes of all features of a row.
+    `derived` (10, n) is what `detectors.kernels.joint` makes of all features of a row, and below
+    that what `detectors.quality` says of the event.
     """
     for b in range(len(block_slot)):
         first = block_row_ptr[b]
@@ -266,7 +272,7 @@ def gather_lanes(block_slot: I32A, layout_ptr: I64A, lane: I32A, ptr: I64A, out:
     return 0
 
 
-@kernel(I32_IN, I64_IN, U8_IN, I64_IN, I64_IN, I32_IN, U8_IN)
+@kernel(I32_IN, I64_IN, U8_IN, I64_IN, I64_IN, I32_IN, U8_IN, F64)
 def count_unfit(
     slot: I32A,
     feature_ptr: I64A,
@@ -275,10 +281,15 @@ def count_unfit(
     column_ptr: I64A,
     column: I32A,
     kind: U8A,
+    out: F64A,
 ) -> int:
-    """Count values that are no scalar, or not of the kind their feature has in the reference."""
+    """Count values that are no scalar, or not of the kind their feature has in the reference.
+
+    `out` (n,) says of each row whether it has one.
+    """
     n_unfit = 0
     for i in range(len(slot)):
+        out[i] = 0.0
         s = slot[i]
         if s < 0:
             continue
@@ -291,6 +302,7 @@ def count_unfit(
             expected = feature_kind[first + f]
             if got == 4 or (got != 1 and expected < 254 and got != expected):
                 n_unfit += 1
+                out[i] = 1.0
     return n_unfit
 
 

@@ -30,6 +30,7 @@ class Event:
     record_ts: int = 1_000
     event_id: int = 0
     """Its fingerprint; the `prediction` of a label is what it says."""
+    latency_ms: float = float("nan")
 
 
 def _kind(value: object) -> ValueKind:
@@ -111,6 +112,7 @@ def decoded(events: Sequence[Event]) -> Decoded:
         classes=list(classes),
         source=np.zeros((len(events), 2), np.uint64),
         event_id=np.array([e.event_id for e in events], np.uint64),
+        latency_ms=np.array([e.latency_ms for e in events], np.float64),
         n_unknown_fields=0,
         n_sources_dropped=0,
     )
@@ -145,6 +147,7 @@ def table(
         classes=names,
         source=np.zeros((n, 2), np.uint64),
         event_id=np.arange(first_offset, first_offset + n, dtype=np.uint64),
+        latency_ms=np.full(n, np.nan),
         n_unknown_fields=0,
         n_sources_dropped=0,
     )

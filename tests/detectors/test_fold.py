@@ -165,7 +165,7 @@ def test_a_second_version_inherits_the_input_reference() -> None:
 
     parent, child = fold.catalog.monitor(0), fold.catalog.monitor(1)
     assert [(s.source, s.scale) for s in child.signals] == [
-        (s.source, s.scale) for s in parent.signals if parent.name(s) != "score"
+        (s.source, s.scale) for s in parent.signals if s.is_input or s.is_quality
     ]
     moments = fold.banks["moments"].snapshot()
     lane = next(s.lane for s in child.signals if child.name(s) == "feature:x")
@@ -195,7 +195,8 @@ def test_what_the_reference_makes_of_a_prediction(
     )
     monitor = fold.catalog.monitor(0)
 
-    assert {monitor.name(signal) for signal in monitor.signals} == expected
+    of_events = {"quality:late", "quality:future"}
+    assert {monitor.name(signal) for signal in monitor.signals} == expected | of_events
 
 
 def test_config_says_what_a_prediction_is() -> None:
@@ -207,7 +208,9 @@ def test_config_says_what_a_prediction_is() -> None:
     fold.process(decoded([Event(i, prediction=i % 2) for i in range(200)]))
     monitor = fold.catalog.monitor(0)
 
-    assert [monitor.name(signal) for signal in monitor.signals] == ["prediction"]
+    assert [monitor.name(signal) for signal in monitor.signals if signal.is_output] == [
+        "prediction"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -322,7 +325,7 @@ def test_a_value_of_another_kind_is_counted_and_missing() -> None:
     said = fold.process(decoded([Event(600 + i, {"x": "7"}) for i in range(100)]))
 
     assert fold.counters["n_unfit_values"] == 100
-    assert {f.signal for f in said if isinstance(f, Finding)} == {"missing:x"}
+    assert {f.signal for f in said if isinstance(f, Finding)} == {"missing:x", "quality:type"}
 
 
 def test_an_event_from_the_future_does_not_advance_the_watermark() -> None:

@@ -58,7 +58,9 @@ def test_a_partition_of_billions_of_events_goes_on_as_a_young_one(n: int) -> Non
 def test_a_new_model_takes_the_place_of_the_idle_one_however_old_the_partition() -> None:
     n = 2**31 - N_BEFORE - 3
     fold = Fold(CONFIG, older(begun(), n))
-    said = fold.process(decoded([Event(i, {"x": 1.0}, ModelKey("a", "1")) for i in range(60, 70)]))
+    said = fold.process(
+        decoded([Event(i, {"x": float(i % 7)}, ModelKey("a", "1")) for i in range(60, 70)])
+    )
     said += fold.process(decoded([Event(70, {"x": 1.0}, ModelKey("c", "1"))]))
     assert [key.model_id for key in fold.catalog.slot_of] == ["a", "c"]
     assert not any(isinstance(each, Finding) for each in said)

@@ -43,6 +43,7 @@ class Row(NamedTuple):
     predicted_class: str | None
     source: tuple[int, int]
     event_id: int
+    latency_ms: bytes
 
 
 def bits(number: float | None) -> bytes:
@@ -104,6 +105,7 @@ def row_of_event(event: PredictionEvent | LabelEvent) -> Row:
             **said(event.label),
             source=words(event.label_source),
             event_id=word(event.event_id),
+            latency_ms=bits(None),
         )
     features = sorted(event.features.items())
     kinds = tuple(classify(value) for _, value in features)
@@ -118,6 +120,7 @@ def row_of_event(event: PredictionEvent | LabelEvent) -> Row:
         **said(event.prediction),
         source=words(event.source),
         event_id=word(event.event_id),
+        latency_ms=bits(event.latency_ms),
     )
 
 
@@ -213,6 +216,7 @@ def rows(events: Decoded) -> list[Row]:
                 predicted_class=None if name < 0 else events.classes[name],
                 source=(low, high),
                 event_id=int(events.event_id[i]),
+                latency_ms=bits(float(events.latency_ms[i])),
             )
         )
     return found

@@ -31,6 +31,7 @@ def events() -> st.SearchStrategy[list[Event]]:
         is_label=st.booleans(),
         ts=st.integers(0, 9),
         event_id=st.integers(0, 2**64 - 1),
+        latency_ms=st.sampled_from([0.5, 3.0, float("nan")]),
     )
     return st.lists(one, max_size=40).map(
         lambda found: [
@@ -43,6 +44,7 @@ def events() -> st.SearchStrategy[list[Event]]:
                 e.is_label,
                 e.ts,
                 event_id=e.event_id,
+                latency_ms=e.latency_ms,
             )
             for i, e in enumerate(found)
         ]
@@ -69,6 +71,7 @@ def rows_of(batch: Decoded | None) -> list[tuple[object, ...]]:
             batch.classes[code] if code >= 0 else None,
             int(batch.event_time_ms[i]),
             int(batch.event_id[i]),
+            str(batch.latency_ms[i]),
         ))  # fmt: skip
     return found
 
