@@ -100,7 +100,7 @@ def arguments_of_kafka_acls() -> argparse.ArgumentParser:
 def run_commands_of_the_page(address: str) -> None:
     """Give the rights of every line, as kafka-acls.sh does (which is not among the test's jars)."""
     lines = re.findall(r"^kafka-acls\.sh ADMIN (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert len(lines) == 15
+    assert len(lines) == 17
     rights: list[AclBinding] = []
     for line in lines:
         asked = arguments_of_kafka_acls().parse_args(line.split())
@@ -157,10 +157,10 @@ def run_as(address: str, user: str, *arguments: str, said: str | None = None) ->
 def with_topics(secured: str) -> str:
     result = run_as(secured, "operator", "topics", "create", "--partitions", "2")
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("created") == 6
+    assert result.stdout.count("created") == 7
     again = run_as(secured, "operator", "topics", "create", "--partitions", "2")
     assert again.exit_code == 0, again.output
-    assert again.stdout.count("existing") + again.stdout.count("different") == 6
+    assert again.stdout.count("existing") + again.stdout.count("different") == 7
     return secured
 
 
