@@ -15,9 +15,9 @@ import numpy as np
 
 from detectors.banks import Banks
 from detectors.base import BankState, StateError
-from detectors.budget import accepted_in_a_week, events_between_alarms, is_strong
 from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
+from detectors.finding_names import finding_of, signal_of
 from detectors.kernels.labels import CODE, SLICES
 from detectors.kernels.observe import (
     FIRST_DERIVED,
@@ -37,14 +37,13 @@ from detectors.labels.join import (
     given_by,
 )
 from detectors.learning import only_numbers
-from detectors.monitor import NEVER, Monitor, model_config, signal_config
+from detectors.monitor import NEVER, model_config, signal_config
 from detectors.outcome_batch import outcome_batch
 from detectors.outcome_signals import prepare
 from detectors.outcomes import OUTCOMES_VERSION, Outcomes, Predictions
 from detectors.quality import FLAG_DUPLICATE, FLAG_FUTURE, FLAG_LATE, fill_events, flags_of
 from detectors.recent import RecentIds, recent_table
 from detectors.registry import REGISTRY
-from detectors.signals import Signal
 from detectors.slice_marks import mark
 from detectors.stretch import (
     Columns,
@@ -58,9 +57,6 @@ from detectors.stretch import (
 from schemas.batch import F64, I32, I64, U8, Batch, Bool, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.findings import (
-    MAX_VANISHED,
-    Aspect,
-    Distances,
     Finding,
     Firing,
     GroupLoss,
@@ -145,11 +141,9 @@ class Fold:
     def snapshot(self) -> dict[str, BankState]:
         """The whole state, by part: a function of the events alone."""
         numbers = [*self.counters.values(), self.watermark_ms]
-        own = dict(snapshot_catalog(self.catalog, numbers))
-        own["recent_ids"] = (
-            np.zeros(0, np.int32) if self.recent is None else self.recent.table.copy()
-        )
-        parts = {"fold": own}
+        recent = np.zeros(0, np.int32) if self.recent is None else self.recent.table.copy()
+        own = {**snapshot_catalog(self.catalog, numbers), "recent_ids": recent}
+        parts: dict[str, BankState] = {"fold": own}
         if self.labels is not None:
             parts["labels"] = self.labels.snapshot()
         if self.outcomes is not None:
@@ -281,7 +275,10 @@ class Fold:
             events, number, flags, stretch, columns.ptr, columns.column, predicted_class
         )
         firings += self.banks.update(batch, self._without_rhythm(batch, stretch))
-        said += [self._finding(firing, self._worst(events, firing)) for firing in firings]
+        said += [
+            finding_of(self.config, self.catalog, firing, self._worst(events, firing))
+            for firing in firings
+        ]
         self.counters["n_findings"] += len(firings)
         self.catalog.n_events[stretch.block_slot] += np.diff(stretch.block_ptr)
         # Positions go beyond the 32 bits that are enough for the rows of a poll.
@@ -590,63 +587,10 @@ class Fold:
 
     def _worst(self, events: Decoded, firing: Firing) -> tuple[GroupLoss, ...]:
         """Of a firing on errors: the groups that have most of them, as of its row."""
-        if self.outcomes is None or not self._signal(firing).has_groups:
+        if self.outcomes is None or not signal_of(self.catalog, firing).has_groups:
             return ()
         at = (events.offset == firing.offset) & (events.row == firing.event_row)
         return self.outcomes.lanes.worst_groups(firing.model, int(at.argmax()))
-
-    def _signal(self, firing: Firing) -> Signal:
-        signals = self.catalog.monitor(firing.model).signals
-        return next(signal for signal in signals if signal.lane == firing.lane)
-
-    def _finding(self, firing: Firing, worst: tuple[GroupLoss, ...]) -> Finding:
-        """The firing with its names, in the signal's units."""
-        monitor = self.catalog.monitor(firing.model)
-        signal = self._signal(firing)
-        block = monitor.block_of(signal)
-        return Finding(
-            detector=firing.detector,
-            model_id=monitor.key.model_id,
-            model_version=monitor.key.model_version,
-            shard=monitor.key.shard,
-            signal=monitor.name(signal),
-            offset=firing.offset,
-            event_row=firing.event_row,
-            model=firing.model,
-            lane=firing.lane,
-            model_event=firing.model_event,
-            event_time_ms=firing.event_time_ms,
-            statistic=firing.statistic,
-            threshold=firing.threshold,
-            before=signal.raw(firing.before, firing.aspect),
-            after=signal.raw(firing.after, firing.aspect),
-            effect=_effect(firing, signal),
-            move=firing.after - firing.before,
-            # A baseline's statistic is its mean distance from the reference mean.
-            spread_effect=firing.statistic - signal.reference_z(Aspect.SPREAD),
-            is_within_budget=self._is_within_budget(firing, monitor, signal),
-            accepted_per_week=accepted_in_a_week(self.config, monitor),
-            aspect=Aspect(firing.aspect),
-            change_offset=firing.change_offset,
-            n_before=firing.n_before * block,
-            n_after=firing.n_after * block,
-            is_share=signal.is_share,
-            is_departure=signal.is_departure,
-            admitted=monitor.admitted,
-            distances=_distances(firing, monitor, signal),
-            block=block,
-            worst=worst,
-        )
-
-    def _is_within_budget(self, firing: Firing, monitor: Monitor, signal: Signal) -> bool:
-        """Whether it comes from a detector that keeps the budget, or is as strong as one asks.
-
-        Where none could keep one, since none has a budget or the signal has no rows of its
-        reference, everything counts.
-        """
-        if REGISTRY[firing.detector].has_budget or signal.ranks is None:
-            return True
-        return is_strong(firing, signal, events_between_alarms(self.config, monitor))
 
     def _notice(self, events: Decoded, row: int, bound: str, key: ModelKey | None = None) -> Notice:
         """Say that this row asked for more than a bound allows, for its own model or this one."""
@@ -661,27 +605,6 @@ class Fold:
             limit=int(getattr(self.config.bounds, bound)),
             event_time_ms=int(events.event_time_ms[row]),
         )
-
-
-def _effect(firing: Firing, signal: Signal) -> float:
-    """How far a signal lies from its reference: its mean, or where its shape changed, all of it."""
-    if firing.aspect == Aspect.SHAPE and firing.distances is not None:
-        return firing.distances.effect
-    return firing.after - signal.reference_z(firing.aspect)
-
-
-def _distances(firing: Firing, monitor: Monitor, signal: Signal) -> Distances | None:
-    """How far the window lies, with the names of the categories that it lacks."""
-    if firing.distances is None or not signal.is_cells:
-        return firing.distances
-    own = monitor.categories[signal.index]
-    of_cell = {cell: k for k, cell in enumerate(own.cells)}
-    gone = sorted(
-        (of_cell[c] for c in firing.vanished if c in of_cell), key=lambda k: -own.counts[k]
-    )
-    vanished = tuple(own.names[k] for k in gone[:MAX_VANISHED])
-    new = None if own.is_full else firing.distances.new
-    return replace(firing.distances, new=new, vanished=vanished)
 
 
 def _unknown(events: Decoded, start: int, slot: I32) -> list[int]:
