@@ -296,7 +296,7 @@ class BoundsConfig(Strict):
     max_lanes: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
     """Monitored signals of all models together."""
     max_measured_models: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Model versions whose labels become metrics, 47 KB each; those that get labels first."""
+    """Model versions whose labels become metrics, 80 KB each; those that get labels first."""
     max_leakage_rows: Annotated[int, Field(ge=0, le=1_000_000)] = 65_536
     """Predictions whose features wait for a label, 144 bytes each, while labels are joined: one of
     eight, the latest ones. See `leakage`."""
