@@ -73,22 +73,25 @@ def strengths(
     that the order of rows says nothing.
     """
     n = len(is_so)
+    so, others = np.empty(n, np.float32), np.empty(n, np.float32)
     for j in range(len(strength)):
-        n_so, n_not, ahead = 0, 0, 0
+        n_so, n_others = 0, 0
         for i in range(n):
-            if values[i, j] == values[i, j]:
-                n_so += 1 if is_so[i] else 0
-                n_not += 0 if is_so[i] else 1
-        if n_so < min_rows or n_not < min_rows:
+            if np.isnan(values[i, j]):
+                continue
+            if is_so[i]:
+                so[n_so] = values[i, j]
+                n_so += 1
+            else:
+                others[n_others] = values[i, j]
+                n_others += 1
+        if n_so < min_rows or n_others < min_rows:
             strength[j] = np.nan
             continue
-        for i in range(n):
-            if not is_so[i] or values[i, j] != values[i, j]:
-                continue
-            for k in range(n):
-                # Of a NaN both are false.
-                if not is_so[k]:
-                    ahead += 1 if values[i, j] > values[k, j] else 0
-                    ahead -= 1 if values[i, j] < values[k, j] else 0
-        strength[j] = abs(ahead) / (n_so * n_not)
+        ahead = 0
+        for i in range(n_so):
+            x = so[i]
+            for k in range(n_others):
+                ahead += int(x > others[k]) - int(x < others[k])
+        strength[j] = abs(ahead) / (n_so * n_others)
     return DONE
