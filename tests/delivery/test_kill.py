@@ -16,7 +16,6 @@ from tests.delivery.oracle import folded, outputs_of
 from tests.delivery.outputs import check_equal
 from tests.faults.audit import check_states
 
-
 LABELLED = {**DETECTION, "labels": {"enabled": True}}
 
 
