@@ -13,11 +13,10 @@ from schemas.config import (
     FocusConfig,
     LabelsConfig,
     ModelConfig,
-    QualityConfig,
     SignalConfig,
 )
 from tests.detectors.decoded import Event, decoded
-from tests.detectors.folding import (
+from tests.detectors.folding import NO_QUALITY, (
     SMALL,
     Said,
     as_bytes,
@@ -27,9 +26,6 @@ from tests.detectors.folding import (
     notices,
 )
 
-NO_QUALITY = QualityConfig(
-    latency=False, late=False, future=False, range=False, stuck=False, type=False
-)
 
 
 def test_the_longest_idle_model_gives_way_and_it_is_said_once() -> None:
