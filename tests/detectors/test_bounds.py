@@ -16,7 +16,8 @@ from schemas.config import (
     SignalConfig,
 )
 from tests.detectors.decoded import Event, decoded
-from tests.detectors.folding import NO_QUALITY, (
+from tests.detectors.folding import (
+    NO_QUALITY,
     SMALL,
     Said,
     as_bytes,
