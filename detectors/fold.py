@@ -132,11 +132,9 @@ class Fold:
     def snapshot(self) -> dict[str, BankState]:
         """The whole state, by part: a function of the events alone."""
         numbers = [*self.counters.values(), self.watermark_ms]
-        own = snapshot_catalog(self.catalog, numbers)
-        own["recent_ids"] = (
-            np.zeros(0, np.int32) if self.recent is None else self.recent.table.copy()
-        )
-        parts = {"fold": own}
+        recent = np.zeros(0, np.int32) if self.recent is None else self.recent.table.copy()
+        catalog = snapshot_catalog(self.catalog, numbers)
+        parts: dict[str, BankState] = {"fold": {**catalog, "recent_ids": recent}}
         if self.labels is not None:
             parts["labels"] = self.labels.snapshot()
         if self.outcomes is not None:
