@@ -28,7 +28,6 @@ from tests.detectors.folding import (
 )
 
 
-
 def test_the_longest_idle_model_gives_way_and_it_is_said_once() -> None:
     fold = Fold(SMALL)
     said: Said = []
