@@ -349,7 +349,7 @@ def test_the_metrics_of_groups_are_those_of_their_rows() -> None:
         assert own.selection_rate is not None
         assert own.selection_rate.value == pytest.approx(np.mean([a for a, _ in rows]))
         assert own.recall is not None
-        assert own.recall.value == pytest.approx(np.mean(positives))
+        assert own.recall.value == pytest.approx(np.mean(np.array(positives, np.float64)))
     gap = found["region"].selection_ratio
     assert gap is not None
     assert gap.lowest == "south"
