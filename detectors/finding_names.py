@@ -20,7 +20,11 @@ def signal_of(catalog: Catalog, firing: Firing) -> Signal:
 
 
 def finding_of(
-    config: DetectionConfig, catalog: Catalog, firing: Firing, worst: tuple[GroupLoss, ...] = ()
+    config: DetectionConfig,
+    catalog: Catalog,
+    firing: Firing,
+    worst: tuple[GroupLoss, ...] = (),
+    leaking: str = "",
 ) -> Finding:
     """The firing with its names, in the signal's units."""
     monitor = catalog.monitor(firing.model)
@@ -58,6 +62,7 @@ def finding_of(
         distances=_distances(firing, monitor, signal),
         block=block,
         worst=worst,
+        leaking=leaking,
     )
 
 

@@ -17,6 +17,7 @@ from detectors.banks import Banks
 from detectors.base import BankState, StateError
 from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
+from detectors.feature_sample import Sampled, sample_of
 from detectors.finding_names import finding_of, signal_of
 from detectors.kernels.labels import CODE, SLICES
 from detectors.kernels.observe import (
@@ -64,7 +65,7 @@ from schemas.findings import (
 )
 from schemas.reference import ReferenceDocument
 
-FOLD_VERSION = 7
+FOLD_VERSION = 8
 """Version of the catalog's state and of the rules by which it changes."""
 
 COUNTERS = (
@@ -135,6 +136,8 @@ class Fold:
         if self.labels is not None:
             own = None if state is None else _part(state, "outcomes")
             self.outcomes = Outcomes(config, self.catalog, self.counters, own)
+            if self.outcomes.sample.next_number > self.labels.next_number:
+                raise StateError("features wait for the label of a prediction that never came")
         self.joined: list[Joined] = []
         """What the latest call of `process` joined, in log order; no part of the state."""
 
@@ -270,13 +273,22 @@ class Fold:
             self._mark_groups(events, given, stretch, columns)
             joined, decided = self.labels.advance(given, start, stretch.slot, versions)
             self.joined.append(joined)
-            firings = self._measure(events, given, stretch, joined, decided, said)
+            sampled = sample_of(
+                self.catalog, events, number, given, stretch, columns, self.labels.kept
+            )
+            firings = self._measure(events, given, stretch, joined, decided, sampled, said)
         batch = self._observe(
             events, number, flags, stretch, columns.ptr, columns.column, predicted_class
         )
         firings += self.banks.update(batch, self._without_rhythm(batch, stretch))
         said += [
-            finding_of(self.config, self.catalog, firing, self._worst(events, firing))
+            finding_of(
+                self.config,
+                self.catalog,
+                firing,
+                self._worst(events, firing),
+                self._leaking(events, firing),
+            )
             for firing in firings
         ]
         self.counters["n_findings"] += len(firings)
@@ -325,6 +337,7 @@ class Fold:
         stretch: Stretch,
         joined: Joined,
         decided: Decided,
+        sampled: Sampled,
         said: list[Finding | Notice],
     ) -> list[Firing]:
         """Let the performance of the model versions have the stretch's labels and predictions.
@@ -342,7 +355,7 @@ class Fold:
             events.event_time_ms[rows],
         )
         self.outcomes.lanes.begin()
-        unmeasured = self.outcomes.advance(joined, decided, predictions)
+        unmeasured = self.outcomes.advance(joined, decided, predictions, sampled)
         if unmeasured >= 0 and not self.catalog.measured_full:
             self.catalog.measured_full = True
             key = self.catalog.monitor(int(joined.slot[unmeasured])).key
@@ -589,8 +602,13 @@ class Fold:
         """Of a firing on errors: the groups that have most of them, as of its row."""
         if self.outcomes is None or not signal_of(self.catalog, firing).has_groups:
             return ()
-        at = (events.offset == firing.offset) & (events.row == firing.event_row)
-        return self.outcomes.lanes.worst_groups(firing.model, int(at.argmax()))
+        return self.outcomes.lanes.worst_groups(firing.model, _row_of(events, firing))
+
+    def _leaking(self, events: Decoded, firing: Firing) -> str:
+        """Of a firing on leakage: the feature that tells most of the label, as of its row."""
+        if self.outcomes is None or not signal_of(self.catalog, firing).is_leakage:
+            return ""
+        return self.outcomes.lanes.leaking(firing.model, _row_of(events, firing))
 
     def _notice(self, events: Decoded, row: int, bound: str, key: ModelKey | None = None) -> Notice:
         """Say that this row asked for more than a bound allows, for its own model or this one."""
@@ -605,6 +623,12 @@ class Fold:
             limit=int(getattr(self.config.bounds, bound)),
             event_time_ms=int(events.event_time_ms[row]),
         )
+
+
+def _row_of(events: Decoded, firing: Firing) -> int:
+    """The row of the poll that made it fire."""
+    at = (events.offset == firing.offset) & (events.row == firing.event_row)
+    return int(at.argmax())
 
 
 def _unknown(events: Decoded, start: int, slot: I32) -> list[int]:

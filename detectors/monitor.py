@@ -97,6 +97,10 @@ class Monitor:
     """The features whose categories are groups of its labels: see `detectors.slices`."""
     slice_tag: int = 0
     """Derived: what `detectors.slices` tells these slices and groups by; 0: not known yet."""
+    sampled: list[int] = field(default_factory=list)
+    """The features that a sample of its predictions keeps: see `detectors.feature_sample`."""
+    sample_tag: int = 0
+    """Derived: what tells these features from others; 0: not known yet."""
     n_outcomes: int = 0
     """How many signals of labels share its budget, whether or not labels have come for them."""
     joint: Joint | None = None

@@ -34,6 +34,7 @@ from detectors.kernels.observe import (
 from detectors.limits import LimitsReader, snapshot_limits
 from detectors.monitor import PREDICTION_CLASS, PREDICTION_NUMBER, Monitor
 from detectors.outcome_sources import (
+    MAX_SAMPLED,
     OF_FEATURE,
     OUTCOME_SOURCES,
     SOURCE_LABEL,
@@ -44,7 +45,7 @@ from detectors.ranks_state import RanksReader, RanksWriter, RowsReader, snapshot
 from detectors.reference import N_PREDICTION_KINDS, N_VALUE_KINDS, Cohort
 from detectors.signals import Scale, Signal
 from detectors.slices import MAX_SLICES, groups_of
-from schemas.batch import ModelKey
+from schemas.batch import ModelKey, ValueKind
 from schemas.reference import DIGEST, FeatureCategories, ModelOutput
 
 
@@ -84,6 +85,7 @@ class MonitorDocument(StateDocument):
     reference: str
     joint: bool
     slices: list[int]
+    sampled: list[int]
     n_outcomes: int
     n_limits: int
     output: ModelOutput | None
@@ -145,6 +147,7 @@ def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
         "reference": monitor.reference,
         "joint": monitor.joint is not None,
         "slices": monitor.slices,
+        "sampled": monitor.sampled,
         "n_outcomes": monitor.n_outcomes,
         "n_limits": 0 if monitor.limits is None else len(monitor.limits.features),
         "output": None if monitor.output is None else monitor.output.model_dump(),
@@ -254,6 +257,7 @@ class MonitorReader:
             prediction_role=document.prediction_role,
             signals=[self.signal(row, categories, n_classes) for row in document.signals],
             slices=document.slices,
+            sampled=document.sampled,
             n_outcomes=document.n_outcomes,
             cohorts=[self.cohort(each, n_features, n_classes) for each in document.cohorts],
             features_full=document.full[0],
@@ -269,6 +273,7 @@ class MonitorReader:
         )
         monitor.output = _read_output(document)
         _check_slices(monitor)
+        _check_sampled(monitor)
         if document.joint:
             monitor.joint, monitor.partial = self.joints.read(n_features)
         _check_joint(monitor)
@@ -361,6 +366,18 @@ def _read_output(document: MonitorDocument) -> ModelOutput | None:
     if n_bins != {SHAPE.n_bins}:
         raise StateError(f"a monitor's score has other bins than {SHAPE.n_bins}")
     return own
+
+
+def _check_sampled(monitor: Monitor) -> None:
+    """Raise where a feature that is kept until labels come is none, or is no number."""
+    sampled = monitor.sampled
+    if sampled != sorted(set(sampled)) or len(sampled) > MAX_SAMPLED:
+        raise StateError("the features that wait for labels are not in order, or too many")
+    numbers = {f for f, kind in enumerate(monitor.kinds) if kind == ValueKind.NUMBER}
+    if not numbers.issuperset(sampled):
+        raise StateError("a feature that waits for labels is no number")
+    if not sampled and any(signal.is_leakage for signal in monitor.signals):
+        raise StateError("a signal is of features that wait for labels, and there are none")
 
 
 def _check_slices(monitor: Monitor) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.catalog import Catalog
+from detectors.leakage import NOBODY, LeakageBlock, SampledLabels, Strongest
 from detectors.monitor import Monitor
 from detectors.outcome_scores import ONE
 from detectors.outcome_signals import (
@@ -33,6 +34,7 @@ from detectors.outcome_sources import (
     SOURCE_EXPECTED,
     SOURCE_GAP,
     SOURCE_LABEL,
+    SOURCE_LEAKAGE,
     SOURCE_RESIDUE,
     SOURCE_SLICE,
     SOURCE_WRONG,
@@ -70,6 +72,8 @@ class LabelledRows:
     expected: I64
     """The expected error in parts of ONE; -1: unknown."""
     groups: I64
+    sampled: SampledLabels
+    """Those of them whose features are kept."""
 
 
 class Outcome(NamedTuple):
@@ -112,6 +116,8 @@ class Watch:
     gap: list[int] = field(default_factory=lambda: [0, 0])
     counts: SliceCounts | None = None
     """Of each group; None where there are no slices."""
+    leakage: LeakageBlock | None = None
+    """None where no features are kept."""
 
     def signals(self) -> Iterator[tuple[int, Signal]]:
         """Its signals, each with its number."""
@@ -145,7 +151,10 @@ def watch_of(monitor: Monitor, first: int = 0) -> Watch:
     ]
     n_slices = len(monitor.slices)
     counts = SliceCounts(n_slices, tag_of(monitor)) if n_slices else None
-    return Watch(monitor, places, [[] for _ in places], counts=counts)
+    leakage = None
+    if monitor.sampled and monitor.output is not None:
+        leakage = LeakageBlock(len(monitor.sampled), monitor.output.positive)
+    return Watch(monitor, places, [[] for _ in places], counts=counts, leakage=leakage)
 
 
 def end(catalog: Catalog, watch: Watch) -> None:
@@ -165,10 +174,13 @@ class OutcomeLanes:
         self._observed: list[_Observed] = []
         self._counted: dict[int, tuple[Watch, SliceCounts, LabelledRows]] = {}
         """By slot, what was counted of its groups before a stretch, and the stretch's labels."""
+        self._strongest: dict[int, tuple[Watch, Strongest]] = {}
+        """By slot, what the blocks that ended in a stretch said."""
 
     def begin(self) -> None:
         """A stretch begins."""
         self._counted.clear()
+        self._strongest.clear()
 
     def worst_groups(self, slot: int, row: int) -> tuple[GroupLoss, ...]:
         """The groups with more of the errors than of the events, at a row of this stretch."""
@@ -179,6 +191,15 @@ class OutcomeLanes:
         for _ in _count(watch, counts, rows, int(np.searchsorted(rows.row, row, side="right"))):
             pass
         return losses(watch.monitor, counts)
+
+    def leaking(self, slot: int, row: int) -> str:
+        """The feature that told most of the label at a row of this stretch; "" where none did."""
+        if slot not in self._strongest:
+            return ""
+        watch, found = self._strongest[slot]
+        at = int(np.searchsorted(found.row, row, side="right")) - 1
+        feature = found.feature[at] if at >= 0 else NOBODY
+        return watch.monitor.features[watch.monitor.sampled[feature]] if feature >= 0 else ""
 
     def labelled(self, slot: int, watch: Watch, rows: LabelledRows) -> None:
         """Labels were joined with predictions of the model version in this slot."""
@@ -193,6 +214,10 @@ class OutcomeLanes:
         is_known = (rows.expected >= 0) & rows.has_error
         gap = rows.is_wrong[is_known] * ONE - rows.expected[is_known]
         at_blocks[SOURCE_GAP] = _means(watch.gap, gap, rows.row[is_known])
+        if watch.leakage is not None:
+            strongest = watch.leakage.add(rows.sampled)
+            self._strongest[slot] = watch, strongest
+            at_blocks[SOURCE_LEAKAGE] = strongest.strength, strongest.row
         disparity: dict[tuple[int, int], tuple[F64, I32]] = {}
         if watch.counts is not None:
             self._counted[slot] = watch, watch.counts.copy(), rows

@@ -20,23 +20,27 @@ from detectors.monitor import Monitor, signal_config
 from detectors.outcome_sources import (
     BLOCKS,
     DISPARITIES,
+    MAX_SAMPLED,
     SOURCE_CALIBRATION,
     SOURCE_COVERAGE,
     SOURCE_DELAY,
     SOURCE_EXPECTED,
     SOURCE_GAP,
     SOURCE_LABEL,
+    SOURCE_LEAKAGE,
     SOURCE_RESIDUE,
     SOURCE_SLICE,
     SOURCE_WRONG,
 )
 from detectors.signals import Scale, Signal, number_scale, share_scale
 from detectors.slices import groups_of, is_configured, slices_of
-from schemas.batch import F64
+from schemas.batch import F64, ValueKind
 from schemas.config import DetectionConfig
 
 MAX_LABEL_CLASSES: Final = 8
 """Classes whose share of the labels is a signal."""
+MIN_CLASSES: Final = 2
+"""Classes without which there is nothing to tell."""
 REFERENCE_BLOCKS: Final = 50
 """Observations in the reference of a signal that is observed once in a block of rows."""
 SLICE_PART: Final = 4
@@ -56,7 +60,8 @@ def prepare(config: DetectionConfig, monitor: Monitor) -> None:
     has_classes = monitor.output is not None and bool(monitor.output.classes)
     is_joined = config.labels.enabled and has_classes
     monitor.slices = slices_of(config, monitor) if is_joined else []
-    monitor.slice_tag = 0
+    monitor.slice_tag = monitor.sample_tag = 0
+    monitor.sampled = _sampled(config, monitor) if is_joined else []
     monitor.n_outcomes = len(plan(config, monitor))
 
 
@@ -78,6 +83,8 @@ def plan(config: DetectionConfig, monitor: Monitor) -> list[Signal]:
         signals += [_signal(SOURCE_SLICE, feature, k) for k in groups]
         if output.positive >= 0 and is_configured(config, monitor, feature):
             signals += [_signal(source, feature) for source in DISPARITIES]
+    # The last one, since it may be that there were no numbers when the others got their shares.
+    signals += [_signal(SOURCE_LEAKAGE)] * bool(monitor.sampled)
     own = signal_config(config, monitor)
     return [signal for signal in signals if monitor.config_of(signal, own).monitor]
 
@@ -121,6 +128,14 @@ def standardised(signal: Signal, x: F64) -> F64:
     if scale.rule == RULE_DEPARTURE:
         x = np.where(np.isnan(x), np.nan, (x != scale.constant).astype(np.float64))
     return np.clip((x - scale.mean) / scale.sd, -Z_LIMIT, Z_LIMIT)
+
+
+def _sampled(config: DetectionConfig, monitor: Monitor) -> list[int]:
+    """The features that wait for labels: the first that are numbers, where two classes are told."""
+    wanted = monitor.config_of(_signal(SOURCE_LEAKAGE), signal_config(config, monitor)).monitor
+    if not wanted or monitor.output is None or len(monitor.output.classes) < MIN_CLASSES:
+        return []
+    return [f for f, kind in enumerate(monitor.kinds) if kind == ValueKind.NUMBER][:MAX_SAMPLED]
 
 
 def _label_classes(monitor: Monitor) -> list[int]:

@@ -22,11 +22,12 @@ FIRST_OUTCOME: Final = 64
     SOURCE_SELECTION,
     SOURCE_RECALL,
     SOURCE_FALSE_POSITIVE,
-) = range(FIRST_OUTCOME, FIRST_OUTCOME + 12)
+    SOURCE_LEAKAGE,
+) = range(FIRST_OUTCOME, FIRST_OUTCOME + 13)
 """`error` of a class and of a number, `label_delay`, `label_coverage`, `calibration`, `label:V`,
 `error:F=V`, `expected_error`, `error_gap`, and of two groups of a slice the ratio of selection
-rates, the difference of recall, that of false-positive rates."""
-OUTCOME_SOURCES: Final = range(FIRST_OUTCOME, SOURCE_FALSE_POSITIVE + 1)
+rates, the difference of recall, that of false-positive rates; and `leakage`."""
+OUTCOME_SOURCES: Final = range(FIRST_OUTCOME, SOURCE_LEAKAGE + 1)
 
 OUTCOME_SHARES: Final = frozenset({SOURCE_WRONG, SOURCE_COVERAGE, SOURCE_LABEL, SOURCE_SLICE})
 """Sources that observe 0 or 1."""
@@ -39,9 +40,16 @@ BLOCK_ROWS: Final = 200
 value, whatever the score's law, and what moves it is the mean and not the law."""
 DISPARITY_ROWS: Final = 1_000
 """Labelled rows of an observation of a disparity."""
+SAMPLED_ONE_OF: Final = 8
+"""One of so many predictions keeps its features until its label comes."""
+MAX_SAMPLED: Final = 32
+"""Features that it keeps, an even number."""
+LEAKAGE_ROWS: Final = 250
+"""Rows of an observation of `leakage`, all in the sample: see `detectors.feature_sample`."""
 BLOCKS: Final = {
     SOURCE_EXPECTED: BLOCK_ROWS,
     SOURCE_GAP: BLOCK_ROWS,
     **dict.fromkeys(DISPARITIES, DISPARITY_ROWS),
+    SOURCE_LEAKAGE: LEAKAGE_ROWS * SAMPLED_ONE_OF,
 }
 """Rows of an observation, of those sources of which it is more than one."""

@@ -10,16 +10,22 @@ from numpy.typing import NDArray
 
 from detectors.base import BankState, StateError, require_array
 from detectors.kernels.observe import MAX_RAW
+from detectors.leakage import NOBODY, LeakageBlock
 from detectors.monitor import Monitor
 from detectors.outcome_lanes import Watch, watch_of
 from detectors.outcome_scores import ONE
 from detectors.outcome_signals import reference_length
-from detectors.outcome_sources import BLOCK_ROWS
+from detectors.outcome_sources import BLOCK_ROWS, LEAKAGE_ROWS, MAX_SAMPLED
 from detectors.slice_counts import CELLS, N_BLOCKS
 from detectors.slices import MAX_GROUPS
 from schemas.config import DetectionConfig
 
-WATCH_ARRAYS: Final = frozenset({"learned", "n_learned", "blocks", "slice_rows", "slice_counts"})
+WATCH_ARRAYS: Final = frozenset(
+    {
+        *("learned", "n_learned", "blocks", "slice_rows", "slice_counts"),
+        *("leakage_rows", "leakage_labels", "leakage_values", "leakage_last"),
+    }
+)
 
 
 def snapshot_watches(watches: Sequence[Watch | None]) -> dict[str, NDArray[Any]]:
@@ -27,6 +33,7 @@ def snapshot_watches(watches: Sequence[Watch | None]) -> dict[str, NDArray[Any]]
     there = [watch for watch in watches if watch is not None]
     learning = [values for watch in there for values in watch.learning]
     counts = [watch.counts for watch in there if watch.counts is not None]
+    leakage = [watch.leakage for watch in there if watch.leakage is not None]
     return {
         "learned": np.concatenate([np.zeros(0), *(x for values in learning for x in values)]),
         "n_learned": np.array([sum(map(len, values)) for values in learning], np.int64),
@@ -39,6 +46,18 @@ def snapshot_watches(watches: Sequence[Watch | None]) -> dict[str, NDArray[Any]]
                 *(each.ring.transpose(1, 0, 2, 3) for each in counts),
             ]
         ),
+        "leakage_rows": np.array([each.n_rows for each in leakage], np.int64),
+        "leakage_labels": np.concatenate(
+            [np.zeros(0, np.int32), *(each.labels[: each.n_rows] for each in leakage)]
+        ),
+        "leakage_values": np.concatenate(
+            [
+                np.zeros((0, MAX_SAMPLED), np.float32),
+                *(each.values[: each.n_rows] for each in leakage),
+            ]
+        ),
+        # Which feature told most, and how well.
+        "leakage_last": np.array([each.last for each in leakage], np.float64).reshape(-1, 2),
     }
 
 
@@ -57,6 +76,12 @@ class WatchReader:
             "blocks": require_array(state, "blocks", np.int64, (None, 4)),
             "slice_rows": require_array(state, "slice_rows", np.int64, (None,)),
             "slice_counts": require_array(state, "slice_counts", np.int32, shape),
+            "leakage_rows": require_array(state, "leakage_rows", np.int64, (None,)),
+            "leakage_labels": require_array(state, "leakage_labels", np.int32, (None,)),
+            "leakage_values": require_array(
+                state, "leakage_values", np.float32, (None, MAX_SAMPLED)
+            ),
+            "leakage_last": require_array(state, "leakage_last", np.float64, (None, 2)),
         }
         self._at = dict.fromkeys(self._arrays, 0)
 
@@ -85,7 +110,27 @@ class WatchReader:
             watch.counts.ring = np.ascontiguousarray(rings.transpose(1, 0, 2, 3))
             if not watch.counts.is_consistent():
                 raise StateError("the counts of a slice are of no rows")
+        if watch.leakage is not None:
+            n_classes = 0 if monitor.output is None else len(monitor.output.classes)
+            self._read_leakage(watch.leakage, n_classes)
         return watch
+
+    def _read_leakage(self, block: LeakageBlock, n_classes: int) -> None:
+        """Fill the block of one model version."""
+        n = int(self._cut("leakage_rows", 1)[0])
+        if not 0 <= n < LEAKAGE_ROWS:
+            raise StateError("a block of features and labels is out of range")
+        labels, values = self._cut("leakage_labels", n), self._cut("leakage_values", n)
+        if not ((labels >= 0) & (labels < n_classes)).all():
+            raise StateError("a block of features and labels has a label of no class")
+        if not np.isnan(values[:, block.n_features :]).all():
+            raise StateError("a block of features and labels has a feature too many")
+        block.n_rows, block.labels[:n], block.values[:n] = n, labels, values
+        feature, strength = self._cut("leakage_last", 1)[0].tolist()
+        is_place = feature in range(NOBODY, block.n_features)
+        if not (is_place and 0.0 <= strength <= 1.0):
+            raise StateError("no feature tells so much of the label")
+        block.last = int(feature), strength
 
     def finish(self) -> None:
         """Raise where an array is longer than the model versions say."""

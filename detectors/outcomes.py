@@ -14,7 +14,10 @@ import numpy as np
 
 from detectors.base import BankState, StateError, require_array
 from detectors.catalog import Catalog
+from detectors.feature_sample import FeatureSample, Found, Sampled, sample_tag
+from detectors.kernels.observe import RULE_DEPARTURE
 from detectors.labels.join import Decided, Joined
+from detectors.leakage import NOBODY, SUSPICIOUS, SampledLabels
 from detectors.monitor import Monitor
 from detectors.outcome_lanes import (
     Expected,
@@ -42,9 +45,12 @@ from schemas.batch import F64, I32, I64, Bool
 from schemas.config import DetectionConfig
 from schemas.reference import ModelOutput
 
-OUTCOMES_VERSION: Final = 2
+OUTCOMES_VERSION: Final = 3
 """Version of the rules by which the banks are fed."""
 _FREE: Final = -1
+_NOTHING_FOUND: Final = Found(
+    np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
+)
 _MOST_ROWS: Final = 10_000
 """The highest `bounds.max_measured_models` of a config."""
 
@@ -59,6 +65,19 @@ class Predictions:
     """What was predicted: see `detectors.labels.identity`."""
     score: F64
     event_time_ms: I64
+
+
+class Leakage(NamedTuple):
+    """The feature that alone tells most of the label, by the last block of labels."""
+
+    feature: str
+    strength: float
+    """|2 AUC - 1|: 0 nothing, 1 all."""
+    reference: float | None
+    """The mean of the strongest in the reference; None before it is complete."""
+    was_in_reference: bool
+    """Whether some feature all but told the label while the reference was learned: it is never
+    alerted then."""
 
 
 class _Owner(NamedTuple):
@@ -99,7 +118,7 @@ class Outcomes:
         """By row; None: it is free."""
         self._row_of: dict[int, int] = {}
         """Derived: the row of each slot that has one."""
-        banks: tuple[BankState | None, BankState | None] = (None, None)
+        banks: tuple[BankState | None, BankState | None, BankState | None] = (None, None, None)
         n_rows = 0
         if state is not None:
             banks = _parted(state)
@@ -107,21 +126,28 @@ class Outcomes:
             n_rows = len(slots)
         self.labelled: Final = LabelledPerformance(SHAPE, n_rows, banks[0])
         self.unlabelled: Final = UnlabelledPerformance(SHAPE, n_rows, banks[1])
+        self.sample: Final = FeatureSample(config.bounds.max_leakage_rows, banks[2])
+        self._found = _NOTHING_FOUND
+        """Of the latest stretch: what the sample holds of its labels."""
         if state is not None:
             self._restore(slots, WatchReader(config, state))
 
-    def advance(self, joined: Joined, decided: Decided, predictions: Predictions) -> int:
+    def advance(
+        self, joined: Joined, decided: Decided, predictions: Predictions, sampled: Sampled
+    ) -> int:
         """Fold what a stretch has brought; the first pair for which there was no room, -1: none.
 
         What the signals of labels have observed is kept in `lanes` until it is taken.
         """
         first = self._first_labels(joined)
+        self._found = self.sample.advance(sampled, joined)
         row_of = np.full(len(self._catalog.slots), _FREE, np.int32)
         row_of[list(self._row_of)] = list(self._row_of.values())
         self._fold_joined(joined, row_of)
         self._fold_decided(decided, row_of, first)
         self._fold_predictions(predictions, row_of, first)
         self._calibrated.clear()
+        self._found = _NOTHING_FOUND
         beyond = np.flatnonzero(row_of[joined.slot] == _FREE)
         self._counters["n_unmeasured_labels"] += len(beyond)
         return int(beyond[0]) if len(beyond) else -1
@@ -129,6 +155,7 @@ class Outcomes:
     def reconfigure(self, config: DetectionConfig) -> None:
         """Go on under another config; who is measured stays so, whatever its bound."""
         self.config = self.lanes.config = config
+        self.sample.bound(config.bounds.max_leakage_rows)
         self.follow()
 
     def follow(self) -> None:
@@ -195,6 +222,26 @@ class Outcomes:
             for place, feature in enumerate(monitor.slices)
         }
 
+    def leakage_of(self, slot: int) -> Leakage | None:
+        """Which feature tells most of the label; None before a block has said so."""
+        row = self._row_of.get(slot)
+        watch = None if row is None else self._owner(row).watch
+        if watch is None or watch.leakage is None or watch.leakage.last[0] == NOBODY:
+            return None
+        monitor = watch.monitor
+        place, strength = watch.leakage.last
+        frozen = [s.scale for _, s in watch.signals() if s.is_leakage and s.ranks is not None]
+        reference = None
+        if frozen:
+            is_constant = frozen[0].rule == RULE_DEPARTURE
+            reference = frozen[0].constant if is_constant else frozen[0].mean
+        return Leakage(
+            monitor.features[monitor.sampled[place]],
+            strength,
+            reference,
+            reference is not None and reference >= SUSPICIOUS,
+        )
+
     def class_names(self, slot: int) -> list[str]:
         """The classes of the monitor in this slot, by the numbers that its metrics use."""
         output = self._catalog.monitor(slot).output
@@ -207,6 +254,7 @@ class Outcomes:
             "slots": np.array([_FREE if o is None else o.slot for o in self._owners], np.int64),
             **{f"labelled_{name}": array for name, array in self.labelled.snapshot().items()},
             **{f"unlabelled_{name}": array for name, array in self.unlabelled.snapshot().items()},
+            **self.sample.snapshot(),
         }
 
     def _first_labels(self, joined: Joined) -> dict[int, int]:
@@ -316,8 +364,16 @@ class Outcomes:
             quantile=owner.scores.quantiles(guess, label, rows.score, joined.key[at]),
             expected=expected,
             groups=joined.slices[at],
+            sampled=self._sampled(owner.monitor, joined.row[at], label, at),
         )
         self.lanes.labelled(owner.slot, owner.watch, outcomes)
+
+    def _sampled(self, monitor: Monitor, row: I32, label: I32, at: I64) -> SampledLabels:
+        """Those of these labels whose predictions are in the sample, with the same features."""
+        place = self._found.at[at]
+        there = np.flatnonzero(place >= 0)
+        there = there[self._found.tag[place[there]] == sample_tag(monitor)]
+        return SampledLabels(row[there], label[there], self._found.values[place[there]])
 
     def _expected(self, one: int, guess: I32, score: F64) -> I64:
         """(n,) expected errors of predictions, UNKNOWN_ERROR where nothing says what to expect."""
@@ -422,13 +478,16 @@ def _picked(rows: JoinedRows, at: I64) -> JoinedRows:
     return JoinedRows(*(np.ascontiguousarray(getattr(rows, f.name)[at]) for f in fields(rows)))
 
 
-def _parted(state: BankState) -> tuple[BankState, BankState]:
-    """The states of the two banks. Raises `StateError` where there is something else."""
-    parts: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
+def _parted(state: BankState) -> tuple[BankState, BankState, BankState]:
+    """The states of the banks and of the sample. Raises `StateError` at something else."""
+    parts: tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]
+    parts = ({}, {}, {})
     for name, array in state.items():
         prefix, _, own = name.partition("_")
         if prefix in {"labelled", "unlabelled"}:
             parts[prefix == "unlabelled"][own] = array
+        elif prefix in {"sample", "sampled"}:
+            parts[2][name] = array
         elif name != "slots" and name not in WATCH_ARRAYS:
             raise StateError(f"the state of the outcomes has no array {name!r}")
     return parts

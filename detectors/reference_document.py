@@ -165,6 +165,7 @@ def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Mo
             reference=document.digest,
             joint=reader.joints.n > 0,
             slices=[],
+            sampled=[],
             n_outcomes=0,
             n_limits=reader.limits.n,
             output=document.output,

@@ -42,6 +42,7 @@ from detectors.outcome_sources import (
     SOURCE_FALSE_POSITIVE,
     SOURCE_GAP,
     SOURCE_LABEL,
+    SOURCE_LEAKAGE,
     SOURCE_RECALL,
     SOURCE_RESIDUE,
     SOURCE_SELECTION,
@@ -61,6 +62,7 @@ from schemas.signal_names import (
     LABEL_COVERAGE,
     LABEL_DELAY,
     LATENCY,
+    LEAKAGE,
     QUALITY_DUPLICATE,
     QUALITY_FUTURE,
     QUALITY_LATE,
@@ -93,6 +95,7 @@ _OUTCOME_NAMES = {
     SOURCE_CALIBRATION: CALIBRATION,
     SOURCE_EXPECTED: EXPECTED_ERROR,
     SOURCE_GAP: ERROR_GAP,
+    SOURCE_LEAKAGE: LEAKAGE,
 }
 _DISPARITY_NAMES = {
     SOURCE_SELECTION: SELECTION,
@@ -207,6 +210,11 @@ class Signal:
     def has_groups(self) -> bool:
         """Whether it is of all errors, of which groups may have more than their share."""
         return self.source in (SOURCE_WRONG, SOURCE_GAP)
+
+    @property
+    def is_leakage(self) -> bool:
+        """Whether it is of one feature, another one each time."""
+        return self.source == SOURCE_LEAKAGE
 
     @property
     def block(self) -> int:

@@ -63,7 +63,7 @@ class MovedSignal(BaseModel):
         description="`feature:X`, `feature:X=V`, `missing:X`, `score`, `prediction`, `class:V`, "
         "`joint:...`, or of labels `error`, `error:F=V`, `error_gap`, `expected_error`, "
         "`calibration`, `label:V`, `label_delay`, `label_coverage`, `selection_ratio:F`, "
-        "`recall_gap:F`, `false_positive_gap:F`."
+        "`recall_gap:F`, `false_positive_gap:F`, `leakage`."
     )
     unit: Unit = Field(
         description="What `before` and `after` are: values of the signal; shares of events; shares "
@@ -101,6 +101,10 @@ class MovedSignal(BaseModel):
         default_factory=list,
         description="Of `error` and `error_gap`: the groups of slices that have more of the errors "
         "than of the predictions, when it was last found; at most three, the worst first.",
+    )
+    leaking_feature: str | None = Field(
+        default=None,
+        description="Of `leakage`: the feature that told most of the label, when last found.",
     )
 
 
@@ -160,6 +164,7 @@ class AlertData(BaseModel):
                             "found_offset": 138511,
                             "distances": None,
                             "worst_groups": [],
+                            "leaking_feature": None,
                         }
                     ],
                     "n_signals": 1,

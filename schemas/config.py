@@ -296,7 +296,10 @@ class BoundsConfig(Strict):
     max_lanes: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
     """Monitored signals of all models together."""
     max_measured_models: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Model versions whose labels become metrics, 47 KB each; those that get labels first."""
+    """Model versions whose labels become metrics, 80 KB each; those that get labels first."""
+    max_leakage_rows: Annotated[int, Field(ge=0, le=1_000_000)] = 65_536
+    """Predictions whose features wait for a label, 144 bytes each, while labels are joined: one of
+    eight, the latest ones. See `leakage`."""
     max_learning_values: Annotated[int, Field(ge=0, le=10_000_000_000)] = 32_000_000
     """Values that all references being learned keep, 9 bytes each. One beyond it keeps none: its
     signals have no reference that a detector with a budget could use."""

@@ -160,6 +160,8 @@ class Finding(NamedTuple):
     """So many events of its model are one observation of the signal."""
     worst: tuple[GroupLoss, ...] = ()
     """Of an error: the groups that have more of it than of the predictions."""
+    leaking: str = ""
+    """Of `leakage`: the feature that tells most of the label."""
 
 
 class Notice(NamedTuple):

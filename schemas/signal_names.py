@@ -21,7 +21,16 @@ LABEL_COVERAGE: Final = "label_coverage"
 CALIBRATION: Final = "calibration"
 EXPECTED_ERROR: Final = "expected_error"
 ERROR_GAP: Final = "error_gap"
-OF_LABELS: Final = (ERROR, LABEL_DELAY, LABEL_COVERAGE, CALIBRATION, EXPECTED_ERROR, ERROR_GAP)
+LEAKAGE: Final = "leakage"
+OF_LABELS: Final = (
+    ERROR,
+    LABEL_DELAY,
+    LABEL_COVERAGE,
+    CALIBRATION,
+    EXPECTED_ERROR,
+    ERROR_GAP,
+    LEAKAGE,
+)
 """The signals of labels that a model version has one of."""
 SELECTION, RECALL, FALSE_POSITIVE = "selection_ratio", "recall_gap", "false_positive_gap"
 DISPARITY: Final = (SELECTION, RECALL, FALSE_POSITIVE)

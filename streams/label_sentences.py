@@ -13,6 +13,7 @@ from schemas.signal_names import (
     FALSE_POSITIVE,
     LABEL_COVERAGE,
     LABEL_DELAY,
+    LEAKAGE,
     RECALL,
     SELECTION,
     of_feature,
@@ -26,7 +27,11 @@ _WORDS: Final = {
     CALIBRATION: "the calibration (0.5 where outcomes are as frequent as scores say)",
     EXPECTED_ERROR: "the share of wrong predictions that scores make one expect",
     ERROR_GAP: "the share of wrong predictions beyond what scores made one expect",
+    LEAKAGE: "the strength of the one feature that tells most of the label (0 nothing, 1 all)",
 }
+_NEARLY: Final = 0.8
+"""The strength, |2 AUC - 1|, from which a feature is said to predict the label nearly by itself: an
+AUC of 0.9."""
 _OF_GROUPS: Final = {
     SELECTION: "the lowest selection rate of groups of {feature} over the highest",
     RECALL: "the widest difference of recall between groups of {feature}",
@@ -70,6 +75,10 @@ def label_subject(moved: MovedSignal) -> str | None:
 
 def advice(moved: MovedSignal) -> str:
     """What to look at, a sentence with a space before it; "" where the signal says enough."""
+    if moved.signal == LEAKAGE and moved.leaking_feature and moved.direction == "rose":
+        by_itself = moved.after is not None and moved.after >= _NEARLY
+        how = "predicts the label nearly by itself" if by_itself else "predicts more of the label"
+        return f" Feature {moved.leaking_feature} {how}: is it known when the model predicts?"
     said = _ADVICE.get(moved.signal.partition(":")[0], "")
     return f" {said}" if said else ""
 

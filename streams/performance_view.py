@@ -14,8 +14,8 @@ from detectors.performance.metrics import Metrics
 def performance_view(outcomes: Outcomes | None, slot: int) -> bytes:
     """The metrics of a slot; null where no label of it has come.
 
-    In total, of its latest labels, what is expected of its latest predictions, and how the groups
-    of its slices are treated.
+    In total, of its latest labels, what is expected of its latest predictions, how the groups of
+    its slices are treated, and which feature tells most of the label.
     """
     known = None if outcomes is None else outcomes.metrics_of(slot)
     if outcomes is None or known is None:
@@ -27,6 +27,7 @@ def performance_view(outcomes: Outcomes | None, slot: int) -> bytes:
         "window": window,
         "expected": outcomes.estimate_of(slot),
         "slices": outcomes.slices_of(slot),
+        "leakage": outcomes.leakage_of(slot),
     }
     return orjson.dumps(shown, default=_as_dict, option=orjson.OPT_SERIALIZE_NUMPY)
 

@@ -182,7 +182,7 @@ def _drop_labels(room: int, words: I64A, at: I64A, index: I64A, counts: I64A) ->
 @kernel(
     *(U8_IN, I64_2D_IN, I64),
     *(I64_2D, I64, I64, I64_2D, I64, I64_2D, I64, I64),
-    *(I64, I32, I64, I64, I32),
+    *(I64, I32, I64, I64, I32, I32),
 )
 def join(
     what: U8A,
@@ -201,6 +201,7 @@ def join(
     joined_prediction: I64A,
     joined_label: I64A,
     expired_row: I32A,
+    kept_row: I32A,
 ) -> int:
     """Advance both tables over the rows of a stretch; returns how many labels were joined.
 
@@ -214,13 +215,15 @@ def join(
     Of the kth prediction that is no longer waited for, counted from the oldest that was before,
     `expired_row` is the row at which its time was over, -1 where it gave way to others. It has room
     for n more than there are.
+    `kept_row` (n,) holds the rows of the predictions that are kept from now on, as many as TAIL has
+    gone up by: they have the numbers up to it.
     """
     first = pending_at[EXPIRED]
     _drop_predictions(
         limits[MAX_PENDING], first, pending, pending_at, pending_index, counts, expired_row
     )
     _drop_labels(limits[MAX_EARLY], early, early_at, early_index, counts)
-    n_joined = 0
+    n_joined, n_kept = 0, 0
     for i in range(len(what)):
         now = given[i, SEEN]
         _expire(now, i, first, pending, pending_at, pending_index, limits, counts, expired_row)
@@ -247,6 +250,8 @@ def join(
                 expired_row,
             )
             row = _append(given, i, pending, pending_at, pending_index)
+            kept_row[n_kept] = i
+            n_kept += 1
             pending[row - pending_at[BASE], ANSWER] = 0
             if waiting < 0:
                 continue

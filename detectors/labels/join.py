@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,8 @@ class Joined:
     """(k,) the groups that the prediction belongs to: see `detectors.slices`; 0: none."""
     key: I64
     """(k,) that of the join: the event's fingerprint and its model."""
+    number: I64
+    """(k,) that of the prediction among all that were ever kept."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -89,6 +91,15 @@ class Decided:
 
     def __len__(self) -> int:
         return len(self.row)
+
+
+class Kept(NamedTuple):
+    """The predictions of a stretch that wait for a label from now on."""
+
+    row: I32
+    """(k,) the row of the poll; ascending."""
+    first: int
+    """The number of the first of them; the others follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +149,15 @@ class LabelJoin:
         self.pending: Final = IndexedRows("pending", BLOCK_PREDICTIONS, kernel.WORDS, 1)
         self.answers: Final = Rows("answers", BLOCK_ANSWERS, 2)
         self.early: Final = WaitingRows("early", 1, _LABEL_WORDS, 1)
+        self.kept = Kept(np.zeros(0, np.int32), 0)
+        """Of the latest stretch; no part of the state."""
         if state is not None:
             self._restore(state, watermark_ms)
+
+    @property
+    def next_number(self) -> int:
+        """That of the next prediction that is kept."""
+        return int(self.pending.at[kernel.TAIL])
 
     def advance(
         self, given: Given, start: int, slot: I32, slot_of_version: Mapping[int, int]
@@ -158,7 +176,8 @@ class LabelJoin:
             np.where(slot >= 0, kernel.PREDICTION, kernel.IGNORED),
         ).astype(np.uint8)
         words = given.words[rows]
-        row, prediction, label, decided = self._join(what, words)
+        row, prediction, label, decided, kept = self._join(what, words)
+        self.kept = Kept(kept + np.int32(start), int(self.pending.at[kernel.TAIL]) - len(kept))
         predictions, labels = self.pending.words[prediction], words[row]
         came_first = label >= 0
         labels[came_first] = self.early.words[label[came_first], : kernel.WORDS]
@@ -166,7 +185,11 @@ class LabelJoin:
         self._counters["n_unmonitored_labels"] += int(np.count_nonzero(own < 0))
         is_there = own >= 0
         joined = _joined(
-            row[is_there] + start, own[is_there], predictions[is_there], labels[is_there]
+            row[is_there] + start,
+            own[is_there],
+            predictions[is_there],
+            labels[is_there],
+            prediction[is_there] + self.pending.at[kernel.BASE],
         )
         return joined, self._decided(decided, start, slot_of_version)
 
@@ -181,11 +204,11 @@ class LabelJoin:
             row[at[there]] + np.int32(start), slot[there], words[there, kernel.ANSWER] != 0
         )
 
-    def _join(self, what: U8, words: I64) -> tuple[I32, I64, I64, I32]:
+    def _join(self, what: U8, words: I64) -> tuple[I32, I64, I64, I32, I32]:
         """Advance the tables; see `detectors.kernels.labels.join`.
 
         Of each pair the row that made it complete, and where its two rows stand in the tables;
-        then the rows at which predictions ended.
+        then the rows at which predictions ended, and those of predictions that are kept now.
         """
         n = len(what)
         for table in (self.pending, self.answers, self.early):
@@ -204,7 +227,8 @@ class LabelJoin:
         counts = np.zeros(len(kernel.COUNTERS), np.int64)
         row, prediction, label = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.int64)
         first = int(self.pending.at[kernel.EXPIRED])
-        ended = np.empty(int(self.pending.at[kernel.TAIL]) - first + n, np.int32)
+        tail = int(self.pending.at[kernel.TAIL])
+        ended, kept = np.empty(tail - first + n, np.int32), np.empty(n, np.int32)
         n_joined = kernel.join(
             what,
             words,
@@ -222,11 +246,14 @@ class LabelJoin:
             prediction,
             label,
             ended,
+            kept,
         )
         for name, count in zip(kernel.COUNTERS, counts.tolist(), strict=True):
             self._counters[name] += count
         n_ended = int(self.pending.at[kernel.EXPIRED]) - first
-        return row[:n_joined], prediction[:n_joined], label[:n_joined], ended[:n_ended]
+        n_kept = int(self.pending.at[kernel.TAIL]) - tail
+        pairs = row[:n_joined], prediction[:n_joined], label[:n_joined]
+        return *pairs, ended[:n_ended], kept[:n_kept]
 
     def reconfigure(self, config: LabelsConfig) -> None:
         """Go on under other bounds: what is beyond them goes now, what is too old with the time."""
@@ -280,7 +307,7 @@ class LabelJoin:
         self.pending.words[of_kept[:, 0] - base, kernel.ANSWER] = of_kept[:, 1]
 
 
-def _joined(row: I32, slot: I32, predictions: I64, labels: I64) -> Joined:
+def _joined(row: I32, slot: I32, predictions: I64, labels: I64, numbers: I64) -> Joined:
     """The columns of pairs: rows of the two tables, one beside the other."""
 
     def number(words: I64, word: int) -> F64:
@@ -303,6 +330,7 @@ def _joined(row: I32, slot: I32, predictions: I64, labels: I64) -> Joined:
         label_source=labels[:, sources],
         slices=predictions[:, kernel.SLICES],
         key=np.ascontiguousarray(predictions[:, kernel.KEY]),
+        number=numbers,
     )
 
 

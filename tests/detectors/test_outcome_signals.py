@@ -116,14 +116,14 @@ def test_a_model_has_the_signals_of_its_outputs_and_slices() -> None:
     names = signals_of(fold)
     assert set(names) == {
         *("error", "label_delay", "label_coverage", "calibration", "expected_error", "error_gap"),
-        "label:1",
+        *("label:1", "leakage"),
         *("error:region=north", "error:region=south", "error:region=west"),
         *("error:old=true", "error:old=false"),
         *("selection_ratio:region", "recall_gap:region", "false_positive_gap:region"),
     }
     # What is observed once in a block of a thousand labels has no reference after so few.
     assert {name for name, lane in names.items() if lane < 0} == {
-        *("expected_error", "error_gap"),
+        *("expected_error", "error_gap", "leakage"),
         *("selection_ratio:region", "recall_gap:region", "false_positive_gap:region"),
     }
 
@@ -272,7 +272,7 @@ def test_what_labels_tell_has_its_share_of_the_budget_before_the_first_label() -
     fold.process(decoded(without))
     monitor = fold.catalog.monitor(0)
     n_of_events = sum(signal.lane >= 0 for signal in monitor.signals)
-    assert monitor.n_sharing == n_of_events + 15
+    assert monitor.n_sharing == n_of_events + 16
 
 
 @given(
