@@ -145,8 +145,8 @@ class Fold:
         """The whole state, by part: a function of the events alone."""
         numbers = [*self.counters.values(), self.watermark_ms]
         recent = np.zeros(0, np.int32) if self.recent is None else self.recent.table.copy()
-        own = {**snapshot_catalog(self.catalog, numbers), "recent_ids": recent}
-        parts: dict[str, BankState] = {"fold": own}
+        catalog = snapshot_catalog(self.catalog, numbers)
+        parts: dict[str, BankState] = {"fold": {**catalog, "recent_ids": recent}}
         if self.labels is not None:
             parts["labels"] = self.labels.snapshot()
         if self.outcomes is not None:

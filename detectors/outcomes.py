@@ -39,6 +39,7 @@ from detectors.performance.metrics import Metrics, metrics
 from detectors.performance.numbering import Numbering
 from detectors.performance.outputs import SHAPE, Output, Task
 from detectors.performance.rows import JoinedRows, ScoredRows
+from detectors.performance.tally import Tally
 from detectors.performance.unlabelled import UnlabelledPerformance
 from detectors.slices import named_groups
 from schemas.batch import F64, I32, I64, Bool
@@ -198,10 +199,23 @@ class Outcomes:
             return None
         return metrics(self.labelled.total(row)), metrics(self.labelled.window(row))
 
-    def estimate_of(self, slot: int) -> Estimate | None:
-        """What is expected of the latest predictions; None before the score is calibrated."""
+    def total_of(self, slot: int) -> Tally | None:
+        """What metrics in total are read from; None where no label has come."""
         row = self._row_of.get(slot)
-        return None if row is None else self.unlabelled.estimate(row)
+        return None if row is None else self.labelled.total(row)
+
+    def n_predictions_of(self, slot: int) -> int | None:
+        """How many predictions are measured so far; None where no label has come."""
+        row = self._row_of.get(slot)
+        return None if row is None else self.unlabelled.n_rows(row)
+
+    def estimate_of(self, slot: int, n_blocks: int | None = None) -> Estimate | None:
+        """What is expected of the latest predictions; None before the score is calibrated.
+
+        `n_blocks`: of the latest so many blocks of predictions; None: of the whole window.
+        """
+        row = self._row_of.get(slot)
+        return None if row is None else self.unlabelled.estimate(row, n_blocks=n_blocks)
 
     def slices_of(self, slot: int) -> dict[str, SliceMetrics]:
         """How the latest labels say that groups are treated, by feature; empty without slices."""

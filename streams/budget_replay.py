@@ -23,7 +23,7 @@ from detectors.fold import Fold
 from detectors.monitor import model_config, reference_events
 from detectors.registry import REGISTRY
 from schemas.batch import I64, Decoded, ModelKey
-from schemas.config import DetectionConfig, LabelsConfig
+from schemas.config import MAX_SKEW_MS, DetectionConfig, LabelsConfig
 from schemas.findings import Aspect, Finding
 from streams.budget import ModelBudget, Observed, Replayed
 from streams.budget_signals import signal_budgets
@@ -52,7 +52,9 @@ def replay(fold: Fold, budgets: Sequence[ModelBudget], past: Past, wish: ReplayW
     `fold` is their state as it is now; it is left as it is. What comes of one model depends on its
     own events and the seed alone.
     """
-    frozen = Fold(fold.config, fold.snapshot())
+    # In another order most events would be late, or early: that says nothing.
+    in_any_order = {"max_late_ms": MAX_SKEW_MS, "max_future_ms": MAX_SKEW_MS}
+    frozen = Fold(fold.config.model_copy(update=in_any_order), fold.snapshot())
     frozen.banks.begin_anew()
     for budget in budgets:
         _replay_model(frozen, budget, past, wish)

@@ -48,7 +48,7 @@ _COLUMNS: Final[tuple[Option[Any], ...]] = (
     click.option("--time", metavar=_COLUMN, help="When it happened; `none`: count rows."),
     click.option("--prediction", metavar=_COLUMN, help="What the model said."),
     click.option("--score", metavar=_COLUMN, help="Its score or probability."),
-    click.option("--label", metavar=_COLUMN, help="The truth: left out, labels are not used yet."),
+    click.option("--label", metavar=_COLUMN, help="The truth, to compare with."),
     click.option("--event-id", metavar=_COLUMN, help="What names a row."),
     click.option("--version", "model_version", metavar="NAME", default="1", help="Default 1."),
     click.option("--model-column", metavar=_COLUMN, help="Names the model of each row."),

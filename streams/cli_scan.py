@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--model", metavar="NAME", help="The model's name; default: the file's.")
 @file_options
+@click.option(
+    "--label-delay",
+    metavar="ROWS",
+    type=click.IntRange(0, 1_000_000),
+    default=0,
+    help="So many rows after its prediction a label comes; default 0: right after it.",
+)
+@click.option(
+    "--slice",
+    "slices",
+    metavar="COLUMN",
+    multiple=True,
+    help="Tell errors apart by the values of this column; repeat it for more, seven at most.",
+)
 @click.option("--config", metavar="FILE", help="YAML file, of which `detection` counts.")
 @click.option("--json", "as_json", is_flag=True, help="One alert record a line, as JSON.")
 @click.option(
@@ -56,7 +71,13 @@ def scan(ctx: click.Context, /, file: Path, **options: Any) -> None:
     # What is read makes no cycles; looking for some takes a tenth of the time.
     gc.disable()
     try:
-        scan, source = open_scan(file, scan_options(ctx, options))
+        wanted = replace(
+            scan_options(ctx, options),
+            uses_labels=True,
+            label_delay=options["label_delay"],
+            slices=options["slices"],
+        )
+        scan, source = open_scan(file, wanted)
         if scan.is_events:
             require_unsaid(file, given_options(ctx, ("model", "model_version")))
         say_lines(opening_lines(scan), err=True)

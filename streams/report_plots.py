@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,8 +21,8 @@ WINDOW_EVENTS: Final = 150
 BAND_SDS: Final = 3.0
 """Half the height of the band, in standard deviations of such a mean."""
 
-_INK: Final = "#24303d"
-_LINE: Final = "#1f6fb2"
+INK: Final = "#24303d"
+LINE: Final = "#1f6fb2"
 _BAND: Final = "#dfe7ee"
 _REAL: Final = "#5b6670"
 _INJECTED: Final = "#8e44ad"
@@ -38,8 +38,8 @@ _STYLE: Final[dict[str, Any]] = {
     "font.size": 10,
     "axes.edgecolor": "#b4bec8",
     "axes.linewidth": 0.8,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "text.parse_math": False,
@@ -93,11 +93,16 @@ def band_around(mean: float, sd: float, n_events: float) -> tuple[float, float]:
 
 def signal_svg(plot: SignalPlot) -> str:
     """The plot as an `<svg>` element that is as wide as what it stands in."""
+    return svg_of(lambda axes: _draw(axes, plot), _SIZE_INCHES)
+
+
+def svg_of(draw: Callable[[Axes], None], size_inches: tuple[float, float]) -> str:
+    """What is drawn as an `<svg>` element that is as wide as what it stands in."""
     with style.context(_STYLE):
-        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+        figure = Figure(figsize=size_inches, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
-        _draw(axes, plot)
+        draw(axes)
         text = io.StringIO()
         figure.savefig(
             text, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
@@ -105,7 +110,7 @@ def signal_svg(plot: SignalPlot) -> str:
     svg = text.getvalue()
     # The size is the page's to give, and the groups' names would repeat from plot to plot.
     body = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index(">", svg.index("<svg")) + 1 :])
-    width, height = (inches * 72 for inches in _SIZE_INCHES)
+    width, height = (inches * 72 for inches in size_inches)
     return f'<svg viewBox="0 0 {width:g} {height:g}" aria-hidden="true">{body}'
 
 
@@ -113,8 +118,17 @@ def _draw(axes: Axes, plot: SignalPlot) -> None:
     n = plot.n_events
     if plot.band is not None:
         axes.axhspan(*plot.band, color=_BAND, linewidth=0)
-    axes.plot(plot.at, plot.means, color=_LINE, linewidth=1.4, solid_joinstyle="round")
-    for change in plot.changes:
+    axes.plot(plot.at, plot.means, color=LINE, linewidth=1.4, solid_joinstyle="round")
+    draw_marks(axes, n, plot.changes, plot.alert_events)
+    axes.margins(y=0.12)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+
+
+def draw_marks(
+    axes: Axes, n: int, changes: Sequence[ChangeMark], alert_events: Sequence[int]
+) -> None:
+    """Changes and alerts over events 0 to n, and an axis for these."""
+    for change in changes:
         if change.event >= n:
             continue
         colour = _INJECTED if change.injected else _REAL
@@ -132,8 +146,8 @@ def _draw(axes: Axes, plot: SignalPlot) -> None:
         )
     # Triangles on the lower edge, in an axis of their own: they never hide the line.
     axes.plot(
-        list(plot.alert_events),
-        [0.0] * len(plot.alert_events),
+        list(alert_events),
+        [0.0] * len(alert_events),
         linestyle="none",
         marker="^",
         markersize=7,
@@ -145,8 +159,6 @@ def _draw(axes: Axes, plot: SignalPlot) -> None:
         zorder=5,
     )
     axes.set_xlim(0, n)
-    axes.margins(y=0.12)
-    axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.grid(axis="y", color="#edf1f4", linewidth=0.7)

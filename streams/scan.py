@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from detectors.fold import Fold
 from detectors.monitor import reference_events
-from schemas.alerts import DeadLetterData
+from schemas.alerts import AlertData, DeadLetterData
 from schemas.batch import Decoded, Decoding, ModelKey
 from schemas.config import DetectionConfig
 from schemas.records import Record
@@ -21,6 +23,14 @@ from streams.scan_columns import ROLES, Plan, ScanError, Wishes, plan_columns
 from streams.scan_end import last_records
 from streams.scan_events import TP, EventMaker
 from streams.scan_files import Format, RowSource, model_name, open_rows, readable
+from streams.scan_labels import (
+    LateLabels,
+    in_rows,
+    joins_labels,
+    with_labels_joined,
+    with_usable_label,
+)
+from streams.scan_performance import Performance
 from streams.scan_series import Series
 from streams.worker import Detection, OutputTopics, PartitionWorker
 
@@ -46,6 +56,12 @@ class ScanOptions:
     encoding: str = "utf-8"
     detection: DetectionConfig | None = None
     """None: the defaults, with a shorter reference for a short file."""
+    uses_labels: bool = False
+    """Whether labels of a column are joined, unless `detection` says that they are not."""
+    label_delay: int = 0
+    """So many rows after its prediction's row a label comes; 0: right after it."""
+    slices: tuple[str, ...] = ()
+    """Columns whose values are groups, the errors of which are told apart."""
 
 
 @dataclass(slots=True)
@@ -75,6 +91,11 @@ class Scan:
     notes: list[str]
     series: Series
     book: AlertBook
+    performance: Performance
+    """How well the models predict; empty without labels."""
+    has_labels: bool = False
+    """Whether labels of a column are joined."""
+    label_delay: int = 0
     refused: dict[str, Refused] = field(default_factory=dict)
     n_signals: int = 0
     """How many signals were watched."""
@@ -152,11 +173,23 @@ def open_scan(path: Path, options: ScanOptions, *, purpose: str = "scan") -> tup
     )
     if options.sort and plan.unit is None and not source.is_events:
         raise ScanError("--sort needs a time: name its column with --time")
-    detection = _detection(options, plan, source, options.model or model_name(path))
+    model = options.model or model_name(path)
+    detection = _detection(options, plan, source, model)
+    has_labels = False
+    if options.uses_labels and joins_labels(options.detection) and not source.is_events:
+        plan, has_labels = with_usable_label(
+            plan, source.profiles, options.wishes, options.slices, options.label_delay
+        )
+    elif options.slices or options.label_delay:
+        raise ScanError(_no_labels(source))
+    if has_labels:
+        detection = with_labels_joined(
+            detection, model, plan.slices, source.n_rows, options.label_delay
+        )
     scan = Scan(
         path=path,
         plan=plan,
-        model=options.model or model_name(path),
+        model=model,
         version=options.version,
         detection=detection,
         n_rows=source.n_rows,
@@ -165,10 +198,26 @@ def open_scan(path: Path, options: ScanOptions, *, purpose: str = "scan") -> tup
         notes=source.notes,
         series=Series(source.n_rows, lambda model: reference_events(detection, model)),
         book=AlertBook(lambda _said, offset: offset),
+        performance=Performance(source.n_rows, options.label_delay if has_labels else 0),
+        has_labels=has_labels,
+        label_delay=options.label_delay if has_labels else 0,
     )
     for row, detail in source.unreadable:
         scan.refuse(_UNREADABLE, row, detail)
     return scan, source
+
+
+def _no_labels(source: RowSource) -> str:
+    """Why options that need labels of a column cannot be followed."""
+    if source.is_events:
+        return (
+            "--slice and --label-delay are for labels in a column; driftsentry's own events bring "
+            "theirs: name slices in a file for --config, as detection.model.NAME.slices"
+        )
+    return (
+        "--slice and --label-delay need labels, and the config says `labels.enabled: false`: "
+        "take that out"
+    )
 
 
 def _options_of(wishes: Wishes) -> list[str]:
@@ -200,33 +249,55 @@ def run_scan(
 
     `on_alert` gets every alert record as it would stand on the topic, `on_events` what is folded.
     `lineage` is part of the alerts' identity; None: that of the file. `with_labels` makes events of
-    the labels in a column, too. Raises `ScanError` where the file cannot be read on.
+    the labels in a column, too, as is done for a scan that joins them. All that is told is told
+    in rows. Raises `ScanError` where the file cannot be read on.
     """
     began_s = time.monotonic()
+    with_labels |= scan.has_labels
     maker = EventMaker(scan.plan, scan.model, scan.version, with_labels=with_labels)
+    late = LateLabels(scan.label_delay, maker.stride)
+
+    def row_of(offset: int) -> int:
+        # Labels that are to come after the last row come at it.
+        return min(maker.row_of(offset), max(scan.n_rows - 1, 0))
+
     detection = Detection(scan.detection, None)
     worker = _FileWorker(TP, lineage or lineage_of(scan), detection, 0, _TOPICS)
     worker.takers = [
         lambda events: scan.series.take(maker.by_row(events)),
         *([on_events] if on_events else []),
     ]
+
+    def told(said: AlertData) -> AlertData:
+        return said if maker.stride == 1 else in_rows(said, row_of)
+
+    def fold(records: list[Record]) -> None:
+        for part in scan.performance.parts(worker.fold, records, maker.stride):
+            worker.process(part)
+            scan.performance.look(worker.fold, -(-worker.next_offset // maker.stride))
+        for output in worker.take_outputs():
+            if output.topic == _TOPICS.alerts:
+                said = told(AlertData.model_validate_json(output.value))
+                on_alert(orjson.dumps(said.model_dump()))
+                scan.book.take(said)
+            else:
+                letter = DeadLetterData.model_validate_json(output.value)
+                detail = _of_file(letter.detail, scan.plan)
+                scan.refuse(letter.reason, row_of(letter.offset), detail)
+
     with (
         readable(scan.path),
         closing(_in_order(source, maker, is_sorted=scan.is_sorted)) as chunks,
     ):
         for records in chunks:
-            worker.process(records)
-            for output in worker.take_outputs():
-                if output.topic == _TOPICS.alerts:
-                    on_alert(output.value)
-                    scan.book.add(output.value)
-                else:
-                    letter = DeadLetterData.model_validate_json(output.value)
-                    row = maker.row_of(letter.offset)
-                    scan.refuse(letter.reason, row, _of_file(letter.detail, scan.plan))
+            fold(late.taken(records))
             on_progress(maker.row_of(worker.next_offset))
+    scan.performance.close(worker.fold)
+    for records in late.rest():
+        fold(records)
+    scan.performance.finish(worker.fold)
     for last in last_records(worker):
-        scan.book.take(last)
+        scan.book.take(told(last))
     counters = worker.fold.counters
     scan.n_folded, scan.n_labels = counters["n_events"], counters["n_labels"]
     scan.n_signals = sum(
@@ -270,9 +341,20 @@ def _in_order(
     if not is_sorted:
         yield from source.records(maker)
         return
-    everything = [record for records in source.records(maker) for record in records]
-    everything.sort(key=lambda record: record.timestamp_ms)
-    yield [record._replace(offset=row) for row, record in enumerate(everything)]
+    # A row and its label stay together: both have the time of the row.
+    rows: list[list[Record]] = []
+    for records in source.records(maker):
+        for record in records:
+            if record.offset % maker.stride:
+                rows[-1].append(record)
+            else:
+                rows.append([record])
+    rows.sort(key=lambda of_row: of_row[0].timestamp_ms)
+    yield [
+        record._replace(offset=place * maker.stride + k)
+        for place, of_row in enumerate(rows)
+        for k, record in enumerate(of_row)
+    ]
 
 
 def _detection(options: ScanOptions, plan: Plan, source: RowSource, model: str) -> DetectionConfig:

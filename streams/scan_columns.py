@@ -102,6 +102,8 @@ class Plan:
     """Whether `features` were named by the user: another column is then none."""
     as_events: bool = False
     """Whether each row is an event of driftsentry's own, and taken as it is."""
+    slices: tuple[str, ...] = ()
+    """Features whose values are groups, numbers among them."""
 
 
 def plan_columns(profiles: Sequence[Profile], wishes: Wishes) -> Plan:
@@ -194,7 +196,7 @@ def _fits(role: Role, profile: Profile) -> bool:
         return _unit(profile) is not None
     if role == "score":
         return profile.kind == "number" and not any(isinstance(v, bool) for v in profile.sample)
-    if role in {"prediction", "event_id", "model_id", "model_version"}:
+    if role in {"prediction", "label", "event_id", "model_id", "model_version"}:
         return profile.kind in {"number", "text"}
     return True
 
@@ -231,12 +233,12 @@ def _quoted(name: str) -> str:
 
 
 def plan_lines(
-    plan: Plan, model: str, version: str, *, label_use: str = "left out, labels are not used yet"
+    plan: Plan, model: str, version: str, *, label_use: str = "left out"
 ) -> list[str]:
     """What was decided, a line each, with the option that changes it.
 
-    `model` and `version` are those of every row, where no column says; `label_use` says what a
-    label is good for.
+    `model` and `version` are those of every row, where no column says; `label_use` says what is
+    done with a label.
     """
     lines = []
 
@@ -254,7 +256,10 @@ def plan_lines(
     if "label" in plan.roles:
         name = plan.roles["label"]
         note = ", a guess" if "label" in plan.guessed else ""
-        say("label", f"`{name}`{note}: {label_use}", ROLES["label"])
+        option = ROLES["label"] + (", --label-delay" if label_use.startswith("compared") else "")
+        say("label", f"`{name}`{note}: {label_use}", option)
+    if plan.slices:
+        say("slices", f"{_listed(plan.slices, 8)}: groups whose errors are told apart", "--slice")
     of_model = plan.roles.get("model_id")
     of_version = plan.roles.get("model_version")
     say(

@@ -48,6 +48,7 @@ class EventMaker:
         self._has_model = "model_id" in plan.roles
         self._has_version = "model_version" in plan.roles
         self._not_features = {*plan.roles.values(), *plan.left_out}
+        self._slices = plan.slices
 
     def of_columns(self, rows: Sequence[int], columns: Mapping[str, list[Any]]) -> list[Record]:
         """The records of some rows, given as the columns that the plan needs."""
@@ -112,6 +113,11 @@ class EventMaker:
             return [record]
         return self._with_label(record, self._of_role("label", row_object))
 
+    @property
+    def stride(self) -> int:
+        """Offsets a row."""
+        return self._stride
+
     def row_of(self, offset: int) -> int:
         """The row of the record at this offset."""
         return offset // self._stride
@@ -153,6 +159,8 @@ class EventMaker:
         # Without a time, a row a second: as a model whose events do not say is taken.
         ts = row * 1_000 if self._unit is None else to_ms(time, self._unit)
         self._note_time(row, ts)
+        for name in self._slices:
+            features[name] = _group(features.get(name))
         model = name_of(model_id) if self._has_model else self.model_id
         version = name_of(model_version) if self._has_version else self.model_version
         event = {
@@ -201,6 +209,11 @@ def name_of(value: Json) -> str | None:
             return None
         return str(int(value)) if value.is_integer() else str(value)
     return None if value is None else str(value)
+
+
+def _group(value: Json) -> Json:
+    """What says which group a row is in: a number as text."""
+    return value if value is None or isinstance(value, str | bool) else name_of(value)
 
 
 def _row_name(row: int) -> str:

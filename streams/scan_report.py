@@ -14,6 +14,7 @@ from streams.evidence import SEVERITIES
 from streams.report_page import page, severity_cell, table_rows, template_text, tiles
 from streams.report_plots import BAND_SDS, ChangeMark, SignalPlot, band_around, signal_svg
 from streams.scan import Scan
+from streams.scan_performance_report import performance_section
 from streams.scan_series import Curve
 from streams.scan_story import (
     Sighting,
@@ -64,6 +65,7 @@ def render_scan_report(scan: Scan) -> str:
         ),
         places=_places(scan, places, letters),
         plots=_plots(scan, of_signal, marks),
+        performance=performance_section(scan, marks),
         width=f"{scan.series.width:,}",
         n_alerts=f"{len(scan.alerts):,}",
         left_out=(

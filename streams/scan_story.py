@@ -11,6 +11,7 @@ from schemas.batch import ModelKey
 from streams.alert_book import SeenAlert
 from streams.scan import MIN_REFERENCE, Scan
 from streams.scan_columns import plan_lines
+from streams.scan_performance_story import label_use, performance_lines, performance_quiet_lines
 from streams.sentences import drift_sentence, move, move_of_named, subject
 
 MAX_PLACES: Final = 8
@@ -106,8 +107,8 @@ def opening_lines(scan: Scan, *, is_reference: bool = False) -> list[str]:
         lines = [f"{head}, each one of driftsentry's own events"]
     else:
         lines = [f"{head}, taken as predictions in this way:"]
-        uses = {"label_use": "calibrates the score"} if is_reference else {}
-        lines += plan_lines(scan.plan, scan.model, scan.version, **uses)
+        use = "calibrates the score" if is_reference else label_use(scan)
+        lines += plan_lines(scan.plan, scan.model, scan.version, label_use=use)
     if not is_reference:
         lines.append(
             f"  {'reference':<11} the first {n_reference:,} rows of a model{_unless(scan)}; later "
@@ -182,8 +183,12 @@ def quiet_lines(scan: Scan) -> list[str]:
         lines.append("There was no prediction to watch.")
     elif not scan.n_signals:
         lines.append(_nothing_watched(scan))
-    if scan.n_labels:
-        lines.append(f"{scan.n_labels:,} labels were read; they are not used yet.")
+    if scan.n_labels and not scan.detection.labels.enabled:
+        lines.append(
+            f"{scan.n_labels:,} labels were read and not used: `labels.enabled` in a file for "
+            "--config joins them."
+        )
+    lines += performance_quiet_lines(scan)
     if scan.n_backward and not scan.is_sorted:
         lines.append(
             f"The time steps backwards at {_n(scan.n_backward, 'row')}, first at row "
@@ -226,6 +231,7 @@ def summary_lines(scan: Scan) -> list[str]:
         *refused_lines(scan),
         f"{len(of_signal):,} of {scan.n_signals:,} signals moved: {_n(len(scan.alerts), 'alert')}.",
         *quiet_lines(scan),
+        *performance_lines(scan),
     ]
     if not of_signal:
         return lines

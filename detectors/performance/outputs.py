@@ -213,10 +213,14 @@ class SlotTable:
         """The whole state; a function of the rows alone, not of batches or capacity."""
         return self._slots.snapshot()
 
-    def _blocks(self, n_rows: int) -> list[int]:
-        """The places in the ring that are used after so many rows, the oldest first."""
+    def _blocks(self, n_rows: int, n_blocks: int | None = None) -> list[int]:
+        """The places in the ring that are used after so many rows, the oldest first.
+
+        `n_blocks`: of the latest so many at most; None: of all that are kept.
+        """
         last = (n_rows - 1) // self.shape.block_rows
-        first = max(last - self.shape.n_blocks + 1, 0)
+        kept = self.shape.n_blocks if n_blocks is None else min(n_blocks, self.shape.n_blocks)
+        first = max(last - kept + 1, 0)
         return [number % self.shape.n_blocks for number in range(first, last + 1)]
 
     def _held(self, n: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from detectors.performance.outputs import Output
 from schemas.batch import F64, I64
 
@@ -34,6 +36,25 @@ class Tally:
     def sum_of(self, what: int) -> float:
         """One of the sums."""
         return float(self.sums[what])
+
+    def since(self, earlier: Tally) -> Tally:
+        """What the rows add up to that came after an earlier tally of the same slot, in total.
+
+        Whole numbers are exact, sums up to rounding. Their times are not known: they are those of
+        the greatest event time before and of that by now. Raises ValueError where the earlier one
+        is of another output, or has more rows.
+        """
+        if earlier.output != self.output or (earlier.counts > self.counts).any():
+            raise ValueError("a tally begins with another one: take both from the same slot")
+        return Tally(
+            self.output,
+            np.array([earlier.times[1], self.times[1]]),
+            self.counts - earlier.counts,
+            self.confusion - earlier.confusion,
+            self.histogram - earlier.histogram,
+            np.maximum(self.score_sums - earlier.score_sums, 0.0),
+            np.maximum(self.sums - earlier.sums, 0.0),
+        )
 
     @property
     def scores(self) -> I64:

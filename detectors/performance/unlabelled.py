@@ -88,24 +88,33 @@ class UnlabelledPerformance(SlotTable):
         calibration = calibrate(self._slots["reference"][slot])
         return None if calibration is None else calibration.p
 
-    def estimate(self, slot: int, level: float = LEVEL) -> Estimate | None:
+    def estimate(
+        self, slot: int, level: float = LEVEL, n_blocks: int | None = None
+    ) -> Estimate | None:
         """What is expected of the slot's window; None where no reference says what scores mean.
 
-        Raises IndexError at an unknown slot, ValueError unless 0 < level < 1.
+        `n_blocks` is as in `window`. Raises IndexError at an unknown slot, ValueError unless
+        0 < level < 1.
         """
         output = self.output(slot)
         calibration = calibrate(self._slots["reference"][slot])
         if calibration is None:
             return None
-        return estimate(self.window(slot), calibration, output.task, level)
+        return estimate(self.window(slot, n_blocks), calibration, output.task, level)
 
-    def window(self, slot: int) -> I64:
+    def n_rows(self, slot: int) -> int:
+        """How many predictions of a slot were folded. Raises IndexError at an unknown slot."""
+        require_lanes(np.array([slot], np.int32), self.n_slots)
+        return int(self._slots["rows"][slot])
+
+    def window(self, slot: int, n_blocks: int | None = None) -> I64:
         """(2, bins) the slot's last predictions by bin: of the negative class, of the positive one.
 
-        Of a model with several classes all are in the second row.
+        Of a model with several classes all are in the second row. `n_blocks`: those of the latest
+        so many blocks, the newest of which may not be full; None: of all that are kept.
         """
         require_lanes(np.array([slot], np.int32), self.n_slots)
-        blocks = self._blocks(int(self._slots["rows"][slot]))
+        blocks = self._blocks(int(self._slots["rows"][slot]), n_blocks)
         window: I64 = self._slots["block_cells"][slot, blocks].sum(axis=0, dtype=np.int64)
         return window
 

@@ -18,7 +18,6 @@ DETECTION: dict[str, Any] = {
     "reference_events": 500,
     "arl0": 5_000,
     "detectors": {"adwin": {"enabled": True}, "page_hinkley": {"enabled": True}},
-    "labels": {"enabled": True},
 }
 
 

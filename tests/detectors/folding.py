@@ -18,6 +18,7 @@ from schemas.config import (
     KswinConfig,
     LabelsConfig,
     PageHinkleyConfig,
+    QualityConfig,
     WindowsConfig,
 )
 from schemas.findings import Finding, Notice
@@ -44,6 +45,10 @@ SMALL = DetectionConfig(
         kswin=KswinConfig(enabled=True, seed=3, window_size=12, stat_size=5, alpha=0.2),
         windows=WindowsConfig(enabled=True, window_events=20),
     ),
+)
+
+NO_QUALITY = QualityConfig(
+    latency=False, late=False, future=False, range=False, stuck=False, type=False
 )
 
 Said = list[Finding | Notice]

@@ -152,6 +152,7 @@ def _poll(log: LateLog, rows: slice, start: int) -> Decoded:
         prediction=said,
         predicted_class=np.where(has_classes, said, -1).astype(np.int32),
         classes=["0", "1"],
+        latency_ms=np.full(n, np.nan),
         source=np.zeros((n, 2), np.uint64),
         # The streams share their event ids: the key of the join holds the model.
         event_id=(about.astype(np.uint64) + 1) * np.uint64(0x9E3779B97F4A7C15),

@@ -17,6 +17,7 @@ from schemas.config import (
 )
 from tests.detectors.decoded import Event, decoded
 from tests.detectors.folding import (
+    NO_QUALITY,
     SMALL,
     Said,
     as_bytes,
@@ -130,7 +131,9 @@ def test_room_for_features_comes_back_with_a_model_that_gives_way() -> None:
 
 
 def test_a_version_whose_inputs_find_no_lanes_says_so() -> None:
-    config = DetectionConfig(reference_events=20, bounds=BoundsConfig(max_lanes=8))
+    config = DetectionConfig(
+        reference_events=20, bounds=BoundsConfig(max_lanes=8), quality=NO_QUALITY
+    )
     fold = Fold(config)
     features = dict.fromkeys("abc", 1.0)
     first = [Event(i, features, score=i % 7 / 7) for i in range(40)]
@@ -153,6 +156,7 @@ def test_signals_that_a_config_asks_for_past_the_bound_are_said_at_the_next_even
             generation=generation,
             reference_events=20,
             bounds=BoundsConfig(max_lanes=2),
+            quality=NO_QUALITY,
             model={"m": ModelConfig(signals=signals)},
         )
 
@@ -188,11 +192,12 @@ def test_few_classes_are_classes_whatever_the_bound() -> None:
     monitor = fold.catalog.monitor(0)
 
     assert [n.bound for n in notices(said)] == ["max_classes"]
-    assert [monitor.name(s) for s in monitor.signals] == [
+    outputs = [s for s in monitor.signals if s.is_output]
+    assert [monitor.name(s) for s in outputs] == [
         *(f"class:{c}" for c in range(10)),
         "class:__other__",
     ]
-    assert monitor.signals[-1].scale.mean == pytest.approx(1 / 3, abs=0.01)
+    assert outputs[-1].scale.mean == pytest.approx(1 / 3, abs=0.01)
     n_in_reference = fold.counters["n_refused_classes"]
     assert n_in_reference == sum(i % 15 >= 10 for i in range(200))
     fold.process(decoded([Event(200 + i, prediction=i % 15) for i in range(30)]))
@@ -213,7 +218,7 @@ def test_numbers_are_no_classes_past_a_bound() -> None:
     monitor = fold.catalog.monitor(0)
 
     assert said == []
-    assert [monitor.name(s) for s in monitor.signals] == ["prediction"]
+    assert [monitor.name(s) for s in monitor.signals if s.is_output] == ["prediction"]
 
 
 def test_a_reference_without_room_for_its_rows_is_said_and_leaves_the_others_be() -> None:

@@ -32,10 +32,10 @@ from schemas.findings import Finding
 from schemas.limits import MAX_CATEGORIES_CHARS
 from schemas.reference import BadReferenceError
 from tests.detectors.decoded import MODEL, Event, decoded
-from tests.detectors.folding import SMALL, as_bytes, findings, fold_in, notices
+from tests.detectors.folding import NO_QUALITY, SMALL, as_bytes, findings, fold_in, notices
 
 N = 60
-CONFIG = DetectionConfig(reference_events=N, arl0=1e5)
+CONFIG = DetectionConfig(reference_events=N, arl0=1e5, quality=NO_QUALITY)
 NEW = "feature:w=__new__"
 
 
@@ -255,7 +255,9 @@ def test_the_config_names_a_category_or_all_of_a_feature() -> None:
 
 
 def test_the_budget_is_shared_by_all_shares() -> None:
-    config = DetectionConfig(reference_events=N, false_alerts="1 per week and model")
+    config = DetectionConfig(
+        reference_events=N, false_alerts="1 per week and model", quality=NO_QUALITY
+    )
     few, many = monitor_after(cycle("ab"), config), monitor_after(cycle("abcdef"), config)
     assert (few.n_lanes, many.n_lanes) == (3, 8)
     each = [arl0_of_detector(config, m, m.signals[0]) for m in (few, many)]
@@ -498,7 +500,7 @@ def test_names_are_numbered_and_forgotten_with_their_monitors() -> None:
 
 def test_models_that_come_and_go_leave_no_names_behind() -> None:
     bounds = BoundsConfig(max_models=2, min_idle_records=0)
-    fold = Fold(DetectionConfig(reference_events=20, bounds=bounds))
+    fold = Fold(DetectionConfig(reference_events=20, bounds=bounds, quality=NO_QUALITY))
     for model in range(120):
         values: list[object] = [f"{model}-{i % 19}" for i in range(24)]
         fold_in(fold, words(values, first=100 * model, model=ModelKey(f"m{model}", "1")), [])

@@ -148,10 +148,9 @@ def test_old_ids_give_way() -> None:
     assert recent.duplicates(first)[0].all()
     rest = replace(
         first,
-        **{
-            name: np.repeat(getattr(first, name), len(ids))
-            for name in ("offset", "is_label", "model")
-        },
+        offset=np.arange(len(ids)),
+        is_label=np.zeros(len(ids), np.bool_),
+        model=np.zeros(len(ids), np.int32),
         event_id=np.array(ids, np.uint64),
     )
     recent.duplicates(rest)

@@ -27,7 +27,7 @@ from schemas.config import (
 from schemas.findings import Aspect, Finding
 from tests.detectors.damage import Arrays, cut, put
 from tests.detectors.decoded import MODEL, Event
-from tests.detectors.folding import as_bytes, findings, fold_in
+from tests.detectors.folding import NO_QUALITY, as_bytes, findings, fold_in
 
 DAY_MS = 24 * HOUR_MS
 PER_DAY = 200
@@ -166,12 +166,12 @@ def _swap(state: Arrays) -> None:
     ],
 )
 def test_a_made_up_rhythm_is_refused(change: Callable[[Arrays], None]) -> None:
-    fold = Fold(DetectionConfig())
+    fold = Fold(DetectionConfig(quality=NO_QUALITY))
     fold_in(fold, cyclic(2_010), [])
     assert isinstance(signal_of(fold).ranks, Ranks)
     state = {part: dict(arrays) for part, arrays in fold.snapshot().items()}
     assert state["fold"]["rhythm_numbers"][:, 0].tolist() == [24, 0]
-    Fold(DetectionConfig(), state)
+    Fold(DetectionConfig(quality=NO_QUALITY), state)
     change(state["fold"])
     with pytest.raises(StateError, match=r"rhythm"):
-        Fold(DetectionConfig(), state)
+        Fold(DetectionConfig(quality=NO_QUALITY), state)

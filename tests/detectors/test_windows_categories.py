@@ -34,6 +34,7 @@ from schemas.config import (
     ModelConfig,
     PageHinkleyConfig,
     SignalConfig,
+    TrendConfig,
     WindowsConfig,
 )
 from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
@@ -269,6 +270,7 @@ def test_other_detectors_take_no_cell_for_a_number() -> None:
         hddm_a=HddmAConfig(enabled=True),
         hddm_w=HddmWConfig(enabled=True),
         fhddm=FhddmConfig(enabled=True),
+        trend=TrendConfig(enabled=True),
     )
     fold = Fold(ON.model_copy(update={"detectors": detectors}))
     rng = np.random.default_rng(4)

@@ -22,7 +22,7 @@ from tests.simulation.ports import (
     SimulatedLog,
     SimulatedStore,
 )
-from tests.simulation.traffic import detection_config
+from tests.simulation.traffic import config_of
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -85,7 +85,8 @@ class Process:
             clock=world.clock,
             # Not every process has the new file yet.
             detection=Detection(
-                detection_config(max(1, world.generation - world.rng.choice((0, 0, 1)))), None
+                config_of(world.seed, max(1, world.generation - world.rng.choice((0, 0, 1)))),
+                None,
             ),
             topics=TOPICS,
             recovery=RecoverySettings(),

@@ -11,9 +11,11 @@ import pytest
 from schemas.records import TopicPartition
 from tests.simulation.oracle import check, found_rows
 from tests.simulation.run import quiet, run_seed, run_seeds
+from tests.simulation.traffic import EVERYTHING
 from tests.simulation.world import World
 
 N_SEEDS: Final = 2_000
+N_SEEDS_OF_EVERYTHING: Final = 60
 N_JOBS: Final = 2
 
 PLACES: Final = {
@@ -46,6 +48,11 @@ def test_whatever_fails_the_output_is_that_of_an_undisturbed_run() -> None:
         kinds = {kind for at, kind in hits if at == place}
         assert {"killed", "paused"} < kinds, (place, kinds)
         assert any(kind.endswith("Error") for kind in kinds), (place, kinds)
+
+
+def test_the_same_holds_with_everything_on() -> None:
+    for outcome in run_seeds(range(EVERYTHING, EVERYTHING + N_SEEDS_OF_EVERYTHING), N_JOBS):
+        assert not outcome.problem, f"{outcome.problem}\nto see it again: {outcome.command}"
 
 
 @pytest.mark.parametrize("seed", [291, 664, 551, 695])

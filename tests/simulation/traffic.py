@@ -23,12 +23,16 @@ from schemas.config import (
     LabelsConfig,
     PageHinkleyConfig,
     PolicyConfig,
+    QualityConfig,
+    TrendConfig,
     WindowsConfig,
 )
+from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
 from streams.ports import Output
 from tests.streams.events import label, prediction
 from tests.streams.reference_kit import reference, set_reference
 
+EVERYTHING: Final = 1_000_000
 START_MS: Final = 1_790_000_000_000
 BAD: Final = (b"not json", b"", b'{"type": "prediction"}')
 
@@ -57,6 +61,38 @@ def detection_config(generation: int) -> DetectionConfig:
             enabled=generation % 2 == 0, max_early_ms=20, max_pending=30, max_early=3
         ),
         policy=PolicyConfig(cooldown_events=10 + generation),
+    )
+
+
+def config_of(seed: int, generation: int) -> DetectionConfig:
+    """The config of a run; seeds from `EVERYTHING` on have everything on."""
+    return (detection_config if seed < EVERYTHING else everything_config)(generation)
+
+
+def everything_config(generation: int) -> DetectionConfig:
+    """With all of it on, in every generation: detectors, joint signals, labels, confirmation."""
+    config = detection_config(2 * generation)
+    return config.model_copy(
+        update={
+            "generation": generation,
+            "arl0": 100.0 + generation,
+            "joint": JointConfig(block_events=20),
+            "quality": QualityConfig(duplicate=True),
+            "detectors": config.detectors.model_copy(
+                update={
+                    "adwin": AdwinConfig(enabled=True, clock=4, delta=0.05),
+                    "trend": TrendConfig(enabled=True, block_rows=5, n_blocks=24, n_scales=2),
+                    "ddm": DdmConfig(enabled=True),
+                    "eddm": EddmConfig(enabled=True),
+                    "hddm_a": HddmAConfig(enabled=True),
+                    "hddm_w": HddmWConfig(enabled=True),
+                    "fhddm": FhddmConfig(enabled=True),
+                }
+            ),
+            "policy": config.policy.model_copy(
+                update={"confirm": generation % 3 == 1, "min_effect": 0.1 * (generation % 3 == 2)}
+            ),
+        }
     )
 
 

@@ -44,12 +44,12 @@ from streams.past import Past, taken
 from streams.reference_report import reference_json, reference_lines
 from streams.worker import Detection
 from tests.detectors.decoded import Event, decoded, table
-from tests.detectors.folding import as_bytes
+from tests.detectors.folding import NO_QUALITY, as_bytes
 from tests.fuzz.outputs import ALERT
 from tests.streams.reference_kit import reference, set_reference
 
 MODEL = ModelKey("m", "1")
-CONFIG = DetectionConfig(reference_events=1_000, arl0=2_000)
+CONFIG = DetectionConfig(reference_events=1_000, arl0=2_000, quality=NO_QUALITY)
 LINEAGE = Lineage(deployment="driftsentry", topic_id="t", partition=0, start_offset=10)
 
 
@@ -103,7 +103,9 @@ def test_a_model_s_budget_is_that_of_its_lanes() -> None:
 
 def test_the_week_and_the_model_s_own_budget_decide_on_the_arl0() -> None:
     config = DetectionConfig(
-        reference_events=1_000, model={"m": ModelConfig(false_alerts="2 per day and model")}
+        reference_events=1_000,
+        quality=NO_QUALITY,
+        model={"m": ModelConfig(false_alerts="2 per day and model")},
     )
     fold, _ = folded(np.random.default_rng(1).normal(size=1_500), config)
     (budget,) = budgets_of(fold)

@@ -108,6 +108,8 @@ def test_every_plain_setting_has_a_variable() -> None:
         "DRIFTSENTRY_JOURNAL_TOPIC": "j",
         "DRIFTSENTRY_COMMANDS_TOPIC": "o",
         "DRIFTSENTRY_CHECKPOINTS_TOPIC": "c",
+        "DRIFTSENTRY_LIVENESS_TOPIC": "l",
+        "DRIFTSENTRY_LIVENESS_WINDOW_S": "0",
     }
     assert set(values) == set(variables())
     chosen = load(environ=values).settings

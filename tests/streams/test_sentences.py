@@ -5,16 +5,24 @@ from __future__ import annotations
 import pytest
 
 from schemas.alerts import WindowDistances
+from schemas.config import PolicyConfig
 from schemas.signal_names import (
+    LATENCY,
     NEW_CATEGORY,
+    QUALITY,
+    QUALITY_RANGE,
+    QUALITY_TYPE,
     category_signal,
     class_signal,
     feature_signal,
     new_signal,
     other_signal,
 )
-from streams.sentences import move, subject
+from streams.detection_check import signal_problem
+from streams.policy import Policy
+from streams.sentences import drift_sentence, move, subject
 from tests.streams.demo_kit import MODELS, alert_data
+from tests.streams.policy_kit import decide, finding, policy
 
 
 @pytest.mark.parametrize(
@@ -55,3 +63,48 @@ def test_categories_that_vanished_are_seen() -> None:
     moved = alert_data(MODELS[0], feature_signal("kind"), 10).signals[0]
     told = moved.model_copy(update={"unit": "shape", "effect": 1.0, "distances": gone})
     assert move(told) == 'changed (1.00 sd from its reference; none of "", a and "b ")'
+
+
+@pytest.mark.parametrize("signal", [LATENCY, *QUALITY])
+def test_what_broke_in_events_is_told_with_where_to_look(signal: str) -> None:
+    """Its name is one that a config may name, and a state with its episode is taken up."""
+    own = policy()
+    (opened,) = decide(own, finding(500, signal=signal))
+    words = subject(opened.signals[0])
+    assert words.startswith("the ")
+    assert f"{words} rose" in opened.message
+    assert opened.message.count(" Look at ") == 1
+    back = [each.model_copy(update={"standing": "returned"}) for each in opened.signals]
+    resolved = opened.model_copy(update={"resolution": "returned", "signals": back})
+    assert "Look at" not in drift_sentence(resolved)
+    assert signal_problem(signal) == ("", "")
+    again = policy()
+    decide(again, finding(500, signal=signal))
+    state = again.snapshot()
+    assert (
+        Policy(PolicyConfig(), "lineage", "deployment", 3, state).snapshot().keys() == state.keys()
+    )
+
+
+def test_a_fall_says_nothing_of_where_to_look() -> None:
+    (fell,) = decide(policy(), finding(500, signal=LATENCY, effect=-1.0))
+    assert "fell" in fell.message
+    assert "Look at" not in fell.message
+
+
+def test_the_feature_stands_before_what_broke_in_it() -> None:
+    (alert,) = decide(
+        policy(),
+        finding(500, signal=QUALITY_TYPE, effect=9.0),
+        finding(501, signal="missing:x", effect=1.0),
+    )[-1:]
+    assert [each.signal for each in alert.signals] == ["missing:x", QUALITY_TYPE]
+    assert alert.message.endswith(
+        "Look at what writes the features: numbers as text, or another schema."
+    )
+
+
+def test_a_name_of_no_quality_signal_is_told_the_right_ones() -> None:
+    text, remedy = signal_problem("quality:rage")
+    assert text
+    assert QUALITY_RANGE in remedy
