@@ -222,6 +222,7 @@ class Catalog:
             self._take_back(old)
             monitor = monitor_of(document, key, position)
             monitor.features_full, monitor.lanes_full = old.features_full, old.lanes_full
+            monitor.first_event = int(self.n_events[slot])
             self._begin(slot, monitor)
 
     def has_reference(self, name: VersionName, digest: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from detectors.budget import accepted_in_a_week, events_between_alarms, is_strong
 from detectors.catalog import Catalog
@@ -11,6 +12,9 @@ from detectors.registry import REGISTRY
 from detectors.signals import Signal
 from schemas.config import DetectionConfig
 from schemas.findings import MAX_VANISHED, Aspect, Distances, Finding, Firing, GroupLoss
+
+FROM_START: Final = 1_000
+"""A change within so many events of a reference that was set is none: the two differ."""
 
 
 def signal_of(catalog: Catalog, firing: Firing) -> Signal:
@@ -61,9 +65,18 @@ def finding_of(
         admitted=monitor.admitted,
         distances=_distances(firing, monitor, signal),
         block=block,
+        is_from_start=_is_from_start(firing, monitor, signal),
         worst=worst,
         leaking=leaking,
     )
+
+
+def _is_from_start(firing: Firing, monitor: Monitor, signal: Signal) -> bool:
+    """Whether it differs from a reference that a person has set from about when it was set."""
+    if not monitor.reference or signal.is_outcome:
+        return False
+    n_after = firing.n_after * monitor.block_of(signal)
+    return max(firing.model_event - n_after, 0) - monitor.first_event < FROM_START
 
 
 def _is_within_budget(

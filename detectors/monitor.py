@@ -87,6 +87,8 @@ class Monitor:
     awaits_score: bool = False
     """Whether no event had a score while its reference was learned: it begins with the first."""
     awaits_prediction: bool = False
+    first_event: int = 0
+    """The event of its model version before which it began: 0, or where its reference was set."""
     events_per_week: float = 0.0
     """By the event times of its reference, frozen with it; 0: unknown."""
     reference: str = ""

@@ -32,7 +32,7 @@ from detectors.kernels.observe import (
     SOURCE_TYPE,
 )
 from detectors.limits import LimitsReader, snapshot_limits
-from detectors.monitor import PREDICTION_CLASS, PREDICTION_NUMBER, Monitor
+from detectors.monitor import NEVER, PREDICTION_CLASS, PREDICTION_NUMBER, Monitor
 from detectors.outcome_sources import (
     MAX_SAMPLED,
     OF_FEATURE,
@@ -81,6 +81,7 @@ class MonitorDocument(StateDocument):
     full: list[bool]
     awaits: list[bool]
     admitted: int
+    first_event: int
     events_per_week: float
     reference: str
     joint: bool
@@ -143,6 +144,7 @@ def _document(monitor: Monitor, ranks: RanksWriter) -> dict[str, Any]:
         "full": [monitor.features_full, monitor.classes_full, monitor.lanes_full],
         "awaits": [monitor.awaits_score, monitor.awaits_prediction],
         "admitted": monitor.admitted,
+        "first_event": monitor.first_event,
         "events_per_week": monitor.events_per_week,
         "reference": monitor.reference,
         "joint": monitor.joint is not None,
@@ -239,6 +241,8 @@ class MonitorReader:
             raise StateError("a monitor's features and kinds do not agree")
         if not 0.0 <= document.events_per_week < math.inf:
             raise StateError("a monitor's rate is out of range")
+        if not 0 <= document.first_event < NEVER:
+            raise StateError("a monitor begins before its first event")
         if document.reference and not DIGEST.fullmatch(document.reference):
             raise StateError("a monitor's reference has no digest")
         if len(document.full) != 3 or len(document.awaits) != 2:
@@ -266,6 +270,7 @@ class MonitorReader:
             awaits_score=document.awaits[0],
             awaits_prediction=document.awaits[1],
             admitted=document.admitted,
+            first_event=document.first_event,
             events_per_week=document.events_per_week,
             reference=document.reference,
             feature_number={name: i for i, name in enumerate(document.features)},

@@ -161,6 +161,7 @@ def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Mo
             full=[False, document.classes_full, False],
             awaits=[SOURCE_SCORE not in sources, role == PREDICTION_LEARNING],
             admitted=admitted,
+            first_event=0,
             events_per_week=document.events_per_week,
             reference=document.digest,
             joint=reader.joints.n > 0,

@@ -149,6 +149,7 @@ class AlertData(BaseModel):
                     "partition": 2,
                     "event_time_ms": 1795405378000,
                     "planned": None,
+                    "training_serving_skew": False,
                     "acknowledged_by": None,
                     "signals": [
                         {
@@ -225,6 +226,11 @@ class AlertData(BaseModel):
     event_time_ms: int = Field(
         description="`ts` of the triggering event, epoch milliseconds; where a person's command "
         "brought this about, when it was said."
+    )
+    training_serving_skew: bool = Field(
+        default=False,
+        description="Whether it differs from a reference that a person has set since that was set, "
+        "within 1,000 events of its model: the reference was made of other data than are served.",
     )
     planned: str | None = Field(
         default=None,

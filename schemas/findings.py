@@ -158,6 +158,9 @@ class Finding(NamedTuple):
     """Of the window that it is about; None where its detector knows no windows."""
     block: int = 1
     """So many events of its model are one observation of the signal."""
+    is_from_start: bool = False
+    """Whether its model version has been so since a person set the reference that it differs from:
+    that was made of other data."""
     worst: tuple[GroupLoss, ...] = ()
     """Of an error: the groups that have more of it than of the predictions."""
     leaking: str = ""

@@ -108,6 +108,7 @@ class _EpisodeDocument(_Document):
     n_findings: Annotated[int, Field(ge=1, lt=1 << 60)]
     closed_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
     is_settled: bool
+    is_from_start: bool
     evidence: Annotated[list[_EvidenceDocument], Field(min_length=1, max_length=MAX_SIGNALS)]
 
 

@@ -174,6 +174,7 @@ class EpisodeBook:
             sharpness=sharpness_of(finding),
             budget_share=self._budget_share(finding),
             planned=planned,
+            is_from_start=finding.is_from_start,
         )
         self.keep(episode)
         return episode

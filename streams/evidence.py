@@ -204,6 +204,8 @@ class Episode:
     closed_event: int = -1
     is_settled: bool = False
     """Whether a working baseline has been found away from the reference."""
+    is_from_start: bool = False
+    """Whether it was opened by what has been so since its model's reference was set."""
     evidence: dict[Watched, Evidence] = field(default_factory=dict)
 
     @property

@@ -59,9 +59,7 @@ def group_errors(groups: Groups) -> list[GroupError]:
     """The groups by their share of the errors beyond that of the rows: the worst one first."""
     found: list[GroupError] = []
     for feature, own in groups.slices.items():
-        known = {
-            name: of.accuracy for name, of in own.groups.items() if of.accuracy is not None
-        }
+        known = {name: of.accuracy for name, of in own.groups.items() if of.accuracy is not None}
         n_rows = sum(each.n for each in known.values())
         n_wrong = sum((1.0 - each.value) * each.n for each in known.values())
         for name, right in known.items():

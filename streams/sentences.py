@@ -200,6 +200,11 @@ def drift_sentence(alert: AlertData, place: str = "offset", *, name_model: bool 
     """
     said = _change_sentence(alert, place, name_model=name_model)
     said += _look_at(alert)
+    if alert.training_serving_skew and alert.resolution is None:
+        said += (
+            " It has differed since its reference was set: training-serving skew; look at how the "
+            "data of the reference were made."
+        )
     if alert.planned is not None:
         said += f" It was expected: {alert.planned.rstrip('.')}."
     if alert.acknowledged_by is not None:
@@ -213,7 +218,21 @@ def _look_at(alert: AlertData) -> str:
         return ""
     rose = (each.signal for each in alert.signals if _is_away(each) and each.direction == "rose")
     found = next((signal for signal in rose if signal in _LOOK_AT), None)
-    return "" if found is None else f" Look at {_LOOK_AT[found]}."
+    where = _LOOK_AT[found] if found is not None else _look_at_first(alert.signals[0])
+    return f" Look at {where}." if where else ""
+
+
+def _look_at_first(moved: MovedSignal) -> str:
+    """Where the cause is found of what is said by the name of a feature or class; "" elsewhere."""
+    kind, _, name = moved.signal.partition(":")
+    feature, category = of_feature(name)
+    if kind == "missing" and moved.direction == "rose":
+        return f"joins and defaults before the model, and at who sends {_quoted(name)}"
+    if kind == "feature" and category == NEW_CATEGORY and moved.direction == "rose":
+        return f"what writes {_quoted(plain(feature))}: it has values that the reference had not"
+    if kind == "class":
+        return "the balance of classes: other traffic, or a model that falls back on one class"
+    return ""
 
 
 def _is_away(moved: MovedSignal) -> bool:

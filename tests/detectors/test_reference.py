@@ -361,3 +361,38 @@ def test_too_few_events_and_too_many_features_are_refused() -> None:
     wide = [Event(i, {f"f{j}": float(rng.normal()) for j in range(400)}, ts=i) for i in range(200)]
     with pytest.raises(BadReferenceError, match="leave features out"):
         fit_reference(decoded(wide), DetectionConfig())
+
+
+def test_what_differs_from_a_set_reference_from_the_start_says_so() -> None:
+    """The version that goes on as its reference says, and moves later, does not."""
+
+    def first_finding(moves_at: int, *, is_set: bool) -> Finding:
+        rng = np.random.default_rng(6)
+        x = rng.normal(size=6_000)
+        x[moves_at:] += 2.0
+        moved = [Event(i, {"x": float(each)}) for i, each in enumerate(x.tolist())]
+        fold = Fold(DetectionConfig(reference_events=500, arl0=1e7))
+        before = [Event(i, {"x": float(each)}) for i, each in enumerate(rng.normal(size=2_000))]
+        if is_set:
+            document = fit_reference(decoded(before), fold.config).document
+            fold.set_reference(*MODEL[:2], document)
+        said = fold.process(decoded(moved))
+        return next(each for each in said if isinstance(each, Finding))
+
+    assert first_finding(0, is_set=True).is_from_start
+    assert not first_finding(3_000, is_set=True).is_from_start
+    assert not first_finding(700, is_set=False).is_from_start
+
+
+def test_the_start_is_where_the_reference_was_set() -> None:
+    rng = np.random.default_rng(7)
+    calm = [Event(i, {"x": float(each)}) for i, each in enumerate(rng.normal(size=4_000))]
+    fold = Fold(DetectionConfig(reference_events=500, arl0=1e7))
+    fold.process(decoded(calm[:3_000]))
+    away = [Event(i, {"x": 3.0 + float(each)}) for i, each in enumerate(rng.normal(size=1_000))]
+    fold.set_reference(*MODEL[:2], fit_reference(decoded(away), fold.config).document)
+    resumed = Fold(fold.config, fold.snapshot())
+    said = resumed.process(decoded(calm[3_000:]))
+    found = [each for each in said if isinstance(each, Finding)]
+    assert found[0].model_event > 3_000
+    assert found[0].is_from_start
