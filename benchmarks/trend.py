@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
@@ -121,7 +121,25 @@ class Found(NamedTuple):
     """Alarms before it began."""
 
 
-def contest(move: Move, n_seeds: int, n_rows: int) -> list[Found]:
+class Entry(NamedTuple):
+    """Who takes part in a contest."""
+
+    name: str
+    detector: str
+    share: float
+    """Its ARL0 in that of the contest: with two that share a budget each has twice as much."""
+
+
+BESIDE: Final = (
+    Entry("alone", "focus", 1.0),
+    Entry("focus", "focus", 2.0),
+    Entry("trend", "trend", 2.0),
+)
+
+
+def contest(
+    move: Move, n_seeds: int, n_rows: int, entries: Sequence[Entry] = BESIDE
+) -> list[Found]:
     """All detectors at every ARL0 on the same rows, `n_rows` of them since the move began."""
     rng = np.random.default_rng(13)
     source = move.null.make(rng, n_seeds)
@@ -130,11 +148,7 @@ def contest(move: Move, n_seeds: int, n_rows: int) -> list[Found]:
     who = {
         (arl0, name): Contestant(detector, reference, arl0 * share)
         for arl0 in BUDGETS
-        for name, detector, share in (
-            ("alone", "focus", 1.0),
-            ("focus", "focus", 2.0),
-            ("trend", "trend", 2.0),
-        )
+        for name, detector, share in entries
     }
     first = {each: [math.inf] * n_seeds for each in who}
     n_early = dict.fromkeys(who, 0)

@@ -73,10 +73,17 @@ class Contestant:
     """One detector on every lane; all but ADWIN are given values in reference sd.
 
     With `rows_a_day` rows have times, and ours is given them without their rhythm, as in the fold.
+    With `is_raw` any detector is given values as they are.
     """
 
     def __init__(
-        self, who: str | Entrant, references: F64, arl0: float, rows_a_day: int = 0
+        self,
+        who: str | Entrant,
+        references: F64,
+        arl0: float,
+        rows_a_day: int = 0,
+        *,
+        is_raw: bool = False,
     ) -> None:
         _, name, config = ENTRANTS[who] if isinstance(who, str) else who
         self.n_lanes = len(references)
@@ -86,7 +93,7 @@ class Contestant:
         self._sd = np.where(sd > 0.0, sd, np.sqrt(p * (1 - p)))
         self.bank: DetectorBank = REGISTRY[name].build(config, self.n_lanes, None)
         lanes = np.arange(self.n_lanes, dtype=np.int32)
-        if name in RAW:
+        if is_raw or name in RAW:
             self._mean, self._sd = np.zeros_like(self._mean), np.ones_like(self._sd)
         z = (references - self._mean) / self._sd
         self._rows_a_day = rows_a_day

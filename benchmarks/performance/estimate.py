@@ -25,7 +25,7 @@ from benchmarks.performance.task import Task
 from detectors.performance.declare import declared, output_of
 from detectors.performance.estimate import Estimate
 from detectors.performance.labelled import LabelledPerformance
-from detectors.performance.outputs import SHAPE
+from detectors.performance.outputs import SHAPE, Shape
 from detectors.performance.rows import JoinedRows, ScoredRows
 from detectors.performance.unlabelled import UnlabelledPerformance
 from schemas.batch import F64
@@ -95,16 +95,22 @@ def estimated(*, quick: bool) -> Part:
     return Part(tables, figures)
 
 
-def own(rows: CensusRows, n_reference: int) -> tuple[Estimates, float, float]:
-    """The estimate after each chunk, and the processor's seconds to learn and to estimate."""
+def own(
+    rows: CensusRows, n_reference: int, shape: Shape = SHAPE, level: float = LEVEL
+) -> tuple[Estimates, float, float]:
+    """The estimate after each chunk, and the processor's seconds to learn and to estimate.
+
+    A chunk is a window of that shape; what is left of the rows after the last one must be none.
+    """
+    size = shape.n_blocks * shape.block_rows
     predicted = rows.predicted.astype(np.int32)
     truth = rows.employed.astype(np.int32)
     slot, at = np.zeros(len(rows), np.int32), np.zeros(len(rows), np.int64)
     nothing = np.full(len(rows), np.nan)
     reference = slice(0, n_reference)
     started = time.process_time()
-    output = output_of(declared(("0", "1"), predicted[reference], rows.score[reference], SHAPE))
-    labelled, unlabelled = LabelledPerformance(SHAPE, 1), UnlabelledPerformance(SHAPE, 1)
+    output = output_of(declared(("0", "1"), predicted[reference], rows.score[reference], shape))
+    labelled, unlabelled = LabelledPerformance(shape, 1), UnlabelledPerformance(shape, 1)
     labelled.declare(0, output)
     unlabelled.declare(0, output)
     labelled.update(
@@ -121,12 +127,12 @@ def own(rows: CensusRows, n_reference: int) -> tuple[Estimates, float, float]:
     unlabelled.learn(0, labelled.total(0))
     learned = time.process_time()
     estimates: list[Estimate] = []
-    for start in range(n_reference, len(rows), CHUNK):
-        chunk = slice(start, start + CHUNK)
+    for start in range(n_reference, len(rows), size):
+        chunk = slice(start, start + size)
         unlabelled.update(ScoredRows(slot[chunk], predicted[chunk], rows.score[chunk], at[chunk]))
-        found = unlabelled.estimate(0, LEVEL)
+        found = unlabelled.estimate(0, level)
         assert found is not None
-        assert found.n_rows == CHUNK
+        assert found.n_rows == size
         estimates.append(found)
     done = time.process_time()
     of: dict[str, dict[str, list[float]]] = {}
