@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from benchmarks.concept.census import census
 from benchmarks.concept.decay import MOVE, NULL_ROWS, decay
 from benchmarks.concept.rare import rare
 from benchmarks.kit.report import parser, publish, show
@@ -41,6 +42,7 @@ class Size(NamedTuple):
 
 PARTS: Final[dict[str, Callable[[Size], Part]]] = {
     "rare": lambda size: rare(n_seeds=size.n_seeds(300), n_updates=size.n_updates(100_000_000)),
+    "census": lambda size: census(quick=size.quick),
     "decay": lambda size: decay(
         n_seeds=size.n_seeds(50),
         n_rows=20_000 if size.quick else MOVE.n_rows,

@@ -122,8 +122,8 @@ def decay_table(found: dict[int, list[Found]]) -> FigureTable:
                 )
     title = (
         f"accuracy falls from {1 - BEFORE:.2f} to {1 - AFTER:.2f} in {MOVE.n_rows:,} labels: "
-        "labels to the first alarm, and what accuracy is at the median; first: in how many seeds before "
-        "the other one with the same ARL0"
+        "labels to the first alarm, and what accuracy is at the median; first: in how many seeds "
+        "before the other one with the same ARL0"
     )
     columns = ("detector", "found", "5 %", "median", "95 %", "accuracy", "first")
     return FigureTable("decay", title, columns, rows)
