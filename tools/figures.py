@@ -31,6 +31,7 @@ PAGES: Final = (
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "detectors.md",
     ROOT / "docs" / "labels.md",
+    ROOT / "docs" / "label-signals.md",
     ROOT / "docs" / "performance-metrics.md",
 )
 KEPT: Final = ROOT / "var" / "figures"

@@ -31,7 +31,6 @@ from benchmarks.performance.rows import MISSING, CensusRows
 from detectors.fold import Fold
 from detectors.performance.intervals import LEVEL
 from detectors.performance.outputs import Shape
-from schemas.alerts import AlertData
 from schemas.config import DetectionConfig, LabelsConfig, ModelConfig
 from schemas.findings import Aspect, Finding, Notice
 from streams.census import REAL_CHANGES
@@ -81,8 +80,14 @@ class Alarm:
     change_row: int
     """Which row's label the change is said to have begun with."""
     is_rise: bool
-    worst: list[str]
-    """The groups that it names."""
+
+
+class Named(NamedTuple):
+    """The worst groups, as an alert names them beside `error`."""
+
+    row: int
+    """The latest prediction when the record of the alert was told."""
+    signals: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +97,8 @@ class Told:
     alarms: list[Alarm]
     """In the order of the log."""
     n_joined: int
-    sentences: list[str]
-    """Of the alerts that have `error` among their signals, as last told."""
+    named: list[Named]
+    """What alerts say of the errors' groups, in the order in which they are told."""
 
 
 def census(*, quick: bool) -> Part:
@@ -106,7 +111,7 @@ def census(*, quick: bool) -> Part:
     river = adwin(data)
     first = told[runs[0]]
     chunks = {n: by_chunk(data, n) for n in ((N_REFERENCE,) if quick else (N_REFERENCE, 20_000))}
-    groups = by_group(data, first.alarms)
+    groups = by_group(data, first)
     figures: dict[str, Any] = {
         "runs": [run._asdict() | asdict(one) for run, one in told.items()],
         "river_adwin": river,
@@ -145,28 +150,28 @@ def folded(data: LabelledCensus, run: Run) -> Told:
             int(data.row[log.clock[each.offset]]),
             int(data.row[log.about[each.change_offset]]),
             each.after > each.before,
-            [group.signal for group in each.worst],
         )
         for each in said
         if isinstance(each, Finding)
         and each.aspect != Aspect.SETTLED
         and each.signal.partition(":")[0] in ("error", "error_gap", "expected_error", "calibration")
     ]
-    return Told(alarms, fold.counters["n_joined_labels"], sentences(config, said))
+    return Told(alarms, fold.counters["n_joined_labels"], named_in_alerts(config, said, data, log))
 
 
-def sentences(config: DetectionConfig, said: Sequence[Finding | Notice]) -> list[str]:
-    """Of the alerts that have `error` among their signals."""
+def named_in_alerts(
+    config: DetectionConfig, said: Sequence[Finding | Notice], data: LabelledCensus, log: Log
+) -> list[Named]:
+    """The groups that records of alerts name, each time that they are others."""
     numbers = count(1)
     policy = Policy(config.policy, "census", config.deployment, 0)
-    latest: dict[str, AlertData] = {}
+    named: list[Named] = []
     for alert in policy.decide(said, lambda: next(numbers)):
-        latest[alert.alert_id] = alert
-    return [
-        alert.message
-        for alert in latest.values()
-        if any(moved.signal == "error" for moved in alert.signals)
-    ]
+        for moved in alert.signals:
+            worst = [group.signal for group in moved.worst_groups]
+            if moved.signal == "error" and worst and (not named or named[-1].signals != worst):
+                named.append(Named(int(data.row[log.clock[alert.trigger_offset]]), worst))
+    return named
 
 
 def adwin(data: LabelledCensus) -> list[int]:
@@ -321,16 +326,16 @@ class Group(NamedTuple):
     late: int | None
     """Rows from the drift to the first alarm on its own errors; None: none before the recovery."""
     is_named: bool
-    """Whether the first alarm on `error` after the drift names it among the worst."""
+    """Whether the first alert that names groups after the drift names it among the worst."""
 
 
-def by_group(data: LabelledCensus, alarms: Sequence[Alarm]) -> list[Group]:
+def by_group(data: LabelledCensus, told: Told) -> list[Group]:
     """The groups of the slices, those first that have most of the errors beyond their share."""
     start, stop = data.index_of(CONCEPT), data.index_of(RECOVERY)
     error = data.error
     during, early = slice(start, stop), slice(0, data.index_of(REAL_CHANGES[0].row))
-    amid = [each for each in alarms if CONCEPT <= each.row < RECOVERY]
-    named = next((each.worst for each in amid if each.signal == "error"), [])
+    amid = [each for each in told.alarms if CONCEPT <= each.row < RECOVERY]
+    named = next((one.signals for one in told.named if CONCEPT <= one.row < RECOVERY), [])
     groups = []
     for feature in SLICES:
         codes = data.features[feature]
@@ -370,7 +375,7 @@ def group_table(groups: Sequence[Group]) -> FigureTable:
     title = (
         f"errors by group in rows {CONCEPT:,} to {RECOVERY - 1:,}, error rates there and before "
         f"row {REAL_CHANGES[0].row:,}, the delay of an alarm on the group itself, and whether the "
-        f"first alarm on `error` names it ({RUNS[0].name})"
+        f"alert names it ({RUNS[0].name})"
     )
     columns = ("group", "of errors", "of events", "rate", "before", "delay", "named")
     return FigureTable("groups", title, columns, rows)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from river import drift  # type: ignore[attr-defined]  # it names what it exports elsewhere
+from river import drift
 
 from benchmarks.drift.contest import DEFAULTS, FOCUS, Contestant, Entrant
 from benchmarks.drift.nulls import FalseAlarms
@@ -164,11 +164,12 @@ def rivers_own(errors: F64) -> dict[str, list[list[int]]]:
         for who in ERRORS:
             config: Any = who.config
             fired[who.name].append(RiverErrors(config).update(lane))
-        others: list[tuple[str, Any]] = [
-            ("ADWIN", drift.ADWIN()),
-            ("Page-Hinkley", drift.PageHinkley()),
+        others: list[tuple[str, Any]] = [  # they have no types
+            ("ADWIN", drift.ADWIN),
+            ("Page-Hinkley", drift.PageHinkley),
         ]
-        for name, detector in others:
+        for name, made in others:
+            detector = made()
             at = []
             for i, x in enumerate(lane.tolist()):
                 detector.update(x)
