@@ -253,7 +253,9 @@ def by_chunk(data: LabelledCensus, n_least: int) -> list[Chunk]:
     return [
         Chunk(
             int(data.row[start]),
-            *(found[part][k] for part in ("value", "low", "high")),
+            found["value"][k],
+            found["low"][k],
+            found["high"][k],
             float(right[start : start + CHUNK].mean()),
         )
         for k, start in enumerate(range(first, end, CHUNK))

@@ -44,7 +44,8 @@ class LabelledCensus:
     @property
     def error(self) -> F64:
         """(n,) 1 where the prediction was wrong."""
-        return (self.rows.predicted != self.rows.employed).astype(np.float64)
+        wrong: F64 = (self.rows.predicted != self.rows.employed).astype(np.float64)
+        return wrong
 
     def index_of(self, row: int) -> int:
         """Where the first row from this one of the whole data set on stands."""
