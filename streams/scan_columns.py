@@ -232,9 +232,7 @@ def _quoted(name: str) -> str:
     return f"`{name}`" if name.strip() else "the column without a name"
 
 
-def plan_lines(
-    plan: Plan, model: str, version: str, *, label_use: str = "left out"
-) -> list[str]:
+def plan_lines(plan: Plan, model: str, version: str, *, label_use: str = "left out") -> list[str]:
     """What was decided, a line each, with the option that changes it.
 
     `model` and `version` are those of every row, where no column says; `label_use` says what is

@@ -100,9 +100,7 @@ def _shown(sample: Sequence[object]) -> str:
     return repr(sample[0])[:40]
 
 
-def _sliced(
-    plan: Plan, profiles: Sequence[Profile], wishes: Wishes, slices: Sequence[str]
-) -> Plan:
+def _sliced(plan: Plan, profiles: Sequence[Profile], wishes: Wishes, slices: Sequence[str]) -> Plan:
     """The plan with these columns as slices. Raises `ScanError` for one that makes no groups."""
     wanted = tuple(dict.fromkeys(slices))
     if len(wanted) > MAX_SLICES:
@@ -166,9 +164,7 @@ def with_labels_joined(
     if slices:
         of_model = models.get(model, ModelConfig()).model_copy(update={"slices": list(slices)})
         models = models | {model: of_model}
-    return detection.model_copy(
-        update={"labels": labels.model_copy(update=own), "model": models}
-    )
+    return detection.model_copy(update={"labels": labels.model_copy(update=own), "model": models})
 
 
 class LateLabels:

@@ -89,9 +89,7 @@ def _key(told: ModelPerformance) -> str:
     )
 
 
-def _performance_plot(
-    scan: Scan, told: ModelPerformance, marks: Sequence[ChangeMark]
-) -> str:
+def _performance_plot(scan: Scan, told: ModelPerformance, marks: Sequence[ChangeMark]) -> str:
     rows = _alert_rows(scan, told.model)
 
     def draw(axes: Axes) -> None:
@@ -193,13 +191,13 @@ def _slices(told: ModelPerformance) -> str:
             else f"The worst: <b>{escape(group_sentence(worst))}.</b>"
         )
         rows = table_rows(
-            f"<td>{escape(one.name)}</td><td class=\"n\">{one.error.n:,}</td>"
+            f'<td>{escape(one.name)}</td><td class="n">{one.error.n:,}</td>'
             f'<td class="n">{escape(interval(one.error, is_number=False))}</td>'
             f'<td class="n">{100 * one.of_errors:.1f} % on {100 * one.of_rows:.1f} %</td>'
             for one in found
         )
         parts.append(
-            f"<h3 style=\"margin-top:18px\">Errors by slice, {escape(when)}</h3><p>{said}</p>"
+            f'<h3 style="margin-top:18px">Errors by slice, {escape(when)}</h3><p>{said}</p>'
             '<div class="card scroll"><table><thead><tr><th>Group</th><th class="n">Labels</th>'
             '<th class="n">Wrong</th><th class="n">Of the errors, on of the rows</th></tr></thead>'
             f"<tbody>{rows}</tbody></table></div>\n"
@@ -237,7 +235,8 @@ def _bin(one: ReliabilityBin) -> str:
     predicted = "-" if one.predicted is None else f"{100 * one.predicted:.1f} %"
     return (
         f'<td class="n">{one.low:.3f} to {one.high:.3f}</td><td class="n">{one.n:,}</td>'
-        f'<td class="n">{predicted}</td><td class="n">{interval(one.observed, is_number=False)}</td>'
+        f'<td class="n">{predicted}</td>'
+        f'<td class="n">{interval(one.observed, is_number=False)}</td>'
     )
 
 

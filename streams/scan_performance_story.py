@@ -59,9 +59,7 @@ def group_errors(groups: Groups) -> list[GroupError]:
     """The groups by their share of the errors beyond that of the rows: the worst one first."""
     found: list[GroupError] = []
     for feature, own in groups.slices.items():
-        known = {
-            name: of.accuracy for name, of in own.groups.items() if of.accuracy is not None
-        }
+        known = {name: of.accuracy for name, of in own.groups.items() if of.accuracy is not None}
         n_rows = sum(each.n for each in known.values())
         n_wrong = sum((1.0 - each.value) * each.n for each in known.values())
         for name, right in known.items():
@@ -114,11 +112,11 @@ def performance_lines(scan: Scan) -> list[str]:
 def _of_model(told: ModelPerformance, *, name_model: bool) -> list[str]:
     name = f" of {told.model.model_id} {told.model.model_version}" if name_model else ""
     what = measure_name(told)
-    lines = [
+    head = (
         f"Performance{name} from row {told.first_row:,} on: {what} "
         f"{interval(told.measure, is_number=told.is_number)}, by {_n_labels(told):,} labels."
-    ]
-    lines += _chunk_lines(told)
+    )
+    lines = [head, *_chunk_lines(told)]
     for groups, when in told_groups(told):
         found = group_errors(groups)
         worst = worst_group(found)
