@@ -105,6 +105,9 @@ def test_a_worse_model_is_found_at_its_row_and_told_everywhere() -> None:
     page = Page(Path("t.csv-report.html").read_text("utf-8"))
     for text in ("How well it predicts", "expected by the score", "region=west, with", "Came true"):
         assert text in page.text
+    assert "It is told by labels" in page.text
+    assert "There are more models" not in page.text
+    assert page.text.index("How well it predicts") < page.text.index("The signals that moved")
     labels = [value for _, name, value in page.attributes if name == "aria-label"]
     assert any("what scores made one expect" in label for label in labels)
     assert "reliability diagram" in labels
