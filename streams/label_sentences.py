@@ -73,6 +73,12 @@ def label_subject(moved: MovedSignal) -> str | None:
     return words
 
 
+def is_of_labels(signal: str) -> bool:
+    """Whether labels tell of a signal with this name."""
+    kind = signal.partition(":")[0]
+    return kind in _WORDS or kind in _OF_GROUPS or kind in {"label", ERROR}
+
+
 def advice(moved: MovedSignal) -> str:
     """What to look at, a sentence with a space before it; "" where the signal says enough."""
     if moved.signal == LEAKAGE and moved.leaking_feature and moved.direction == "rose":

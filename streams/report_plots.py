@@ -27,6 +27,8 @@ _BAND: Final = "#dfe7ee"
 _REAL: Final = "#5b6670"
 _INJECTED: Final = "#8e44ad"
 _ALERT: Final = "#c0392b"
+_CLOSE: Final = 0.015
+"""The part of the width within which two letters would hide each other."""
 _SIZE_INCHES: Final = (5.6, 2.3)
 
 _STYLE: Final[dict[str, Any]] = {
@@ -133,9 +135,10 @@ def draw_marks(
             continue
         colour = _INJECTED if change.injected else _REAL
         axes.axvline(change.event, color=colour, linewidth=1.0, linestyle=(0, (4, 3)))
+    for event, letters, colour in _letters(changes, n):
         axes.annotate(
-            change.letter,
-            (change.event, 1.0),
+            letters,
+            (event, 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(0, 3),
             textcoords="offset points",
@@ -166,6 +169,21 @@ def draw_marks(
     axes.tick_params(axis="y", length=0, pad=5)
     # Below the triangles.
     axes.tick_params(axis="x", length=0, pad=9)
+
+
+def _letters(changes: Sequence[ChangeMark], n: int) -> list[tuple[int, str, str]]:
+    """Where letters stand, and their colour: those that would hide each other stand together."""
+    found: list[tuple[int, str, str]] = []
+    for change in sorted(changes, key=lambda change: change.event):
+        if change.event >= n:
+            continue
+        colour = _INJECTED if change.injected else _REAL
+        if found and found[-1][2] == colour and change.event - found[-1][0] < _CLOSE * n:
+            event, letters, _ = found.pop()
+            found.append((event, letters + change.letter, colour))
+        else:
+            found.append((change.event, change.letter, colour))
+    return found
 
 
 def _window_means(values: F64) -> tuple[F64, F64]:

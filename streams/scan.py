@@ -186,6 +186,7 @@ def open_scan(path: Path, options: ScanOptions, *, purpose: str = "scan") -> tup
         detection = with_labels_joined(
             detection, model, plan.slices, source.n_rows, options.label_delay
         )
+    own = ModelKey(model, options.version, -1)
     scan = Scan(
         path=path,
         plan=plan,
@@ -198,7 +199,11 @@ def open_scan(path: Path, options: ScanOptions, *, purpose: str = "scan") -> tup
         notes=source.notes,
         series=Series(source.n_rows, lambda model: reference_events(detection, model)),
         book=AlertBook(lambda _said, offset: offset),
-        performance=Performance(source.n_rows, options.label_delay if has_labels else 0),
+        performance=Performance(
+            source.n_rows,
+            options.label_delay if has_labels else 0,
+            min(detection.reference_events, reference_events(detection, own)),
+        ),
         has_labels=has_labels,
         label_delay=options.label_delay if has_labels else 0,
     )

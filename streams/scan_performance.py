@@ -88,7 +88,7 @@ class ModelPerformance:
 
     @property
     def worst(self) -> Chunk | None:
-        """The chunk with the lowest accuracy, or the largest error; None where there are not two."""
+        """The chunk with the lowest accuracy, or the largest error; None of less than two."""
         known = [chunk for chunk in self.chunks if chunk.realised is not None]
         if len(known) < 2:
             return None
@@ -124,9 +124,13 @@ class _Following:
 
 
 class Performance:
-    """Follows the models of a file of `n_rows`, whose labels come `delay` rows late."""
+    """Follows the models of a file of `n_rows`, whose labels come `delay` rows late.
 
-    def __init__(self, n_rows: int, delay: int) -> None:
+    `n_reference`: rows of the shortest reference. A model that is met later and has a shorter one
+    than the room that there is by then is followed from a row a little later on.
+    """
+
+    def __init__(self, n_rows: int, delay: int, n_reference: int) -> None:
         self._n_rows: Final = n_rows
         self._delay: Final = delay
         block, most = SHAPE.block_rows, SHAPE.block_rows * SHAPE.n_blocks
@@ -135,7 +139,7 @@ class Performance:
         """Predictions of a chunk: whole blocks of the banks, which keep no more than that."""
         self._following: dict[ModelKey, _Following] = {}
         self._due: deque[_Due] = deque()
-        self._until = self.chunk
+        self._until = min(n_reference, self.chunk)
         """The row before which there is nothing to be looked at."""
 
     @property

@@ -235,7 +235,8 @@ def _bin(one: ReliabilityBin) -> str:
     predicted = "-" if one.predicted is None else f"{100 * one.predicted:.1f} %"
     return (
         f'<td class="n">{one.low:.3f} to {one.high:.3f}</td><td class="n">{one.n:,}</td>'
-        f'<td class="n">{predicted}</td><td class="n">{interval(one.observed, is_number=False)}</td>'
+        f'<td class="n">{predicted}</td>'
+        f'<td class="n">{interval(one.observed, is_number=False)}</td>'
     )
 
 

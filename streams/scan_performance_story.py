@@ -112,11 +112,11 @@ def performance_lines(scan: Scan) -> list[str]:
 def _of_model(told: ModelPerformance, *, name_model: bool) -> list[str]:
     name = f" of {told.model.model_id} {told.model.model_version}" if name_model else ""
     what = measure_name(told)
-    lines = [
+    head = (
         f"Performance{name} from row {told.first_row:,} on: {what} "
         f"{interval(told.measure, is_number=told.is_number)}, by {_n_labels(told):,} labels."
-    ]
-    lines += _chunk_lines(told)
+    )
+    lines = [head, *_chunk_lines(told)]
     for groups, when in told_groups(told):
         found = group_errors(groups)
         worst = worst_group(found)

@@ -11,6 +11,7 @@ from typing import Final
 from schemas.signal_names import JOINT, LATENCY, NEW_CATEGORY, QUALITY, of_feature, plain
 from streams.alert_book import SeenAlert
 from streams.evidence import SEVERITIES
+from streams.label_sentences import is_of_labels
 from streams.report_page import page, severity_cell, table_rows, template_text, tiles
 from streams.report_plots import BAND_SDS, ChangeMark, SignalPlot, band_around, signal_svg
 from streams.scan import Scan
@@ -172,6 +173,8 @@ def _why_no_plot(signal: str) -> str:
     """Why there is no curve of a signal."""
     if signal in JOINT:
         return "It is of several features together, which have no single curve."
+    if is_of_labels(signal):
+        return "It is told by labels or by what scores make one expect."
     if signal in QUALITY or signal == LATENCY:
         return "It is of what an event says beside its features, or of any of them."
     return "There are more models, categories or curves than are drawn."
