@@ -35,7 +35,7 @@ DISPARITIES: Final = (SOURCE_SELECTION, SOURCE_RECALL, SOURCE_FALSE_POSITIVE)
 OF_FEATURE: Final = frozenset({SOURCE_SLICE, *DISPARITIES})
 """Sources whose index is the number of a feature."""
 
-BLOCK_ROWS: Final = 200
+BLOCK_ROWS: Final = 50
 """Rows of an observation of `expected_error` and `error_gap`: their mean is near enough to a normal
 value, whatever the score's law, and what moves it is the mean and not the law."""
 DISPARITY_ROWS: Final = 1_000
