@@ -26,6 +26,7 @@ from schemas.signal_names import (
 )
 from streams.evidence import MAX_COARSE_EFFECT
 from streams.label_sentences import advice, label_subject, worst_groups
+from streams.units import unit_factor
 
 N_NAMED: Final = 3
 """Of the signals that moved with the first, so many are named."""
@@ -217,9 +218,21 @@ def _look_at(alert: AlertData) -> str:
     if alert.resolution is not None:
         return ""
     rose = (each.signal for each in alert.signals if _is_away(each) and each.direction == "rose")
+    units = next((words for each in alert.signals if (words := _unit(each))), "")
+    if units:
+        return f" Look at {units}."
     found = next((signal for signal in rose if signal in _LOOK_AT), None)
     where = _LOOK_AT[found] if found is not None else _look_at_first(alert.signals[0])
     return f" Look at {where}." if where else ""
+
+
+def _unit(moved: MovedSignal) -> str:
+    """That the unit of a feature may have changed; "" where it has not moved so."""
+    factor = unit_factor(moved) if _is_away(moved) else ""
+    if not factor:
+        return ""
+    feature, _ = of_feature(moved.signal.removeprefix("feature:"))
+    return f"the unit of {_quoted(plain(feature))}: {factor}"
 
 
 def _look_at_first(moved: MovedSignal) -> str:
