@@ -83,7 +83,7 @@ def accuracy(table: dict[str, Any], first: int, stop: int) -> float:
     """Of the rows that have a label."""
     pairs = list(zip(table["prediction"][first:stop], table["label"][first:stop], strict=True))
     known = [guess == label for guess, label in pairs if label is not None]
-    return sum(known) / len(known)
+    return float(np.mean(known))
 
 
 def test_a_worse_model_is_found_at_its_row_and_told_everywhere() -> None:
