@@ -42,7 +42,7 @@ def with_usable_label(
     if name is not None and why is not None:
         if "label" not in plan.guessed:
             raise ScanError(why)
-        plan = replace(plan, left_out=plan.left_out | {name: f"no label: {why}"})
+        plan = replace(plan, left_out={**plan.left_out, name: f"no label: {why}"})
     if name is None or why is not None:
         given = ["--slice"] * bool(slices) + ["--label-delay"] * bool(delay)
         if given:

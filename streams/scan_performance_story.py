@@ -177,7 +177,12 @@ def told_groups(told: ModelPerformance) -> list[tuple[Groups, str]]:
     found = []
     if told.worst_groups is not None:
         row = told.worst_groups.row
-        found.append((told.worst_groups, f"by the latest labels at row {row - 1:,}, the worst"))
+        found.append(
+            (
+                told.worst_groups,
+                f"by the latest labels up to that of row {row - 1:,}, the worst chunk",
+            )
+        )
     if told.groups is not None:
         found.append((told.groups, "by the latest labels of the file"))
     return found

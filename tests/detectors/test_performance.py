@@ -320,3 +320,43 @@ def test_what_is_counted_is_named_as_the_kernel_counts_it() -> None:
     assert tally.count(ROWS) == (rows.slot == 0).sum()
     assert tally.count(CLASSES) == tally.confusion.sum()
     assert tally.count(SCORED) == tally.scores.sum()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 300), at=st.integers(0, 300))
+def test_what_came_since_a_tally_is_what_these_rows_alone_add_up_to(
+    seed: int, n: int, at: int
+) -> None:
+    rows = random_rows(np.random.default_rng(seed), n)
+    whole, rest = labelled(), labelled()
+    first, second = batches(rows, [min(at, n)])
+    whole.update(first)
+    before = [whole.total(slot) for slot in range(N_SLOTS)]
+    whole.update(second)
+    rest.update(second)
+    for slot in range(N_SLOTS):
+        found, wanted = whole.total(slot).since(before[slot]), rest.total(slot)
+        for name in ("counts", "confusion", "histogram"):
+            assert (getattr(found, name) == getattr(wanted, name)).all()
+        for name in ("score_sums", "sums"):
+            # Of a difference of two sums the rounding is that of the sums.
+            most = float(getattr(whole.total(slot), name).max())
+            np.testing.assert_allclose(
+                getattr(found, name), getattr(wanted, name), rtol=1e-9, atol=1e-12 * most
+            )
+        if wanted.count(ROWS):
+            with pytest.raises(ValueError, match="begins with another one"):
+                before[slot].since(whole.total(slot))
+
+
+@given(n=st.integers(0, 100), n_blocks=st.integers(1, 9))
+def test_the_latest_blocks_of_predictions_hold_these(n: int, n_blocks: int) -> None:
+    rows = random_rows(np.random.default_rng(n), 3_000)
+    own = np.flatnonzero(rows.slot == 0)[:n]
+    bank, latest = unlabelled(), unlabelled()
+    bank.update(without_labels(taken(rows, own)))
+    kept = min(n_blocks, SHAPE.n_blocks)
+    full = (n - 1) // SHAPE.block_rows - kept + 1
+    latest.update(without_labels(taken(rows, own[max(full, 0) * SHAPE.block_rows :])))
+    assert bank.n_rows(0) == n
+    assert (bank.window(0, n_blocks) == latest.window(0)).all()

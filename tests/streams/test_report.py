@@ -124,3 +124,12 @@ def test_a_plot_bears_missing_constant_and_few_values() -> None:
         assert page.count["svg"] == 1
         assert ">A</text>" in svg
         assert ">B</text>" not in svg
+
+
+def test_letters_that_would_hide_each_other_stand_together() -> None:
+    marks = [
+        ChangeMark(letter, event, injected=False)
+        for letter, event in (("A", 100), ("B", 5_000), ("C", 5_010), ("D", 5_020), ("E", 8_000))
+    ]
+    svg = signal_svg(plot_of_values(np.zeros(10_000), 100, marks, []))
+    assert re.findall(r">([A-E]+)</text>", svg) == ["A", "BCD", "E"]
