@@ -138,6 +138,7 @@ class Log:
             ),
             value=np.ascontiguousarray(self._values[predicted]).ravel(),
             kind=np.tile(self._kinds, len(predicted)),
+            latency_ms=np.full(n, np.nan),
             categories=self._names,
             score=np.where(is_label, np.nan, rows.score[about]),
             prediction_kind=np.full(n, PredictionKind.INTEGER, np.uint8),

@@ -206,7 +206,8 @@ def test_the_sample_is_the_same_as_row_by_row(
         if is_prediction:
             kept.append(2 * len(kept))
         else:
-            expected.append(number if number in kept[len(kept) - max_rows :] and max_rows else -1)
+            held = kept[max(len(kept) - max_rows, 0) :]
+            expected.append(number if number in held else -1)
     sample = FeatureSample(max_rows)
     found: list[int] = []
     start, n = 0, 0
