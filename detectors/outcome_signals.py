@@ -50,6 +50,8 @@ REFERENCE_BLOCKS: Final = 50
 SLICE_PART: Final = 4
 """A group's reference has the fourth part of the labels of the model's."""
 MIN_REFERENCE: Final = 20
+MAX_REFERENCE: Final = 1_000_001
+"""More observations than any reference learns: one more than a config can ask for."""
 UNKNOWN: Final = Scale(RULE_Z, 0.0, 0.0, 1.0)
 """Of a signal whose reference is not complete."""
 _POSSIBLE: Final = frozenset({"positive", "predicted"})

@@ -14,11 +14,10 @@ from detectors.leakage import NOBODY, LeakageBlock
 from detectors.monitor import Monitor
 from detectors.outcome_lanes import Watch, watch_of
 from detectors.outcome_scores import ONE
-from detectors.outcome_signals import reference_length
+from detectors.outcome_signals import MAX_REFERENCE
 from detectors.outcome_sources import BLOCK_ROWS, LEAKAGE_ROWS, MAX_SAMPLED
 from detectors.slice_counts import CELLS, N_BLOCKS
 from detectors.slices import MAX_GROUPS
-from schemas.config import DetectionConfig
 
 WATCH_ARRAYS: Final = frozenset(
     {
@@ -67,8 +66,7 @@ class WatchReader:
     Raises `StateError` where they contradict themselves, or the signals.
     """
 
-    def __init__(self, config: DetectionConfig, state: BankState) -> None:
-        self._config = config
+    def __init__(self, state: BankState) -> None:
         shape = (None, N_BLOCKS, MAX_GROUPS + 1, CELLS)
         self._arrays = {
             "learned": require_array(state, "learned", np.float64, (None,)),
@@ -96,7 +94,8 @@ class WatchReader:
         watch.expected, watch.gap = [expected, sum_of_expected], [gap, sum_of_gap]
         for number, signal in watch.signals():
             n = int(self._cut("n_learned", 1)[0])
-            most = reference_length(self._config, signal) if signal.ranks is None else 1
+            # It may have begun under a config that wants longer references.
+            most = MAX_REFERENCE if signal.ranks is None else 1
             if not 0 <= n < most:
                 raise StateError("a signal of labels has learned more than its reference")
             x = self._cut("learned", n)

@@ -131,7 +131,7 @@ class Outcomes:
         self._found = _NOTHING_FOUND
         """Of the latest stretch: what the sample holds of its labels."""
         if state is not None:
-            self._restore(slots, WatchReader(config, state))
+            self._restore(slots, WatchReader(state))
 
     def advance(
         self, joined: Joined, decided: Decided, predictions: Predictions, sampled: Sampled

@@ -265,6 +265,22 @@ def test_labels_that_are_switched_off_take_their_signals_along() -> None:
     assert as_bytes(Fold(fold.config, fold.snapshot()).snapshot()) == as_bytes(fold.snapshot())
 
 
+def test_a_shorter_reference_is_complete_with_the_next_observation() -> None:
+    """And a state from before, with more observations than it now takes, is taken up."""
+    events = stream(3_000)
+    fold = Fold(CONFIG)
+    fold.process(decoded(events[:900]))
+    shorter = CONFIG.model_copy(
+        update={"labels": CONFIG.labels.model_copy(update={"reference_labels": 80})}
+    )
+    fold.reconfigure(shorter)
+    resumed = Fold(shorter, fold.snapshot())
+    assert as_bytes(resumed.snapshot()) == as_bytes(fold.snapshot())
+    assert signals_of(resumed)["error"] < 0
+    resumed.process(decoded(events[900:1_000]))
+    assert signals_of(resumed)["error"] >= 0
+
+
 def test_what_labels_tell_has_its_share_of_the_budget_before_the_first_label() -> None:
     """Else the first label would change what the events before it in a batch have decided."""
     without = [event for event in stream(1_000) if not event.is_label]
