@@ -12,6 +12,7 @@ import numpy as np
 
 from detectors.drift.rhythm import DAY, Rhythm
 from detectors.fold import Fold
+from detectors.kernels.leakage import strengths
 from detectors.performance.labelled import LabelledPerformance
 from detectors.performance.outputs import Output, ScoreOf, Shape, Task
 from detectors.performance.rows import JoinedRows, ScoredRows
@@ -38,6 +39,8 @@ def warm() -> list[str]:
     fold.process(_events(2 * N_REFERENCE))
     # So short a reference has no rhythm that would be taken out.
     Rhythm(np.zeros(DAY), 1, 0.0).without(np.zeros(0), np.zeros(0, np.int64))
+    # Nor has it a block of labels of whose features it is asked how well they tell them.
+    strengths(np.zeros((2, 1), np.float32), np.array([True, False]), 1, np.zeros(1))
     _join(2)
     return list(Fold(config, fold.snapshot()).banks)
 

@@ -160,6 +160,7 @@ class LivenessWatch:
         if at == self._tick:
             return []
         is_sound = is_current and self._tick is not None and at == self._tick + 1
+        is_back = self._tick is not None and at < self._tick
         self._tick = at
         found: list[tuple[Seen, _Model]] = []
         n_new: list[int] = []
@@ -172,7 +173,7 @@ class LivenessWatch:
                 continue
             n = seen.n_events - model.n_events
             model.n_events = seen.n_events
-            if n < 0 or at < model.latest:
+            if n < 0 or is_back:
                 # It gave way to others and came back, states were dropped, or the clock went back.
                 _begin_anew(model, at)
                 continue

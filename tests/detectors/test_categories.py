@@ -54,7 +54,8 @@ def monitor_after(values: Sequence[object], config: DetectionConfig = CONFIG) ->
 
 
 def names(monitor: Monitor) -> list[str]:
-    return [monitor.name(signal) for signal in monitor.signals if not signal.is_cells]
+    """Of its features, but categories as a whole."""
+    return [monitor.name(s) for s in monitor.signals if s.is_input and not s.is_cells]
 
 
 def cycle(kinds: str, n: int = N) -> list[object]:

@@ -170,7 +170,7 @@ def test_a_made_up_rhythm_is_refused(change: Callable[[Arrays], None]) -> None:
     fold_in(fold, cyclic(2_010), [])
     assert isinstance(signal_of(fold).ranks, Ranks)
     state = {part: dict(arrays) for part, arrays in fold.snapshot().items()}
-    assert state["fold"]["rhythm_numbers"][:, 0].tolist() == [24, 0]
+    assert state["fold"]["rhythm_numbers"][:, 0].tolist() == [24, *[0] * 6]
     Fold(DetectionConfig(quality=NO_QUALITY), state)
     change(state["fold"])
     with pytest.raises(StateError, match=r"rhythm"):
