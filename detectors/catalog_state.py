@@ -110,7 +110,10 @@ def restore_catalog(catalog: Catalog, state: BankState, n_numbers: int) -> list[
     catalog.lanes.free = np.flatnonzero(is_free).tolist()
     reader.finish()
     numbers: list[int] = require_array(state, "numbers", np.int64, (n_numbers,)).tolist()
-    counts = [*numbers, *n_events.tolist(), *last_seen.tolist()]
+    is_taken = np.array([monitor is not None for monitor in catalog.slots], np.bool_)
+    if n_events[~is_taken].any() or (last_seen[~is_taken] != NEVER).any():
+        raise StateError("a slot that nobody has was seen")
+    counts = [*numbers, *n_events.tolist(), *last_seen[is_taken].tolist()]
     if min(counts) < 0 or max(counts) >= NEVER:
         raise StateError("a counter is negative, or larger than any that was counted")
     return numbers

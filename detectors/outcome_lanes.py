@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detectors.catalog import Catalog
 from detectors.leakage import NOBODY, LeakageBlock, SampledLabels, Strongest
-from detectors.monitor import Monitor
+from detectors.monitor import Monitor, is_monitored
 from detectors.outcome_scores import ONE
 from detectors.outcome_signals import (
     bounded,
@@ -157,6 +157,14 @@ def watch_of(monitor: Monitor, first: int = 0) -> Watch:
     return Watch(monitor, places, [[] for _ in places], counts=counts, leakage=leakage)
 
 
+def shorten(config: DetectionConfig, watch: Watch) -> None:
+    """Follow references that are shorter now: the next observation completes one that is longer."""
+    for number, signal in watch.signals():
+        if signal.ranks is None and watch.learning[number]:
+            missing = reference_length(config, signal) - 1
+            watch.learning[number] = [np.concatenate(watch.learning[number])[:missing]]
+
+
 def end(catalog: Catalog, watch: Watch) -> None:
     """Take the signals of a monitor that stays back, and their lanes."""
     for _, signal in watch.signals():
@@ -290,17 +298,22 @@ class OutcomeLanes:
         return -1 if len(there) < missing or not len(there) else int(there[-1]) + 1
 
     def _complete(self, watch: Watch, slot: int, number: int) -> bool:
-        """Freeze the reference of a signal and give it a lane; False where there is none left."""
+        """Freeze the reference of a signal and give it a lane; False where there is none left.
+
+        One that is not monitored any more has none.
+        """
         place = watch.places[number]
         signal = complete(watch.monitor.signals[place], np.concatenate(watch.learning[number]))
         watch.learning[number] = []
         catalog = self._catalog
         lane = -1
-        if catalog.lanes.room(self.config.bounds.max_lanes):
+        # It may have been switched off while it learned.
+        wanted = is_monitored(self.config, watch.monitor, signal)
+        if wanted and catalog.lanes.room(self.config.bounds.max_lanes):
             lane = catalog.lanes.take()
             catalog.fresh_lanes[lane] = slot
         watch.monitor.signals[place] = replace(signal, lane=lane)
-        return lane >= 0
+        return lane >= 0 or not wanted
 
     def _series(self, observed: Sequence[_Observed], live_from: Sequence[int]) -> list[Series]:
         """What lanes see, those together that see it at the same rows."""

@@ -27,6 +27,7 @@ from detectors.outcome_lanes import (
     Watch,
     begin,
     end,
+    shorten,
 )
 from detectors.outcome_scores import UNKNOWN_ERROR, Scores
 from detectors.outcome_signals import prepare
@@ -36,7 +37,7 @@ from detectors.performance.estimate import Estimate
 from detectors.performance.groups import SliceMetrics, slice_metrics
 from detectors.performance.labelled import LabelledPerformance
 from detectors.performance.metrics import Metrics, metrics
-from detectors.performance.numbering import Numbering
+from detectors.performance.numbering import NO_CLASS, Numbering
 from detectors.performance.outputs import SHAPE, Output, Task
 from detectors.performance.rows import JoinedRows, ScoredRows
 from detectors.performance.tally import Tally
@@ -155,9 +156,21 @@ class Outcomes:
 
     def reconfigure(self, config: DetectionConfig) -> None:
         """Go on under another config; who is measured stays so, whatever its bound."""
+        before = self.config.labels.calibration_labels
         self.config = self.lanes.config = config
         self.sample.bound(config.bounds.max_leakage_rows)
         self.follow()
+        for row, owner in enumerate(self._owners):
+            if owner is None:
+                continue
+            if not any(signal.is_outcome for signal in owner.monitor.signals):
+                # The catalog has said anew what its labels tell, slices among it.
+                self._owners[row] = owner._replace(watch=begin(config, owner.monitor))
+            shorten(config, owner.watch)
+            n_labels = self.labelled.n_rows(row)
+            if _calibrates(owner) and config.labels.calibration_labels <= n_labels < before:
+                self.unlabelled.learn(row, self.labelled.total(row))
+                self._p.pop(row, None)
 
     def follow(self) -> None:
         """Give back the rows of monitors that are gone, or have another reference now.
@@ -387,7 +400,10 @@ class Outcomes:
         place = self._found.at[at]
         there = np.flatnonzero(place >= 0)
         there = there[self._found.tag[place[there]] == sample_tag(monitor)]
-        return SampledLabels(row[there], label[there], self._found.values[place[there]])
+        n_classes = 0 if monitor.output is None else len(monitor.output.classes)
+        own = label[there]
+        own = np.where(own < n_classes, own, np.int32(NO_CLASS))
+        return SampledLabels(row[there], own, self._found.values[place[there]])
 
     def _expected(self, one: int, guess: I32, score: F64) -> I64:
         """(n,) expected errors of predictions, UNKNOWN_ERROR where nothing says what to expect."""
@@ -408,8 +424,7 @@ class Outcomes:
         found: list[tuple[int, int]] = []
         wanted = self.config.labels.calibration_labels
         for one in np.unique(own).tolist():
-            said = self._owner(one).monitor.output
-            if said is None or said.score_of == "none" or said.counts is not None:
+            if not _calibrates(self._owner(one)):
                 continue
             missing = wanted - self.labelled.n_rows(one)
             those = np.flatnonzero(own == one)
@@ -474,6 +489,12 @@ class Outcomes:
                 continue
             if any(signal.is_outcome for signal in monitor.signals):
                 raise StateError("a model version has signals of labels, and no labels")
+
+
+def _calibrates(owner: _Owner) -> bool:
+    """Whether its labels are to say what its score means."""
+    said = owner.monitor.output
+    return said is not None and said.score_of != "none" and said.counts is None
 
 
 def _cut(rows: JoinedRows, start: int, stop: int) -> JoinedRows:

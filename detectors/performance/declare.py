@@ -13,6 +13,8 @@ from schemas.batch import F64, I32
 from schemas.config import OutputConfig
 from schemas.reference import ModelOutput
 
+_LARGE: Final = 1e280
+"""As many as a reference has of what is no larger have a sum."""
 _HALF: Final = 0.5
 NUMBERS: Final = ModelOutput(classes=[], positive=-1, score_of="none", cuts=[])
 """The output of what predicts numbers."""
@@ -87,6 +89,11 @@ def _positive(classes: Sequence[str], means: Sequence[float], wish: OutputConfig
 
 
 def _mean_scores(predicted: I32, score: F64) -> list[float]:
-    """The mean score of the predictions of each of two classes; empty where one has none."""
+    """The mean score of the predictions of each of two classes; empty where one has none.
+
+    Of scores near the largest double a part of it, the same of both: their sum would be none.
+    """
+    if np.abs(score).max(initial=0.0) > _LARGE:
+        score = score * 2.0**-64
     of = [score[predicted == number] for number in (0, 1)]
     return [math.fsum(own) / len(own) for own in of] if all(map(len, of)) else []

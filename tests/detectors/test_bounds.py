@@ -234,3 +234,27 @@ def test_a_reference_without_room_for_its_rows_is_said_and_leaves_the_others_be(
     assert {f.detector for f in findings(said, "feature:x")} == {"adwin", "page_hinkley"}
     assert fold.catalog.n_reserved == 0
     assert fold.counters["n_refused_references"] == 1
+
+
+def test_places_that_nobody_has_taken_over_yet_are_resumed() -> None:
+    """Of a model that gave its lanes up, and of one that a lower bound has left no place for."""
+    config = DetectionConfig(
+        reference_events=20,
+        bounds=BoundsConfig(max_lanes=14, min_idle_records=0),
+        quality=NO_QUALITY,
+    )
+    fold = Fold(config)
+    for i, name in enumerate("abc"):
+        own = [Event(100 * i + k, {"x": float(k)}, ModelKey(name, "1")) for k in range(25)]
+        fold.process(decoded(own))
+    wide = [Event(900 + k, dict.fromkeys("pqrstu", 1.0), ModelKey("d", "1")) for k in range(25)]
+    fold.process(decoded(wide))
+    assert None in fold.catalog.slots
+    assert as_bytes(Fold(config, fold.snapshot()).snapshot()) == as_bytes(fold.snapshot())
+
+    lower = config.model_copy(update={"bounds": BoundsConfig(max_models=1)})
+    other = Fold(config)
+    other.process(decoded([Event(i, {}, ModelKey("ab"[i % 2], "1")) for i in range(10)]))
+    other.reconfigure(lower)
+    assert None in other.catalog.slots
+    assert as_bytes(Fold(lower, other.snapshot()).snapshot()) == as_bytes(other.snapshot())

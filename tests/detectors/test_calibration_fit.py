@@ -49,6 +49,8 @@ def test_what_a_score_means_is_told_by_the_predictions() -> None:
     many = rng.integers(0, 3, N).astype(np.int32)
     assert of_classes(p, many, "abc") == (3, "predicted", -1)
     assert of_classes(p, many, "abc", of="positive") == (3, "predicted", -1)
+    largest = np.where(predicted == 0, 1.7e308, 1e308)
+    assert of_classes(largest, predicted) == (2, "rank", 0), "their sums are beyond all doubles"
     nothing = np.full(N, np.nan)
     assert of_classes(nothing, predicted) == (2, "none", 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -123,6 +124,16 @@ def test_a_lower_bound_holds_at_once() -> None:
     assert fold.outcomes is not None
     assert len(fold.outcomes.sample) == 7
     assert as_bytes(Fold(bounded(7), fold.snapshot()).snapshot()) == as_bytes(fold.snapshot())
+
+
+def test_a_label_of_a_class_that_nobody_predicted_does_not_count() -> None:
+    """Its number lies far beyond those of classes, and so would memory that is counted by it."""
+    events = [replace(e, prediction=7) if e.is_label and i % 3 else e for i, e in enumerate(SHORT)]
+    fold, whole = Fold(CONFIG), Fold(CONFIG)
+    fold.process(decoded(events[:600]))
+    whole.process(decoded(SHORT[:600]))
+    assert 0 < n_labelled(fold) < n_labelled(whole)
+    assert as_bytes(Fold(CONFIG, fold.snapshot()).snapshot()) == as_bytes(fold.snapshot())
 
 
 def test_a_signal_that_is_switched_off_keeps_no_features() -> None:

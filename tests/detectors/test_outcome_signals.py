@@ -19,7 +19,13 @@ from detectors.outcome_scores import randomised_quantile
 from detectors.performance.groups import slice_metrics
 from detectors.slice_counts import GroupCounts
 from schemas.batch import ModelKey
-from schemas.config import BoundsConfig, DetectionConfig, LabelsConfig, ModelConfig
+from schemas.config import (
+    BoundsConfig,
+    DetectionConfig,
+    LabelsConfig,
+    ModelConfig,
+    SignalConfig,
+)
 from schemas.findings import Finding
 from tests.detectors.decoded import Event, decoded
 from tests.detectors.folding import as_bytes, fold_in
@@ -265,20 +271,70 @@ def test_labels_that_are_switched_off_take_their_signals_along() -> None:
     assert as_bytes(Fold(fold.config, fold.snapshot()).snapshot()) == as_bytes(fold.snapshot())
 
 
-def test_a_shorter_reference_is_complete_with_the_next_observation() -> None:
-    """And a state from before, with more observations than it now takes, is taken up."""
-    events = stream(3_000)
+def with_labels(**update: int) -> DetectionConfig:
+    return CONFIG.model_copy(update={"labels": CONFIG.labels.model_copy(update=update)})
+
+
+def test_a_shorter_reference_holds_at_once() -> None:
+    """What was learned is cut, and the next label completes it: so does a state that is resumed."""
+    events = stream(1_200)
     fold = Fold(CONFIG)
-    fold.process(decoded(events[:900]))
-    shorter = CONFIG.model_copy(
-        update={"labels": CONFIG.labels.model_copy(update={"reference_labels": 80})}
-    )
+    fold.process(decoded(events[:1_000]))
+    assert signals_of(fold)["error"] < 0
+    shorter = with_labels(reference_labels=80)
     fold.reconfigure(shorter)
     resumed = Fold(shorter, fold.snapshot())
-    assert as_bytes(resumed.snapshot()) == as_bytes(fold.snapshot())
-    assert signals_of(resumed)["error"] < 0
-    resumed.process(decoded(events[900:1_000]))
-    assert signals_of(resumed)["error"] >= 0
+    for each in (fold, resumed):
+        each.process(decoded(events[1_000:1_010]))
+        assert signals_of(each)["error"] >= 0
+    assert as_bytes(fold.snapshot()) == as_bytes(resumed.snapshot())
+
+
+def test_a_signal_that_is_switched_off_while_it_learns_gets_no_lane() -> None:
+    events = stream(2_000)
+    fold = Fold(CONFIG)
+    fold.process(decoded(events[:800]))
+    off = ModelConfig(slices=["region"], signals={"error": SignalConfig(monitor=False)})
+    fold.reconfigure(CONFIG.model_copy(update={"model": {"m": off}}))
+    fold.process(decoded(events[800:]))
+    lanes = signals_of(fold)
+    assert lanes["error"] < 0 <= lanes["label_delay"]
+    assert fold.counters["n_refused_signals"] == 0
+
+
+def test_fewer_labels_for_the_calibration_hold_at_once() -> None:
+    longer = with_labels(calibration_labels=10_000)
+    fold = Fold(longer)
+    fold.process(decoded(stream(1_000)))
+    assert fold.outcomes is not None
+    assert fold.outcomes.estimate_of(0) is None
+    fold.reconfigure(CONFIG)
+    assert fold.outcomes.estimate_of(0) is not None
+
+
+def test_slices_of_a_version_without_signals_of_labels_may_change() -> None:
+    """Of a version whose signals are all switched off nothing learns in groups of earlier ones."""
+    names = [*signals_of(_of(stream(700), CONFIG)), "leakage"]
+    off = {name: SignalConfig(monitor=False) for name in names}
+    quiet = CONFIG.model_copy(update={"model": {"m": ModelConfig(slices=["region"], signals=off)}})
+    fold = _of(stream(700), quiet)
+    assert signals_of(fold) == {}
+    other = ModelConfig(slices=["old"], signals={"error:region=west": SignalConfig(monitor=False)})
+    changed = with_labels(automatic_slices=0).model_copy(update={"model": {"m": other}})
+    fold.reconfigure(changed)
+    assert "error:old=true" in signals_of(fold)
+    resumed = Fold(changed, fold.snapshot())
+    for each in (fold, resumed):
+        each.process(decoded([_moved(event, 800_000, 1_400) for event in stream(300, seed=2)]))
+        assert each.outcomes is not None
+        assert set(each.outcomes.slices_of(0)) == {"old"}
+    assert as_bytes(fold.snapshot()) == as_bytes(resumed.snapshot())
+
+
+def _of(events: list[Event], config: DetectionConfig) -> Fold:
+    fold = Fold(config)
+    fold.process(decoded(events))
+    return fold
 
 
 def test_what_labels_tell_has_its_share_of_the_budget_before_the_first_label() -> None:
