@@ -13,7 +13,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 # What to run and how, e.g. make demo ARGS=--no-tty, make bench BENCH=pipeline ARGS=--json
 ARGS ?=
 # Processes that run the tests. Half of the time they wait for servers: more of them than processors.
-JOBS ?= 4
+JOBS ?= 3
 BENCH ?= $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)))) \
 	$(notdir $(patsubst %/__main__.py,%,$(wildcard benchmarks/*/__main__.py)))
 

@@ -35,7 +35,7 @@ from tests.delivery.traffic import produce, small_stream
 from tests.kit.kafka_server import make_new_topics
 
 NUMBERS = itertools.count(1)
-WAIT_S = 120.0
+WAIT_S = 400.0
 
 
 def wait_until(

@@ -15,7 +15,7 @@ from tests.simulation.traffic import EVERYTHING
 from tests.simulation.world import World
 
 N_SEEDS: Final = 2_000
-N_SEEDS_OF_EVERYTHING: Final = 60
+N_SEEDS_OF_EVERYTHING: Final = 16
 N_JOBS: Final = 2
 
 PLACES: Final = {
