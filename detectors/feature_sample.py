@@ -19,6 +19,7 @@ from detectors.kernels.labels import HEAD, KEY, TAIL
 from detectors.kernels.leakage import find_numbers, take_features
 from detectors.labels.join import Given, Joined, Kept
 from detectors.labels.rows import MAX_ROWS, Rows
+from detectors.mixing import GOLDEN, told_apart
 from detectors.monitor import Monitor
 from detectors.outcome_sources import MAX_SAMPLED, SAMPLED_ONE_OF
 from detectors.stretch import Columns, Stretch
@@ -31,7 +32,6 @@ BLOCK_SAMPLED: Final = 2_048
 _NUMBER, _TAG, _VALUES = 0, 1, 2
 WORDS: Final = _VALUES + MAX_SAMPLED // 2
 """Of a row: the number of the prediction, whose features they are, and these."""
-_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Sampled(NamedTuple):
@@ -137,17 +137,15 @@ class FeatureSample:
 def is_sampled(key: I64) -> Bool:
     """(n,) whether the predictions with these keys are in the sample."""
     # The highest bits, which all of the key have a part in.
-    found: Bool = key.view(np.uint64) * _MIX < np.uint64(2**64 // SAMPLED_ONE_OF)
+    found: Bool = key.view(np.uint64) * GOLDEN < np.uint64(2**64 // SAMPLED_ONE_OF)
     return found
 
 
 def sample_tag(monitor: Monitor) -> int:
     """A number that follows from the features of this monitor that are kept."""
     if not monitor.sample_tag:
-        hashed = blake2b(digest_size=8)
-        for feature in monitor.sampled:
-            raw = monitor.features[feature].encode()
-            hashed.update(len(raw).to_bytes(4, "little") + raw)
+        names = told_apart(monitor.features[feature] for feature in monitor.sampled)
+        hashed = blake2b(names, digest_size=8)
         monitor.sample_tag = int.from_bytes(hashed.digest(), "little") >> 1 | 1
     return monitor.sample_tag
 

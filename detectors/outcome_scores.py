@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from detectors.mixing import GOLDEN, splitmix64
 from detectors.performance.outputs import SHAPE, Output, ScoreOf, Task, even_cuts
 from schemas.batch import F64, I32, I64, Bool
 
@@ -79,10 +80,8 @@ def randomised_quantile(is_so: Bool, p: F64, key: I64) -> F64:
 
 
 def _unit(key: I64) -> F64:
-    """Numbers from 0 to 1 that follow from keys: splitmix64 (Steele, Lea and Flood 2014)."""
-    x = key.view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
-    unit: F64 = (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    """Numbers from 0 to 1 that follow from keys."""
+    unit: F64 = (splitmix64(key.view(np.uint64) + GOLDEN) >> np.uint64(11)).astype(
+        np.float64
+    ) * 2.0**-53
     return unit

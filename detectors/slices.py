@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from detectors.categories import Categories
+from detectors.mixing import told_apart
 from detectors.monitor import Monitor, model_config
 from schemas.batch import I64, ValueKind
 from schemas.config import DetectionConfig
@@ -78,12 +79,8 @@ def tag_of(monitor: Monitor) -> int:
     if not monitor.slice_tag:
         hashed = blake2b(digest_size=8)
         for feature in monitor.slices:
-            names = [monitor.features[feature]]
-            names += [name for _, name in named_groups(monitor.categories[feature])]
-            for name in names:
-                raw = name.encode()
-                hashed.update(len(raw).to_bytes(4, "little") + raw)
-            hashed.update(b"|")
+            names = [name for _, name in named_groups(monitor.categories[feature])]
+            hashed.update(told_apart([monitor.features[feature], *names]) + b"|")
         monitor.slice_tag = 1 + int.from_bytes(hashed.digest(), "little") % 127
     return monitor.slice_tag
 

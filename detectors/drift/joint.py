@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from detectors.kernels.joint import CENTRE, LIMIT, MEAN, SD, WIDTH
+from detectors.mixing import GOLDEN, splitmix64, told_apart
 from schemas.batch import F64, I32, I64, U64, Bool
 
 MAX_FEATURES: Final = 64
@@ -202,17 +203,14 @@ def _distinct(draws: U64, n: int) -> I64:
 
 def seed_of(names: list[str]) -> int:
     """The seed of a model's draws: blake2b of the features' names, so that chance has no part."""
-    joined = b"".join(len(each.encode()).to_bytes(4, "little") + each.encode() for each in names)
-    return int.from_bytes(blake2b(joined, digest_size=8, person=b"ds-joint").digest(), "little")
+    return int.from_bytes(
+        blake2b(told_apart(names), digest_size=8, person=b"ds-joint").digest(), "little"
+    )
 
 
 def _draws(seed: int, n: int) -> U64:
     """(n,) numbers of 64 bits, the nth from seed and n (SplitMix64; Steele et al. 2014)."""
-    golden = np.uint64(0x9E3779B97F4A7C15)
-    x = np.uint64(seed) + golden * np.arange(1, n + 1, dtype=np.uint64)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    return splitmix64(np.uint64(seed) + GOLDEN * np.arange(1, n + 1, dtype=np.uint64))
 
 
 def usual_patterns(absent: Bool) -> I64:

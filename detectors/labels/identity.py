@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from detectors.mixing import told_apart
 from schemas.batch import F64, I64, Decoded, ModelKey, PredictionKind
 
 NONE: Final = 0
@@ -86,8 +87,5 @@ def number_codes(numbers: F64) -> I64:
 
 def _digest(*texts: str) -> int:
     """64 bits, never NONE; that the pieces are told apart, each has its length before it."""
-    hashed = blake2b(digest_size=8, person=_PERSON)
-    for text in texts:
-        raw = text.encode()
-        hashed.update(len(raw).to_bytes(4, "little") + raw)
+    hashed = blake2b(told_apart(texts), digest_size=8, person=_PERSON)
     return int.from_bytes(hashed.digest(), "little", signed=True) or 1
