@@ -50,6 +50,7 @@ from detectors.stretch import (
     Columns,
     Stretch,
     class_numbers,
+    ends_of_runs,
     feature_columns,
     group,
     n_beyond,
@@ -475,7 +476,7 @@ class Fold:
             derived,
         )
         n_lanes = np.diff(layout.ptr)[stretch.block_slot]
-        block_value_ptr = _ends(np.diff(stretch.block_ptr) * n_lanes)
+        block_value_ptr = ends_of_runs(np.diff(stretch.block_ptr) * n_lanes)
         value = np.empty(int(block_value_ptr[-1]))
         observe(
             stretch.rows,
@@ -507,7 +508,7 @@ class Fold:
             derived,
             value,
         )
-        block_lane_ptr = _ends(n_lanes)
+        block_lane_ptr = ends_of_runs(n_lanes)
         lane = np.empty(int(block_lane_ptr[-1]), np.int32)
         gather_lanes(stretch.block_slot, layout.ptr, layout.lane, block_lane_ptr, lane)
         return Batch(
@@ -635,11 +636,6 @@ def _unknown(events: Decoded, start: int, slot: I32) -> list[int]:
     """The rows, counted from `start`, whose model has no slot."""
     rows: list[int] = np.flatnonzero((slot < 0) & ~events.is_label[start:]).tolist()
     return rows
-
-
-def _ends(length: I64) -> I64:
-    """Where runs of these lengths begin and end: (n + 1,)."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(length, dtype=np.int64)])
 
 
 def _order(said: Finding | Notice) -> tuple[int, int, int, int, str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.outcome_lanes import Series
-from detectors.stretch import Stretch
+from detectors.stretch import Stretch, ends_of_runs
 from schemas.batch import I32, I64, Batch, Decoded
 
 
@@ -33,9 +33,9 @@ def outcome_batch(
         model=slot,
         model_event=_model_events(stretch, n_events, slot, row),
         row_index=np.arange(len(row), dtype=np.int32),
-        block_row_ptr=_ends(n_rows),
-        block_lane_ptr=_ends(n_lanes),
-        block_value_ptr=_ends(n_rows * n_lanes),
+        block_row_ptr=ends_of_runs(n_rows),
+        block_lane_ptr=ends_of_runs(n_lanes),
+        block_value_ptr=ends_of_runs(n_rows * n_lanes),
         lane=np.concatenate([np.array(each.lanes, np.int32) for each in series]),
         value=np.concatenate([each.z.ravel() for each in series]),
     )
@@ -49,7 +49,3 @@ def _model_events(stretch: Stretch, n_events: I64, slot: I32, row: I32) -> I64:
         of_model = stretch.rows[stretch.block_ptr[b] : stretch.block_ptr[b + 1]] + stretch.start
         before[those] += np.searchsorted(of_model, row[those])
     return before
-
-
-def _ends(length: I64) -> I64:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(length, dtype=np.int64)])

@@ -230,6 +230,7 @@ class OutcomeLanes:
         if watch.counts is not None:
             self._counted[slot] = watch, watch.counts.copy(), rows
             disparity = _disparity(watch, watch.counts, rows)
+        is_in = _members(watch.monitor, rows.groups)
         for number, signal in watch.signals():
             x, row = np.zeros(0), np.zeros(0, np.int32)
             if signal.source in simple:
@@ -237,8 +238,8 @@ class OutcomeLanes:
             elif signal.source == SOURCE_LABEL:
                 x, row = (rows.label_class == signal.index).astype(np.float64), rows.row
             elif signal.source == SOURCE_SLICE:
-                is_in = self._is_in(watch.monitor, signal, rows.groups)
-                x, row = np.where(is_in, of_error, np.nan), rows.row
+                of_group = is_in[signal.index, signal.category]
+                x, row = np.where(of_group, of_error, np.nan), rows.row
             elif signal.source in at_blocks:
                 x, row = at_blocks[signal.source]
             elif signal.source in DISPARITIES:
@@ -332,11 +333,15 @@ class OutcomeLanes:
                 found.append(Series(each.slot, each.row, [signal.lane], z))
         return found
 
-    def _is_in(self, monitor: Monitor, signal: Signal, groups: I64) -> Bool:
-        place = monitor.slices.index(signal.index)
-        group = groups_of(monitor.categories[signal.index]).index(signal.category) + 1
-        is_in: Bool = group_of(groups, place, tag_of(monitor)) == group
-        return is_in
+
+def _members(monitor: Monitor, words: I64) -> dict[tuple[int, int], Bool]:
+    """By feature and category, which of these rows are in the group: (k,) each."""
+    found: dict[tuple[int, int], Bool] = {}
+    for place, feature in enumerate(monitor.slices):
+        group = group_of(words, place, tag_of(monitor))
+        for before, category in enumerate(groups_of(monitor.categories[feature])):
+            found[feature, category] = group == before + 1
+    return found
 
 
 def losses(monitor: Monitor, counts: SliceCounts) -> tuple[GroupLoss, ...]:

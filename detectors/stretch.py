@@ -65,6 +65,11 @@ def until_freeze(catalog: Catalog, stretch: Stretch) -> Stretch:
     return group(catalog, stretch.slot, stretch.start, stop)
 
 
+def ends_of_runs(length: I64) -> I64:
+    """Where runs of these lengths begin and end: (n + 1,)."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(length, dtype=np.int64)])
+
+
 def _at(of_slot: NDArray[Number], slot: I32) -> NDArray[Number]:
     """The slots' values by row; something arbitrary where the slot is -1."""
     return of_slot[slot] if len(of_slot) else np.zeros(len(slot), of_slot.dtype)
