@@ -15,6 +15,7 @@ from detectors.drift.lane_table import (
     Column,
     require_all,
     require_lanes,
+    with_room,
     within,
 )
 from detectors.drift.ranks import GRAIN, MAX_ORDER, N_CUTS, Frequencies, Indicator, LaneReference
@@ -295,11 +296,7 @@ class FocusBank(LaneBank):
     def resize(self, n_lanes: int) -> None:
         """Make room for lanes 0..n_lanes-1."""
         super().resize(n_lanes)
-        n_known = len(self._thresholds)
-        if n_lanes > n_known:
-            grown = np.zeros((max(n_lanes, 2 * n_known), N_OCTAVES))
-            grown[:n_known] = self._thresholds
-            self._thresholds = grown
+        self._thresholds = with_room(self._thresholds, n_lanes)
 
 
 def build(config: FocusConfig, n_lanes: int, state: BankState | None) -> DetectorBank:

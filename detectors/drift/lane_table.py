@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import BankState, StateError, require_array
-from schemas.batch import I32, Bool
+from schemas.batch import F64, I32, Bool
 
 MAX_N = 2**53
 """No lane counts further than a float64 counts exactly."""
@@ -101,3 +101,13 @@ def require_all(condition: Bool | np.bool_, what: str) -> None:
 def within(numbers: NDArray[Any], limit: int) -> NDArray[np.bool_]:
     """Whether each integer lies in -limit..limit (`abs` of the least of all is negative)."""
     return (numbers >= -limit) & (numbers <= limit)
+
+
+def with_room(derived: F64, n_lanes: int) -> F64:
+    """(n_lanes or more, k) what is derived of each lane; of new ones 0. Doubles where it grows."""
+    n_known = len(derived)
+    if n_lanes <= n_known:
+        return derived
+    grown = np.zeros((max(n_lanes, 2 * n_known), derived.shape[1]))
+    grown[:n_known] = derived
+    return grown

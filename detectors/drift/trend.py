@@ -13,7 +13,7 @@ from detectors.base import Z_LIMIT, BankState, DetectorBank
 from detectors.drift.firings import FiringBuffer
 from detectors.drift.focus import MAX_ARL0
 from detectors.drift.lane_bank import LaneBank, walk
-from detectors.drift.lane_table import Column, require_all, require_lanes
+from detectors.drift.lane_table import Column, require_all, require_lanes, with_room
 from detectors.drift.ranks import Frequencies, Indicator, LaneReference, process_variance
 from detectors.kernels.trend import RATIO, trend_update
 from schemas.batch import I32, Batch
@@ -174,11 +174,7 @@ class TrendBank(LaneBank):
     def resize(self, n_lanes: int) -> None:
         """Make room for lanes 0..n_lanes-1."""
         super().resize(n_lanes)
-        n_known = len(self._level)
-        if n_lanes > n_known:
-            grown = np.zeros((max(n_lanes, 2 * n_known), self._config.n_scales))
-            grown[:n_known] = self._level
-            self._level = grown
+        self._level = with_room(self._level, n_lanes)
 
 
 def chance_level(chance: float) -> float:
