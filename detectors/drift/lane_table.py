@@ -104,10 +104,10 @@ def within(numbers: NDArray[Any], limit: int) -> NDArray[np.bool_]:
 
 
 def with_room(derived: F64, n_lanes: int) -> F64:
-    """(n_lanes or more, k) what is derived of each lane; of new ones 0. Doubles where it grows."""
+    """(n_lanes or more, ...) what is derived of each lane; 0 of new ones. It doubles to grow."""
     n_known = len(derived)
     if n_lanes <= n_known:
         return derived
-    grown = np.zeros((max(n_lanes, 2 * n_known), derived.shape[1]))
+    grown = np.zeros((max(n_lanes, 2 * n_known), *derived.shape[1:]))
     grown[:n_known] = derived
     return grown

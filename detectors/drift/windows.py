@@ -19,6 +19,7 @@ from detectors.drift.lane_table import (
     Column,
     require_all,
     require_lanes,
+    with_room,
 )
 from detectors.drift.ranks import Frequencies, Indicator, LaneReference, rank_variance
 from detectors.kernels.observe import CELL_NEW, CELL_OTHER
@@ -241,11 +242,7 @@ class WindowsBank(LaneBank):
     def resize(self, n_lanes: int) -> None:
         """Make room for lanes 0..n_lanes-1."""
         super().resize(n_lanes)
-        n_known = len(self._level)
-        if n_lanes > n_known:
-            grown = np.zeros(max(n_lanes, 2 * n_known))
-            grown[:n_known] = self._level
-            self._level = grown
+        self._level = with_room(self._level, n_lanes)
 
 
 def squared_level(chance: float) -> float:
