@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from schemas.error_config import DdmConfig, EddmConfig, FhddmConfig, HddmAConfig, HddmWConfig
+from schemas.security_config import SecurityConfig
 from schemas.strict import NonNegativeFloat, PositiveFloat, Strict
 
 MAX_CATEGORIES: Final = 1_024
@@ -353,6 +354,7 @@ class DetectionConfig(Strict):
     quality: QualityConfig = QualityConfig()
     labels: LabelsConfig = LabelsConfig()
     policy: PolicyConfig = PolicyConfig()
+    security: SecurityConfig = SecurityConfig()
     model: dict[str, ModelConfig] = Field(default_factory=dict)
     """By `model_id`."""
 
