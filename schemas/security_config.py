@@ -109,6 +109,8 @@ class SecurityConfig(Strict):
     """Sources of a partition that are followed at the same time, at most 64 KB each."""
     admit_after: Annotated[int, Field(ge=1, le=1_000)] = 4
     """A new source is followed from so many events on, before which its name alone is counted."""
+    quiet_events: Annotated[int, Field(ge=1_024, le=1_000_000_000)] = 100_000
+    """An anomaly is over after so many events of the partition without new evidence."""
     kinds: dict[_Name, list[_Name]] = Field(default_factory=dict, max_length=7)
     """Kind of client -> the sources that are of it, as they stand in events. All others are judged
     by the strictest calibration there is: an attacker would choose the laxest."""

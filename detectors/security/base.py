@@ -42,7 +42,7 @@ MISSING: Final = -9.0
 
 
 class Technique(StrEnum):
-    """What a suspicion is about; `streams.atlas` has the identifiers for each."""
+    """What a suspicion is about; `schemas.atlas` has the identifiers for each."""
 
     PROBING = "probing"
     """Searches for the decision boundary by near queries (evasion, label-only membership)."""
@@ -171,6 +171,9 @@ class Suspicion(NamedTuple):
     """Whether thresholds come of unreviewed first events."""
     detail: str = ""
     """A class pair, a slice: what else has to be named."""
+    source_words: tuple[int, int] = (0, 0)
+    """The keyed hash of `source`, which outlives its place; 0, 0: it has no name. A bank need not
+    say it: the fold fills it in, from the row at which the bank fired."""
 
 
 MAX_NAMED: Final = 32
