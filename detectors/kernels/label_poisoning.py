@@ -1,8 +1,10 @@
 """Labels against what is expected of them: a CUSUM by source and class pair, and one of a model.
 
-A disagreement that is expected with probability p adds ln r - ln(1 + (r - 1) p), an agreement takes
-ln(1 + (r - 1) p): the log likelihood ratio of r times the odds to the odds of p (Page 1954). Its
-exponential has the mean 1 wherever labels are as expected, whatever p follows what.
+Whoever turns a share f of labels over makes a disagreement that is expected with probability p one
+of p + f (1 - 2 p). The CUSUM of a source sums up the log likelihood ratio of f = `FLIPPED` to none
+(Page 1954): where the model is sure a disagreement says much, where it guesses nothing. That of a
+model is of `POOL_RATIO` times the odds. The exponential of either has the mean 1 wherever labels
+are as expected, whatever p follows what.
 
 All in the order of the log: classes get numbers, sources get places and lose them. Everything
 stands in this file, since numba's cache looks at no other one.
@@ -10,6 +12,7 @@ stands in this file, since numba's cache looks at no other one.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -102,8 +105,14 @@ FIRED_STATISTIC, FIRED_THRESHOLD, FIRED_EXPECTED = range(3)
 N_FIRED_X: Final = 3
 OF_SOURCE, OF_TABLE = range(2)
 
-LN_RATIO: Final = 0.6931471805599453
-"""Of sources: twice the odds."""
+FLIPPED: Final = 0.15
+"""The share of a source's labels that its CUSUM finds soonest."""
+LEAST_P: Final = 0.01
+"""No disagreement was less expected than this: so one of them never says much."""
+LN_2: Final = 0.6931471805599453
+OTHERS_THRESHOLD: Final = 8.0
+"""How far a source must stand out from all others of its model. When all of them drift, at most one
+in 3,000 is accused: the exponential of what is tested has the mean 1."""
 POOL_RATIO: Final = 1.3
 LN_POOL_RATIO: Final = 0.26236426446749106
 _POOL_EXCESS = POOL_RATIO - 1.0
@@ -111,6 +120,7 @@ _POOL_EXCESS = POOL_RATIO - 1.0
 # Of splitmix64 (Steele, Lea and Flood 2014), as signed numbers.
 _M1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _M2 = 0x94D049BB133111EB - (1 << 64)
+_ROOT_HALF = 0.7071067811865476
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 
 
@@ -132,6 +142,35 @@ def _log_1p(x: float) -> float:
     t = t * z + 1.0 / 3.0
     t = t * z + 1.0
     return 2.0 * s * t
+
+
+@part
+def _log(x: float) -> float:
+    """ln(x) for x > 0 to 1e-10, of additions, products and quotients alone."""
+    m, e = math.frexp(x)
+    if m < _ROOT_HALF:
+        m *= 2.0
+        e -= 1
+    s = (m - 1.0) / (m + 1.0)
+    z = s * s
+    t = 1.0 / 13.0
+    t = t * z + 1.0 / 11.0
+    t = t * z + 1.0 / 9.0
+    t = t * z + 1.0 / 7.0
+    t = t * z + 1.0 / 5.0
+    t = t * z + 1.0 / 3.0
+    t = t * z + 1.0
+    return 2.0 * s * t + e * LN_2
+
+
+@part
+def _evidence(p: float, is_hit: bool) -> float:
+    """The log likelihood ratio of labels that are turned over to honest ones, for one label."""
+    p = max(p, LEAST_P)
+    if p >= 0.5:
+        return 0.0
+    more = FLIPPED * (1.0 - 2.0 * p)
+    return _log(1.0 + more / p) if is_hit else _log(1.0 - more / (1.0 - p))
 
 
 @part
@@ -314,9 +353,8 @@ def _observe(
         lanes[place, k, BASE_HITS] = hits
         sums[place, k, EXPECTED] = 0.0
         sums[place, k, BASE_EXPECTED] = expected
-    statistic -= _log_1p(p)
+    statistic += _evidence(p, is_hit)
     if is_hit:
-        statistic += LN_RATIO
         lanes[place, k, HITS] += 1
     lanes[place, k, LANE_SEEN] += 1
     sums[place, k, EXPECTED] += p
@@ -348,7 +386,7 @@ def _against_others(
         total *= shares[m, pair // N_CLASSES, pair % N_CLASSES]
     n_all = max(hits[m, pair] - lanes[place, k, BASE_HITS], lanes[place, k, HITS])
     share = min(sums[place, k, EXPECTED] / total, 1.0) if total > 0.0 else 1.0
-    return lanes[place, k, HITS] * LN_RATIO - n_all * _log_1p(share)
+    return lanes[place, k, HITS] * LN_2 - n_all * _log_1p(share)
 
 
 @part
@@ -593,7 +631,7 @@ def watch_labels(
                     if sums[place, other, STATISTIC] < sums[place, k, STATISTIC]:
                         k = other
                 q = p * shares[m, c, y]
-                if sums[place, k, STATISTIC] < LN_RATIO - _log_1p(q):
+                if sums[place, k, STATISTIC] < _evidence(q, True):
                     sums[place, k, STATISTIC] = 0.0
                     lanes[place, k, PAIR] = pair
                     _observe(
@@ -642,7 +680,7 @@ def watch_labels(
                     sums[place, lane, STATISTIC] = 0.0
                     if lane > 0:
                         lanes[place, lane, PAIR] = -1
-                elif more >= threshold and statistic > strongest:
+                elif more >= OTHERS_THRESHOLD and statistic > strongest:
                     strongest, k = statistic, lane
             level = levels[place, LEVEL]
             if strongest > 0.0 and strongest >= 2.0 * level:

@@ -247,7 +247,7 @@ class BackdoorSlices:
 
     def _halve(self, model: int) -> None:
         for counts in (self.hits[model], self.all_hits[model], self.slices[model, :, LABELS]):
-            counts //= 2
+            np.floor_divide(counts, 2, out=counts)
         self.expected[model] *= 0.5
         self.all_expected[model] *= 0.5
 

@@ -12,14 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import StateError
-from detectors.kernels.label_poisoning import ANY, N_BINS, N_CLASSES, OTHER, POOL_RATIO
+from detectors.kernels.label_poisoning import (
+    ANY,
+    FLIPPED,
+    LEAST_P,
+    N_BINS,
+    N_CLASSES,
+    OTHER,
+    POOL_RATIO,
+)
 from detectors.labels.identity import NONE
 from detectors.security.base import F32, Calibration, TooFewRowsError
 from schemas.batch import F64, I64
 
 REFERENCE_LABELS: Final = 2_000
 """Of a model: the first ones, or the fewest of a calibration."""
-SOURCE_RATIO: Final = 2.0
 SOURCE_ARL: Final = 2e6
 """Labels of a model between two false alarms of the CUSUMs of all disagreements, of all sources
 together: each label advances that of its own source, so it matters little how many sources there
@@ -120,7 +127,7 @@ def expectation(classes: I64, score: F32, pair: NDArray[np.uint16]) -> Calibrati
     shares = (pairs + prior) / (pairs.sum(axis=1, keepdims=True) + _PAIR_PRIOR)
 
     used = n > 0
-    weight = n[used] / n.sum()
+    rate, weight = rates[used], n[used] / n.sum()
     return {
         "classes": _split(classes),
         "two_sided": np.array([float(two_sided)]),
@@ -129,47 +136,58 @@ def expectation(classes: I64, score: F32, pair: NDArray[np.uint16]) -> Calibrati
         "shares": shares,
         "thresholds": np.array(
             [
-                threshold(rates[used], weight, SOURCE_RATIO, SOURCE_ARL),
-                threshold(rates[used], weight, POOL_RATIO, POOL_ARL),
+                threshold(rate, weight, source_steps(rate), SOURCE_ARL),
+                threshold(rate, weight, pool_steps(rate), POOL_ARL),
             ]
         ),
     }
 
 
-def threshold(rate: F64, weight: F64, ratio: float, arl: float) -> float:
+def source_steps(rate: F64) -> tuple[F64, F64]:
+    """(k,) what a disagreement adds to the CUSUM of a source, and what an agreement does."""
+    p = np.clip(rate, LEAST_P, 0.5)
+    more = FLIPPED * (1.0 - 2.0 * p)
+    return np.log1p(more / p), np.log1p(-more / (1.0 - p))
+
+
+def pool_steps(rate: F64) -> tuple[F64, F64]:
+    """The same of a model's pooled CUSUM."""
+    drop = np.log1p((POOL_RATIO - 1.0) * rate)
+    return math.log(POOL_RATIO) - drop, -drop
+
+
+def threshold(rate: F64, weight: F64, steps: tuple[F64, F64], arl: float) -> float:
     """How far a CUSUM must rise for so many labels between two false alarms.
 
     `rate` (k,) are the probabilities of a disagreement, each met by a `weight` of the labels. The
     mean time to _SOLVED is that of a Markov chain (Brook and Evans 1972); beyond, it grows as the
     exponential of the height, since that of the log likelihood ratio has the mean 1.
     """
-    height = _SOLVED + math.log(arl / mean_time(rate, weight, ratio, _SOLVED))
+    height = _SOLVED + math.log(arl / mean_time(rate, weight, steps, _SOLVED))
     height = min(max(height, LEAST_THRESHOLD), MOST_THRESHOLD)
     return math.ceil(height * _GRAIN) / _GRAIN
 
 
-def mean_time(rate: F64, weight: F64, ratio: float, height: float) -> float:
-    """The mean number of labels until a CUSUM that begins at 0 has risen so far.
+def mean_time(rate: F64, weight: F64, steps: tuple[F64, F64], height: float) -> float:
+    """The mean number of labels until a CUSUM that begins at 0 has risen so far; at most 1e12.
 
     Steps that end between two cells go to both, so that the mean is kept: what is added to the
     variance makes the time a little shorter, never longer.
     """
-    drop = np.log1p((ratio - 1.0) * rate)
-    steps = np.concatenate([math.log(ratio) - drop, -drop])
     probability = np.concatenate([weight * rate, weight * (1.0 - rate)])
+    cells = np.concatenate(steps) * (_N_CELLS / height)
     moves = np.zeros((_N_CELLS, _N_CELLS))
     start = np.arange(_N_CELLS)
-    for step, chance in zip(
-        (steps * (_N_CELLS / height)).tolist(), probability.tolist(), strict=True
-    ):
+    for step, chance in zip(cells.tolist(), probability.tolist(), strict=True):
         to = np.maximum(start + step, 0.0)
         low = np.floor(to).astype(np.int64)
         part = to - low
         for end, share in ((low, 1.0 - part), (low + 1, part)):
             inside = end < _N_CELLS
             moves[start[inside], end[inside]] += chance * share[inside]
-    times = np.linalg.solve(np.eye(_N_CELLS) - moves, np.ones(_N_CELLS))
-    return float(times[0])
+    # Where nothing ever rises there is no such time; 1e-12 of all labels end it.
+    times = np.linalg.solve(np.eye(_N_CELLS) - moves * (1.0 - 1e-12), np.ones(_N_CELLS))
+    return min(max(float(times[0]), 1.0), 1e12)
 
 
 def checked(calibration: Calibration) -> tuple[dict[str, F64], I64]:

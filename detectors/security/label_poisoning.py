@@ -1,7 +1,7 @@
 """The bank of poisoned labels: sources that lie, many that lie together, triggers.
 
 What it asks of each source, and of each pair of classes: do labels disagree with the model more
-often than is usual at that confidence, **and** more often than those of all other sources since
+often than is usual at that confidence, *and* more often than those of all other sources since
 then? The second makes honest drift, which moves all, accuse nobody; it also forgives a reference
 that was learned from too few labels. What it cannot find: a model's only source, and sources that
 give about half of all labels and lie alike.

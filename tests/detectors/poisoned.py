@@ -103,7 +103,9 @@ def joined(
 
 def taken(rows: Joined, start: int, stop: int) -> Joined:
     """Some of the rows, read-only."""
-    columns = {f.name: np.ascontiguousarray(getattr(rows, f.name)[start:stop]) for f in fields(rows)}
+    columns = {
+        f.name: np.ascontiguousarray(getattr(rows, f.name)[start:stop]) for f in fields(rows)
+    }
     for column in columns.values():
         column.flags.writeable = False
     return Joined(**columns)
