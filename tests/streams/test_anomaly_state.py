@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from detectors.base import BankState, StateError
+from detectors.base import StateError
 from detectors.security.base import Technique
 from streams.anomaly_state import _COLUMNS, restore_anomalies, snapshot_anomalies
 from tests.streams.anomaly_kit import Told, cluster, passed, policy, suspicion
 
-Change = Callable[[BankState], None]
+Arrays = dict[str, NDArray[Any]]
+Change = Callable[[Arrays], None]
 
 
-def snapshot() -> BankState:
+def snapshot() -> Arrays:
     told = Told()
     told.until(
         100,
@@ -29,7 +31,7 @@ def snapshot() -> BankState:
         suspicion(90, first_offset=60),
         cluster(91, [], model=-1, technique=Technique.PRESSURE, detail="exposure"),
     )
-    return told.policy.snapshot()
+    return dict(told.policy.snapshot())
 
 
 def test_what_was_written_is_read() -> None:
@@ -53,21 +55,21 @@ def test_the_snapshot_shares_no_memory_with_the_policy() -> None:
 
 
 def cell(column: str, value: int, row: int = 0) -> Change:
-    def change(state: BankState) -> None:
+    def change(state: Arrays) -> None:
         state["anomaly"][row, _COLUMNS.index(column)] = value
 
     return change
 
 
 def entry(name: str, at: Any, value: float) -> Change:
-    def change(state: BankState) -> None:
+    def change(state: Arrays) -> None:
         state[name][at] = value
 
     return change
 
 
 def text(old: bytes, new: bytes) -> Change:
-    def change(state: BankState) -> None:
+    def change(state: Arrays) -> None:
         raw = state["anomaly_text"].tobytes()
         assert old in raw
         assert len(old) == len(new)
@@ -77,20 +79,20 @@ def text(old: bytes, new: bytes) -> Change:
 
 
 def shorter(name: str) -> Change:
-    def change(state: BankState) -> None:
+    def change(state: Arrays) -> None:
         state[name] = state[name][:-1]
 
     return change
 
 
 def longer(name: str) -> Change:
-    def change(state: BankState) -> None:
+    def change(state: Arrays) -> None:
         state[name] = np.concatenate([state[name], state[name][-1:]])
 
     return change
 
 
-def twice(state: BankState) -> None:
+def twice(state: Arrays) -> None:
     """Every anomaly twice."""
     for name in set(state) - {"anomaly_events"}:
         state[name] = np.concatenate([state[name], state[name]])
