@@ -19,9 +19,8 @@ from streams.source_names import NameFinder, look_at_lines
 from tests.schemas.arrow_streams import stream_of
 from tests.streams.events import START_MS, label, prediction
 
-RAW: Final = bytes(range(100, 132))
-SECRET: Final = RAW.hex()
-KEY: Final = SourceKey(RAW)
+SECRET: Final = bytes(range(100, 132)).hex()
+KEY: Final = SourceKey(SECRET.encode())
 NAMES: Final = ["mallory", "alice", "a client with spaces", "münze"]
 
 
@@ -31,8 +30,7 @@ def hash_of(name: str) -> str:
 
 @pytest.fixture(autouse=True)
 def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("THE_KEY", SECRET)
-    monkeypatch.setenv("DRIFTSENTRY_SOURCE_KEY", "${env:THE_KEY}")
+    monkeypatch.setenv("DRIFTSENTRY_SOURCE_KEY", SECRET)
     monkeypatch.chdir(tmp_path)
 
 
@@ -119,7 +117,7 @@ def test_the_key_itself_is_never_shown() -> None:
 def test_of_all_candidates_those_are_found_that_are_wanted(candidates: list[str]) -> None:
     names = [name for name in candidates if name and not set(name) & set("\r\n")]
     wanted = {hash_of(name): name for name in names[::2]}
-    finder = NameFinder(RAW, wanted)
+    finder = NameFinder(SECRET.encode(), wanted)
     assert look_at_lines(finder, (name.encode() + b"\n" for name in names)) == 0
     assert finder.found == wanted
     # To decode with it gives what any key gives.
