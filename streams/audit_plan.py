@@ -16,6 +16,7 @@ from schemas.records import TopicPartition
 from streams.audit import Milestone, Plan
 from streams.audit_observed import OutputDuty
 from streams.checkpoint import Checkpoint, state_digest
+from streams.duties import state_versions
 from streams.lineage import (
     JournalEntry,
     Lineage,
@@ -26,7 +27,6 @@ from streams.lineage import (
     once_each,
 )
 from streams.ports import Committed, Watermarks
-from streams.worker import state_versions
 
 _KINDS: Final = get_args(JournalEntry.model_fields["kind"].annotation)
 

@@ -11,6 +11,7 @@ from schemas.records import TopicPartition
 from streams.budget import counting_from, references_set
 from streams.checkpoint import Checkpoint, CheckpointError
 from streams.checkpoint_sources import Sources, load, require_versions
+from streams.duties import state_versions
 from streams.lineage import (
     JournalEntry,
     Lineage,
@@ -21,7 +22,7 @@ from streams.lineage import (
 from streams.ports import Committed, StoredManifest, StoreError
 from streams.recovery import in_force
 from streams.replay_config import StateUnavailableError, detection_then
-from streams.worker import Detection, state_versions
+from streams.worker import Detection
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Lineage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     deployment: str
-    duty: Literal["drift"] = "drift"
+    duty: Literal["drift", "security"] = "drift"
     topic_id: str
     partition: int
     start_offset: int

@@ -92,7 +92,7 @@ class Obedience:
                 number=worker.n_commands + 1,
                 topic_id="" if said is None else said.topic_id,
                 offset=-1 if said is None else said.offset,
-                said_ms=worker.fold.watermark_ms if said is None else said.timestamp_ms,
+                said_ms=worker.work.watermark_ms if said is None else said.timestamp_ms,
                 order=order,
             )
             entries.append(worker.journal_entry("command", command=command))
@@ -123,11 +123,11 @@ def _read(value: bytes | None) -> Command:
 
 def has_run_out(worker: PartitionWorker) -> bool:
     """Whether the time of an order that is in force here is over."""
-    return bool(worker.policy.orders.run_out(worker.fold.watermark_ms))
+    return bool(worker.policy.orders.run_out(worker.work.watermark_ms))
 
 
 def _run_out(worker: PartitionWorker) -> Iterator[tuple[None, RunOut]]:
-    for name in worker.policy.orders.run_out(worker.fold.watermark_ms):
+    for name in worker.policy.orders.run_out(worker.work.watermark_ms):
         yield None, RunOut(command_id=name)
 
 
@@ -135,4 +135,4 @@ def _is_timely(order: Order, worker: PartitionWorker) -> bool:
     """Whether its time is not over before it has begun."""
     if isinstance(order, Acknowledge | Withdraw | RunOut | SetReference):
         return True
-    return order.until_ms > worker.fold.watermark_ms
+    return order.until_ms > worker.work.watermark_ms

@@ -23,6 +23,7 @@ from detectors.base import StateError
 from schemas.records import TopicPartition
 from streams.checkpoint import CheckpointError
 from streams.checkpoint_sources import Sources, load, require_versions
+from streams.duties import state_versions
 from streams.lineage import (
     JournalEntry,
     Lineage,
@@ -43,7 +44,7 @@ from streams.ports import (
 )
 from streams.replay_config import StateUnavailableError, check_keys, detection_then
 from streams.spares import Spares
-from streams.worker import Detection, OutputTopics, PartitionWorker, state_versions
+from streams.worker import Detection, OutputTopics, PartitionWorker
 
 log = structlog.get_logger(__name__)
 
@@ -276,6 +277,7 @@ def _begin(case: _Case, start: int, replaced: Lineage | None, reason: str) -> Re
         parent = case.manifests[0].lineage
     lineage = Lineage(
         deployment=case.detection.config.deployment,
+        duty=case.detection.duty,
         topic_id=case.topic_id,
         partition=case.tp.partition,
         start_offset=start,
@@ -428,7 +430,7 @@ def _from_checkpoint(
     if stored.next_offset < case.watermarks.low:
         raise CheckpointError(f"the log begins after it, at {case.watermarks.low}")
     checkpoint = load(case.tp, stored, place, case.settings.checkpoint_key)
-    require_versions(checkpoint, state_versions())
+    require_versions(checkpoint, state_versions(case.detection.duty))
     since = int(checkpoint.fields["config_from"])
     at = checkpoint.next_offset
     # By generation: several switches can stand at one offset, before or after a checkpoint there.

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streams.duties import state_versions
 from streams.lineage import JournalEntry
-from streams.worker import Detection, state_versions
+from streams.worker import Detection
 
 
 class StateUnavailableError(Exception):
@@ -27,10 +28,10 @@ def detection_then(
         raise StateUnavailableError(
             f"the journal does not hold the detection config {identity} the state was made with"
         )
-    if dict(entry.versions) != state_versions():
+    if dict(entry.versions) != state_versions(entry.lineage.duty):
         raise StateUnavailableError(
             f"the state was made by algorithm versions {entry.versions}; this release has "
-            f"{state_versions()}: drain with the old release first"
+            f"{state_versions(entry.lineage.duty)}: drain with the old release first"
         )
     return Detection.journaled(entry, detection.key)
 

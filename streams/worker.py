@@ -18,11 +18,11 @@ from typing import Final
 import numpy as np
 
 from detectors.base import BankState
-from detectors.fold import Fold, algorithm_versions
+from detectors.fold import Fold
 from schemas.alerts import AlertData, DeadLetterData
 from schemas.arrow_mark import MARK, is_arrow
 from schemas.batch import Decoded, Decoding
-from schemas.commands import Order, SetReference
+from schemas.commands import Order
 from schemas.config import DetectionConfig
 from schemas.decode import decode_records
 from schemas.fast_path import FastPath
@@ -30,23 +30,17 @@ from schemas.limits import DecodeLimits
 from schemas.records import Record, Records, Reject, TopicPartition
 from schemas.source_hash import SourceKey
 from streams.checkpoint import Checkpoint, state_digest
-from streams.cloudevents import alert_output, dead_letter_output
+from streams.cloudevents import dead_letter_output
+from streams.duties import DriftWork, Duty, state_versions
 from streams.identity import detection_identity
 from streams.lineage import CommandPlace, JournaledCommand, JournalEntry, Lineage, Metadata
-from streams.policy import POLICY_VERSION, Policy
+from streams.policy import Policy
 from streams.ports import Output
 
 MAX_BYTES_AT_ONCE: Final = 8 * 2**20
 """Of the values that are decoded and folded in one go: their columns take some times that."""
 ARROW_COUNTS_BYTES: Final = 2**19
 """So many more count for an Arrow stream: in 200 bytes it may hold thousands of refused rows."""
-DECODER_VERSION: Final = 2
-"""Version of the rules by which records are accepted and refused."""
-
-
-def state_versions() -> dict[str, int]:
-    """The version of everything that determines the state, by part name."""
-    return algorithm_versions() | {"policy": POLICY_VERSION, "decoder": DECODER_VERSION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +60,7 @@ class Detection:
 
     config: DetectionConfig
     source_key: SourceKey | FormerKey | None
+    duty: Duty = "drift"
 
     @property
     def key(self) -> SourceKey | None:
@@ -80,7 +75,7 @@ class Detection:
     @cached_property
     def identity(self) -> str:
         """The identity of everything that changes which alerts come out."""
-        return detection_identity(self.config, self.key_fingerprint, state_versions())
+        return detection_identity(self.config, self.key_fingerprint, state_versions(self.duty))
 
     @classmethod
     def journaled(cls, entry: JournalEntry, key: SourceKey | None) -> Detection:
@@ -90,8 +85,8 @@ class Detection:
         """
         assert entry.document is not None
         if entry.source_key == (None if key is None else key.fingerprint):
-            return cls(entry.document, key)
-        return cls(entry.document, FormerKey(entry.source_key))
+            return cls(entry.document, key, entry.lineage.duty)
+        return cls(entry.document, FormerKey(entry.source_key), entry.lineage.duty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +156,8 @@ class PartitionWorker:
         self.watched_digests: tuple[str, ...] = ()
         """State digests at the watched offset, before and after a switch of config there."""
         parts: Mapping[str, BankState] | None = None
-        policy_state: BankState | None = None
         if checkpoint is not None:
             parts = checkpoint.parts
-            policy_state = parts["policy"]
             self.next_offset = checkpoint.next_offset
             self.n_alerts = int(checkpoint.fields["n_alerts"])
             self.n_dead = int(checkpoint.fields["n_dead"])
@@ -172,14 +165,17 @@ class PartitionWorker:
             self.n_commands = int(checkpoint.fields["n_commands"])
             self.loaded_offset = checkpoint.next_offset
             self.checkpoint_offset = checkpoint.next_offset
-        self.fold = Fold(detection.config, parts)
-        self.policy = Policy(
-            detection.config.policy,
-            lineage.id,
-            detection.config.deployment,
-            tp.partition,
-            policy_state,
-        )
+        self.work = DriftWork(detection.config, lineage.id, tp.partition, parts)
+
+    @property
+    def fold(self) -> Fold:
+        """The fold of the drift duty."""
+        return self.work.fold
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the drift duty."""
+        return self.work.policy
 
     @property
     def is_live(self) -> bool:
@@ -242,8 +238,7 @@ class PartitionWorker:
         events, rejects = self.decode(records)
         for reject in rejects:
             self._dead_letter(reject)
-        said = self.fold.process(events)
-        for alert in self.policy.decide(said, self._next_alert):
+        for alert in self.work.process(events, self._next_alert):
             record_time_ms = _record_time_ms(events, alert.trigger_offset)
             self._tell(alert, record_time_ms, tells=alert.trigger_offset >= self.live_from)
         self.n_records += len(events) + len(rejects)
@@ -270,25 +265,19 @@ class PartitionWorker:
         `tells`: what comes of it goes to the outbox.
         """
         self.n_commands = command.number
-        order = command.order
-        if isinstance(order, SetReference):
-            self.fold.set_reference(order.model_id, order.model_version, order.document)
-        for alert in self.policy.obey(order, offset, command.said_ms, self._next_alert):
+        for alert in self.work.obey(command.order, offset, command.said_ms, self._next_alert):
             self._tell(alert, command.said_ms, tells=tells)
 
     def _tell(self, alert: AlertData, record_time_ms: int, *, tells: bool) -> None:
         """Take note of an alert; `tells`: it is published too."""
         self.recent.append(alert)
         if tells:
-            self.outbox.append(alert_output(self.topics.alerts, alert, record_time_ms))
+            self.outbox.append(self.work.output(self.topics.alerts, alert, record_time_ms))
             self.has_alerts = True
 
     def concerns(self, order: Order) -> bool:
         """Whether this changes anything here."""
-        if isinstance(order, SetReference):
-            name = order.model_id, order.model_version
-            return not self.fold.catalog.has_reference(name, order.digest)
-        return self.policy.concerns(order)
+        return self.work.concerns(order)
 
     def settle(self) -> None:
         """The fold stands at `next_offset` and the log has nothing before it that is missing."""
@@ -300,7 +289,8 @@ class PartitionWorker:
 
     def _dead_letter(self, reject: Reject) -> None:
         self.n_dead += 1
-        if reject.offset < self.live_from:
+        # Who folds the same events for another duty says nothing of refused ones: it is said once.
+        if reject.offset < self.live_from or self.lineage.duty != "drift":
             return
         excerpt = None if reject.excerpt is None else base64.b64encode(reject.excerpt).decode()
         letter = DeadLetterData(
@@ -324,12 +314,12 @@ class PartitionWorker:
         self.follows = self.detection.config.generation
         self.detection = detection
         self.config_from = offset
-        self.fold.reconfigure(detection.config)
-        self.policy.config = detection.config.policy
+        self.work.switch(detection.config)
 
     def counts(self) -> dict[str, int]:
         """Everything that is counted, since the lineage's start, by name (docs/operations.md)."""
-        return self.fold.counters | {
+        return {
+            **self.work.counters,
             "n_alerts": self.n_alerts,
             "n_dead_letters": self.n_dead,
         }
@@ -346,7 +336,7 @@ class PartitionWorker:
             generation=self.detection.config.generation,
             config=self.detection.identity,
             config_from=self.config_from,
-            n_events=self.fold.counters["n_events"],
+            n_events=self.work.counters["n_events"],
             n_alerts=self.n_alerts,
             n_dead=self.n_dead,
             n_commands=self.n_commands,
@@ -383,7 +373,7 @@ class PartitionWorker:
                 "generation": self.detection.config.generation,
                 "config": self.detection.identity,
                 "source_key": self.detection.key_fingerprint,
-                "versions": state_versions(),
+                "versions": state_versions(self.lineage.duty),
                 "document": self.detection.config if command is None else None,
                 "command": command,
                 "follows": self.follows if kind == "config" else 0,
@@ -394,7 +384,7 @@ class PartitionWorker:
 
     def parts(self) -> dict[str, BankState]:
         """The whole state, by part; shares no memory with the worker."""
-        return self.fold.snapshot() | {"policy": self.policy.snapshot()}
+        return self.work.parts()
 
     def checkpoint(self) -> Checkpoint:
         """All state at `next_offset`. To be saved only when that offset has been committed."""
@@ -405,7 +395,7 @@ class PartitionWorker:
             next_offset=self.next_offset,
             config_identity=self.detection.identity,
             generation=self.detection.config.generation,
-            versions=state_versions(),
+            versions=state_versions(self.lineage.duty),
             fields={
                 "n_alerts": self.n_alerts,
                 "n_dead": self.n_dead,

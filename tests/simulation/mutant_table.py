@@ -377,7 +377,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         15,
         "a state of other algorithms is taken",
         _RECOVERY + "_from_checkpoint",
-        "require_versions(checkpoint, state_versions())",
+        "require_versions(checkpoint, state_versions(case.detection.duty))",
         "pass",
         _SPARES + "test_a_checkpoint_without_what_a_worker_needs_is_refused",
     ),
