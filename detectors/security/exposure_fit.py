@@ -128,9 +128,7 @@ def _covariance(z: NDArray[np.float32], n_numbers: int) -> F64:
     return covariance
 
 
-def _cells(
-    z: NDArray[np.float32], n_numbers: int, covariance: F64, width: float, salt: int
-) -> U64:
+def _cells(z: NDArray[np.float32], n_numbers: int, covariance: F64, width: float, salt: int) -> U64:
     axes, phase = _axes(covariance, width, salt)
     cell = np.empty(len(z), np.uint64)
     find_cells(z, n_numbers, axes, phase, np.uint64(salt), cell)

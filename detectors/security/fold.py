@@ -26,7 +26,7 @@ from detectors.security.banks import SecurityBanks, kind_numbers
 from detectors.security.base import SecurityRows, Suspicion
 from detectors.security.calibration import KeptCalibrations, ModelCalibration, fit
 from detectors.security.columns import PollColumns, columns_of
-from detectors.security.fold_state import Watched, restore_watched, snapshot_watched
+from detectors.security.fold_state import Watched, numbers_of, restore_watched, snapshot_watched
 from detectors.security.models import ModelSlots
 from detectors.security.population import MAX_LEARNED_VALUES
 from detectors.security.populations import Populations
@@ -132,6 +132,15 @@ class SecurityFold:
             for name in self.banks
             if not calibration.of(name)
         ]
+
+    def count_on(self, state: BankState) -> None:
+        """Take the counters and the time of another fold, whose part `security` this is.
+
+        For one that begins anew within a lineage: under another key what is known of sources is
+        void.
+        """
+        *counts, self.watermark_ms = numbers_of(state, len(SECURITY_COUNTERS) + 1)
+        self.counters.update(zip(SECURITY_COUNTERS, counts, strict=True))
 
     def snapshot(self) -> dict[str, BankState]:
         """The whole state, by part: a function of the events alone."""
