@@ -32,7 +32,7 @@ from detectors.security.population import MAX_LEARNED_VALUES
 from detectors.security.populations import Populations
 from detectors.security.registry import LABEL_SECURITY_REGISTRY, SECURITY_REGISTRY
 from detectors.security.sources import SOURCE_COUNTERS, SourceTable
-from schemas.batch import I32, I64, Decoded, ModelKey
+from schemas.batch import I32, I64, U64, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.source_hash import SourceKey
 
@@ -373,7 +373,7 @@ class SecurityFold:
         placed = self.sources.place(model, words, number, row_hash, offset, event_row, time)
         said += placed.pressure
         scaled = populations.scale(columns, rows, model)
-        said += self.banks.update(
+        found = self.banks.update(
             SecurityRows(
                 offset=offset,
                 event_row=event_row,
@@ -394,6 +394,10 @@ class SecurityFold:
                 n_numbers=populations.n_numbers,
             )
         )
+        said += [
+            each if each.source < 0 else _with_source(each, offset, event_row, words)
+            for each in found
+        ]
 
     def _learn(self, columns: PollColumns, slot: I32, start: int) -> None:
         """Learn the stretch's rows of models whose populations are not known yet."""
@@ -411,6 +415,16 @@ class SecurityFold:
                 population = self._watched.populations.frozen[of_slot]
                 assert population is not None
                 self._judge_by(of_slot, ModelCalibration(population, {"": fitted}, False))
+
+
+def _with_source(suspicion: Suspicion, offset: I64, event_row: I32, words: U64) -> Suspicion:
+    """The suspicion with the hash of its source: a place of the table may be another's soon.
+
+    A bank fires at a row of the source that it is about; the rows are those of the stretch.
+    """
+    at = (offset == suspicion.offset) & (event_row == suspicion.event_row)
+    low, high = words[int(at.argmax())].tolist()
+    return suspicion._replace(source_words=(low, high))
 
 
 def _part(state: Mapping[str, BankState], name: str) -> BankState:
