@@ -1,8 +1,9 @@
-"""The table of sources: independent of batches, bounded, and nobody who is watched is pushed out."""
+"""The table of sources: whatever the batches, it is bounded and keeps who is watched."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_any_split_and_any_resumption_give_the_same(
     whole = Run(16, admit_after).send(source, row, model)
     parts = Run(16, admit_after)
     edges = [0, *sorted(min(cut, n) for cut in cuts), n]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         parts = parts.resumed().send(source[start:stop], row[start:stop], model[start:stop])
     assert parts.said() == whole.said()
     taken = whole.table.owner >= 0
