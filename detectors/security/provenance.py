@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base import BankState, StateError, require_array
+from detectors.base import BankState, require_array
 from detectors.drift.lane_table import MAX_N, require_all, require_names, within
 from detectors.kernels.compile import DONE
 from detectors.kernels.provenance import (
