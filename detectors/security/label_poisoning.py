@@ -298,8 +298,8 @@ class LabelPoisoning:
     def _worst_pair(self, model: int) -> int:
         """The pair with most disagreements beyond what was expected since the pool began."""
         arrays, c = self._arrays, kernel.N_CLASSES
-        hits = arrays["hits"][model, : kernel.ANY] - arrays["base_hits"][model]
-        expected = arrays["expected"][model, :c] - arrays["base_expected"][model]
+        hits = arrays["hits"][model, : kernel.ANY].sum(axis=1) - arrays["base_hits"][model]
+        expected = arrays["expected"][model, :c].sum(axis=1) - arrays["base_expected"][model]
         return int(
             np.argmax(hits.reshape(c, c) - expected[:, np.newaxis] * arrays["shares"][model])
         )
