@@ -120,9 +120,9 @@ GROUP_RATIO: Final = (4.0, 2.0, 1.3)
 share `FLIPPED` or a little more is turned over."""
 _LN_GROUP_RATIO = (1.3862943611198906, 0.6931471805599453, 0.26236426446749106)
 LEAST_HITS: Final = 8
-OTHERS_THRESHOLD: Final = 8.0
+OTHERS_THRESHOLD: Final = 10.0
 """How far a source must stand out from all others of its model. When all of them drift, at most one
-in 3,000 is accused: the exponential of what is tested has the mean 1."""
+in 20,000 is accused: the exponential of what is tested has the mean 1."""
 POOL_RATIO: Final = 1.3
 LN_POOL_RATIO: Final = 0.26236426446749106
 _POOL_EXCESS = POOL_RATIO - 1.0
