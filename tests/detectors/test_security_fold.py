@@ -80,7 +80,7 @@ def fold_in(fold: SecurityFold, events: Decoded, cuts: Sequence[int]) -> list[Su
     return [s for a, b in pairwise(edges) for s in fold.process(part(events, a, b))]
 
 
-slow = settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+slow = settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 
 
 @slow
