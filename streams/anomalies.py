@@ -80,9 +80,10 @@ class AnomalyPolicy:
     ) -> list[AnomalyData]:
         """The records that suspicions come to, in their order, and those of what is over.
 
-        `suspicions` are sorted, each at its place among or before the events of `passed`, and with
-        its `source_words`; `models` are the names by slot as they were then. A suspicion of no slot
-        is about the partition.
+        `suspicions` are sorted, each with its `source_words` and at the place of the event at which
+        it fired, which is among those of `passed` or, of a label, between two of them: one at an
+        earlier place would be told otherwise where polls are cut otherwise. `models` are the names
+        by slot as they were then. A suspicion of no slot is about the partition.
         """
         told: list[AnomalyData] = []
         n_before = self.book.n_events

@@ -160,7 +160,7 @@ def with_topics(secured: str) -> str:
     assert result.stdout.count("created") == 8
     again = run_as(secured, "operator", "topics", "create", "--partitions", "2")
     assert again.exit_code == 0, again.output
-    assert again.stdout.count("existing") + again.stdout.count("different") == 7
+    assert again.stdout.count("existing") + again.stdout.count("different") == 8
     return secured
 
 
