@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numba import types
+from numpy.typing import NDArray
 
 from detectors.kernels.compile import (
     F64_IN,
@@ -52,7 +53,7 @@ _CATEGORY: Final = np.uint64(0xFFFFFF)
 
 
 @part
-def _mixed(x: int) -> int:
+def _mixed(x: Any) -> Any:
     """64 bits without a pattern."""
     x = (x ^ (x >> _30)) * _M1
     x = (x ^ (x >> _27)) * _M2
@@ -114,7 +115,7 @@ def scale_rows(
     scale: F64A,
     sign: F64A,
     key: U64A,
-    z: U64A,
+    z: NDArray[np.float32],
 ) -> int:
     """Scale rows; returns how many there are.
 
@@ -167,7 +168,7 @@ def read_outputs(
     n_classes: I32A,
     output: U8A,
     predicted: I32A,
-    margin: F64A,
+    margin: NDArray[np.float32],
 ) -> int:
     """Number the predicted classes and say how far rows are from the boundary; returns their count.
 

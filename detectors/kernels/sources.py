@@ -11,7 +11,7 @@ Names without a place are counted by a doorkeeper: `WAYS` entries at each of its
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numba import types
@@ -56,7 +56,7 @@ _31: Final = np.uint64(31)
 
 
 @part
-def _tag(low: int, high: int, model: int) -> int:
+def _tag(low: Any, high: Any, model: Any) -> Any:
     """64 bits of a name and its model, without a pattern."""
     x = low ^ (np.uint64(model) * _STEP)
     x = (x ^ (x >> _30)) * _M1
@@ -65,7 +65,7 @@ def _tag(low: int, high: int, model: int) -> int:
 
 
 @part
-def _find(low: int, high: int, model: int, names: U64A, owner: I32A, index: I32A) -> int:
+def _find(low: Any, high: Any, model: Any, names: U64A, owner: I32A, index: I32A) -> Any:
     """Where a name stands in the index; where it does not, -1 less the position for it."""
     mask = len(index) - 1
     at = np.int64(_tag(low, high, model) & np.uint64(mask))
@@ -78,7 +78,7 @@ def _find(low: int, high: int, model: int, names: U64A, owner: I32A, index: I32A
 
 
 @part
-def _remove(place: int, names: U64A, owner: I32A, index: I32A) -> None:
+def _remove(place: Any, names: U64A, owner: I32A, index: I32A) -> None:
     """Take a place out of the index; those behind it move up, so that no search ends too soon."""
     mask = len(index) - 1
     hole = _find(names[place, 0], names[place, 1], owner[place], names, owner, index)
@@ -95,14 +95,14 @@ def _remove(place: int, names: U64A, owner: I32A, index: I32A) -> None:
 
 
 @part
-def _unlink(place: int, before: I32A, after: I32A) -> None:
+def _unlink(place: Any, before: I32A, after: I32A) -> None:
     """Take a place out of its list."""
     after[before[place]] = after[place]
     before[after[place]] = before[place]
 
 
 @part
-def _append(place: int, end: int, before: I32A, after: I32A) -> None:
+def _append(place: Any, end: Any, before: I32A, after: I32A) -> None:
     """Put a place behind the latest one of the list with this end."""
     latest = before[end]
     after[latest] = place
@@ -113,24 +113,24 @@ def _append(place: int, end: int, before: I32A, after: I32A) -> None:
 
 @part
 def _knock(
-    tag: int,
-    model: int,
-    number: int,
+    tag: Any,
+    model: Any,
+    number: Any,
     limits: I64A,
     door_tag: U64A,
     door_model: I32A,
     door_n: I32A,
     door_last: I64A,
     counts: I64A,
-) -> int:
+) -> Any:
     """Count an event of a name without a place; the entry that has it now.
 
     A new name takes the entry that nobody has or that is forgotten, or else the one with the fewest
     events, of those the longest idle.
     """
     first = np.int64(tag & np.uint64(len(door_tag) // WAYS - 1)) * WAYS
-    best = first
-    fewest = np.int64(1) << 40
+    best: Any = first
+    fewest: Any = np.int64(1) << 40
     for entry in range(first, first + WAYS):
         is_known = door_n[entry] > 0 and number - door_last[entry] <= limits[DOOR_MEMORY]
         if is_known and door_tag[entry] == tag and door_model[entry] == model:
@@ -152,10 +152,10 @@ def _knock(
 
 
 @part
-def _victim(number: int, limits: I64A, last: I64A, after: I32A) -> int:
+def _victim(number: Any, limits: I64A, last: I64A, after: I32A) -> Any:
     """The place that is given away at this event; -1: none is idle for long enough."""
     n_places = len(last)
-    found = -1
+    found: Any = -1
     place = after[n_places]
     if place < n_places and number - last[place] >= limits[MIN_IDLE]:
         found = place
@@ -170,7 +170,7 @@ def _victim(number: int, limits: I64A, last: I64A, after: I32A) -> int:
 
 
 @part
-def _kind(low: int, high: int, kind_words: U64A, kind_of: I32A) -> int:
+def _kind(low: Any, high: Any, kind_words: U64A, kind_of: I32A) -> Any:
     """The kind of a source, from a sorted table of names; 0: it is not in it."""
     start, stop = 0, len(kind_of)
     while start < stop:
@@ -185,7 +185,7 @@ def _kind(low: int, high: int, kind_words: U64A, kind_of: I32A) -> int:
 
 
 @part
-def _repeats(place: int, row_hash: int, ring: U64A, ring_n: I64A) -> bool:
+def _repeats(place: Any, row_hash: Any, ring: U64A, ring_n: I64A) -> bool:
     """Whether a source has sent this row among its latest ones; it is the latest one from here on.
 
     The ring has distinct rows, latest last: one that comes again moves to the end.
@@ -209,7 +209,7 @@ def _repeats(place: int, row_hash: int, ring: U64A, ring_n: I64A) -> bool:
 
 
 @part
-def _refuse(i: int, number: int, offset: int, time: int, limits: I64A, at: I64A) -> bool:
+def _refuse(number: Any, offset: Any, time: Any, limits: I64A, at: I64A) -> bool:
     """Count a name that got no place; whether that is to be said now."""
     if at[N_REFUSED] == 0 or number - at[LATEST_NUMBER] > limits[QUIET]:
         at[N_REFUSED] = 0
@@ -299,7 +299,7 @@ def place_rows(
                 place = np.int64(_victim(number[i], limits, last, after))
                 if place < 0:
                     counts[REFUSED] += 1
-                    if _refuse(i, number[i], offset[i], time[i], limits, at):
+                    if _refuse(number[i], offset[i], time[i], limits, at):
                         fired[n_fired, FIRED_ROW] = i
                         fired[n_fired, FIRED_N] = at[N_REFUSED]
                         fired[n_fired, FIRED_SEEN] = number[i] - at[FIRST_NUMBER] + 1
@@ -336,7 +336,7 @@ def place_rows(
 
 @kernel(U64_2D, I32, I32)
 def index_places(names: U64A, owner: I32A, index: I32A) -> int:
-    """Fill an empty index with the places that are taken; returns how many names are there twice."""
+    """Fill an empty index with the places that are taken; how many names are twice there."""
     n_twice = 0
     for place in range(len(owner)):
         if owner[place] < 0:

@@ -240,5 +240,18 @@ class SecuritySpec:
     """Of `statistic`."""
 
 
+@dataclass(frozen=True, slots=True)
+class LabelSecuritySpec:
+    """One entry of the registry of detectors of poisoned labels."""
+
+    name: str
+    version: int
+    config_type: type[BaseModel]
+    build: Callable[[Any, int, int, BankState | None], LabelSecurityBank]
+    """`build(config, n_models, salt, state)`; raises `StateError`."""
+    unit: str = field(default="events")
+    """Of `statistic`."""
+
+
 class TooFewRowsError(ValueError):
     """A calibration needs more rows; the message says how many."""

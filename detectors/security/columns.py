@@ -90,4 +90,5 @@ def ranges(first: I64, length: I64) -> I64:
     """The numbers first[i]..first[i]+length[i]-1 of all i, one range after the other."""
     ends = np.cumsum(length, dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(first - (ends - length), length)
+    found: I64 = np.arange(total, dtype=np.int64) + np.repeat(first - (ends - length), length)
+    return found

@@ -57,6 +57,12 @@ class ModelSlots:
         oldest = self.longest_idle()
         return oldest if number - int(self.last_seen[oldest]) >= self.min_idle else -1
 
+    def admits_from(self) -> int:
+        """The number of the first event at which a new model may get a slot, as of now."""
+        if len(self.slot_of) < len(self.keys):
+            return 0
+        return int(self.last_seen.min()) + self.min_idle
+
     def give(self, slot: int, key: ModelKey, number: int) -> None:
         """Give a free slot to this model, which has none, at this event."""
         self.keys[slot] = key

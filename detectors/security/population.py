@@ -7,7 +7,7 @@ among those that were learned cannot move; categories become hashes of which onl
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -163,7 +163,9 @@ FIELDS: Final = (
 
 
 def _no_rows() -> Rows:
-    empty = {name: np.zeros((0, 2) if name == "source" else 0, dtype) for name, dtype, _ in FIELDS}
+    empty: dict[str, Any] = {
+        name: np.zeros((0, 2) if name == "source" else 0, dtype) for name, dtype, _ in FIELDS
+    }
     return Rows(**empty)
 
 
@@ -231,7 +233,7 @@ class Learning:
         """All rows so far."""
         if len(self.chunks) != 1:
             held = [_no_rows(), *self.chunks]
-            joined = {
+            joined: dict[str, Any] = {
                 name: np.concatenate([getattr(chunk, name) for chunk in held])
                 for name, _, _ in FIELDS
             }

@@ -101,10 +101,11 @@ class Populations:
         return self._tables
 
     def _build(self) -> _Tables:
-        nothing = Layout(0, 0, *(np.zeros(0, t) for t in (np.int32, np.float64, np.uint64)))
+        nothing = Layout(0, 0, np.zeros(0, np.int32), np.zeros(0), np.zeros(0, np.uint64))
         layouts = [nothing if p is None else layout_of(p, self._salt) for p in self.frozen]
         there = [p for p in self.frozen if p is not None]
         empty = np.zeros(0)
+        classes, n_classes, output = class_table(self.frozen)
         return _Tables(
             first=np.cumsum([0, *(len(layout.column) for layout in layouts)])[:-1].tolist(),
             column=np.concatenate([np.zeros(0, np.int32), *(each.column for each in layouts)]),
@@ -114,7 +115,9 @@ class Populations:
             key=np.concatenate([np.zeros(0, np.uint64), *(each.key for each in layouts)]),
             n_dims=np.array([each.n_dims for each in layouts], np.int32),
             n_numbers=np.array([each.n_numbers for each in layouts], np.int32),
-            **dict(zip(("classes", "n_classes", "output"), class_table(self.frozen), strict=True)),
+            classes=classes,
+            n_classes=n_classes,
+            output=output,
         )
 
     def scale(self, columns: PollColumns, rows: I64, slot: I32) -> Scaled:
