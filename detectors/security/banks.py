@@ -58,7 +58,8 @@ class SecurityBanks(Mapping[str, SecurityBank]):
 
     def _build_of_labels(self, name: str, state: BankState | None) -> LabelSecurityBank:
         spec, own = LABEL_SECURITY_REGISTRY[name], self._config.security
-        return spec.build(getattr(own.detectors, name), own.max_models, self._salt, state)
+        detector = getattr(own.detectors, name)
+        return spec.build(detector, own.max_models, own.max_sources, self._salt, state)
 
     def update(self, rows: SecurityRows) -> list[Suspicion]:
         """Advance all of them; what they suspect, in no particular order."""
