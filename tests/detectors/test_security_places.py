@@ -72,9 +72,7 @@ def test_a_suspicion_names_the_model_that_had_the_slot_then(
     config = DetectionConfig(
         security=SecurityConfig(max_models=1), bounds=BoundsConfig(min_idle_records=0)
     )
-    records = [
-        record(i, prediction(i, {"x": 1.0}, model=f"m{i}"), key=f"m{i}") for i in range(6)
-    ]
+    records = [record(i, prediction(i, {"x": 1.0}, model=f"m{i}"), key=f"m{i}") for i in range(6)]
     found = suspicions(records, cuts, config, monkeypatch)
     assert [each.model for each in found] == [0] * 6
     assert [each.model_key for each in found] == [ModelKey(f"m{i}", "1") for i in range(6)]
