@@ -182,7 +182,7 @@ class SecurityWork:
         """Fold these events; the anomalies that follow, in the order of the log."""
         passed = Passed(events.offset, events.row, events.event_time_ms)
         suspicions = self.fold.process(events)
-        anomalies = self.policy.decide(suspicions, passed, self.fold.models.keys, next_number)
+        anomalies = self.policy.decide(suspicions, passed, next_number)
         return [Told(each.unmapped.trigger_offset, each) for each in anomalies]
 
     def obey(
