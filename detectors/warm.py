@@ -18,9 +18,12 @@ from detectors.performance.outputs import Output, ScoreOf, Shape, Task
 from detectors.performance.rows import JoinedRows, ScoredRows
 from detectors.performance.unlabelled import UnlabelledPerformance
 from detectors.registry import REGISTRY
+from detectors.security import neighbours
+from detectors.security.base import MAX_DIMS, Learned, SecurityRows
 from schemas.batch import Decoded, ModelKey, PredictionKind, ValueKind
 from schemas.config import DetectionConfig, DetectorsConfig, LabelsConfig
 from schemas.records import TopicPartition
+from schemas.security_config import NeighboursConfig
 
 N_REFERENCE = 20
 """The fewest events that a reference may have."""
@@ -42,6 +45,7 @@ def warm() -> list[str]:
     # Nor has it a block of labels of whose features it is asked how well they tell them.
     strengths(np.zeros((2, 1), np.float32), np.array([True, False]), 1, np.zeros(1))
     _join(2)
+    _query(400)
     return list(Fold(config, fold.snapshot()).banks)
 
 
@@ -55,6 +59,40 @@ def _join(n: int) -> None:
     number, score, time = np.full(n, np.nan), np.full(n, 0.75), np.arange(n)
     unlabelled.update(ScoredRows(slot, predicted, score, time))
     labelled.update(JoinedRows(slot, predicted, number, score, predicted, number, time))
+
+
+def _query(n: int) -> None:
+    """Queries of one source: thresholds are made of them, then they are judged by those."""
+    z = np.zeros((n, MAX_DIMS), np.float32)
+    z[:, 0] = np.sqrt(np.arange(n))
+    rows = np.arange(n, dtype=np.int64)
+    zeros, no, one = np.zeros(n, np.int32), np.zeros(n, np.bool_), np.ones(1, np.int32)
+    margin, score = np.full(n, 0.5, np.float32), np.full(n, 0.75)
+    hashes, words = rows.astype(np.uint64), np.zeros((n, 2), np.uint64)
+    learned = Learned(z[:, :1], 1, zeros, hashes, zeros, margin, score, rows)
+    bank = neighbours.build(NeighboursConfig(), 1, 1, 0, None)
+    bank.calibrate(0, 0, neighbours.SPEC.fit(learned, False), reviewed=False)
+    bank.update(
+        SecurityRows(
+            offset=rows,
+            event_row=zeros,
+            event_time_ms=rows,
+            number=rows,
+            model=zeros,
+            z=z,
+            is_repeat=no,
+            row_hash=hashes,
+            source=zeros,
+            is_first=no,
+            kind=zeros,
+            source_words=words,
+            predicted=zeros,
+            margin=margin,
+            score=score,
+            n_dims=one,
+            n_numbers=one,
+        )
+    )
 
 
 def _events(n: int) -> Decoded:

@@ -203,9 +203,12 @@ def test_the_upper_count_is_not_below_the_exact_limit(n: int) -> None:
 
 def test_the_upper_share_covers_at_least_what_it_says() -> None:
     assert upper_share(0, 0) > 0.75
-    for n in (5, 20, 100):
-        for k in range(n + 1):
-            assert k / n <= upper_share(k, n) <= 1.0 or k == n
+    for n in (5, 20, 100, 1_000):
+        shares = [upper_share(k, n) for k in range(n + 1)]
+        assert shares == sorted(shares)
+        assert shares[-1] < 1.0
+        for k in range(int(0.9 * n)):
+            assert shares[k] >= stats.binomtest(k, n).proportion_ci(0.9, "wilson").high - 0.02
 
 
 @pytest.mark.parametrize("among", [32, 64, 200])
