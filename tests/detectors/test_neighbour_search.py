@@ -208,7 +208,10 @@ def test_the_upper_share_covers_at_least_what_it_says() -> None:
         assert shares == sorted(shares)
         assert shares[-1] < 1.0
         for k in range(int(0.9 * n)):
-            assert shares[k] >= stats.binomtest(k, n).proportion_ci(0.9, "wilson").high - 0.02
+            assert shares[k] >= k / n
+            if n >= 100:
+                limit = stats.binomtest(k, n).proportion_ci(0.9, "wilson").high
+                assert limit - 0.02 < shares[k] < limit + 0.04
 
 
 @pytest.mark.parametrize("among", [32, 64, 200])
