@@ -246,9 +246,7 @@ def provenance_update(
         if is_repeat[i] or not reach > 0.0:
             continue
         numbers, dims = n_numbers[m], n_dims[m]
-        _find_keys(
-            z, i, numbers, dims, m, projection, phase, per_width[m], salt, total, key
-        )
+        _find_keys(z, i, numbers, dims, m, projection, phase, per_width[m], salt, total, key)
         slot = next_slot[0]
         best = reach
         parent = -1

@@ -105,9 +105,10 @@ def _axes(covariance: F64, width: float, salt: int) -> tuple[F64, F64]:
     axes = np.zeros((MAX_DIMS, N_AXES))
     negligible = 1e-9 * max(float(np.trace(covariance)), 1e-9)
     kept: list[F64] = []
-    for axis in raw:
+    for drawn in raw:
+        axis = drawn
         for other in kept:
-            axis -= (axis @ covariance @ other) * other
+            axis = axis - (axis @ covariance @ other) * other
         variance = float(axis @ covariance @ axis)
         if variance > negligible:
             kept.append(axis / np.sqrt(variance))
@@ -128,9 +129,7 @@ def _covariance(z: NDArray[np.float32], n_numbers: int) -> F64:
     return covariance
 
 
-def _cells(
-    z: NDArray[np.float32], n_numbers: int, covariance: F64, width: float, salt: int
-) -> U64:
+def _cells(z: NDArray[np.float32], n_numbers: int, covariance: F64, width: float, salt: int) -> U64:
     axes, phase = _axes(covariance, width, salt)
     cell = np.empty(len(z), np.uint64)
     find_cells(z, n_numbers, axes, phase, np.uint64(salt), cell)

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.base import BankState, StateError, require_array
+from detectors.base import BankState, require_array
 from detectors.drift.lane_table import MAX_N, require_all, require_names, within
 from detectors.kernels.compile import DONE
 from detectors.kernels.provenance import (
@@ -97,9 +97,7 @@ class ProvenanceBank:
         for name in ("radius", "low", "largest"):
             require_all(np.isfinite(own[name]) & (own[name] >= 0.0), f"{name} is out of range")
         require_all(own["radius"] <= 2.0 * MAX_RADIUS, "radius is out of range")
-        require_all(
-            (own["needed"] >= 1) & (own["needed"] <= MAX_MEMBERS), "needed is out of range"
-        )
+        require_all((own["needed"] >= 1) & (own["needed"] <= MAX_MEMBERS), "needed is out of range")
         require_all(own["given"] <= 1, "given is out of range")
         require_all(own["reviewed"] <= 1, "reviewed is out of range")
         require_all(
@@ -189,7 +187,7 @@ class ProvenanceBank:
         n_dims = np.clip(rows.n_dims, 0, MAX_DIMS).astype(np.int32)
         n_numbers = np.clip(rows.n_numbers, 0, n_dims).astype(np.int32)
         cursor = np.zeros(3, np.int64)
-        suspicions = []
+        suspicions: list[Suspicion] = []
         while True:
             status = provenance_update(
                 rows.offset,

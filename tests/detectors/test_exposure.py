@@ -39,7 +39,7 @@ def bank(salt: int = 7, state: BankState | None = None) -> ExposureBank:
 
 
 def fitted(queries: Queries, *, reviewed: bool = True) -> Calibration:
-    return SPEC.fit(learned(Queries(*(x[:N_LEARNED] for x in queries))), reviewed)
+    return SPEC.fit(learned(queries.between(0, N_LEARNED)), reviewed)
 
 
 def uniform(rng: np.random.Generator, n: int, dims: int) -> Queries:
@@ -103,7 +103,7 @@ def test_benign_sources_are_never_said_however_long_they_send(
     benign = make(np.random.default_rng(dims), N_LEARNED + 60_000, dims, n_sources=8)
     own = bank(salt)
     own.calibrate(0, 0, fitted(benign, reviewed=False), reviewed=False)
-    rest = Queries(*(x[N_LEARNED:] for x in benign))
+    rest = benign.between(N_LEARNED)
     assert own.update(security_rows(rest, N_PLACES)) == []
     assert not own.standing().any()
     assert len(own.ranked(0, 100)) == 8
@@ -125,7 +125,7 @@ def test_a_thief_with_benign_rows_is_ranked_first_and_never_said() -> None:
     )
     assert own.update(security_rows(queries, N_PLACES)) == []
     ranked = own.ranked(0, 3)
-    assert [one.place for one in ranked][0] == THIEF
+    assert ranked[0].place == THIEF
     assert len(ranked) == 3
     assert ranked[0].exposure > 1.5 * ranked[1].exposure
     assert ranked[0].n_rows == n
@@ -141,7 +141,7 @@ def test_the_benign_curve_is_what_the_banks_own_cells_are_whatever_the_salt() ->
     for salt in range(8):
         own = bank(salt)
         own.calibrate(0, 0, learned_of, reviewed=True)
-        later = Queries(pool.z[2_000:3_024], np.full(1_024, 3), pool.is_attack[2_000:3_024])
+        later = pool.between(2_000, 3_024)._replace(source=np.full(1_024, 3))
         own.update(security_rows(later, N_PLACES))
         (one,) = own.ranked(0, 9)
         assert one.cells == pytest.approx(one.expected, rel=0.25)
@@ -184,7 +184,7 @@ def test_repeats_count_nowhere_and_a_place_that_changes_hands_begins_anew() -> N
     assert own.ranked(0, 1) == []
     assert own.update(rows) != []
     assert own.ranked(0, 1)[0].n_rows == 500
-    one = security_rows(Queries(*(x[:1] for x in uniform(rng, 1, DIMS))), N_PLACES)
+    one = security_rows(uniform(rng, 1, DIMS), N_PLACES)
     assert one.is_first.all()
     own.update(one)
     assert own.ranked(0, 1)[0].n_rows == 1
@@ -267,14 +267,17 @@ def test_what_cannot_be_calibrated_says_so() -> None:
         SPEC.fit(learned(few), True)
     good = fitted(independent(np.random.default_rng(2), N_LEARNED, DIMS))
     for name, array in good.items():
-        for wrong in (np.full_like(array, np.nan), array[:-1], array.astype(np.float32)):
+        wrong: list[NDArray[Any]] = [np.full_like(array, np.nan), array[:-1]]
+        for each in [*wrong, array.astype(np.float32)]:
             with pytest.raises(StateError):
-                bank().calibrate(0, 0, {**good, name: wrong}, reviewed=True)
+                bank().calibrate(0, 0, {**good, name: each}, reviewed=True)
         with pytest.raises(StateError):
             bank().calibrate(0, 0, {k: v for k, v in good.items() if k != name}, reviewed=True)
 
 
-def test_unreviewed_rows_make_a_more_careful_calibration_and_the_strictest_is_soonest_full() -> None:
+def test_unreviewed_rows_make_a_more_careful_calibration_and_the_strictest_is_soonest_full() -> (
+    None
+):
     rng = np.random.default_rng(3)
     steady, walking = independent(rng, N_LEARNED, DIMS), time_ordered(rng, N_LEARNED, DIMS)
     sure, slow = fitted(steady), fitted(walking)
