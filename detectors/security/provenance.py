@@ -10,6 +10,9 @@ Mirrokni 2004).
 What it cannot see: steps longer than the radius; attacks so diluted that too few of their queries
 are remembered at a time; models whose features are all categories (they are switched off); and
 of a sharded model more than one shard: a bank sees one partition.
+
+Whom it would accuse: a client whose rows creep along a boundary, where the calibration was made of
+rows that do not. Rows in an order of time need a calibration of their own kind.
 """
 
 from __future__ import annotations
