@@ -293,11 +293,11 @@ def off_distribution_update(
                 own[TOTAL] = 0
             bits = (before << np.uint64(1)) | np.uint64(1 if is_hit else 0)
             hits[place] = bits
-            n_hits, n_span_hits = 0, 0
+            n_hits, n_span_hits = np.int64(0), np.int64(0)
             for b in range(SPAN):
                 bit = np.int64((bits >> np.uint64(b)) & np.uint64(1))
                 n_span_hits += bit
-                n_hits += bit if b < RING else 0
+                n_hits += bit if b < RING else np.int64(0)
             ring[place, now % SPAN, 0] = n_all[e, 0]
             ring[place, now % SPAN, 1] = n_all[e, 1]
             n_all[e, 1] += 1 if is_hit else 0

@@ -206,7 +206,8 @@ def volume_update(
                 cells[m, b] = 0
             own, past = names_history[m], names_level[m]
             x = _octaves(float(n_names))
-            is_hit = n_names >= LEAST_NAMES and _is_above(own, past, x, MORE_NAMES, MORE_THAN_EVER)
+            is_hit = _is_above(own, past, x, MORE_NAMES, MORE_THAN_EVER)
+            is_hit = is_hit and bool(n_names >= LEAST_NAMES)
             before = past[MEDIAN]
             if _note(own, past, x, is_hit, names_first[m, 0], names_first[m, 1]):
                 fired_row[n_fired] = i
