@@ -66,7 +66,7 @@ from schemas.findings import (
 )
 from schemas.reference import ReferenceDocument
 
-FOLD_VERSION = 8
+FOLD_VERSION = 9
 """Version of the catalog's state and of the rules by which it changes."""
 
 COUNTERS = (

@@ -36,9 +36,10 @@ from detectors.monitor import NEVER, PREDICTION_CLASS, PREDICTION_NUMBER, Monito
 from detectors.outcome_sources import (
     MAX_SAMPLED,
     OF_FEATURE,
+    OF_GROUP,
     OUTCOME_SOURCES,
     SOURCE_LABEL,
-    SOURCE_SLICE,
+    SOURCE_SLICE_RESIDUE,
 )
 from detectors.performance.outputs import SHAPE
 from detectors.ranks_state import RanksReader, RanksWriter, RowsReader, snapshot_rows
@@ -297,7 +298,8 @@ class MonitorReader:
             n_index = len(categories)
         elif source in (SOURCE_CLASS, SOURCE_LABEL):
             n_index = n_classes
-        if source in (SOURCE_CATEGORY, SOURCE_SLICE) and 0 <= index < n_index:
+        is_of_category = source == SOURCE_CATEGORY or source in OF_GROUP
+        if is_of_category and 0 <= index < n_index:
             n_categories = len(categories[index].names)
         elif source == SOURCE_CELL:
             n_categories = max(CELL_OTHER, CELL_NEW) + 1
@@ -399,12 +401,17 @@ def _check_slices(monitor: Monitor) -> None:
     for signal in own:
         if signal.source in OF_FEATURE and signal.index not in groups:
             raise StateError("a signal is of groups, and their feature is no slice")
-        if signal.source == SOURCE_SLICE and signal.category not in groups[signal.index]:
+        if signal.source in OF_GROUP and signal.category not in groups[signal.index]:
             raise StateError("a signal is of a group that the slice has not")
         if signal.ranks is None and signal.lane >= 0:
             raise StateError("a signal of labels has a lane before its reference")
     if own and monitor.output is None:
         raise StateError("a monitor has signals of labels, and no output")
+    if monitor.output is not None:
+        of_numbers = not monitor.output.classes
+        of_groups = [signal.source for signal in own if signal.source in OF_GROUP]
+        if any((source == SOURCE_SLICE_RESIDUE) is not of_numbers for source in of_groups):
+            raise StateError("the errors of a group are not of what is predicted")
 
 
 def _check_joint(monitor: Monitor) -> None:

@@ -48,8 +48,8 @@ class WorstGroup(BaseModel):
 
     signal: str = Field(description="That of its own errors: `error:F=V`.")
     of_errors: float = Field(
-        description="Its share of the wrong predictions among the latest one to two thousand "
-        "labels: its share of the loss."
+        description="Its share of the wrong predictions, or where numbers are predicted of the "
+        "absolute error, among the latest one to two thousand labels: its share of the loss."
     )
     of_events: float = Field(description="Its share of the predictions that these labels are of.")
 
@@ -100,7 +100,8 @@ class MovedSignal(BaseModel):
     worst_groups: list[WorstGroup] = Field(
         default_factory=list,
         description="Of `error` and `error_gap`: the groups of slices that have more of the errors "
-        "than of the predictions, when it was last found; at most three, the worst first.",
+        "(of the absolute error, where numbers are predicted) than of the predictions, when it was "
+        "last found; at most three, the worst first.",
     )
     leaking_feature: str | None = Field(
         default=None,

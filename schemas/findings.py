@@ -64,7 +64,7 @@ class GroupLoss:
     signal: str
     """That of the errors of the group: `error:F=V`."""
     of_errors: float
-    """Its share of the wrong predictions."""
+    """Its share of the wrong predictions, or of the absolute error of numbers."""
     of_events: float
     """Its share of the predictions with a label."""
 

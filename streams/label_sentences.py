@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.alerts import MovedSignal, WorstGroup
+from schemas.alerts import MovedSignal
 from schemas.signal_names import (
     CALIBRATION,
     ERROR,
@@ -29,6 +29,7 @@ _WORDS: Final = {
     ERROR_GAP: "the share of wrong predictions beyond what scores made one expect",
     LEAKAGE: "the strength of the one feature that tells most of the label (0 nothing, 1 all)",
 }
+_WRONG: Final = "the share of wrong predictions"
 _NEARLY: Final = 0.8
 """The strength, |2 AUC - 1|, from which a feature is said to predict the label nearly by itself: an
 AUC of 0.9."""
@@ -63,10 +64,11 @@ def label_subject(moved: MovedSignal) -> str | None:
     if kind == "label":
         return f"the share of label {plain_value(name)}"
     if kind == ERROR:
-        what = "the share of wrong predictions"
-        if not name and moved.unit not in ("share", "departures"):
-            what = "the error, predicted less true,"
-        return what if category is None else f"{what} where {own}={plain_value(category)}"
+        what = "the error, predicted less true" if _is_number(moved) else _WRONG
+        if category is not None:
+            what = f"{what}, where" if _is_number(moved) else f"{what} where"
+            return f"{what} {own}={plain_value(category)}"
+        return f"{what}," if _is_number(moved) else what
     words = _WORDS.get(kind)
     if words is not None and moved.unit == "departures":
         return f"the share of events whose {kind.replace('_', ' ')} departs from its constant"
@@ -89,14 +91,20 @@ def advice(moved: MovedSignal) -> str:
     return f" {said}" if said else ""
 
 
-def worst_groups(groups: list[WorstGroup]) -> str:
+def worst_groups(moved: MovedSignal) -> str:
     """The groups that have more of the errors than of the events; "" for none."""
+    what = "absolute error" if moved.signal == ERROR and _is_number(moved) else "errors"
     told = [
-        f"{_group(each.signal)} with {100 * each.of_errors:.0f} % of the errors on "
+        f"{_group(each.signal)} with {100 * each.of_errors:.0f} % of the {what} on "
         f"{100 * each.of_events:.0f} % of the events"
-        for each in groups
+        for each in moved.worst_groups
     ]
     return f"; worst: {', '.join(told)}" if told else ""
+
+
+def _is_number(moved: MovedSignal) -> bool:
+    """Of an error: whether it is that of a number, and not a share."""
+    return moved.unit not in ("share", "departures")
 
 
 def _group(signal: str) -> str:

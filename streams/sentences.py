@@ -294,7 +294,7 @@ def _change_sentence(alert: AlertData, place: str, *, name_model: bool) -> str:
     found = _listed(list(map(detector_name, first.detectors)))
     return (
         f"{model}{subject(first)} {move(first)} since about {since}, found by {found} at "
-        f"{at(first.found_offset)}{worst_groups(first.worst_groups)}{with_it}."
+        f"{at(first.found_offset)}{worst_groups(first)}{with_it}."
         f"{advice(first)}"
     )
 
