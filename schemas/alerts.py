@@ -103,9 +103,11 @@ class MovedSignal(BaseModel):
         "(of the absolute error, where numbers are predicted) than of the predictions, when it was "
         "last found; at most three, the worst first.",
     )
-    leaking_feature: str | None = Field(
+    named_feature: str | None = Field(
         default=None,
-        description="Of `leakage`: the feature that told most of the label, when last found.",
+        description="Of `leakage`: the feature that told most of the label, when last found. Of "
+        "`quality:range`, `quality:stuck`, `quality:type`: the first feature of which this was so, "
+        "in the event at which it was last found.",
     )
 
 
@@ -166,7 +168,7 @@ class AlertData(BaseModel):
                             "found_offset": 138511,
                             "distances": None,
                             "worst_groups": [],
-                            "leaking_feature": None,
+                            "named_feature": None,
                         }
                     ],
                     "n_signals": 1,

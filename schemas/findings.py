@@ -163,8 +163,9 @@ class Finding(NamedTuple):
     that was made of other data."""
     worst: tuple[GroupLoss, ...] = ()
     """Of an error: the groups that have more of it than of the predictions."""
-    leaking: str = ""
-    """Of `leakage`: the feature that tells most of the label."""
+    named: str = ""
+    """Of `leakage`: the feature that tells most of the label. Of `quality:range`,
+    `quality:stuck`, `quality:type`: the first feature of which this is so, in the trigger."""
 
 
 class Notice(NamedTuple):

@@ -48,6 +48,8 @@ _ADVICE: Final = {
     EXPECTED_ERROR: "No label says so yet: look at the features that moved, and ask for labels.",
     ERROR_GAP: "The estimate of performance from scores is not to be trusted until the score is "
     "calibrated anew.",
+    "label": "Look at how labels are made, and at whom the model is asked about: the balance of "
+    "the truth has moved.",
     SELECTION: "Look at the groups' rates in the live view: one may be treated unequally.",
     RECALL: "Look at the groups' rates in the live view: one may be treated unequally.",
     FALSE_POSITIVE: "Look at the groups' rates in the live view: one may be treated unequally.",
@@ -83,10 +85,10 @@ def is_of_labels(signal: str) -> bool:
 
 def advice(moved: MovedSignal) -> str:
     """What to look at, a sentence with a space before it; "" where the signal says enough."""
-    if moved.signal == LEAKAGE and moved.leaking_feature and moved.direction == "rose":
+    if moved.signal == LEAKAGE and moved.named_feature and moved.direction == "rose":
         by_itself = moved.after is not None and moved.after >= _NEARLY
         how = "predicts the label nearly by itself" if by_itself else "predicts more of the label"
-        return f" Feature {moved.leaking_feature} {how}: is it known when the model predicts?"
+        return f" Feature {moved.named_feature} {how}: is it known when the model predicts?"
     said = _ADVICE.get(moved.signal.partition(":")[0], "")
     return f" {said}" if said else ""
 

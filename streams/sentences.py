@@ -217,13 +217,21 @@ def _look_at(alert: AlertData) -> str:
     """Where to look, for the first signal that says what broke; "" where none rose."""
     if alert.resolution is not None:
         return ""
-    rose = (each.signal for each in alert.signals if _is_away(each) and each.direction == "rose")
+    rose = (each for each in alert.signals if _is_away(each) and each.direction == "rose")
     units = next((words for each in alert.signals if (words := _unit(each))), "")
     if units:
         return f" Look at {units}."
-    found = next((signal for signal in rose if signal in _LOOK_AT), None)
-    where = _LOOK_AT[found] if found is not None else _look_at_first(alert.signals[0])
+    found = next((each for each in rose if each.signal in _LOOK_AT), None)
+    where = _look_at_broken(found) if found is not None else _look_at_first(alert.signals[0])
     return f" Look at {where}." if where else ""
+
+
+def _look_at_broken(moved: MovedSignal) -> str:
+    """Where the cause is found of what is said by the name of what broke."""
+    where = _LOOK_AT[moved.signal]
+    if moved.named_feature is None:
+        return where
+    return f"{_quoted(plain(moved.named_feature))} first: {where}"
 
 
 def _unit(moved: MovedSignal) -> str:
@@ -243,6 +251,12 @@ def _look_at_first(moved: MovedSignal) -> str:
         return f"joins and defaults before the model, and at who sends {_quoted(name)}"
     if kind == "feature" and category == NEW_CATEGORY and moved.direction == "rose":
         return f"what writes {_quoted(plain(feature))}: it has values that the reference had not"
+    if moved.signal == JOINT_MISSING and moved.direction == "rose":
+        return "joins and services that give several features at once: they are missing together"
+    if kind == "feature" and moved.unit == "departures":
+        return f"what writes {_quoted(plain(feature))}: it was constant in the reference"
+    if kind == "feature" and moved.distances is not None and moved.distances.vanished:
+        return f"what writes {_quoted(plain(feature))}: values of the reference are gone"
     if kind == "class":
         return "the balance of classes: other traffic, or a model that falls back on one class"
     return ""
