@@ -15,7 +15,7 @@ from detectors.base import StateError
 from detectors.fold import Fold
 from detectors.monitor_state import MonitorDocument, MonitorReader, snapshot_monitors
 from detectors.outcome_groups import loss_unit
-from detectors.outcome_sources import SOURCE_SLICE, SOURCE_SLICE_RESIDUE
+from detectors.outcome_sources import DISPARITY_ROWS, SOURCE_SLICE, SOURCE_SLICE_RESIDUE
 from detectors.performance.groups import GroupMetrics
 from detectors.slice_counts import LOSS_PARTS, MAX_LOSS, SliceCounts
 from schemas.batch import ModelKey
@@ -151,12 +151,25 @@ def test_errors_that_grow_to_both_sides_are_found_by_their_spread_and_say_where(
     def wide_in_the_south(i: int, region: str, normal: float) -> float:
         return normal * (4.0 if i >= 5_000 and region == "south" else 1.0)
 
-    findings = found(stream(10_000, wide_in_the_south))
+    events = stream(6_000, wide_in_the_south)
+    findings = found(events)
     spread = [each for each in findings if each.signal == "error" and each.aspect == Aspect.SPREAD]
     assert spread
     last = spread[-1]
     assert [each.signal for each in last.worst][:1] == ["error:region=south"]
-    assert last.worst[0].of_errors > 0.4
+    # Its share of the absolute error by then, of the block that is under way and the one before.
+    predicted = {event.event_id: event for event in events if not event.is_label}
+    complete = predicted[CONFIG.reference_events].offset
+    labels = [e for e in events if e.is_label and complete < e.offset <= last.offset]
+    recent = labels[max((len(labels) - 1) // DISPARITY_ROWS - 1, 0) * DISPARITY_ROWS :]
+    loss = dict.fromkeys(REGIONS, 0.0)
+    for event in recent:
+        made = predicted[event.event_id]
+        error = float(made.prediction or 0) - float(event.prediction or 0)
+        loss[str(made.features["region"])] += abs(error)
+    of_errors = loss["south"] / sum(loss.values())
+    assert last.worst[0].of_errors == pytest.approx(of_errors, abs=1e-3)
+    assert of_errors > last.worst[0].of_events
     of_group = [each for each in findings if each.signal == "error:region=south"]
     assert any(each.aspect == Aspect.SPREAD for each in of_group)
 
