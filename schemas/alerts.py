@@ -109,6 +109,11 @@ class MovedSignal(BaseModel):
         "`quality:range`, `quality:stuck`, `quality:type`: the first feature of which this was so, "
         "in the event at which it was last found.",
     )
+    part_factor: float | None = Field(
+        default=None,
+        description="Of a number: the factor by which a part of its values seems to be larger "
+        "since the change, one that units differ by; null where there is none, or nobody knows.",
+    )
 
 
 class AlertData(BaseModel):
@@ -169,6 +174,7 @@ class AlertData(BaseModel):
                             "distances": None,
                             "worst_groups": [],
                             "named_feature": None,
+                            "part_factor": None,
                         }
                     ],
                     "n_signals": 1,

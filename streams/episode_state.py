@@ -85,6 +85,7 @@ class _EvidenceDocument(_Document):
     distances: _DistancesDocument | None
     worst: Annotated[list[_GroupDocument], Field(max_length=MAX_GROUP_LOSSES)]
     named: str
+    part: _Size
 
 
 class _EpisodeDocument(_Document):

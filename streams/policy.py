@@ -39,7 +39,7 @@ from streams.orders import Orders, is_about
 from streams.orders_state import restore_orders, snapshot_orders
 from streams.sentences import bound_sentence, drift_sentence
 
-POLICY_VERSION: Final = 6
+POLICY_VERSION: Final = 7
 """Version of these rules and of their state."""
 
 MAX_LISTED: Final = 20
@@ -319,6 +319,7 @@ def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:
         distances=evidence.distances and WindowDistances(**asdict(evidence.distances)),
         worst_groups=[WorstGroup(**asdict(each)) for each in evidence.worst],
         named_feature=evidence.named or None,
+        part_factor=evidence.part or None,
     )
 
 

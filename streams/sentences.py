@@ -26,7 +26,7 @@ from schemas.signal_names import (
 )
 from streams.evidence import MAX_COARSE_EFFECT
 from streams.label_sentences import advice, label_subject, worst_groups
-from streams.units import unit_factor
+from streams.units import FACTORS, unit_factor
 
 N_NAMED: Final = 3
 """Of the signals that moved with the first, so many are named."""
@@ -237,6 +237,9 @@ def _look_at_broken(moved: MovedSignal) -> str:
 def _unit(moved: MovedSignal) -> str:
     """That the unit of a feature may have changed; "" where it has not moved so."""
     factor = unit_factor(moved) if _is_away(moved) else ""
+    if _is_away(moved) and moved.part_factor in FACTORS:
+        words = FACTORS[moved.part_factor]
+        factor = f"some of its values are larger by a factor of {words}"
     if not factor:
         return ""
     feature, _ = of_feature(moved.signal.removeprefix("feature:"))
