@@ -353,6 +353,25 @@ def test_a_changed_detector_begins_anew_and_the_others_go_on() -> None:
     assert after["page_hinkley"]["n"].max() == 0
 
 
+def test_earlier_snapshots_change_nothing_of_later_ones() -> None:
+    """What was written of signals is kept: it follows them when they come, go and get lanes."""
+    off = SMALL.model_copy(
+        update={"model": {"m": ModelConfig(signals={"feature:x": SignalConfig(monitor=False)})}}
+    )
+    looked_at, alone = Fold(SMALL), Fold(SMALL)
+    events = normal_events(120, shift_at=90, shift=5.0)
+    for start in range(0, len(events), 10):
+        for fold in (looked_at, alone):
+            fold.process(decoded(events[start : start + 10]))
+            if start in (60, 80):
+                fold.reconfigure(off if start == 60 else SMALL)
+        before = as_bytes(looked_at.snapshot())
+        again = looked_at.snapshot()
+        assert as_bytes(again) == before
+    assert as_bytes(looked_at.snapshot()) == as_bytes(alone.snapshot())
+    assert as_bytes(Fold(SMALL, alone.snapshot()).snapshot()) == as_bytes(alone.snapshot())
+
+
 def test_a_signal_can_be_switched_off_and_its_detectors_chosen() -> None:
     config = DetectionConfig(
         reference_events=100,
