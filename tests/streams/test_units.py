@@ -84,7 +84,7 @@ def baseline(
 @settings(deadline=None)
 @given(
     st.sampled_from(sorted(FACTORS)),
-    st.floats(0.02, 0.9),
+    st.floats(0.03, 0.9),
     st.floats(1e-9, 1e9),
     st.floats(0.01, 0.2),
     st.booleans(),
