@@ -66,11 +66,8 @@ def label_subject(moved: MovedSignal) -> str | None:
     if kind == "label":
         return f"the share of label {plain_value(name)}"
     if kind == ERROR:
-        what = "the error, predicted less true" if _is_number(moved) else _WRONG
-        if category is not None:
-            what = f"{what}, where" if _is_number(moved) else f"{what} where"
-            return f"{what} {own}={plain_value(category)}"
-        return f"{what}," if _is_number(moved) else what
+        what = "the error (predicted less true)" if _is_number(moved) else _WRONG
+        return what if category is None else f"{what} where {own}={plain_value(category)}"
     words = _WORDS.get(kind)
     if words is not None and moved.unit == "departures":
         return f"the share of events whose {kind.replace('_', ' ')} departs from its constant"

@@ -13,11 +13,11 @@ from tests.streams.demo_kit import MODELS, alert_data
     ("signal", "unit", "words"),
     [
         ("error", "share", "the share of wrong predictions"),
-        ("error", "value", "the error, predicted less true,"),
-        ("error", "spread", "the error, predicted less true,"),
+        ("error", "value", "the error (predicted less true)"),
+        ("error", "spread", "the error (predicted less true)"),
         ("error:region=west", "share", "the share of wrong predictions where region=west"),
-        ("error:region=west", "value", "the error, predicted less true, where region=west"),
-        ("error:region=west", "spread", "the error, predicted less true, where region=west"),
+        ("error:region=west", "value", "the error (predicted less true) where region=west"),
+        ("error:region=west", "spread", "the error (predicted less true) where region=west"),
     ],
 )
 def test_an_error_is_told_as_what_it_is(signal: str, unit: str, words: str) -> None:
