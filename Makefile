@@ -67,7 +67,7 @@ test: setup ## Every check and every test but the long ones (JOBS=0: in one proc
 test-long: setup kafka ## The long tests alone
 	$(BIN)/python -m pytest -m long $(ARGS)
 
-faults: setup kafka ## 200 kills, 50 zombies and the rest, on three brokers (ARGS=--docs)
+faults: setup kafka warm ## 200 kills, 50 zombies and the rest, on three brokers (ARGS=--docs)
 	$(BIN)/python -m tests.faults.run $(ARGS)
 
 # One seed with its story (make sim SEED=17), or how many of them a second (make sim SEEDS=0:2000).

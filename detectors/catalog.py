@@ -7,6 +7,7 @@ model gives way, when a reference is complete. It is part of the state.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from detectors.monitor import (
     is_monitored,
     reference_events,
 )
+from detectors.monitor_state import WrittenSignals
 from detectors.outcome_signals import prepare
 from detectors.reference import Cohort
 from detectors.reference_document import monitor_of
@@ -56,6 +58,8 @@ class Catalog:
         self.lanes = LanePool()
         self.models_full = False
         """Whether the bound on models was reached (said once)."""
+        self.written: Final = WrittenSignals()
+        """What the latest snapshot made of the signals; no part of the state."""
         self.short_of_lanes: list[int] = []
         """Slots whose signals got no lanes, until the fold has said so."""
         self.freeze_at: I64 = np.zeros(0, np.int64)

@@ -37,7 +37,9 @@ class _CatalogDocument(StateDocument):
 def snapshot_catalog(catalog: Catalog, numbers: Sequence[int]) -> BankState:
     """The catalog, and the fold's counters, as arrays."""
     occupied = [slot for slot, monitor in enumerate(catalog.slots) if monitor is not None]
-    documents, arrays = snapshot_monitors([catalog.monitor(slot) for slot in occupied])
+    documents, arrays = snapshot_monitors(
+        [catalog.monitor(slot) for slot in occupied], catalog.written
+    )
     slots: list[dict[str, Any] | None] = [None] * len(catalog.slots)
     for slot, of_slot in zip(occupied, documents, strict=True):
         slots[slot] = of_slot

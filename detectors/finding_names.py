@@ -28,7 +28,7 @@ def finding_of(
     catalog: Catalog,
     firing: Firing,
     worst: tuple[GroupLoss, ...] = (),
-    leaking: str = "",
+    named: str = "",
 ) -> Finding:
     """The firing with its names, in the signal's units."""
     monitor = catalog.monitor(firing.model)
@@ -67,7 +67,7 @@ def finding_of(
         block=block,
         is_from_start=_is_from_start(firing, monitor, signal),
         worst=worst,
-        leaking=leaking,
+        named=named,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.banks import Banks
 from detectors.base import BankState, StateError
@@ -38,6 +39,7 @@ from detectors.labels.join import (
     given_by,
 )
 from detectors.learning import only_numbers
+from detectors.limits import BROKEN
 from detectors.monitor import NEVER, model_config, signal_config
 from detectors.outcome_batch import outcome_batch
 from detectors.outcome_signals import prepare
@@ -66,7 +68,7 @@ from schemas.findings import (
 )
 from schemas.reference import ReferenceDocument
 
-FOLD_VERSION = 8
+FOLD_VERSION = 9
 """Version of the catalog's state and of the rules by which it changes."""
 
 COUNTERS = (
@@ -139,6 +141,8 @@ class Fold:
             self.outcomes = Outcomes(config, self.catalog, self.counters, own)
             if self.outcomes.sample.next_number > self.labels.next_number:
                 raise StateError("features wait for the label of a prediction that never came")
+        self._broken: NDArray[np.int32] = np.zeros((len(BROKEN), 0), np.int32)
+        """Which feature of each row of the latest stretch broke first; no part of the state."""
         self.joined: list[Joined] = []
         """What the latest call of `process` joined, in log order; no part of the state."""
 
@@ -288,7 +292,7 @@ class Fold:
                 self.catalog,
                 firing,
                 self._worst(events, firing),
-                self._leaking(events, firing),
+                self._named(events, stretch, firing),
             )
             for firing in firings
         ]
@@ -419,6 +423,7 @@ class Fold:
             events.prediction[rows],
         )
         unfit = np.empty(len(stretch.slot))
+        self._broken = np.full((len(BROKEN), len(stretch.slot)), -1, np.int32)
         self.counters["n_unfit_values"] += count_unfit(
             stretch.slot,
             layout.feature_ptr,
@@ -428,6 +433,7 @@ class Fold:
             column,
             events.kind,
             unfit,
+            self._broken[BROKEN.index(SOURCE_TYPE)],
         )
         for b in np.flatnonzero(catalog.freeze_at[stretch.block_slot] < NEVER).tolist():
             slot = int(stretch.block_slot[b])
@@ -474,6 +480,7 @@ class Fold:
             column,
             number,
             derived,
+            self._broken,
         )
         n_lanes = np.diff(layout.ptr)[stretch.block_slot]
         block_value_ptr = ends_of_runs(np.diff(stretch.block_ptr) * n_lanes)
@@ -605,9 +612,17 @@ class Fold:
             return ()
         return self.outcomes.lanes.worst_groups(firing.model, _row_of(events, firing))
 
-    def _leaking(self, events: Decoded, firing: Firing) -> str:
-        """Of a firing on leakage: the feature that tells most of the label, as of its row."""
-        if self.outcomes is None or not signal_of(self.catalog, firing).is_leakage:
+    def _named(self, events: Decoded, stretch: Stretch, firing: Firing) -> str:
+        """The feature to look at, as of a firing's row, where its signal is of no single one.
+
+        Of leakage the one that tells most of the label; of what broke the first that did.
+        """
+        signal = signal_of(self.catalog, firing)
+        if signal.source in BROKEN:
+            broken = self._broken[BROKEN.index(signal.source)]
+            feature = int(broken[_row_of(events, firing) - stretch.start])
+            return self.catalog.monitor(firing.model).features[feature] if feature >= 0 else ""
+        if self.outcomes is None or not signal.is_leakage:
             return ""
         return self.outcomes.lanes.leaking(firing.model, _row_of(events, firing))
 

@@ -33,6 +33,8 @@ MARGIN: Final = 0.5
 """Far beyond is what lies further off than half of the span of the reference's numbers. Without it
 each feature has a new extreme once in half as many events as the reference has: those of twenty
 features would be one event in a hundred, and hide what is broken."""
+BROKEN: Final = (SOURCE_RANGE, SOURCE_STUCK, SOURCE_TYPE)
+"""What is so of single features of an event."""
 MAX_REPEATS: Final = 0.01
 """A number that repeats its previous value more often in the reference is one of few values, and
 says nothing by it."""
@@ -80,8 +82,12 @@ class LimitTable:
         column: I32,
         number: F64,
         derived: F64,
+        which: I32,
     ) -> None:
-        """Write what these rows' lanes observe into `derived` (N_DERIVED_ROWS, n)."""
+        """Write what these rows' lanes observe into `derived` (N_DERIVED_ROWS, n).
+
+        And into `which` (N_BROKEN, n) the number of the first feature of which it is so.
+        """
         if not len(self.features):
             return
         check_limits(
@@ -100,6 +106,8 @@ class LimitTable:
             self.last,
             derived[SOURCE_RANGE - FIRST_DERIVED],
             derived[SOURCE_STUCK - FIRST_DERIVED],
+            which[BROKEN.index(SOURCE_RANGE)],
+            which[BROKEN.index(SOURCE_STUCK)],
         )
 
 

@@ -28,7 +28,7 @@ from detectors.kernels.observe import (
     SOURCE_TYPE,
 )
 from detectors.limits import Limits, freeze_limits
-from detectors.outcome_sources import SOURCE_SLICE
+from detectors.outcome_sources import OF_GROUP
 from detectors.performance.declare import NUMBERS, declared
 from detectors.performance.outputs import SHAPE
 from detectors.quality import derived_of, freeze_events
@@ -146,7 +146,7 @@ class Monitor:
     def name(self, signal: Signal) -> str:
         """The signal's name."""
         category = ""
-        if signal.source in (SOURCE_CATEGORY, SOURCE_SLICE):
+        if signal.source == SOURCE_CATEGORY or signal.source in OF_GROUP:
             category = self.categories[signal.index].names[signal.category]
         return signal_name(signal.source, signal.index, self.features, self.classes, category)
 

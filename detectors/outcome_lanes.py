@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.catalog import Catalog
-from detectors.leakage import NOBODY, LeakageBlock, SampledLabels, Strongest
+from detectors.leakage import NOBODY, LeakageBlock, Strongest
 from detectors.monitor import Monitor, is_monitored
+from detectors.outcome_groups import count, disparity, losses, members
+from detectors.outcome_rows import Expected, LabelledRows, Outcome
 from detectors.outcome_scores import ONE
 from detectors.outcome_signals import (
     bounded,
@@ -27,7 +29,6 @@ from detectors.outcome_signals import (
 from detectors.outcome_sources import (
     BLOCK_ROWS,
     DISPARITIES,
-    DISPARITY_ROWS,
     SOURCE_CALIBRATION,
     SOURCE_COVERAGE,
     SOURCE_DELAY,
@@ -37,58 +38,15 @@ from detectors.outcome_sources import (
     SOURCE_LEAKAGE,
     SOURCE_RESIDUE,
     SOURCE_SLICE,
+    SOURCE_SLICE_RESIDUE,
     SOURCE_WRONG,
 )
 from detectors.signals import Signal
-from detectors.slice_counts import MIN_GROUP, SliceCounts
-from detectors.slices import group_of, groups_of, named_groups, tag_of
-from schemas.batch import F64, I32, I64, Bool
+from detectors.slice_counts import SliceCounts
+from detectors.slices import tag_of
+from schemas.batch import F64, I32
 from schemas.config import DetectionConfig
-from schemas.findings import MAX_GROUP_LOSSES, GroupLoss
-from schemas.signal_names import slice_signal
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledRows:
-    """What labels tell of predictions of one model version, (k,) each, in the order joined."""
-
-    row: I32
-    """The row of the poll that made the pair complete."""
-    is_wrong: Bool
-    """Of classes: whether another one was predicted than the label says."""
-    has_error: Bool
-    """Whether there are both."""
-    residue: F64
-    """Of numbers: predicted less true; NaN where one is missing."""
-    label_class: I32
-    """By number in the model's classes; -1: none of them."""
-    is_positive: Bool
-    """Of two classes: whether the positive one was predicted."""
-    is_true: Bool
-    """Of two classes: whether the label says the positive one."""
-    delay_s: F64
-    quantile: F64
-    """See `randomised_quantile`; NaN where the score is no probability."""
-    expected: I64
-    """The expected error in parts of ONE; -1: unknown."""
-    groups: I64
-    sampled: SampledLabels
-    """Those of them whose features are kept."""
-
-
-class Outcome(NamedTuple):
-    """When it was known of predictions of one model version whether labels come: (k,) each."""
-
-    row: I32
-    is_labelled: Bool
-
-
-class Expected(NamedTuple):
-    """What scores make one expect of predictions of one model version: (k,) each."""
-
-    row: I32
-    error: I64
-    """In parts of ONE; -1: unknown."""
+from schemas.findings import GroupLoss
 
 
 class Series(NamedTuple):
@@ -150,7 +108,10 @@ def watch_of(monitor: Monitor, first: int = 0) -> Watch:
         if place >= first and signal.is_outcome
     ]
     n_slices = len(monitor.slices)
-    counts = SliceCounts(n_slices, tag_of(monitor)) if n_slices else None
+    counts = None
+    if n_slices:
+        has_losses = monitor.output is not None and not monitor.output.classes
+        counts = SliceCounts(n_slices, tag_of(monitor), has_losses=has_losses)
     leakage = None
     if monitor.sampled and monitor.output is not None:
         leakage = LeakageBlock(len(monitor.sampled), monitor.output.positive)
@@ -196,7 +157,8 @@ class OutcomeLanes:
             return ()
         watch, before, rows = self._counted[slot]
         counts = before.copy()
-        for _ in _count(watch, counts, rows, int(np.searchsorted(rows.row, row, side="right"))):
+        n = int(np.searchsorted(rows.row, row, side="right"))
+        for _ in count(watch.monitor, counts, rows, n):
             pass
         return losses(watch.monitor, counts)
 
@@ -212,9 +174,11 @@ class OutcomeLanes:
     def labelled(self, slot: int, watch: Watch, rows: LabelledRows) -> None:
         """Labels were joined with predictions of the model version in this slot."""
         of_error = np.where(rows.has_error, rows.is_wrong, np.nan)
+        residue = bounded(rows.residue)
+        of_groups = {SOURCE_SLICE: of_error, SOURCE_SLICE_RESIDUE: residue}
         simple = {
             SOURCE_WRONG: of_error,
-            SOURCE_RESIDUE: bounded(rows.residue),
+            SOURCE_RESIDUE: residue,
             SOURCE_DELAY: rows.delay_s,
             SOURCE_CALIBRATION: rows.quantile,
         }
@@ -226,24 +190,24 @@ class OutcomeLanes:
             strongest = watch.leakage.add(rows.sampled)
             self._strongest[slot] = watch, strongest
             at_blocks[SOURCE_LEAKAGE] = strongest.strength, strongest.row
-        disparity: dict[tuple[int, int], tuple[F64, I32]] = {}
+        apart: dict[tuple[int, int], tuple[F64, I32]] = {}
         if watch.counts is not None:
             self._counted[slot] = watch, watch.counts.copy(), rows
-            disparity = _disparity(watch, watch.counts, rows)
-        is_in = _members(watch.monitor, rows.groups)
+            apart = disparity(watch.monitor, watch.counts, rows)
+        is_in = members(watch.monitor, rows.groups)
         for number, signal in watch.signals():
             x, row = np.zeros(0), np.zeros(0, np.int32)
             if signal.source in simple:
                 x, row = simple[signal.source], rows.row
             elif signal.source == SOURCE_LABEL:
                 x, row = (rows.label_class == signal.index).astype(np.float64), rows.row
-            elif signal.source == SOURCE_SLICE:
-                of_group = is_in[signal.index, signal.category]
-                x, row = np.where(of_group, of_error, np.nan), rows.row
+            elif signal.source in of_groups:
+                is_own = is_in[signal.index, signal.category]
+                x, row = np.where(is_own, of_groups[signal.source], np.nan), rows.row
             elif signal.source in at_blocks:
                 x, row = at_blocks[signal.source]
             elif signal.source in DISPARITIES:
-                x, row = disparity[signal.source, signal.index]
+                x, row = apart[signal.source, signal.index]
             self._add(watch, slot, number, x, row)
 
     def decided(self, slot: int, watch: Watch, rows: Outcome) -> None:
@@ -332,72 +296,6 @@ class OutcomeLanes:
             else:
                 found.append(Series(each.slot, each.row, [signal.lane], z))
         return found
-
-
-def _members(monitor: Monitor, words: I64) -> dict[tuple[int, int], Bool]:
-    """By feature and category, which of these rows are in the group: (k,) each."""
-    found: dict[tuple[int, int], Bool] = {}
-    for place, feature in enumerate(monitor.slices):
-        group = group_of(words, place, tag_of(monitor))
-        for before, category in enumerate(groups_of(monitor.categories[feature])):
-            found[feature, category] = group == before + 1
-    return found
-
-
-def losses(monitor: Monitor, counts: SliceCounts) -> tuple[GroupLoss, ...]:
-    """The groups that have more of the latest errors than of the events, the worst first."""
-    is_binary = _is_binary(monitor)
-    found: list[GroupLoss] = []
-    for place, feature in enumerate(monitor.slices):
-        recent = counts.recent(place)
-        wrong, rows = recent.errors(is_binary=is_binary), recent.cells.sum(axis=1)
-        n_wrong, n_rows = int(wrong.sum()), int(rows.sum())
-        for group, name in named_groups(monitor.categories[feature]):
-            if n_wrong and rows[group] >= MIN_GROUP:
-                of_errors, of_events = int(wrong[group]) / n_wrong, int(rows[group]) / n_rows
-                if of_errors > of_events:
-                    signal = slice_signal(monitor.features[feature], name)
-                    found.append(GroupLoss(signal, of_errors, of_events))
-    found.sort(key=lambda each: (each.of_events - each.of_errors, each.signal))
-    return tuple(found[:MAX_GROUP_LOSSES])
-
-
-def _is_binary(monitor: Monitor) -> bool:
-    return monitor.output is not None and monitor.output.positive >= 0
-
-
-def _disparity(
-    watch: Watch, counts: SliceCounts, rows: LabelledRows
-) -> dict[tuple[int, int], tuple[F64, I32]]:
-    """By source and feature, what sets the groups apart in each block that ends here."""
-    slices = watch.monitor.slices
-    at: list[int] = []
-    values: list[list[tuple[float, float, float]]] = []
-    for last in _count(watch, counts, rows, len(rows.row)):
-        at.append(int(rows.row[last]))
-        values.append([counts.last_block(place).gaps() for place in range(len(slices))])
-    found = np.array(values, np.float64).reshape(len(at), len(slices), len(DISPARITIES))
-    row = np.array(at, np.int32)
-    return {
-        (source, feature): (np.ascontiguousarray(found[:, place, kind]), row)
-        for place, feature in enumerate(slices)
-        for kind, source in enumerate(DISPARITIES)
-    }
-
-
-def _count(watch: Watch, counts: SliceCounts, rows: LabelledRows, n: int) -> Iterator[int]:
-    """Count the first n of these rows by group; stops at the last row of each block."""
-    is_binary = _is_binary(watch.monitor)
-    first = rows.is_positive if is_binary else rows.is_wrong
-    second = rows.is_true if is_binary else np.zeros(len(rows.row), np.bool_)
-    start = 0
-    while start < n:
-        stop = min(n, start + DISPARITY_ROWS - counts.n_rows % DISPARITY_ROWS)
-        part = slice(start, stop)
-        counts.add(rows.groups[part], rows.has_error[part], first[part], second[part])
-        if counts.n_rows % DISPARITY_ROWS == 0:
-            yield stop - 1
-        start = stop
 
 
 def _means(block: list[int], x: NDArray[np.int64], row: I32) -> tuple[F64, I32]:

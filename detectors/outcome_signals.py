@@ -22,6 +22,7 @@ from detectors.outcome_sources import (
     BLOCKS,
     DISPARITIES,
     MAX_SAMPLED,
+    OF_GROUP,
     SOURCE_CALIBRATION,
     SOURCE_COVERAGE,
     SOURCE_DELAY,
@@ -31,6 +32,7 @@ from detectors.outcome_sources import (
     SOURCE_LEAKAGE,
     SOURCE_RESIDUE,
     SOURCE_SLICE,
+    SOURCE_SLICE_RESIDUE,
     SOURCE_WRONG,
 )
 from detectors.signals import Scale, Signal, number_scale, share_scale
@@ -63,8 +65,7 @@ def prepare(config: DetectionConfig, monitor: Monitor) -> None:
 
     To be called wherever its outputs become known or the config changes.
     """
-    has_classes = monitor.output is not None and bool(monitor.output.classes)
-    is_joined = config.labels.enabled and has_classes
+    is_joined = config.labels.enabled and monitor.output is not None
     monitor.slices = slices_of(config, monitor) if is_joined else []
     monitor.slice_tag = monitor.sample_tag = 0
     monitor.sampled = _sampled(config, monitor) if is_joined else []
@@ -84,9 +85,10 @@ def plan(config: DetectionConfig, monitor: Monitor) -> list[Signal]:
         sources += [SOURCE_EXPECTED, SOURCE_GAP]
     signals = [_signal(source) for source in sources]
     signals += [_signal(SOURCE_LABEL, k) for k in _label_classes(monitor)]
+    of_group = SOURCE_SLICE if has_classes else SOURCE_SLICE_RESIDUE
     for feature in monitor.slices:
         groups = groups_of(monitor.categories[feature])
-        signals += [_signal(SOURCE_SLICE, feature, k) for k in groups]
+        signals += [_signal(of_group, feature, k) for k in groups]
         if output.positive >= 0 and is_configured(config, monitor, feature):
             signals += [_signal(source, feature) for source in DISPARITIES]
     # The last one, since it may be that there were no numbers when the others got their shares.
@@ -104,7 +106,7 @@ def reference_length(config: DetectionConfig, signal: Signal) -> int:
             else REFERENCE_BLOCKS
         )
     wanted = config.labels.reference_labels
-    return max(wanted // SLICE_PART, MIN_REFERENCE) if signal.source == SOURCE_SLICE else wanted
+    return max(wanted // SLICE_PART, MIN_REFERENCE) if signal.source in OF_GROUP else wanted
 
 
 def bounded(x: F64) -> F64:

@@ -23,16 +23,20 @@ FIRST_OUTCOME: Final = 64
     SOURCE_RECALL,
     SOURCE_FALSE_POSITIVE,
     SOURCE_LEAKAGE,
-) = range(FIRST_OUTCOME, FIRST_OUTCOME + 13)
+    SOURCE_SLICE_RESIDUE,
+) = range(FIRST_OUTCOME, FIRST_OUTCOME + 14)
 """`error` of a class and of a number, `label_delay`, `label_coverage`, `calibration`, `label:V`,
-`error:F=V`, `expected_error`, `error_gap`, and of two groups of a slice the ratio of selection
-rates, the difference of recall, that of false-positive rates; and `leakage`."""
-OUTCOME_SOURCES: Final = range(FIRST_OUTCOME, SOURCE_LEAKAGE + 1)
+`error:F=V` of a class, `expected_error`, `error_gap`, and of two groups of a slice the ratio of
+selection rates, the difference of recall, that of false-positive rates; `leakage`; and `error:F=V`
+of a number."""
+OUTCOME_SOURCES: Final = range(FIRST_OUTCOME, SOURCE_SLICE_RESIDUE + 1)
 
 OUTCOME_SHARES: Final = frozenset({SOURCE_WRONG, SOURCE_COVERAGE, SOURCE_LABEL, SOURCE_SLICE})
 """Sources that observe 0 or 1."""
 DISPARITIES: Final = (SOURCE_SELECTION, SOURCE_RECALL, SOURCE_FALSE_POSITIVE)
-OF_FEATURE: Final = frozenset({SOURCE_SLICE, *DISPARITIES})
+OF_GROUP: Final = frozenset({SOURCE_SLICE, SOURCE_SLICE_RESIDUE})
+"""Sources of the errors of one group."""
+OF_FEATURE: Final = OF_GROUP | frozenset(DISPARITIES)
 """Sources whose index is the number of a feature."""
 
 BLOCK_ROWS: Final = 50

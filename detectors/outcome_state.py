@@ -21,7 +21,7 @@ from detectors.slices import MAX_GROUPS
 
 WATCH_ARRAYS: Final = frozenset(
     {
-        *("learned", "n_learned", "blocks", "slice_rows", "slice_counts"),
+        *("learned", "n_learned", "blocks", "slice_rows", "slice_counts", "slice_losses"),
         *("leakage_rows", "leakage_labels", "leakage_values", "leakage_last"),
     }
 )
@@ -32,6 +32,7 @@ def snapshot_watches(watches: Sequence[Watch | None]) -> dict[str, NDArray[Any]]
     there = [watch for watch in watches if watch is not None]
     learning = [values for watch in there for values in watch.learning]
     counts = [watch.counts for watch in there if watch.counts is not None]
+    losses = [each.losses for each in counts if each.losses is not None]
     leakage = [watch.leakage for watch in there if watch.leakage is not None]
     return {
         "learned": np.concatenate([np.zeros(0), *(x for values in learning for x in values)]),
@@ -43,6 +44,13 @@ def snapshot_watches(watches: Sequence[Watch | None]) -> dict[str, NDArray[Any]]
             [
                 np.zeros((0, N_BLOCKS, MAX_GROUPS + 1, CELLS), np.int32),
                 *(each.ring.transpose(1, 0, 2, 3) for each in counts),
+            ]
+        ),
+        # The same of those that predict numbers.
+        "slice_losses": np.concatenate(
+            [
+                np.zeros((0, N_BLOCKS, MAX_GROUPS + 1, 2), np.int64),
+                *(each.transpose(1, 0, 2, 3) for each in losses),
             ]
         ),
         "leakage_rows": np.array([each.n_rows for each in leakage], np.int64),
@@ -67,13 +75,14 @@ class WatchReader:
     """
 
     def __init__(self, state: BankState) -> None:
-        shape = (None, N_BLOCKS, MAX_GROUPS + 1, CELLS)
+        of_groups = (None, N_BLOCKS, MAX_GROUPS + 1)
         self._arrays = {
             "learned": require_array(state, "learned", np.float64, (None,)),
             "n_learned": require_array(state, "n_learned", np.int64, (None,)),
             "blocks": require_array(state, "blocks", np.int64, (None, 4)),
             "slice_rows": require_array(state, "slice_rows", np.int64, (None,)),
-            "slice_counts": require_array(state, "slice_counts", np.int32, shape),
+            "slice_counts": require_array(state, "slice_counts", np.int32, (*of_groups, CELLS)),
+            "slice_losses": require_array(state, "slice_losses", np.int64, (*of_groups, 2)),
             "leakage_rows": require_array(state, "leakage_rows", np.int64, (None,)),
             "leakage_labels": require_array(state, "leakage_labels", np.int32, (None,)),
             "leakage_values": require_array(
@@ -107,6 +116,9 @@ class WatchReader:
             watch.counts.n_rows = int(self._cut("slice_rows", 1)[0])
             rings = self._cut("slice_counts", watch.counts.n_slices)
             watch.counts.ring = np.ascontiguousarray(rings.transpose(1, 0, 2, 3))
+            if watch.counts.losses is not None:
+                sums = self._cut("slice_losses", watch.counts.n_slices)
+                watch.counts.losses = np.ascontiguousarray(sums.transpose(1, 0, 2, 3))
             if not watch.counts.is_consistent():
                 raise StateError("the counts of a slice are of no rows")
         if watch.leakage is not None:

@@ -19,16 +19,15 @@ from detectors.kernels.observe import RULE_DEPARTURE
 from detectors.labels.join import Decided, Joined
 from detectors.leakage import NOBODY, SUSPICIOUS, SampledLabels
 from detectors.monitor import Monitor
+from detectors.outcome_groups import loss_unit
 from detectors.outcome_lanes import (
-    Expected,
-    LabelledRows,
-    Outcome,
     OutcomeLanes,
     Watch,
     begin,
     end,
     shorten,
 )
+from detectors.outcome_rows import Expected, LabelledRows, Outcome
 from detectors.outcome_scores import UNKNOWN_ERROR, Scores
 from detectors.outcome_signals import prepare
 from detectors.outcome_state import WATCH_ARRAYS, WatchReader, snapshot_watches
@@ -47,7 +46,7 @@ from schemas.batch import F64, I32, I64, Bool
 from schemas.config import DetectionConfig
 from schemas.reference import ModelOutput
 
-OUTCOMES_VERSION: Final = 3
+OUTCOMES_VERSION: Final = 4
 """Version of the rules by which the banks are fed."""
 _FREE: Final = -1
 _NOTHING_FOUND: Final = Found(
@@ -245,6 +244,7 @@ class Outcomes:
                 counts.window(place),
                 dict(named_groups(monitor.categories[feature])),
                 is_binary=is_binary,
+                loss_unit=loss_unit(monitor),
             )
             for place, feature in enumerate(monitor.slices)
         }
@@ -379,10 +379,11 @@ class Outcomes:
         expected[is_before] = UNKNOWN_ERROR
         with np.errstate(over="ignore", invalid="ignore"):
             residue = rows.predicted - rows.label
+        is_number = owner.scores.output.task == Task.REGRESSION
         outcomes = LabelledRows(
             row=joined.row[at],
             is_wrong=guess != label,
-            has_error=(guess >= 0) & (label >= 0),
+            has_error=~np.isnan(residue) if is_number else (guess >= 0) & (label >= 0),
             residue=residue,
             label_class=label,
             is_positive=guess == positive,

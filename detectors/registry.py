@@ -35,7 +35,7 @@ REGISTRY: Final[dict[str, DetectorSpec]] = {
         moments.NAME, 1, MomentsConfig, moments.build, is_for_reading=True, keeps_rhythm=True
     ),
     adwin.NAME: DetectorSpec(adwin.NAME, 1, AdwinConfig, adwin.build),
-    focus.NAME: DetectorSpec(focus.NAME, 1, FocusConfig, focus.build, has_budget=True),
+    focus.NAME: DetectorSpec(focus.NAME, 2, FocusConfig, focus.build, has_budget=True),
     page_hinkley.NAME: DetectorSpec(page_hinkley.NAME, 1, PageHinkleyConfig, page_hinkley.build),
     kswin.NAME: DetectorSpec(kswin.NAME, 1, KswinConfig, kswin.build),
     windows.NAME: DetectorSpec(

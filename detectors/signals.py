@@ -34,6 +34,7 @@ from detectors.kernels.observe import (
 from detectors.outcome_sources import (
     BLOCKS,
     FIRST_OUTCOME,
+    OF_GROUP,
     OUTCOME_SHARES,
     SOURCE_CALIBRATION,
     SOURCE_COVERAGE,
@@ -209,7 +210,7 @@ class Signal:
     @property
     def has_groups(self) -> bool:
         """Whether it is of all errors, of which groups may have more than their share."""
-        return self.source in (SOURCE_WRONG, SOURCE_GAP)
+        return self.source in (SOURCE_WRONG, SOURCE_GAP, SOURCE_RESIDUE)
 
     @property
     def is_leakage(self) -> bool:
@@ -267,7 +268,7 @@ def signal_name(
         return disparity_signal(_DISPARITY_NAMES[source], features[index])
     if source == SOURCE_LABEL:
         return label_signal(classes[index])
-    if source == SOURCE_SLICE:
+    if source in OF_GROUP:
         return slice_signal(features[index], category)
     if source in _NAMES:
         return _NAMES[source]

@@ -17,7 +17,12 @@ MIN_GROUP: Final = 30
 """Rows without which a group is compared with no other one."""
 CELLS: Final = 4
 """By what was predicted and what is true: 2 predicted + true. Of more than two classes the second
-is never set, and the first says that the prediction was wrong."""
+is never set, and the first says that the prediction was wrong. Of numbers none of them is."""
+LOSS_PARTS: Final = 1_024
+"""An absolute error is counted in so many parts of a standard deviation of the predictions."""
+MAX_LOSS: Final = 2**20
+"""The absolute error of one row is no more than so many parts: beyond 1,024 standard deviations one
+row would be all that its group shows."""
 
 
 class Rates(NamedTuple):
@@ -36,6 +41,8 @@ class GroupCounts:
     """Counts of the groups of one slice: (groups + 1, 4), the first row of those in none."""
 
     cells: I64
+    losses: I64 | None = None
+    """(groups + 1, 2) of numbers: the sums of absolute errors, in parts, and of their squares."""
 
     def rates(self, group: int) -> Rates:
         """Of a group of a binary model."""
@@ -59,52 +66,78 @@ class GroupCounts:
         return ratio, _width(recalled), _width(false_alarms)
 
     def errors(self, *, is_binary: bool) -> I64:
-        """(groups + 1,) how many predictions were wrong."""
+        """(groups + 1,) how many predictions were wrong; of numbers, the absolute errors."""
+        if self.losses is not None:
+            return self.losses[:, 0]
         wrong: I64 = self.cells[:, 1] + self.cells[:, 2] if is_binary else self.cells[:, 2]
         return wrong
 
 
 class SliceCounts:
-    """The groups of all slices of one model version, in a ring of blocks of labelled rows."""
+    """The groups of all slices of one model version, in a ring of blocks of labelled rows.
 
-    def __init__(self, n_slices: int, tag: int) -> None:
+    `has_losses`: it predicts numbers, and absolute errors are summed up.
+    """
+
+    def __init__(self, n_slices: int, tag: int, *, has_losses: bool = False) -> None:
         self.n_slices: Final = n_slices
         self._tag: Final = tag
         self.n_rows = 0
         """Rows so far, those that were in no group among them."""
         self.ring: I32 = np.zeros((N_BLOCKS, n_slices, MAX_GROUPS + 1, CELLS), np.int32)
+        self.losses: I64 | None = None
+        """Of numbers: the sums of absolute errors, and of their squares, in the same order."""
+        if has_losses:
+            self.losses = np.zeros((N_BLOCKS, n_slices, MAX_GROUPS + 1, 2), np.int64)
 
-    def add(self, groups: I64, is_there: Bool, first: Bool, second: Bool) -> None:
-        """Count rows of one block, of which there must be room for them: (k,) each."""
+    def add(
+        self, groups: I64, is_there: Bool, first: Bool, second: Bool, loss: I64 | None = None
+    ) -> None:
+        """Count rows of one block, of which there must be room for them: (k,) each.
+
+        `loss` are absolute errors in parts, from 0 to MAX_LOSS, where they are counted.
+        """
         at = self.n_rows // DISPARITY_ROWS % N_BLOCKS
         if self.n_rows % DISPARITY_ROWS == 0:
             self.ring[at] = 0
+            if self.losses is not None:
+                self.losses[at] = 0
         cell = 2 * first.astype(np.int64) + second
         for place in range(self.n_slices):
-            code = (group_of(groups, place, self._tag) * CELLS + cell)[is_there]
-            counted = np.bincount(code, minlength=(MAX_GROUPS + 1) * CELLS)
+            group = group_of(groups, place, self._tag)[is_there]
+            counted = np.bincount(
+                group * CELLS + cell[is_there], minlength=(MAX_GROUPS + 1) * CELLS
+            )
             self.ring[at, place] += counted.reshape(-1, CELLS).astype(np.int32)
+            if self.losses is not None and loss is not None:
+                own = loss[is_there]
+                np.add.at(self.losses[at, place], group, np.column_stack([own, own * own]))
         self.n_rows += len(groups)
 
     def last_block(self, place: int) -> GroupCounts:
         """The groups of one slice in the block that has just ended."""
-        at = (self.n_rows // DISPARITY_ROWS - 1) % N_BLOCKS
-        return GroupCounts(self.ring[at, place].astype(np.int64))
+        return self._of([(self.n_rows // DISPARITY_ROWS - 1) % N_BLOCKS], place)
 
     def window(self, place: int) -> GroupCounts:
         """The groups of one slice in all blocks that are kept."""
-        return GroupCounts(self.ring[:, place].sum(axis=0, dtype=np.int64))
+        return self._of(list(range(N_BLOCKS)), place)
 
     def recent(self, place: int) -> GroupCounts:
         """The groups of one slice in the block that is under way and the one before it."""
         at = max(self.n_rows - 1, 0) // DISPARITY_ROWS
-        blocks = [number % N_BLOCKS for number in (at - 1, at) if number >= 0]
-        return GroupCounts(self.ring[blocks, place].sum(axis=0, dtype=np.int64))
+        return self._of([number % N_BLOCKS for number in (at - 1, at) if number >= 0], place)
+
+    def _of(self, blocks: list[int], place: int) -> GroupCounts:
+        """The groups of one slice in these blocks."""
+        cells = self.ring[blocks, place].sum(axis=0, dtype=np.int64)
+        losses = self.losses
+        return GroupCounts(cells, None if losses is None else losses[blocks, place].sum(axis=0))
 
     def copy(self) -> SliceCounts:
         """Another one that counts on from here."""
         other = SliceCounts(self.n_slices, self._tag)
         other.n_rows, other.ring = self.n_rows, self.ring.copy()
+        other.losses = None if self.losses is None else self.losses.copy()
         return other
 
     def is_consistent(self) -> bool:
@@ -112,7 +145,21 @@ class SliceCounts:
         if self.n_rows < 0 or bool((self.ring < 0).any()):
             return False
         held = self.ring.sum(axis=(2, 3), dtype=np.int64)
-        return bool((held <= self._room()[:, np.newaxis]).all())
+        if bool((held > self._room()[:, np.newaxis]).any()):
+            return False
+        return self.losses is None or self._are_losses(self.losses)
+
+    def _are_losses(self, losses: I64) -> bool:
+        """Whether these are sums over as many rows as are counted, and over no classes."""
+        n = self.ring[..., 0].astype(np.int64)
+        total, squares = losses[..., 0], losses[..., 1]
+        # In this order: what is within the first bounds does not overflow in what comes after it.
+        return bool(
+            not self.ring[..., 1:].any()
+            and ((total >= 0) & (total <= n * MAX_LOSS)).all()
+            and ((squares >= total) & (squares <= total * MAX_LOSS)).all()
+            and (total * total <= n * squares).all()
+        )
 
     def _room(self) -> I64:
         """(N_BLOCKS,) how many rows each block of the ring has seen."""

@@ -48,8 +48,8 @@ class WorstGroup(BaseModel):
 
     signal: str = Field(description="That of its own errors: `error:F=V`.")
     of_errors: float = Field(
-        description="Its share of the wrong predictions among the latest one to two thousand "
-        "labels: its share of the loss."
+        description="Its share of the wrong predictions, or where numbers are predicted of the "
+        "absolute error, among the latest one to two thousand labels: its share of the loss."
     )
     of_events: float = Field(description="Its share of the predictions that these labels are of.")
 
@@ -100,11 +100,19 @@ class MovedSignal(BaseModel):
     worst_groups: list[WorstGroup] = Field(
         default_factory=list,
         description="Of `error` and `error_gap`: the groups of slices that have more of the errors "
-        "than of the predictions, when it was last found; at most three, the worst first.",
+        "(of the absolute error, where numbers are predicted) than of the predictions, when it was "
+        "last found; at most three, the worst first.",
     )
-    leaking_feature: str | None = Field(
+    named_feature: str | None = Field(
         default=None,
-        description="Of `leakage`: the feature that told most of the label, when last found.",
+        description="Of `leakage`: the feature that told most of the label, when last found. Of "
+        "`quality:range`, `quality:stuck`, `quality:type`: the first feature of which this was so, "
+        "in the event at which it was last found.",
+    )
+    part_factor: float | None = Field(
+        default=None,
+        description="Of a number: the factor by which a part of its values seems to be larger "
+        "since the change, one that units differ by; null where there is none, or nobody knows.",
     )
 
 
@@ -165,7 +173,8 @@ class AlertData(BaseModel):
                             "found_offset": 138511,
                             "distances": None,
                             "worst_groups": [],
-                            "leaking_feature": None,
+                            "named_feature": None,
+                            "part_factor": None,
                         }
                     ],
                     "n_signals": 1,

@@ -64,7 +64,7 @@ class GroupLoss:
     signal: str
     """That of the errors of the group: `error:F=V`."""
     of_errors: float
-    """Its share of the wrong predictions."""
+    """Its share of the wrong predictions, or of the absolute error of numbers."""
     of_events: float
     """Its share of the predictions with a label."""
 
@@ -163,8 +163,9 @@ class Finding(NamedTuple):
     that was made of other data."""
     worst: tuple[GroupLoss, ...] = ()
     """Of an error: the groups that have more of it than of the predictions."""
-    leaking: str = ""
-    """Of `leakage`: the feature that tells most of the label."""
+    named: str = ""
+    """Of `leakage`: the feature that tells most of the label. Of `quality:range`,
+    `quality:stuck`, `quality:type`: the first feature of which this is so, in the trigger."""
 
 
 class Notice(NamedTuple):

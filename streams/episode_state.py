@@ -84,7 +84,8 @@ class _EvidenceDocument(_Document):
     returned_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
     distances: _DistancesDocument | None
     worst: Annotated[list[_GroupDocument], Field(max_length=MAX_GROUP_LOSSES)]
-    leaking: str
+    named: str
+    part: _Size
 
 
 class _EpisodeDocument(_Document):

@@ -27,6 +27,7 @@ from streams.evidence import (
     sharpness_of,
     watched_by,
 )
+from streams.units import part_factor
 
 MAX_EPISODES: Final = 10_000
 """Kept per partition; past it, the one opened first is forgotten (and its change may reopen)."""
@@ -315,6 +316,7 @@ def _home(finding: Finding) -> float:
 def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
     """What is to be told of a working baseline: which signals it has at their reference."""
     told = []
+    part = part_factor(finding)
     found: list[tuple[Aspect, float, float | None]] = [
         (Aspect.MEAN, finding.effect, finding.after),
         (Aspect.SPREAD, finding.spread_effect, None),
@@ -341,6 +343,9 @@ def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
                 episode.is_settled = True
                 known.standing = Standing.MOVED
                 is_news |= known.settle(effect, after, finding.n_after)
+                if finding.detector == _HAS_BASELINE:
+                    is_news |= part not in (0.0, known.part)
+                    known.part = part
             elif known.standing in AWAY:
                 _mark_returned(known, finding)
                 returned = True

@@ -103,8 +103,10 @@ class Evidence:
     """Of the latest window that was found to differ; None: none was."""
     worst: tuple[GroupLoss, ...] = ()
     """Of an error, by its latest finding: the groups that have more of it than of the events."""
-    leaking: str = ""
-    """Of leakage, by its latest finding: the feature that tells most of the label."""
+    named: str = ""
+    """Of leakage and of what broke, by its latest finding: the feature to look at."""
+    part: float = 0.0
+    """Of a feature, by its latest working baseline: see `streams.units.part_factor`."""
 
     @property
     def is_away(self) -> bool:
@@ -121,7 +123,7 @@ class Evidence:
         seen = evidence_of(finding)
         self.distances = seen.distances or self.distances
         self.worst = seen.worst or self.worst
-        self.leaking = seen.leaking or self.leaking
+        self.named = seen.named or self.named
         is_news = finding.detector not in self.detectors
         self.detectors += [finding.detector] if is_news else []
         # What happened before it came back is late evidence, and no new move.
@@ -282,7 +284,7 @@ def evidence_of(finding: Finding) -> Evidence:
         change_event=change_event_of(finding),
         distances=finding.distances,
         worst=finding.worst,
-        leaking=finding.leaking,
+        named=finding.named,
     )
 
 

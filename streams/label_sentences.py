@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.alerts import MovedSignal, WorstGroup
+from schemas.alerts import MovedSignal
 from schemas.signal_names import (
     CALIBRATION,
     ERROR,
@@ -29,6 +29,7 @@ _WORDS: Final = {
     ERROR_GAP: "the share of wrong predictions beyond what scores made one expect",
     LEAKAGE: "the strength of the one feature that tells most of the label (0 nothing, 1 all)",
 }
+_WRONG: Final = "the share of wrong predictions"
 _NEARLY: Final = 0.8
 """The strength, |2 AUC - 1|, from which a feature is said to predict the label nearly by itself: an
 AUC of 0.9."""
@@ -47,6 +48,8 @@ _ADVICE: Final = {
     EXPECTED_ERROR: "No label says so yet: look at the features that moved, and ask for labels.",
     ERROR_GAP: "The estimate of performance from scores is not to be trusted until the score is "
     "calibrated anew.",
+    "label": "Look at how labels are made, and at whom the model is asked about: the balance of "
+    "the truth has moved.",
     SELECTION: "Look at the groups' rates in the live view: one may be treated unequally.",
     RECALL: "Look at the groups' rates in the live view: one may be treated unequally.",
     FALSE_POSITIVE: "Look at the groups' rates in the live view: one may be treated unequally.",
@@ -63,9 +66,7 @@ def label_subject(moved: MovedSignal) -> str | None:
     if kind == "label":
         return f"the share of label {plain_value(name)}"
     if kind == ERROR:
-        what = "the share of wrong predictions"
-        if not name and moved.unit not in ("share", "departures"):
-            what = "the error, predicted less true,"
+        what = "the error (predicted less true)" if _is_number(moved) else _WRONG
         return what if category is None else f"{what} where {own}={plain_value(category)}"
     words = _WORDS.get(kind)
     if words is not None and moved.unit == "departures":
@@ -81,22 +82,28 @@ def is_of_labels(signal: str) -> bool:
 
 def advice(moved: MovedSignal) -> str:
     """What to look at, a sentence with a space before it; "" where the signal says enough."""
-    if moved.signal == LEAKAGE and moved.leaking_feature and moved.direction == "rose":
+    if moved.signal == LEAKAGE and moved.named_feature and moved.direction == "rose":
         by_itself = moved.after is not None and moved.after >= _NEARLY
         how = "predicts the label nearly by itself" if by_itself else "predicts more of the label"
-        return f" Feature {moved.leaking_feature} {how}: is it known when the model predicts?"
+        return f" Feature {moved.named_feature} {how}: is it known when the model predicts?"
     said = _ADVICE.get(moved.signal.partition(":")[0], "")
     return f" {said}" if said else ""
 
 
-def worst_groups(groups: list[WorstGroup]) -> str:
+def worst_groups(moved: MovedSignal) -> str:
     """The groups that have more of the errors than of the events; "" for none."""
+    what = "absolute error" if moved.signal == ERROR and _is_number(moved) else "errors"
     told = [
-        f"{_group(each.signal)} with {100 * each.of_errors:.0f} % of the errors on "
+        f"{_group(each.signal)} with {100 * each.of_errors:.0f} % of the {what} on "
         f"{100 * each.of_events:.0f} % of the events"
-        for each in groups
+        for each in moved.worst_groups
     ]
     return f"; worst: {', '.join(told)}" if told else ""
+
+
+def _is_number(moved: MovedSignal) -> bool:
+    """Of an error: whether it is that of a number, and not a share."""
+    return moved.unit not in ("share", "departures")
 
 
 def _group(signal: str) -> str:

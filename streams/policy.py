@@ -39,7 +39,7 @@ from streams.orders import Orders, is_about
 from streams.orders_state import restore_orders, snapshot_orders
 from streams.sentences import bound_sentence, drift_sentence
 
-POLICY_VERSION: Final = 5
+POLICY_VERSION: Final = 7
 """Version of these rules and of their state."""
 
 MAX_LISTED: Final = 20
@@ -318,7 +318,8 @@ def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:
         found_offset=evidence.found_offset,
         distances=evidence.distances and WindowDistances(**asdict(evidence.distances)),
         worst_groups=[WorstGroup(**asdict(each)) for each in evidence.worst],
-        leaking_feature=evidence.leaking or None,
+        named_feature=evidence.named or None,
+        part_factor=evidence.part or None,
     )
 
 

@@ -182,6 +182,7 @@ def _chunks(told: ModelPerformance) -> str:
 
 def _slices(told: ModelPerformance) -> str:
     parts = []
+    error = "Mean absolute error" if told.is_number else "Wrong"
     for groups, when in told_groups(told):
         found = group_errors(groups)
         worst = worst_group(found)
@@ -192,15 +193,15 @@ def _slices(told: ModelPerformance) -> str:
         )
         rows = table_rows(
             f'<td>{escape(one.name)}</td><td class="n">{one.error.n:,}</td>'
-            f'<td class="n">{escape(interval(one.error, is_number=False))}</td>'
+            f'<td class="n">{escape(interval(one.error, is_number=one.is_number))}</td>'
             f'<td class="n">{100 * one.of_errors:.1f} % on {100 * one.of_rows:.1f} %</td>'
             for one in found
         )
         parts.append(
             f'<h3 style="margin-top:18px">Errors by slice, {escape(when)}</h3><p>{said}</p>'
             '<div class="card scroll"><table><thead><tr><th>Group</th><th class="n">Labels</th>'
-            '<th class="n">Wrong</th><th class="n">Of the errors, on of the rows</th></tr></thead>'
-            f"<tbody>{rows}</tbody></table></div>\n"
+            f'<th class="n">{error}</th><th class="n">Of the errors, on of the rows</th></tr>'
+            f"</thead><tbody>{rows}</tbody></table></div>\n"
         )
     return "".join(parts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from detectors.performance.groups import GroupMetrics
 from detectors.performance.intervals import Measure
 from schemas.signal_names import plain
 from streams.scan_performance import Chunk, Groups, ModelPerformance
@@ -29,9 +30,10 @@ class GroupError(NamedTuple):
     feature: str
     group: str
     error: Measure
-    """The share of wrong predictions."""
+    """The share of wrong predictions, or of numbers the mean absolute error."""
+    is_number: bool
     of_errors: float
-    """Its share of the wrong predictions of all groups of its slice."""
+    """Its share of the wrong predictions of all groups of its slice, or of their absolute error."""
     of_rows: float
 
     @property
@@ -59,14 +61,23 @@ def group_errors(groups: Groups) -> list[GroupError]:
     """The groups by their share of the errors beyond that of the rows: the worst one first."""
     found: list[GroupError] = []
     for feature, own in groups.slices.items():
-        known = {name: of.accuracy for name, of in own.groups.items() if of.accuracy is not None}
+        errors = {name: _error_of(of) for name, of in own.groups.items()}
+        known = {name: error for name, error in errors.items() if error is not None}
         n_rows = sum(each.n for each in known.values())
-        n_wrong = sum((1.0 - each.value) * each.n for each in known.values())
-        for name, right in known.items():
-            error = Measure(1.0 - right.value, 1.0 - right.high, 1.0 - right.low, right.n)
+        n_wrong = sum(each.value * each.n for each in known.values())
+        for name, error in known.items():
             of_errors = error.value * error.n / n_wrong if n_wrong else 0.0
-            found.append(GroupError(feature, name, error, of_errors, error.n / n_rows))
+            is_number = own.groups[name].mae is not None
+            found.append(GroupError(feature, name, error, is_number, of_errors, error.n / n_rows))
     return sorted(found, key=lambda each: (each.of_rows - each.of_errors, each.name))
+
+
+def _error_of(group: GroupMetrics) -> Measure | None:
+    """The error of one group; None where no label says it."""
+    right = group.accuracy
+    if right is None:
+        return group.mae
+    return Measure(1.0 - right.value, 1.0 - right.high, 1.0 - right.low, right.n)
 
 
 def worst_group(found: Sequence[GroupError]) -> GroupError | None:
@@ -92,9 +103,12 @@ def measure_name(told: ModelPerformance) -> str:
 
 def group_sentence(worst: GroupError) -> str:
     """The worst group, in words."""
+    what = "absolute error" if worst.is_number else "errors"
+    error = interval(worst.error, is_number=worst.is_number)
+    said = f"mean absolute error {error}" if worst.is_number else f"{error} wrong"
     return (
-        f"{worst.name}, with {percent(worst.of_errors)} of the errors on {percent(worst.of_rows)} "
-        f"of the rows: {interval(worst.error, is_number=False)} wrong"
+        f"{worst.name}, with {percent(worst.of_errors)} of the {what} on {percent(worst.of_rows)} "
+        f"of the rows: {said}"
     )
 
 
@@ -122,9 +136,12 @@ def _of_model(told: ModelPerformance, *, name_model: bool) -> list[str]:
         worst = worst_group(found)
         lines += ["", f"Errors by slice, {when}:"]
         shown = found[:MAX_GROUPS]
+        if not shown:
+            lines.append("  No group has labels.")
+            continue
         width = max(len(one.name) for one in shown)
         lines += [
-            f"  {one.name:<{width}}  {interval(one.error, is_number=False):<24} "
+            f"  {one.name:<{width}}  {interval(one.error, is_number=one.is_number):<24} "
             f"{one.error.n:>7,} rows"
             for one in shown
         ]
@@ -246,12 +263,9 @@ def _strange(scan: Scan, told: ModelPerformance) -> list[str]:
             "share one place: accuracy is exact, precision and recall are not theirs."
         )
     known = set() if told.groups is None else set(told.groups.slices)
-    for name in scan.plan.slices:
-        if name not in known:
-            why = (
-                "only errors of classes are told apart, and the model predicts numbers"
-                if told.is_number
-                else "no two of its values have 1 % of the reference's rows each"
-            )
-            lines.append(f"--slice {name} makes no groups: {why}.")
-    return lines
+    return lines + [
+        f"--slice {name} makes no groups: no two of its values have 1 % of the reference's rows "
+        "each."
+        for name in scan.plan.slices
+        if name not in known
+    ]

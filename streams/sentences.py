@@ -26,7 +26,7 @@ from schemas.signal_names import (
 )
 from streams.evidence import MAX_COARSE_EFFECT
 from streams.label_sentences import advice, label_subject, worst_groups
-from streams.units import unit_factor
+from streams.units import FACTORS, unit_factor
 
 N_NAMED: Final = 3
 """Of the signals that moved with the first, so many are named."""
@@ -217,18 +217,29 @@ def _look_at(alert: AlertData) -> str:
     """Where to look, for the first signal that says what broke; "" where none rose."""
     if alert.resolution is not None:
         return ""
-    rose = (each.signal for each in alert.signals if _is_away(each) and each.direction == "rose")
+    rose = (each for each in alert.signals if _is_away(each) and each.direction == "rose")
     units = next((words for each in alert.signals if (words := _unit(each))), "")
     if units:
         return f" Look at {units}."
-    found = next((signal for signal in rose if signal in _LOOK_AT), None)
-    where = _LOOK_AT[found] if found is not None else _look_at_first(alert.signals[0])
+    found = next((each for each in rose if each.signal in _LOOK_AT), None)
+    where = _look_at_broken(found) if found is not None else _look_at_first(alert.signals[0])
     return f" Look at {where}." if where else ""
+
+
+def _look_at_broken(moved: MovedSignal) -> str:
+    """Where the cause is found of what is said by the name of what broke."""
+    where = _LOOK_AT[moved.signal]
+    if moved.named_feature is None:
+        return where
+    return f"{_quoted(plain(moved.named_feature))} first: {where}"
 
 
 def _unit(moved: MovedSignal) -> str:
     """That the unit of a feature may have changed; "" where it has not moved so."""
     factor = unit_factor(moved) if _is_away(moved) else ""
+    if _is_away(moved) and moved.part_factor in FACTORS:
+        words = FACTORS[moved.part_factor]
+        factor = f"some of its values are larger by a factor of {words}"
     if not factor:
         return ""
     feature, _ = of_feature(moved.signal.removeprefix("feature:"))
@@ -243,6 +254,12 @@ def _look_at_first(moved: MovedSignal) -> str:
         return f"joins and defaults before the model, and at who sends {_quoted(name)}"
     if kind == "feature" and category == NEW_CATEGORY and moved.direction == "rose":
         return f"what writes {_quoted(plain(feature))}: it has values that the reference had not"
+    if moved.signal == JOINT_MISSING and moved.direction == "rose":
+        return "joins and services that give several features at once: they are missing together"
+    if kind == "feature" and moved.unit == "departures":
+        return f"what writes {_quoted(plain(feature))}: it was constant in the reference"
+    if kind == "feature" and moved.distances is not None and moved.distances.vanished:
+        return f"what writes {_quoted(plain(feature))}: values of the reference are gone"
     if kind == "class":
         return "the balance of classes: other traffic, or a model that falls back on one class"
     return ""
@@ -294,7 +311,7 @@ def _change_sentence(alert: AlertData, place: str, *, name_model: bool) -> str:
     found = _listed(list(map(detector_name, first.detectors)))
     return (
         f"{model}{subject(first)} {move(first)} since about {since}, found by {found} at "
-        f"{at(first.found_offset)}{worst_groups(first.worst_groups)}{with_it}."
+        f"{at(first.found_offset)}{worst_groups(first)}{with_it}."
         f"{advice(first)}"
     )
 

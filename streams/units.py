@@ -1,10 +1,14 @@
-"""Whether a number moved as if its unit had changed: by a factor that units differ by."""
+"""Whether a number moved as if its unit had changed: by a factor that units differ by.
+
+All of it, as its mean says, or a part of its values, as one of several producers may send them.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 from schemas.alerts import MovedSignal
+from schemas.findings import Aspect, Finding
 
 FACTORS: Final = {
     1_000.0: "1,000",
@@ -26,6 +30,36 @@ _COLDEST, _HOTTEST = -90.0, 60.0
 """Degrees Celsius that weather has."""
 LEAST_EFFECT: Final = 3.0
 """Standard deviations: what has moved by less may well have moved by itself."""
+
+MOST_PART: Final = 0.9
+"""Of the values: where more of them moved the mean says it, and which are as before is chance."""
+LEAST_VALUES: Final = 20.0
+"""Values that are to have moved: what fewer say is of single events."""
+
+
+def part_factor(finding: Finding) -> float:
+    """By what factor of these a part of a feature's values is larger; 0: by none, or none moved.
+
+    Of a working baseline, by its mean and its mean square. Where a part p of the values is f times
+    as large as the reference's, the mean grows by p (f - 1) and the mean square by p (f**2 - 1) of
+    what they were: the one over the other is f + 1, whatever p is. A fact about two means, and no
+    proof. It says nothing of values that became smaller, which hardly change either, and of
+    features whose mean is nearer to 0 than their standard deviation.
+    """
+    z, square, mean = finding.effect, finding.threshold, finding.before
+    is_value = finding.signal.startswith("feature:") and not finding.is_share
+    is_baseline = finding.aspect is Aspect.SETTLED and finding.detector == "focus"
+    if not (is_value and is_baseline) or z == 0.0 or mean == 0.0:
+        return 0.0
+    spread = (finding.after - mean) / z / mean
+    if abs(spread) > 1.0 or spread * z <= 0.0:
+        return 0.0
+    ratio = (2.0 * z + spread * (square - 1.0)) / ((1.0 + spread * spread) * z) - 1.0
+    factor = min(FACTORS, key=lambda each: abs(ratio / each - 1.0))
+    part = spread * z / (factor - 1.0)
+    is_far = (factor - 1.0) >= LEAST_EFFECT * abs(spread)
+    is_part = part <= MOST_PART and part * finding.n_after >= LEAST_VALUES
+    return factor if abs(ratio / factor - 1.0) <= FURTHEST and is_far and is_part else 0.0
 
 
 def unit_factor(moved: MovedSignal) -> str:

@@ -123,6 +123,7 @@ def census(*, quick: bool) -> Part:
     }
     tables = [
         error_table(told, river),
+        estimate_table(told),
         stretch_table(chunks),
         chunk_table(chunks[N_REFERENCE]),
         group_table(groups),
@@ -199,26 +200,43 @@ def parted(fired: Sequence[int]) -> tuple[int | None, int | None, list[int]]:
 
 def error_table(told: dict[Run, Told], river: list[int]) -> FigureTable:
     """Delays on the error stream, and every other alarm."""
+    who = {run.name: fired(one, "error") for run, one in told.items()}
+    title = (
+        f"rows from the concept drift at {CONCEPT:,} and from the recovery at {RECOVERY:,} to the "
+        "first alarm on the errors, and the rows of all other alarms"
+    )
+    return _delays("errors", title, {**who, "river's ADWIN, labels at once": river})
+
+
+def estimate_table(told: dict[Run, Told]) -> FigureTable:
+    """The same of what scores make one expect, and of what parts from it."""
     who = {
-        run.name: [each.row for each in one.alarms if each.signal == "error"]
+        run.name.replace("error", signal, 1): fired(one, signal)
         for run, one in told.items()
+        for signal in ("expected_error", "error_gap", "calibration")
     }
+    title = "the same of the errors that scores make one expect, and of what parts from them"
+    return _delays("estimates", title, who)
+
+
+def fired(told: Told, signal: str) -> list[int]:
+    """The rows at which something fired on this signal."""
+    return [each.row for each in told.alarms if each.signal == signal]
+
+
+def _delays(name: str, title: str, who: dict[str, list[int]]) -> FigureTable:
     rows = []
-    for name, fired in {**who, "river's ADWIN, labels at once": river}.items():
-        drifted, recovered, others = parted(fired)
+    for what, at in who.items():
+        drifted, recovered, others = parted(at)
         rows.append(
             (
-                name,
+                what,
                 *("-" if late is None else f"{late:,}" for late in (drifted, recovered)),
                 f"{len(others)}",
                 ", ".join(f"{row:,}" for row in others),
             )
         )
-    title = (
-        f"rows from the concept drift at {CONCEPT:,} and from the recovery at {RECOVERY:,} to the "
-        "first alarm on the errors, and the rows of all other alarms"
-    )
-    return FigureTable("errors", title, ("detector", "drift", "recovery", "others", "at"), rows)
+    return FigureTable(name, title, ("detector", "drift", "recovery", "others", "at"), rows)
 
 
 class Chunk(NamedTuple):

@@ -114,7 +114,8 @@ class FocusBank(LaneBank):
     A lane observes nothing until `learn` has given it a reference. A ranked lane watches two
     aspects of its normal scores, location and spread; an indicator its frequency. After an alarm
     it begins at once at the change point; a working baseline takes over later, and is said in a
-    firing of aspect `SETTLED`. Source: Romano, Eckley, Fearnhead, Rigaill (JMLR 2023).
+    firing of aspect `SETTLED`: `statistic` is its mean distance, `threshold` its mean square, both
+    from the reference mean. Source: Romano, Eckley, Fearnhead, Rigaill (JMLR 2023).
     """
 
     def __init__(self, config: FocusConfig, n_lanes: int, state: BankState | None) -> None:

@@ -64,7 +64,8 @@ N_AFFINE = 6
 NEXT_SHIFT, NEXT_SCALE, SUMS = range(3)
 N_SUMS = 4
 VALUES = SUMS + N_ASPECTS * N_SUMS
-N_COLLECTED = VALUES + N_ASPECTS
+N_COLLECTED = VALUES + N_ASPECTS + 1
+"""Behind the sums of values and of distances stands that of squares."""
 LEAST_SCALE = 0.5
 """No baseline is narrower, next to its reference: a signal that stands still for a while would turn
 every move into a change."""
@@ -489,6 +490,7 @@ def focus_update(
                         )
                     collected[one, VALUES] += x
                     collected[one, VALUES + 1] += abs(x)
+                    collected[one, VALUES + 2] += x * x
                     n_collected[one] += 1
                 if fired_aspect >= 0:
                     w = (one * N_ASPECTS + fired_aspect) * N_WALK
@@ -550,7 +552,7 @@ def focus_update(
                     fired_row[n_fired] = row_index[first_row + i]
                     fired_lane[n_fired] = one
                     fired_numbers[n_fired, 0] = collected[one, VALUES + 1] / seen
-                    fired_numbers[n_fired, 1] = 0.0
+                    fired_numbers[n_fired, 1] = collected[one, VALUES + 2] / seen
                     fired_numbers[n_fired, 2] = 0.0
                     fired_numbers[n_fired, 3] = collected[one, VALUES] / seen
                     fired_numbers[n_fired, 4] = 0.0

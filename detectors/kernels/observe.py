@@ -272,7 +272,7 @@ def gather_lanes(block_slot: I32A, layout_ptr: I64A, lane: I32A, ptr: I64A, out:
     return 0
 
 
-@kernel(I32_IN, I64_IN, U8_IN, I64_IN, I64_IN, I32_IN, U8_IN, F64)
+@kernel(I32_IN, I64_IN, U8_IN, I64_IN, I64_IN, I32_IN, U8_IN, F64, I32)
 def count_unfit(
     slot: I32A,
     feature_ptr: I64A,
@@ -282,14 +282,17 @@ def count_unfit(
     column: I32A,
     kind: U8A,
     out: F64A,
+    which: I32A,
 ) -> int:
     """Count values that are no scalar, or not of the kind their feature has in the reference.
 
-    `out` (n,) says of each row whether it has one.
+    `out` (n,) says of each row whether it has one, `which` (n,) the number of its first such
+    feature, -1 where none.
     """
     n_unfit = 0
     for i in range(len(slot)):
         out[i] = 0.0
+        which[i] = -1
         s = slot[i]
         if s < 0:
             continue
@@ -302,7 +305,8 @@ def count_unfit(
             expected = feature_kind[first + f]
             if got == 4 or (got != 1 and expected < 254 and got != expected):
                 n_unfit += 1
-                out[i] = 1.0
+                if which[i] < 0:
+                    out[i], which[i] = 1.0, f
     return n_unfit
 
 

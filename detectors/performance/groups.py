@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from detectors.performance.intervals import LEVEL, Measure, proportion, quantile
+from detectors.performance.intervals import LEVEL, Measure, mean, proportion, quantile
 from detectors.slice_counts import MIN_GROUP, GroupCounts, Rates
 
 
@@ -20,6 +20,9 @@ class GroupMetrics:
     """How often the positive class is predicted; None too where there are not two classes."""
     recall: Measure | None
     false_positive_rate: Measure | None
+    mae: Measure | None = None
+    """Of a model of numbers, and of no other: the mean absolute error, of two rows or more. None
+    counts for more than `MAX_LOSS` parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,20 @@ class SliceMetrics:
 
 
 def slice_metrics(
-    counts: GroupCounts, groups: Mapping[int, str], *, is_binary: bool, level: float = LEVEL
+    counts: GroupCounts,
+    groups: Mapping[int, str],
+    *,
+    is_binary: bool,
+    loss_unit: float = 1.0,
+    level: float = LEVEL,
 ) -> SliceMetrics:
     """The metrics of these groups, by number. Raises ValueError unless 0 < level < 1.
 
     Intervals of rates are Wilson's; of a difference of two Newcombe's (Statistics in Medicine
     1998), of a ratio that of Donner and Zou (Statistical Methods in Medical Research 2012), both
-    made of Wilson's. They are of two given groups: of many the outermost part by chance, too.
+    made of Wilson's. They are of two given groups: of many the outermost part by chance, too. Of a
+    model of numbers, whose losses are in parts of this unit, there is the mean absolute error and
+    nothing else; its interval is the normal one.
     """
     z = quantile(level)
     wrong = counts.errors(is_binary=is_binary)
@@ -59,6 +69,10 @@ def slice_metrics(
     rates: dict[str, Rates] = {}
     for group, name in groups.items():
         n = int(counts.cells[group].sum())
+        if counts.losses is not None:
+            own = _mean_loss(counts.losses[group].tolist(), n, z, loss_unit)
+            found[name] = GroupMetrics(n, None, None, None, None, own)
+            continue
         accuracy = proportion(n - int(wrong[group]), n, z)
         if not is_binary:
             found[name] = GroupMetrics(n, accuracy, None, None, None)
@@ -71,6 +85,15 @@ def slice_metrics(
         _gap({name: own.recalled for name, own in rates.items()}, z, is_ratio=False),
         _gap({name: own.false_alarms for name, own in rates.items()}, z, is_ratio=False),
     )
+
+
+def _mean_loss(sums: list[int], n: int, z: float, unit: float) -> Measure | None:
+    """The mean absolute error of n rows, from its sums in parts of this unit."""
+    own = mean(float(sums[0]), float(sums[1]), n, z)
+    if own is None:
+        return None
+    # Each error was rounded to a whole part.
+    return Measure(own.value * unit, own.low * unit, own.high * unit, n, unit / 2.0)
 
 
 def _gap(rates: Mapping[str, tuple[int, int]], z: float, *, is_ratio: bool) -> Gap | None:

@@ -212,11 +212,15 @@ def eight_models(n_real: int, n_generated: int, seed: int = 1) -> list[Sent]:
     return [next(iterators[turn]) for turn in turns.tolist()]
 
 
-def small_stream(n: int, first: int = 0, shift_at: int = 1 << 30) -> list[Sent]:
+def small_stream(
+    n: int, first: int = 0, shift_at: int = 1 << 30, *, labelled: bool = False
+) -> list[Sent]:
     """n events of models m0 to m3, each in the partition of its number; some are refused.
 
     `first` is the number of the first one; a stream can be sent in parts. Two features of every
-    model move at `shift_at`, and again and again.
+    model move at `shift_at`, and again and again. `labelled`: the models predict classes, and every
+    seventh event is the label of one that came 400 before it, from event 10,000 on a wrong one
+    every second time.
     """
     sent: list[Sent] = []
     values = np.random.default_rng(9).normal(size=(first + n, 3))
@@ -224,8 +228,17 @@ def small_stream(n: int, first: int = 0, shift_at: int = 1 << 30) -> list[Sent]:
         number = i % N_PARTITIONS
         model = f"m{number}"
         row = values[i] + [0.0, 2.0 * (i >= shift_at), float(i // 800 % 2)]
+        about = i - 400
         if i % 37 == 36:
             sent.append(Sent(model.encode(), b"not json", number))
+        elif labelled and about >= 0 and i % 7 == 6:
+            said = int(values[about, 0] > 0.0) ^ int(i % 2 == 0 and i >= 10_000)
+            one = event(model, about, kind="label", ts=START_MS + i, label=said)
+            sent.append(one._replace(partition=number))
+        elif labelled:
+            p = 1.0 / (1.0 + float(np.exp(-row[0])))
+            one = event(model, i, features=named(row.tolist()), prediction=int(p > 0.5), score=p)
+            sent.append(one._replace(partition=number))
         else:
             one = event(model, i, features=named(row.tolist()), score=0.5 + 0.1 * (i % 3))
             sent.append(one._replace(partition=number))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.kit.detection import rivers
 from detectors.base import BankState, StateError
 from detectors.fold import Fold
+from detectors.monitor_state import snapshot_monitors
 from schemas.batch import ModelKey
 from schemas.config import (
     DetectionConfig,
@@ -351,6 +352,24 @@ def test_a_changed_detector_begins_anew_and_the_others_go_on() -> None:
     assert as_bytes({"adwin": after["adwin"]}) == as_bytes({"adwin": before["adwin"]})
     assert before["page_hinkley"]["n"].max() == 500
     assert after["page_hinkley"]["n"].max() == 0
+
+
+def test_earlier_snapshots_change_nothing_of_later_ones() -> None:
+    """What was written of signals is kept: it follows them when they come, go and get lanes."""
+    off = SMALL.model_copy(
+        update={"model": {"m": ModelConfig(signals={"feature:x": SignalConfig(monitor=False)})}}
+    )
+    fold = Fold(SMALL)
+    events = normal_events(120, shift_at=90, shift=5.0)
+    for start in range(0, len(events), 10):
+        fold.process(decoded(events[start : start + 10]))
+        if start in (60, 80):
+            fold.reconfigure(off if start == 60 else SMALL)
+        monitors = [each for each in fold.catalog.slots if each is not None]
+        kept = snapshot_monitors(monitors, fold.catalog.written)
+        anew = snapshot_monitors(monitors)
+        assert kept[0] == anew[0]
+        assert as_bytes({"": kept[1]}) == as_bytes({"": anew[1]})
 
 
 def test_a_signal_can_be_switched_off_and_its_detectors_chosen() -> None:

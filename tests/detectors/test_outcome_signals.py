@@ -347,6 +347,7 @@ def test_what_labels_tell_has_its_share_of_the_budget_before_the_first_label() -
     assert monitor.n_sharing == n_of_events + 16
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.integers(-(2**62), 2**62)), min_size=1, max_size=50),
     st.randoms(use_true_random=False),

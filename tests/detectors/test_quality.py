@@ -92,6 +92,23 @@ def test_what_breaks_is_found_and_only_from_then_on(signal: str) -> None:
     assert min(found.values()) >= N_CLEAN
 
 
+@pytest.mark.parametrize(
+    ("signal", "feature"), [("quality:range", "x"), ("quality:stuck", "y"), ("quality:type", "x")]
+)
+@pytest.mark.parametrize("at_once", [1, 7, 400])
+def test_the_feature_that_broke_is_named(signal: str, feature: str, at_once: int) -> None:
+    fold = Fold(CONFIG)
+    events = broken(400, *BREAKS[signal])
+    said = [
+        each
+        for start in range(0, len(events), at_once)
+        for each in fold.process(decoded(events[start : start + at_once]))
+        if isinstance(each, Finding) and each.aspect != Aspect.SETTLED
+    ]
+    assert {each.named for each in said if each.signal == signal} == {feature}
+    assert {each.named for each in said if not each.signal.startswith("quality:")} <= {""}
+
+
 def test_a_clean_stream_says_nothing() -> None:
     assert moved(clean(6_000, seed=3)) == {}
 

@@ -31,6 +31,7 @@ DETECTORS: Final = {
     "page_hinkley": {"enabled": True},
     "kswin": {"enabled": True, "seed": 1},
     "windows": {"enabled": True, "window_events": 50},
+    "trend": {"enabled": True, "block_rows": 20},
 }
 """Beside those that are on by default."""
 MEMBERS: Final = ("a", "b", "c")
@@ -93,6 +94,7 @@ class Deployment(SmallRun):
                 "reference_events": 100,
                 "arl0": 1_000,
                 "detectors": DETECTORS,
+                "labels": {"enabled": True, "reference_labels": 100, "calibration_labels": 100},
                 **(detection or {}),
             },
             worker={

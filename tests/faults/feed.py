@@ -112,7 +112,7 @@ class Feed:
 
     def _next(self, n: int) -> list[Sent]:
         while len(self._ahead) < n:
-            self._ahead += small_stream(_N_AHEAD, self._first_ahead)
+            self._ahead += small_stream(_N_AHEAD, self._first_ahead, labelled=True)
             self._first_ahead += _N_AHEAD
         taken, self._ahead = self._ahead[:n], self._ahead[n:]
         return taken

@@ -20,7 +20,7 @@ AFTER = 0.95
 
 def moved(after: float = AFTER, before: float = 0.2, leaking: str = "odd=name") -> MovedSignal:
     own = policy()
-    found = finding(9_000, signal="leakage", effect=after, before=before)._replace(leaking=leaking)
+    found = finding(9_000, signal="leakage", effect=after, before=before)._replace(named=leaking)
     (alert,) = decide(own, found)
     return alert.signals[0]
 
@@ -28,9 +28,9 @@ def moved(after: float = AFTER, before: float = 0.2, leaking: str = "odd=name") 
 def test_an_alert_names_the_feature_and_asks_when_it_is_known() -> None:
     (alert,) = decide(
         policy(),
-        finding(9_000, signal="leakage", effect=AFTER, before=0.2)._replace(leaking="odd=name"),
+        finding(9_000, signal="leakage", effect=AFTER, before=0.2)._replace(named="odd=name"),
     )
-    assert alert.signals[0].leaking_feature == "odd=name"
+    assert alert.signals[0].named_feature == "odd=name"
     assert (
         "the strength of the one feature that tells most of the label (0 nothing, 1 all) rose "
         "from 0.2 to 0.95" in alert.message
@@ -60,20 +60,20 @@ def test_it_says_no_more_than_is_so(after: float, before: float, leaking: str, s
 
 def test_the_feature_outlives_a_restart_and_is_that_of_the_latest_finding() -> None:
     own = policy()
-    first = finding(9_000, signal="leakage", effect=0.9)._replace(leaking="a")
+    first = finding(9_000, signal="leakage", effect=0.9)._replace(named="a")
     decide(own, first)
     again = Policy(PolicyConfig(), "lineage", "deployment", 3, own.snapshot())
     assert again.snapshot()["episodes"].tobytes() == own.snapshot()["episodes"].tobytes()
     (alert,) = decide(
         again,
-        finding(9_300, signal="leakage", effect=2.5, detector="trend")._replace(leaking="b"),
+        finding(9_300, signal="leakage", effect=2.5, detector="trend")._replace(named="b"),
         start=2,
     )
     assert alert.revision == 2
-    assert alert.signals[0].leaking_feature == "b"
+    assert alert.signals[0].named_feature == "b"
     other = Policy(PolicyConfig(), "lineage", "deployment", 3, own.snapshot())
     (alert,) = decide(other, finding(9_300, signal="feature:x", effect=9.0), start=2)
-    assert {each.signal: each.leaking_feature for each in alert.signals} == {
+    assert {each.signal: each.named_feature for each in alert.signals} == {
         "feature:x": None,
         "leakage": "a",
     }

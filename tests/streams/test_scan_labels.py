@@ -298,6 +298,56 @@ def test_numbers_have_a_mean_absolute_error() -> None:
     assert "Mean absolute error" in Page(Path("t.csv-report.html").read_text("utf-8")).text
 
 
+def test_the_groups_of_a_model_of_numbers_are_told_by_their_mean_absolute_error() -> None:
+    rng = np.random.default_rng(8)
+    west = rng.random(N) < 0.3
+    truth = 10.0 * rng.normal(size=N)
+    error = rng.normal(size=N) * np.where(west, 3.0, 1.0)
+    table = {
+        "x": rng.normal(size=N).tolist(),
+        "region": [("east", "west")[int(w)] for w in west],
+        "prediction": (truth + error).tolist(),
+        "actual": truth.tolist(),
+    }
+    path = write_csv(Path("t.csv"), table)
+    told = only(scanned(path, slices=("region",))[0])
+    assert told.groups is not None
+    found = group_errors(told.groups)
+    worst = worst_group(found)
+    assert worst is not None
+    assert worst.name == "region=west"
+    # The window of groups holds all labels from the reference on.
+    own, all_of_it = np.abs(error[N_REFERENCE:]), np.abs(error[N_REFERENCE:]).sum()
+    is_west = west[N_REFERENCE:]
+    assert worst.error.value == pytest.approx(own[is_west].mean(), rel=0.01)
+    assert worst.of_errors == pytest.approx(own[is_west].sum() / all_of_it, abs=2e-3)
+    assert worst.of_rows == pytest.approx(is_west.mean(), abs=2e-3)
+    result = run("t.csv", "--reference", str(N_REFERENCE), "--slice", "region")
+    assert result.exit_code == 0, result.output
+    assert re.search(
+        r"Worst: region=west, with \d\d.* % of the absolute error on \d\d.* % of the rows: "
+        r"mean absolute error 2\.\d+ \(",
+        result.stdout,
+    )
+    text = Page(Path("t.csv-report.html").read_text("utf-8")).text
+    assert "region=west, with" in text
+    assert "Mean absolute error" in text
+
+
+def test_groups_without_labels_are_no_worst_ones() -> None:
+    """One label says no mean: there is no error to be told of any group."""
+    table: dict[str, Any] = {
+        "x": list(range(2_000)),
+        "region": [("east", "west")[i % 2] for i in range(2_000)],
+        "prediction": [i + 0.5 for i in range(2_000)],
+        "actual": [1.5 if i == 1_990 else None for i in range(2_000)],
+    }
+    write_csv(Path("t.csv"), table)
+    result = run("t.csv", "--label", "actual", "--reference", "300", "--slice", "region")
+    assert result.exit_code == 0, result.output
+    assert "No group has labels." in result.stdout
+
+
 def test_a_config_may_say_that_labels_are_not_joined() -> None:
     write_csv(Path("t.csv"), labelled())
     Path("c.yaml").write_text("detection: {labels: {enabled: false}}", "utf-8")

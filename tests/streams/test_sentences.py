@@ -11,6 +11,7 @@ from schemas.signal_names import (
     NEW_CATEGORY,
     QUALITY,
     QUALITY_RANGE,
+    QUALITY_STUCK,
     QUALITY_TYPE,
     category_signal,
     class_signal,
@@ -23,6 +24,10 @@ from streams.policy import Policy
 from streams.sentences import drift_sentence, move, subject
 from tests.streams.demo_kit import MODELS, alert_data
 from tests.streams.policy_kit import decide, finding, policy
+
+GONE = WindowDistances(
+    psi=1.0, js=0.5, ks=None, wasserstein=None, chi=1.0, new=0.0, vanished=["", "a", "b "]
+)
 
 
 @pytest.mark.parametrize(
@@ -57,11 +62,8 @@ def test_names_from_outside_are_told_as_they_are(signal: str, unit: str, words: 
 
 
 def test_categories_that_vanished_are_seen() -> None:
-    gone = WindowDistances(
-        psi=1.0, js=0.5, ks=None, wasserstein=None, chi=1.0, new=0.0, vanished=["", "a", "b "]
-    )
     moved = alert_data(MODELS[0], feature_signal("kind"), 10).signals[0]
-    told = moved.model_copy(update={"unit": "shape", "effect": 1.0, "distances": gone})
+    told = moved.model_copy(update={"unit": "shape", "effect": 1.0, "distances": GONE})
     assert move(told) == 'changed (1.00 sd from its reference; none of "", a and "b ")'
 
 
@@ -102,6 +104,34 @@ def test_the_feature_stands_before_what_broke_in_it() -> None:
     assert alert.message.endswith(
         "Look at what writes the features: numbers as text, or another schema."
     )
+
+
+@pytest.mark.parametrize("signal", [QUALITY_RANGE, QUALITY_STUCK, QUALITY_TYPE])
+def test_the_feature_that_broke_is_named_where_to_look(signal: str) -> None:
+    (alert,) = decide(policy(), finding(500, signal=signal)._replace(named="a b"))
+    assert alert.signals[0].named_feature == "a b"
+    assert " Look at a b first: " in alert.message
+
+
+@pytest.mark.parametrize(
+    ("signal", "change", "where"),
+    [
+        ("joint:missing", {}, "joins and services that give several features at once"),
+        ("feature:x", {"unit": "departures"}, "what writes x: it was constant in the reference"),
+        (
+            "feature:x",
+            {"distances": GONE, "direction": "changed", "unit": "shape"},
+            "what writes x: values of the reference are gone",
+        ),
+        ("label:yes", {}, "how labels are made"),
+    ],
+)
+def test_every_kind_of_broken_data_says_where_to_look(
+    signal: str, change: dict[str, object], where: str
+) -> None:
+    (alert,) = decide(policy(), finding(500, signal=signal))
+    moved = alert.signals[0].model_copy(update=change)
+    assert f" Look at {where}" in drift_sentence(alert.model_copy(update={"signals": [moved]}))
 
 
 def test_a_name_of_no_quality_signal_is_told_the_right_ones() -> None:
