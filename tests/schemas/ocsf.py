@@ -67,8 +67,8 @@ def _of_value(value: object, facts: Mapping[str, Any], path: str) -> Iterator[st
         if not isinstance(value, bool):
             yield f"{path} is no boolean"
     elif kind in _INTEGERS:
-        is_integer = isinstance(value, int) and not isinstance(value, bool)
-        if not (is_integer and abs(value) < 1 << _INTEGERS[kind]):  # type: ignore[operator]
+        is_bool = isinstance(value, bool)
+        if is_bool or not (isinstance(value, int) and abs(value) < 1 << _INTEGERS[kind]):
             yield f"{path} is no {kind}"
     elif kind == "object" or (kind == "json_t" and isinstance(value, Mapping)):
         if not isinstance(value, Mapping):
