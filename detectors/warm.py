@@ -19,7 +19,7 @@ from detectors.performance.outputs import Output, ScoreOf, Shape, Task
 from detectors.performance.rows import JoinedRows, ScoredRows
 from detectors.performance.unlabelled import UnlabelledPerformance
 from detectors.registry import REGISTRY
-from detectors.security import label_poisoning
+from detectors.security import exposure, label_poisoning
 from detectors.security.fold import SecurityFold
 from schemas.batch import Decoded, ModelKey, PredictionKind, ValueKind
 from schemas.config import DetectionConfig, DetectorsConfig, LabelsConfig
@@ -45,6 +45,7 @@ def warm() -> list[str]:
     # Nor has it a block of labels of whose features it is asked how well they tell them.
     strengths(np.zeros((2, 1), np.float32), np.array([True, False]), 1, np.zeros(1))
     _join(2)
+    exposure.warm()
     label_poisoning.warm()
     _watch(2_400)
     return list(Fold(config, fold.snapshot()).banks)

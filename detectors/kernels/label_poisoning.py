@@ -501,7 +501,7 @@ def _class_of(code: int, m: int, may_add: bool, model_n: I64A, class_code: I64A)
 
 
 @kernel(I64_2D, I32, types.int64)
-def index_places(places: I64A, index: I32A, salt: int) -> int:
+def index_givers(places: I64A, index: I32A, salt: int) -> int:
     """Enter every place that has an owner into an index that is empty; how many were there twice.
 
     `index` has a power of two entries, at least twice as many as there are places.

@@ -27,6 +27,7 @@ from detectors.kernels.exposure import (
     N_OCTAVES,
     N_REGISTERS,
     REACHABLE,
+    count_distinct,
     exposure_update,
     exposures,
 )
@@ -286,6 +287,12 @@ def _forms(n_models: int, n_places: int) -> dict[str, _Form]:
         "reviewed": (np.uint8, kinds, 0),
         **{name: (dtype, (n_places, *shape), x) for name, (dtype, shape, x) in _PLACE.items()},
     }
+
+
+def warm() -> None:
+    """Compile the kernels that no event needs: those of the ranks."""
+    ExposureBank(ExposureConfig(), 1, 1, 0, None).ranked(0, 1)
+    count_distinct(np.zeros(0, np.uint64), np.zeros(N_REGISTERS, np.uint8), np.zeros(1))
 
 
 def build(

@@ -203,7 +203,7 @@ class LabelPoisoning:
 
     def _build_index(self) -> None:
         self._index: I32 = np.full(index_size(self.n_places), -1, np.int32)
-        if kernel.index_places(self._arrays["places"], self._index, self._salt):
+        if kernel.index_givers(self._arrays["places"], self._index, self._salt):
             raise StateError("a source has two places")
 
     def _freeze(self, model: int) -> None:

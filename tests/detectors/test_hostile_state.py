@@ -98,6 +98,8 @@ def made_up(rng: np.random.Generator, state: dict[str, NDArray[Any]]) -> dict[st
             if state[name].dtype.kind in "iu":
                 limits = np.iinfo(state[name].dtype)
                 number = min(max(number, int(limits.min)), int(limits.max))
+            elif state[name].dtype == np.float32 and 3e38 < abs(number) < np.inf:
+                number = 3e38 if number > 0.0 else -3e38
             state[name].flat[at] = number
     return state
 

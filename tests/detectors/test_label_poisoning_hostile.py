@@ -50,7 +50,7 @@ def test_no_snapshot_leads_beyond_an_array() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     assert run.returncode == 0, run.stderr[-4000:]
 
