@@ -30,7 +30,13 @@ from benchmarks.drift.streams import Autoregression, Rng
 from benchmarks.kit.report import FigureTable, finite, parser, publish
 from detectors.fold import Fold
 from schemas.batch import F64, Decoded, ModelKey
-from schemas.config import DetectionConfig, JointConfig, ModelConfig, SignalConfig
+from schemas.config import (
+    DetectionConfig,
+    JointConfig,
+    ModelConfig,
+    QualityConfig,
+    SignalConfig,
+)
 from schemas.findings import Aspect, Finding
 from tests.detectors.decoded import table
 
@@ -131,6 +137,9 @@ def config_of(p: int, arl0: float) -> DetectionConfig:
         reference_events=N_REFERENCE,
         arl0=arl0,
         joint=JointConfig(mmd=True),
+        quality=QualityConfig(
+            latency=False, late=False, future=False, range=False, stuck=False, type=False
+        ),
         model={MODEL.model_id: own},
     )
 
