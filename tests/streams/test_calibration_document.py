@@ -131,7 +131,7 @@ def test_for_what_the_rows_are_too_few_is_said_with_how_many_it_needs() -> None:
         few.fit()
     none = CalibrationRows(Choice("m", "2"), CONFIG, KEY)
     none.take("", decoded(benign(5)))
-    with pytest.raises(BadCalibrationError, match="no prediction of model m, version 2.*m 1"):
+    with pytest.raises(BadCalibrationError, match=r"no prediction of model m, version 2.*m 1"):
         none.fit()
 
 
@@ -277,8 +277,7 @@ def test_whatever_stands_in_a_field_it_is_refused_or_can_be_judged_by(data: st.D
         return
     try:
         own = calibration_of(parse_calibration(value))
-    except BadCalibrationError as error:
-        assert str(error)
+    except BadCalibrationError:
         return
     fold = SecurityFold(CONFIG, KEY)
     fold.set_calibration("m", "1", own)
