@@ -10,6 +10,13 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from schemas.calibration import (
+    MAX_CALIBRATION_BYTES,
+    BadCalibrationError,
+    CalibrationDocument,
+    calibration_digest,
+    require_calibration_size,
+)
 from schemas.limits import MAX_ID_CHARS, MAX_TS_MS
 from schemas.printable import masked
 from schemas.reference import (
@@ -21,8 +28,8 @@ from schemas.reference import (
 )
 
 MAX_COMMAND_BYTES: Final = 16_384
-MAX_SET_BYTES: Final = MAX_REFERENCE_BYTES + MAX_COMMAND_BYTES
-"""Of a command that sets a reference: it holds the reference."""
+MAX_SET_BYTES: Final = max(MAX_REFERENCE_BYTES, MAX_CALIBRATION_BYTES) + MAX_COMMAND_BYTES
+"""Of a command that sets a reference or a calibration: it holds it."""
 MAX_REASON_CHARS: Final = 256
 _MAX_SAID: Final = 300
 
@@ -121,6 +128,34 @@ class SetReference(_Said):
         return self
 
 
+class SetCalibration(_Said):
+    """Judge the clients of a model version by this calibration from here on.
+
+    For the security duty, whose detectors begin anew for that version. A version that has sent
+    nothing yet will have it instead of learning one.
+    """
+
+    kind: Literal["calibration"] = "calibration"
+    model_id: _Id = Field(description="The model it is for.")
+    model_version: _Id = Field(description="The version it is for.")
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] = Field(
+        description="Of `document`: what a person has looked at."
+    )
+    document: CalibrationDocument = Field(description="As `security calibrate` wrote it.")
+
+    @model_validator(mode="after")
+    def _holds_what_it_names(self) -> Self:
+        try:
+            canonical = require_calibration_size(self.document)
+        except BadCalibrationError as error:
+            raise ValueError(str(error)) from None
+        if calibration_digest(canonical) != self.digest:
+            raise ValueError(
+                f"`digest` must be that of `document`, {calibration_digest(canonical)}"
+            )
+        return self
+
+
 class RunOut(_Said):
     """The time of a mute or a planned change is over: a worker journals it, nobody sends it."""
 
@@ -129,7 +164,7 @@ class RunOut(_Said):
 
 Spell = Mute | PlannedChange
 """What holds for a time."""
-Command = Mute | PlannedChange | Acknowledge | Withdraw | SetReference
+Command = Mute | PlannedChange | Acknowledge | Withdraw | SetReference | SetCalibration
 """What a person may say."""
 Order = Command | RunOut
 """What a worker may journal."""
@@ -138,12 +173,13 @@ COMMAND: Final[TypeAdapter[Command]] = TypeAdapter(Annotated[Command, Field(disc
 """The contract of the commands topic."""
 
 
-_SETS: Final = b'"reference"'
+_SETS: Final = (b'"reference"', b'"calibration"')
 
 
 def read_command(value: bytes | None) -> Command:
     """The command in a record's value. Raises `CommandError`, which names the field."""
-    most = MAX_SET_BYTES if value is not None and _SETS in value else MAX_COMMAND_BYTES
+    is_large = value is not None and any(kind in value for kind in _SETS)
+    most = MAX_SET_BYTES if is_large else MAX_COMMAND_BYTES
     if value is None or len(value) > most:
         raise CommandError(f"a command is one JSON object of at most {most} bytes")
     try:
@@ -154,6 +190,8 @@ def read_command(value: bytes | None) -> Command:
         # What it says may hold what was sent.
         said = masked(f"{place}: {first['msg']}")
         raise CommandError(said[:_MAX_SAID] + "..." * (len(said) > _MAX_SAID)) from None
-    if len(value) > MAX_COMMAND_BYTES and not isinstance(command, SetReference):
-        raise CommandError(f"a command but `reference` has at most {MAX_COMMAND_BYTES} bytes")
+    if len(value) > MAX_COMMAND_BYTES and not isinstance(command, SetReference | SetCalibration):
+        raise CommandError(
+            f"a command but `reference` and `calibration` has at most {MAX_COMMAND_BYTES} bytes"
+        )
     return command

@@ -113,8 +113,10 @@ def scan_options(ctx: click.Context, options: Mapping[str, Any]) -> ScanOptions:
     from streams.scan import ScanOptions
     from streams.scan_columns import ROLES, Wishes
 
+    # Not every command asks for who sent a row.
     given = {
-        role: options[option.removeprefix("--").replace("-", "_")] for role, option in ROLES.items()
+        role: options.get(option.removeprefix("--").replace("-", "_"))
+        for role, option in ROLES.items()
     }
     detection = None
     if options["config"]:

@@ -12,11 +12,12 @@ from typing import Final, Literal, NamedTuple
 
 from detectors.base import BankState
 from detectors.fold import Fold, algorithm_versions
+from detectors.security.calibration_document import calibration_of
 from detectors.security.fold import SecurityFold, security_versions
 from schemas.alerts import AlertData
 from schemas.anomalies import AnomalyData
 from schemas.batch import Decoded
-from schemas.commands import Order, SetReference
+from schemas.commands import Order, SetCalibration, SetReference
 from schemas.config import DetectionConfig
 from schemas.source_hash import SourceKey
 from streams.anomalies import ANOMALY_POLICY_VERSION, AnomalyPolicy, Passed
@@ -103,6 +104,8 @@ class DriftWork:
         self, order: Order, offset: int, said_ms: int, next_number: Callable[[], int]
     ) -> list[Told]:
         """Set a reference, or hold alerts back, before the record at `offset`; what is told."""
+        if isinstance(order, SetCalibration):
+            return []
         if isinstance(order, SetReference):
             self.fold.set_reference(order.model_id, order.model_version, order.document)
         alerts = self.policy.obey(order, offset, said_ms, next_number)
@@ -110,10 +113,16 @@ class DriftWork:
 
     def concerns(self, order: Order) -> bool:
         """Whether this changes anything here."""
+        if isinstance(order, SetCalibration):
+            return False
         if isinstance(order, SetReference):
             name = order.model_id, order.model_version
             return not self.fold.catalog.has_reference(name, order.digest)
         return self.policy.concerns(order)
+
+    def refusal(self, _order: Order) -> str:
+        """Why this cannot be obeyed; whatever can be read can."""
+        return ""
 
     def run_out(self) -> list[str]:
         """The names of commands whose time is over."""
@@ -186,14 +195,35 @@ class SecurityWork:
         return [Told(each.unmapped.trigger_offset, each) for each in anomalies]
 
     def obey(
-        self, _order: Order, _offset: int, _said_ms: int, _next_number: Callable[[], int]
+        self, order: Order, _offset: int, _said_ms: int, _next_number: Callable[[], int]
     ) -> list[Told]:
-        """Nothing that people say to the drift duty is said to this one."""
+        """Set a calibration before the record at `offset`, of which nothing is told.
+
+        Raises `BadCalibrationError` where it is none.
+        """
+        if isinstance(order, SetCalibration):
+            calibration = calibration_of(order.document)
+            self.fold.set_calibration(order.model_id, order.model_version, calibration)
         return []
 
-    def concerns(self, _order: Order) -> bool:
-        """Whether this changes anything here."""
-        return False
+    def concerns(self, order: Order) -> bool:
+        """Whether this changes anything here: all but a calibration is said to the drift duty."""
+        if not isinstance(order, SetCalibration):
+            return False
+        calibration = calibration_of(order.document)
+        return not self.fold.has_calibration(order.model_id, order.model_version, calibration)
+
+    def refusal(self, order: Order) -> str:
+        """Why this cannot be obeyed: thresholds that hold under another source key alone."""
+        if not isinstance(order, SetCalibration) or not order.document.is_salted:
+            return ""
+        made_with = order.document.source_key
+        if made_with == self._fingerprint:
+            return ""
+        return (
+            f"the calibration {order.digest} depends on the source key {made_with or '(none)'} and "
+            f"this worker has {self._fingerprint or 'none'}: calibrate with the worker's key"
+        )
 
     def run_out(self) -> list[str]:
         """No command of this duty holds for a time."""

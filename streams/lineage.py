@@ -14,8 +14,10 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from detectors.reference_document import monitor_of
+from detectors.security.calibration_document import calibration_of, is_of_this_release
 from schemas.batch import ModelKey
-from schemas.commands import Order, SetReference
+from schemas.calibration import BadCalibrationError
+from schemas.commands import Order, SetCalibration, SetReference
 from schemas.config import DetectionConfig
 from schemas.reference import BadReferenceError
 from streams.identity import lineage_id
@@ -183,10 +185,18 @@ def load_journal(values: list[bytes]) -> list[JournalEntry]:
         try:
             document: Any = orjson.loads(value)
             entry = JournalEntry.model_validate(document)
-            if entry.command is not None and isinstance(entry.command.order, SetReference):
-                order = entry.command.order
+            order = None if entry.command is None else entry.command.order
+            if isinstance(order, SetReference):
                 monitor_of(order.document, ModelKey(order.model_id, order.model_version))
-        except (orjson.JSONDecodeError, ValidationError, BadReferenceError) as error:
+            # One of another release was in force there alone: its state is never gone on with.
+            elif isinstance(order, SetCalibration) and is_of_this_release(order.document):
+                calibration_of(order.document)
+        except (
+            orjson.JSONDecodeError,
+            ValidationError,
+            BadReferenceError,
+            BadCalibrationError,
+        ) as error:
             raise LineageError(f"a journal record cannot be read: {error}") from None
         entries.append(entry)
     return entries

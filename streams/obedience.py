@@ -15,13 +15,16 @@ from typing import Final
 import structlog
 
 from detectors.reference_document import monitor_of
+from detectors.security.calibration_document import calibration_of
 from schemas.batch import ModelKey
+from schemas.calibration import BadCalibrationError
 from schemas.commands import (
     Acknowledge,
     Command,
     CommandError,
     Order,
     RunOut,
+    SetCalibration,
     SetReference,
     Withdraw,
     read_command,
@@ -56,7 +59,7 @@ class Obedience:
         for record in self.commands.read():
             try:
                 command = _read(record.value)
-            except (CommandError, BadReferenceError) as error:
+            except (CommandError, BadReferenceError, BadCalibrationError) as error:
                 self.n_refused += 1
                 log.warning(
                     "a record of the commands topic is no command: it is passed over",
@@ -80,6 +83,14 @@ class Obedience:
         """
         entries: list[JournalEntry] = []
         for said, order in chain(self._new(worker), _run_out(worker)):
+            if why := worker.refusal(order):
+                log.warning(
+                    "a command cannot be obeyed: it is passed over",
+                    partition=str(worker.tp),
+                    command=order.command_id,
+                    reason=why,
+                )
+                continue
             if not _is_timely(order, worker) or not worker.concerns(order):
                 # Of an alert only one partition knows, and what is over by now is so everywhere.
                 log.debug(
@@ -118,6 +129,8 @@ def _read(value: bytes | None) -> Command:
     command = read_command(value)
     if isinstance(command, SetReference):
         monitor_of(command.document, ModelKey(command.model_id, command.model_version))
+    elif isinstance(command, SetCalibration):
+        calibration_of(command.document)
     return command
 
 
@@ -133,6 +146,6 @@ def _run_out(worker: PartitionWorker) -> Iterator[tuple[None, RunOut]]:
 
 def _is_timely(order: Order, worker: PartitionWorker) -> bool:
     """Whether its time is not over before it has begun."""
-    if isinstance(order, Acknowledge | Withdraw | RunOut | SetReference):
+    if isinstance(order, Acknowledge | Withdraw | RunOut | SetReference | SetCalibration):
         return True
     return order.until_ms > worker.work.watermark_ms

@@ -292,7 +292,7 @@ def run_scan(
 
     with (
         readable(scan.path),
-        closing(_in_order(source, maker, is_sorted=scan.is_sorted)) as chunks,
+        closing(in_order(source, maker, is_sorted=scan.is_sorted)) as chunks,
     ):
         for records in chunks:
             fold(late.taken(records))
@@ -340,9 +340,10 @@ def _of_file(detail: str, plan: Plan) -> str:
     return detail
 
 
-def _in_order(
+def in_order(
     source: RowSource, maker: EventMaker, *, is_sorted: bool
 ) -> Generator[list[Record], None, None]:
+    """The records of a file, in its order or, where that is asked for, in that of their times."""
     if not is_sorted:
         yield from source.records(maker)
         return

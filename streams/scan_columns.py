@@ -13,7 +13,9 @@ from typing import Final, Literal, NamedTuple
 from streams.scan_time import TimeUnit, time_unit
 
 ColumnKind = Literal["number", "text", "time", "other"]
-Role = Literal["time", "prediction", "score", "label", "event_id", "model_id", "model_version"]
+Role = Literal[
+    "time", "prediction", "score", "label", "event_id", "model_id", "model_version", "source"
+]
 
 ROLES: Final[dict[Role, str]] = {
     "time": "--time",
@@ -23,6 +25,7 @@ ROLES: Final[dict[Role, str]] = {
     "event_id": "--event-id",
     "model_id": "--model-column",
     "model_version": "--version-column",
+    "source": "--source",
 }
 """What a column may be beside a feature, and the option that names it."""
 
@@ -55,6 +58,8 @@ _NAMES: Final[dict[Role, tuple[str, ...]]] = {
     ),
     "model_id": ("model_id", "model_name"),
     "model_version": ("model_version",),
+    # Never guessed: only some commands look at it, to all others it is a feature.
+    "source": (),
 }
 """In the order in which they are preferred; compared in lower case, other signs as `_`."""
 
@@ -196,7 +201,7 @@ def _fits(role: Role, profile: Profile) -> bool:
         return _unit(profile) is not None
     if role == "score":
         return profile.kind == "number" and not any(isinstance(v, bool) for v in profile.sample)
-    if role in {"prediction", "label", "event_id", "model_id", "model_version"}:
+    if role in {"prediction", "label", "event_id", "model_id", "model_version", "source"}:
         return profile.kind in {"number", "text"}
     return True
 
@@ -266,6 +271,8 @@ def plan_lines(plan: Plan, model: str, version: str, *, label_use: str = "left o
         + (f", version column `{of_version}`" if of_version else f", version {version}"),
         "--model, --model-column, --version, --version-column",
     )
+    if "source" in plan.roles:
+        say("source", f"column {_quoted(plan.roles['source'])}", "--source")
     n_texts = len(plan.texts)
     texts = f"; {n_texts} of text, watched as categories" if n_texts else ""
     n = len(plan.features)

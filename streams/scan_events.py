@@ -47,6 +47,7 @@ class EventMaker:
         self._stride = 2 if self._has_labels else 1
         self._has_model = "model_id" in plan.roles
         self._has_version = "model_version" in plan.roles
+        self._has_source = "source" in plan.roles
         self._not_features = {*plan.roles.values(), *plan.left_out}
         self._slices = plan.slices
 
@@ -71,6 +72,7 @@ class EventMaker:
             [dict(zip(names, of_row, strict=True)) for of_row in values]
             if names
             else [{} for _ in rows],
+            column("source"),
         )
         if not self._has_labels:
             return list(records)
@@ -108,6 +110,7 @@ class EventMaker:
             self._of_role("prediction", row_object),
             self._of_role("score", row_object),
             features,
+            self._of_role("source", row_object),
         )
         if not self._has_labels:
             return [record]
@@ -155,6 +158,7 @@ class EventMaker:
         prediction: Json,
         score: Json,
         features: dict[str, Json],
+        source: Json,
     ) -> Record:
         # Without a time, a row a second: as a model whose events do not say is taken.
         ts = row * 1_000 if self._unit is None else to_ms(time, self._unit)
@@ -175,6 +179,8 @@ class EventMaker:
             "prediction": prediction,
             "score": score,
         }
+        if self._has_source:
+            event["source"] = name_of(source)
         offset, ms = row * self._stride, _record_ms(ts, row)
         return Record(TP, offset, ms, (model or "").encode(), orjson.dumps(event))
 

@@ -96,10 +96,11 @@ def sentence(alert: SeenAlert, *, name_model: bool) -> str:
     )
 
 
-def opening_lines(scan: Scan, *, is_reference: bool = False) -> list[str]:
+def opening_lines(scan: Scan, *, is_reference: bool = False, use: str = "") -> list[str]:
     """What will be done with the file, and which option changes it.
 
-    `is_reference`: all rows are one, and are compared with nothing.
+    `is_reference`: all rows are one, and are compared with nothing. `use`: likewise, and so much
+    is made of a label.
     """
     n_reference = scan.n_reference
     head = f"{scan.path.name}: {_n(scan.n_rows, 'row')}"
@@ -107,9 +108,9 @@ def opening_lines(scan: Scan, *, is_reference: bool = False) -> list[str]:
         lines = [f"{head}, each one of driftsentry's own events"]
     else:
         lines = [f"{head}, taken as predictions in this way:"]
-        use = "calibrates the score" if is_reference else label_use(scan)
-        lines += plan_lines(scan.plan, scan.model, scan.version, label_use=use)
-    if not is_reference:
+        of_label = "calibrates the score" if is_reference else label_use(scan)
+        lines += plan_lines(scan.plan, scan.model, scan.version, label_use=use or of_label)
+    if not (is_reference or use):
         lines.append(
             f"  {'reference':<11} the first {n_reference:,} rows of a model{_unless(scan)}; later "
             "rows are compared with them  (--reference)"

@@ -281,6 +281,10 @@ class PartitionWorker:
         """Whether this changes anything here."""
         return self.work.concerns(order)
 
+    def refusal(self, order: Order) -> str:
+        """Why this cannot be obeyed here; empty where it can, or is none of this duty's."""
+        return self.work.refusal(order)
+
     def settle(self) -> None:
         """The fold stands at `next_offset` and the log has nothing before it that is missing."""
         self._reach(self.next_offset)

@@ -55,17 +55,20 @@ class ModelCalibration:
         if n_values > MAX_VALUES:
             raise StateError("a calibration has too many numbers")
         for name, spec in SECURITY_REGISTRY.items():
-            own = self.of(name)
-            if own:
-                # What a detector does not take is refused by one that nobody misses.
-                trial = spec.build(spec.config_type(), 1, 1, 0, None)
-                for calibration in own.values():
-                    trial.calibrate(0, 0, calibration, reviewed=True)
+            own = list(self.of(name).values())
+            # Each for itself first: the strictest is chosen of such as are whole.
+            for calibration in own:
+                check_arrays(name, calibration)
+            if len(own) > 1:
                 try:
-                    strictest = spec.strictest(list(own.values()))
+                    strictest = spec.strictest(own)
                 except (KeyError, ValueError) as error:
                     raise StateError(f"kinds of clients do not go together: {error}") from None
-                trial.calibrate(0, 0, strictest, reviewed=True)
+                check_arrays(name, strictest)
+
+    def is_as(self, other: ModelCalibration) -> bool:
+        """Whether everything is judged the same by the other one."""
+        return _plain(self) == _plain(other)
 
     def of(self, detector: str) -> dict[str, Calibration]:
         """Those of one detector, by kind of client."""
@@ -76,16 +79,44 @@ class ModelCalibration:
         }
 
 
-def fit(learned: Learned, *, reviewed: bool) -> tuple[dict[str, Calibration], list[str]]:
-    """What every detector makes of these rows; the names of those for which they are too few."""
+def check_arrays(detector: str, calibration: Calibration) -> None:
+    """Raise `StateError` where this detector cannot judge by these arrays."""
+    spec = SECURITY_REGISTRY[detector]
+    # What it does not take is refused by one that nobody misses.
+    trial = spec.build(spec.config_type(), 1, 1, 0, None)
+    for kind in (0, 1):
+        trial.calibrate(0, kind, calibration, reviewed=True)
+
+
+def fit(learned: Learned, *, reviewed: bool) -> tuple[dict[str, Calibration], dict[str, str]]:
+    """What every detector makes of these rows; and why nothing, of those that need more rows."""
     fitted: dict[str, Calibration] = {}
-    too_few: list[str] = []
+    too_few: dict[str, str] = {}
     for name, spec in SECURITY_REGISTRY.items():
         try:
             fitted[name] = spec.fit(learned, reviewed)
-        except TooFewRowsError:
-            too_few.append(name)
+        except TooFewRowsError as error:
+            too_few[name] = str(error)
     return fitted, too_few
+
+
+def _plain(calibration: ModelCalibration) -> tuple[object, ...]:
+    """Its values, equal where all of them are to the bit."""
+    own = calibration.population
+    return (
+        calibration.is_reviewed,
+        own.features,
+        own.output,
+        own.n_rows,
+        *(a.tobytes() for a in (own.is_category, own.centre, own.scale, own.classes)),
+        {
+            kind: {
+                detector: {name: (a.shape, a.tobytes()) for name, a in arrays.items()}
+                for detector, arrays in of_detectors.items()
+            }
+            for kind, of_detectors in calibration.kinds.items()
+        },
+    )
 
 
 class KeptCalibrations(Mapping[VersionName, ModelCalibration]):

@@ -125,6 +125,13 @@ class SecurityFold:
         """What this slot's model is judged by; None while it learns."""
         return self._watched.calibrations.get(slot)
 
+    def has_calibration(
+        self, model_id: str, model_version: str, calibration: ModelCalibration
+    ) -> bool:
+        """Whether this is what was set last for a model version."""
+        kept = self._watched.kept.get((model_id, model_version))
+        return kept is not None and kept.is_as(calibration)
+
     def uncalibrated(self) -> list[tuple[ModelKey, str]]:
         """Which detectors that are on do not watch which model, for want of rows to judge by."""
         return [

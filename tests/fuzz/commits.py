@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from detectors.fold import Fold
-from schemas.commands import CommandError, Mute, PlannedChange, SetReference, read_command
+from detectors.security.calibration_document import calibration_of
+from detectors.security.fold import SecurityFold
+from schemas.calibration import BadCalibrationError
+from schemas.commands import (
+    CommandError,
+    Mute,
+    PlannedChange,
+    SetCalibration,
+    SetReference,
+    read_command,
+)
 from schemas.config import DetectionConfig, PolicyConfig
 from schemas.reference import BadReferenceError
 from streams.config_errors import ConfigError
@@ -116,6 +126,17 @@ def run_command(content: bytes) -> None:
         again = Fold(DetectionConfig(), fold.snapshot())
         name = order.model_id, order.model_version
         must(again.catalog.has_reference(name, order.digest), "another reference after a restart")
+    if isinstance(order, SetCalibration):
+        watching = SecurityFold(DetectionConfig(), None)
+        try:
+            calibration = calibration_of(order.document)
+        except BadCalibrationError as error:
+            must(str(error), "an error without a sentence")
+            return
+        watching.set_calibration(order.model_id, order.model_version, calibration)
+        resumed = SecurityFold(DetectionConfig(), None, watching.snapshot())
+        about = order.model_id, order.model_version
+        must(resumed.has_calibration(*about, calibration), "another calibration after a restart")
     command = JournaledCommand(number=1, topic_id="t", offset=0, said_ms=0, order=order)
     entry = ENTRY.model_copy(update={"kind": "command", "document": None, "command": command})
     must(load_journal([entry.dump()]) == [entry], "another journal record")

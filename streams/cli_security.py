@@ -1,0 +1,228 @@
+"""`driftsentry security`: by what a model's clients are judged; make it, look at it, set it."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from schemas.printable import masked
+from streams.cli_commands import moment, said_options, send
+from streams.cli_file import given_options, say_lines, scan_options, whole_file_options
+from streams.cli_options import EXIT_USAGE, connection_options, fail, load_configuration
+
+if TYPE_CHECKING:
+    from schemas.calibration import CalibrationDocument
+
+_OUT: Final = click.Path(dir_okay=False, path_type=Path)
+_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def _kinds(
+    _ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Path]:
+    """KIND=FILE, as often as it is given."""
+    found: dict[str, Path] = {}
+    for value in values:
+        kind, equals, path = value.partition("=")
+        if not (kind and equals and path) or kind in found:
+            raise click.BadParameter("write it as KIND=FILE, each kind once")
+        found[kind] = Path(path)
+    return found
+
+
+@click.group()
+def security() -> None:
+    """Make, look at and set what a model's clients are judged by."""
+
+
+@security.command("calibrate")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--model", metavar="NAME", required=True, help="Of this model.")
+@click.option(
+    "--kind",
+    "kinds",
+    metavar="KIND=FILE",
+    multiple=True,
+    callback=_kinds,
+    help="Rows of this kind of client, as `security.kinds` names it; may be repeated.",
+)
+@click.option("--source", metavar="COLUMN", help="Who sent a row; events of our own say it.")
+@click.option(
+    "--events",
+    "n_rows",
+    type=click.IntRange(200, 100_000),
+    default=100_000,
+    show_default=True,
+    help="Of the latest so many events of each kind.",
+)
+@click.option("--since", "since_ms", callback=moment, metavar="TIME", help="From this `ts` on.")
+@click.option("--until", "until_ms", callback=moment, metavar="TIME", help="Before this `ts`.")
+@click.option("--config", metavar="FILE", help="That of the workers, with their source key.")
+@click.option(
+    "--out", type=_OUT, metavar="PATH", help="Where it goes; default calibration-DIGEST.json here."
+)
+@_JSON
+@whole_file_options
+@click.pass_context
+def calibrate(
+    ctx: click.Context, /, file: Path | None, kinds: dict[str, Path], **options: Any
+) -> None:
+    """Make a calibration of benign traffic that people have reviewed: of FILE, as `scan` reads it.
+
+    FILE has clients of no kind. What is made of it is printed and written to a file. It changes
+    nothing: look at it, then `driftsentry security set`.
+    """
+    if file is None and not kinds:
+        raise click.UsageError("say of what: a FILE, or --kind KIND=FILE, or both")
+    if given := given_options(ctx, ("reference",)):
+        raise click.UsageError(
+            f"{given[0]} is for `scan`: here all events are used, or the latest --events"
+        )
+    files = {**({} if file is None else {"": file}), **kinds}
+    document = _calibrated(ctx, files, options)
+    path: Path = options["out"] or Path(f"calibration-{document.digest[:12]}.json")
+    _write(document, path)
+    _print(document, as_json=options["as_json"])
+    click.echo(
+        f"\nWritten to {path}. If this traffic is benign:\n  driftsentry security set {path}",
+        err=True,
+    )
+
+
+@security.command("show")
+@click.argument("file", type=click.Path(path_type=Path))
+@_JSON
+def show(file: Path, *, as_json: bool) -> None:
+    """Print what the calibration in FILE holds."""
+    _print(_read(file), as_json=as_json)
+
+
+@security.command("set")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--model", metavar="NAME", help="Of this model; default: the one it was made of.")
+@click.option("--version", "version", metavar="V", help="Of this version; default likewise.")
+@said_options
+@connection_options
+@click.pass_context
+def set_calibration(
+    ctx: click.Context, /, file: Path, model: str | None, version: str | None, **options: Any
+) -> None:
+    """Let workers of the security duty judge a model version's clients by the calibration in FILE.
+
+    It takes effect at each partition's next commit: the version's detectors and sources begin anew.
+    A version that has sent nothing yet will not learn from its first events.
+    """
+    from detectors.security.calibration_document import calibration_of
+    from schemas.calibration import BadCalibrationError
+
+    document = _read(file)
+    try:
+        calibration_of(document)
+    except BadCalibrationError as error:
+        raise fail(masked(f"{file}: {error}"), EXIT_USAGE) from None
+    model_id = model or document.model_id
+    said: dict[str, object] = {
+        "kind": "calibration",
+        "model_id": model_id,
+        "digest": document.digest,
+        "document": document.model_dump(mode="json"),
+    }
+    options["model_version"] = version or document.model_version
+    send(ctx, said, model_id, options)
+
+
+def _calibrated(
+    ctx: click.Context, files: dict[str, Path], options: dict[str, Any]
+) -> CalibrationDocument:
+    from detectors.security.calibration_fit import Choice
+    from schemas.calibration import BadCalibrationError
+    from schemas.source_hash import SourceKey
+    from streams.calibration_source import calibrate_files
+    from streams.credentials import source_key
+    from streams.scan_columns import ScanError
+
+    configuration = load_configuration(ctx, {"config": options["config"]})
+    key = source_key(configuration.settings)
+    if key is None:
+        click.echo(
+            "driftsentry: no source key is configured: all clients are one here, as they are for "
+            "a worker without one (`worker.source_key`)",
+            err=True,
+        )
+    known = configuration.detection.security.kinds
+    for kind in files:
+        if kind and kind not in known:
+            click.echo(
+                f"driftsentry: `detection.security.kinds` of the config has no {masked(kind)}: "
+                "nobody is of that kind",
+                err=True,
+            )
+    wish = Choice(
+        options["model"],
+        options["model_version"],
+        options["n_rows"],
+        options["since_ms"],
+        options["until_ms"],
+    )
+    # What is read makes no cycles; looking for some takes a tenth of the time.
+    gc.disable()
+    try:
+        return calibrate_files(
+            files,
+            replace(scan_options(ctx, options), detection=configuration.detection),
+            wish,
+            None if key is None else SourceKey(key),
+            say=lambda lines: say_lines(lines, err=True),
+        )
+    except (ScanError, BadCalibrationError) as error:
+        raise fail(masked(str(error)), EXIT_USAGE) from None
+    finally:
+        gc.enable()
+
+
+def _read(file: Path) -> CalibrationDocument:
+    from schemas.calibration import BadCalibrationError, parse_calibration
+
+    try:
+        return parse_calibration(file.read_bytes())
+    except OSError as error:
+        raise fail(f"{file} cannot be read: {error.strerror}", EXIT_USAGE) from None
+    except BadCalibrationError as error:
+        raise fail(
+            masked(
+                f"{file} holds no calibration: {error}. `driftsentry security calibrate` makes one"
+            ),
+            EXIT_USAGE,
+        ) from None
+
+
+def _write(document: CalibrationDocument, path: Path) -> None:
+    import orjson
+
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+    try:
+        path.write_bytes(orjson.dumps(document.model_dump(mode="json"), option=options))
+    except OSError as error:
+        raise fail(
+            f"the calibration cannot be written to {path} ({error.strerror}): choose another "
+            "place with --out"
+        ) from None
+
+
+def _print(document: CalibrationDocument, *, as_json: bool) -> None:
+    import orjson
+
+    from schemas.calibration import BadCalibrationError
+    from streams.calibration_report import calibration_json, calibration_lines
+
+    try:
+        if as_json:
+            click.echo(orjson.dumps(calibration_json(document)).decode())
+        else:
+            say_lines(list(calibration_lines(document)))
+    except BadCalibrationError as error:
+        raise fail(masked(str(error)), EXIT_USAGE) from None
