@@ -1,0 +1,1 @@
+"""Attacks on models, recorded, in benign traffic: what the security lane finds, and at what price."""

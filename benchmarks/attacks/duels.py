@@ -1,0 +1,186 @@
+"""Attacks in benign traffic: after how many queries is each victim's attack found, and by whom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from benchmarks.attacks.baselines import Baseline, Scaler, baselines
+from benchmarks.attacks.intervals import quantile, wilson
+from benchmarks.attacks.lane import SENSORS, Alarm, Lane, calibrate, config_for
+from benchmarks.attacks.made import made
+from benchmarks.attacks.recordings import DataSet, data_set
+from benchmarks.attacks.traffic import (
+    ATTACKER,
+    N_HONEST,
+    Traffic,
+    embedded,
+    generator,
+    spread,
+)
+from detectors.security.calibration import ModelCalibration
+from schemas.batch import I64
+
+LANE: Final = "lane"
+SHARES: Final = (1.0, 0.1, 0.02)
+N_SOURCES: Final = (1, 20, 200)
+N_BEFORE: Final = 500
+"""Benign events before an attack begins."""
+MOST_QUERIES: Final = 500
+"""Of a victim at a share of 2 %."""
+HALF: Final = 0.5
+"""Which part of an alarm's evidence has to be an attack's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How an attack is hidden."""
+
+    share: float
+    n_sources: int
+
+    @property
+    def name(self) -> str:
+        """For a table's name."""
+        return f"{round(100 * self.share)}_{self.n_sources}"
+
+
+SETTINGS: Final = tuple(Setting(share, n) for share in SHARES for n in N_SOURCES)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one contestant made of the victims of an attack; v victims."""
+
+    queries: list[float]
+    """(v,) to the first alarm; infinite where there was none."""
+
+    @property
+    def n_found(self) -> int:
+        """Victims."""
+        return sum(map(math.isfinite, self.queries))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the share."""
+        return wilson(self.n_found, len(self.queries))
+
+    @property
+    def median(self) -> float:
+        """Of the queries, misses as infinite."""
+        return quantile(self.queries, 0.5)
+
+    @property
+    def p95(self) -> float:
+        """Likewise."""
+        return quantile(self.queries, 0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """One attack in one setting."""
+
+    data: str
+    attack: str
+    setting: Setting
+    n_queries: list[int]
+    """(v,) that the attack made, as far as they were run."""
+    n_whole: list[int]
+    """(v,) that it made in all."""
+    lane: Found
+    of_detectors: dict[str, Found] = field(default_factory=dict)
+    of_baselines: dict[str, Found] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A data set with what its benign rows come to."""
+
+    known: DataSet
+    calibration: ModelCalibration
+    too_few: list[str]
+    scaler: Scaler
+    peers: list[Baseline]
+
+
+@lru_cache(maxsize=4)
+def ready(path: Path | None, name: str) -> Ready:
+    """Read and calibrate one data set; without a path the one that the benchmark makes."""
+    known = made() if path is None else data_set(path, name)
+    kinds = {"": known.calibration}
+    if known.timed is not None:
+        kinds[SENSORS] = known.timed[0]
+    calibration, too_few = calibrate(kinds)
+    background = np.arange(4_000, dtype=np.int64) % N_HONEST
+    scaler, peers = baselines(known.calibration, background)
+    return Ready(known, calibration, too_few, scaler, peers)
+
+
+def duel(path: Path | None, name: str, attack: str, setting: Setting) -> Duel:
+    """Run every victim of one attack in one setting, with a fresh lane for each."""
+    own = ready(path, name)
+    victims = own.known.attacks[attack].victims
+    whole = [len(victim) for victim in victims]
+    if setting.share == min(SHARES):
+        victims = [victim.take(slice(0, MOST_QUERIES)) for victim in victims]
+    lane: list[dict[str, float]] = []
+    peers: dict[str, list[float]] = {one.name: [] for one in own.peers}
+    for number, victim in enumerate(victims):
+        rng = generator("duel", name, attack, setting, number)
+        attacker = spread(victim, setting.n_sources, ATTACKER)
+        traffic = embedded(attacker, own.known.benign, setting.share, N_BEFORE, rng)
+        lane.append(first_alarms(own.calibration, traffic))
+        for peer in own.peers:
+            peers[peer.name].append(_first_of(peer, own.scaler, traffic, attacker))
+    names = sorted({one for of in lane for one in of} - {LANE})
+    return Duel(
+        name,
+        attack,
+        setting,
+        [len(victim) for victim in victims],
+        whole,
+        Found([of.get(LANE, math.inf) for of in lane]),
+        {one: Found([of.get(one, math.inf) for of in lane]) for one in names},
+        {one: Found(queries) for one, queries in peers.items()},
+    )
+
+
+def first_alarms(calibration: ModelCalibration, traffic: Traffic) -> dict[str, float]:
+    """Queries up to the first alarm that counts: of the lane, and of each of its detectors."""
+    alarms = Lane(calibration, config_for()).run(traffic)
+    return queries_to(alarms, traffic)
+
+
+def queries_to(alarms: Sequence[Alarm], traffic: Traffic) -> dict[str, float]:
+    """Of alarms whose evidence is an attack's at least by half."""
+    attackers = traffic.attackers()
+    n_queries = np.cumsum(traffic.is_attack)
+    found: dict[str, float] = {}
+    for alarm in alarms:
+        n = float(n_queries[alarm.row])
+        if n > 0 and alarm.share_of(traffic, attackers) >= HALF:
+            for who in (alarm.detector, LANE):
+                found[who] = min(n, found.get(who, math.inf))
+    return found
+
+
+def _first_of(peer: Baseline, scaler: Scaler, traffic: Traffic, attacker: Traffic) -> float:
+    """The same of a baseline. What other clients send does not matter to most of them."""
+    if peer.looks_at == "client":
+        fired = peer.alarms(scaler(attacker))
+        return float(fired[0] + 1) if fired else math.inf
+    fired = [row for row in peer.alarms(scaler(traffic)) if traffic.is_attack[row]]
+    n_queries: I64 = np.cumsum(traffic.is_attack)
+    return float(n_queries[fired[0]]) if fired else math.inf
+
+
+def mixed_client(victim: Traffic, benign: Traffic, share: float, rng: np.random.Generator) -> Traffic:
+    """An attacker who sends honest rows between the queries, which are so large a share of his."""
+    own = embedded(victim, benign, share, 0, rng)
+    return replace(own, source=np.full(len(own), ATTACKER))
