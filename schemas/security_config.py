@@ -6,28 +6,63 @@ Each detector has a section by its name in the registry. Its thresholds come of 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.strict import Strict
 
 _Name = Annotated[str, Field(min_length=1, max_length=256)]
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
+_Hits = Annotated[int, Field(ge=2, le=64)]
+_Window = Annotated[int, Field(ge=2, le=1_024)]
 
 
 class ProbingConfig(Strict):
-    """Near-neighbour queries of one source whose predictions flip, or that lie on the boundary."""
+    """Near-neighbour queries of one source whose predictions flip, or that lie on the boundary.
+
+    Where benign queries of a model do so more often, it takes more of them than is said here.
+    """
 
     enabled: bool = True
-    flips: _Count = 3
+    flips: _Hits = 3
     """Alarms at so many near pairs with different predictions ..."""
-    flips_of: _Count = 64
+    flips_of: _Window = 64
     """... among so many distinct queries of a source."""
-    near: _Count = 8
+    near: _Hits = 8
     """Or at so many queries that are near an earlier one and on the boundary ..."""
-    near_of: _Count = 32
+    near_of: _Window = 32
     """... among so many."""
+
+    @model_validator(mode="after")
+    def _no_more_than_there_are(self) -> Self:
+        if self.flips > self.flips_of or self.near > self.near_of:
+            raise ValueError("more hits are asked for than there are queries among which they are")
+        return self
+
+
+class QueryDistanceConfig(Strict):
+    """PRADA: the distribution of a source's distances to its nearest query is no longer normal."""
+
+    enabled: bool = True
+
+
+class InversionConfig(Strict):
+    """Climbs of one class's score in small steps."""
+
+    enabled: bool = True
+    steps: _Count = 20
+    """Alarms at a run of so many steps, or more where benign queries climb."""
+
+
+class NeighboursConfig(Strict):
+    """Detectors that go by the nearest of a source's latest queries, which is searched for once."""
+
+    enabled: bool = True
+    """Whether there is any of them: a source's queries are not even kept if not."""
+    probing: ProbingConfig = ProbingConfig()
+    query_distance: QueryDistanceConfig = QueryDistanceConfig()
+    inversion: InversionConfig = InversionConfig()
 
 
 class ProvenanceConfig(Strict):
@@ -40,12 +75,6 @@ class ProvenanceConfig(Strict):
     """Events of the partition that are remembered; what lies farther back is linked to nothing."""
 
 
-class QueryDistanceConfig(Strict):
-    """PRADA: the distribution of a source's distances to its nearest query is no longer normal."""
-
-    enabled: bool = True
-
-
 class OffDistributionConfig(Strict):
     """Windows of a source that lie off the benign rows of the same predicted classes."""
 
@@ -56,14 +85,6 @@ class ExposureConfig(Strict):
     """How much of a model each source has seen: a rank, never an accusation."""
 
     enabled: bool = True
-
-
-class InversionConfig(Strict):
-    """Climbs of one class's score in small steps."""
-
-    enabled: bool = True
-    steps: _Count = 20
-    """Alarms at a run of so many steps."""
 
 
 class LabelPoisoningConfig(Strict):
@@ -87,12 +108,10 @@ class VolumeConfig(Strict):
 class SecurityDetectorsConfig(Strict):
     """One section per entry of the registry of security detectors, by its name."""
 
-    probing: ProbingConfig = ProbingConfig()
+    neighbours: NeighboursConfig = NeighboursConfig()
     provenance: ProvenanceConfig = ProvenanceConfig()
-    query_distance: QueryDistanceConfig = QueryDistanceConfig()
     off_distribution: OffDistributionConfig = OffDistributionConfig()
     exposure: ExposureConfig = ExposureConfig()
-    inversion: InversionConfig = InversionConfig()
     label_poisoning: LabelPoisoningConfig = LabelPoisoningConfig()
     baseline_guard: BaselineGuardConfig = BaselineGuardConfig()
     volume: VolumeConfig = VolumeConfig()
@@ -109,6 +128,8 @@ class SecurityConfig(Strict):
     """Sources of a partition that are followed at the same time, at most 64 KB each."""
     admit_after: Annotated[int, Field(ge=1, le=1_000)] = 4
     """A new source is followed from so many events on, before which its name alone is counted."""
+    quiet_events: Annotated[int, Field(ge=1_024, le=1_000_000_000)] = 100_000
+    """An anomaly is over after so many events of the partition without new evidence."""
     kinds: dict[_Name, list[_Name]] = Field(default_factory=dict, max_length=7)
     """Kind of client -> the sources that are of it, as they stand in events. All others are judged
     by the strictest calibration there is: an attacker would choose the laxest."""

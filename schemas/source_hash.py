@@ -21,6 +21,11 @@ _CACHE_SIZE: Final = 16_384
 _ABSENT: Final = bytes(16)
 
 
+def pseudonym(words: tuple[int, int]) -> str:
+    """The hash of a source in hex, as `SourceKey.digest` has its bytes, of its two words."""
+    return b"".join(int(word).to_bytes(8, "little") for word in words).hex()
+
+
 class SourceKey:
     """The secret that sources are hashed with, and a bounded memory of recent hashes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,16 @@ def worker(ctx: click.Context, /, **options: Any) -> None:
     log = structlog.get_logger("driftsentry")
     for warning in configuration.warnings:
         log.warning(warning)
+    settings = configuration.settings
+    if settings.duty == "all":
+        from streams.both_duties import run_both
+
+        finish(run_both(sys.argv[1:]))
+        return
+    from streams.config import of_duty
     from streams.launch import run
 
-    finish(run(configuration.settings, configuration.detection))
+    finish(run(of_duty(settings, settings.duty), configuration.detection))
 
 
 @main.group()

@@ -138,6 +138,11 @@ _GROUP: Final[tuple[Option[Any], ...]] = (
     ),
 )
 _WORKER: Final[tuple[Option[Any], ...]] = (
+    click.option(
+        "--duty",
+        type=click.Choice(["drift", "security", "all"]),
+        help="Drift, attacks, or both in a process each; default drift.",
+    ),
     click.option("--instance", metavar="NAME", help="Stable name of this worker."),
     click.option(
         "--start",

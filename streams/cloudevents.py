@@ -1,4 +1,4 @@
-"""Alerts and dead letters as CloudEvents 1.0 in Kafka binary mode.
+"""Alerts, anomalies and dead letters as CloudEvents 1.0 in Kafka binary mode.
 
 A header `ce_NAME` for every attribute, the data as it is in the value. Nothing of them depends on
 the worker or the wall clock: `ce_time` and the record's timestamp are those of the input record
@@ -14,6 +14,7 @@ from typing import Final
 import orjson
 
 from schemas.alerts import AlertData, DeadLetterData, Severity
+from schemas.anomalies import AnomalyData
 from schemas.printable import escaped
 from schemas.records import Reject
 from streams.identity import record_id
@@ -24,6 +25,11 @@ DRIFT_TYPES: Final = {
     "opened": "io.driftsentry.drift.opened.v1",
     "updated": "io.driftsentry.drift.updated.v1",
     "resolved": "io.driftsentry.drift.resolved.v1",
+}
+ANOMALY_TYPES: Final = {
+    "opened": "io.driftsentry.anomaly.opened.v1",
+    "updated": "io.driftsentry.anomaly.updated.v1",
+    "closed": "io.driftsentry.anomaly.closed.v1",
 }
 DEAD_LETTER_TYPE: Final = "io.driftsentry.record.refused.v1"
 
@@ -36,7 +42,14 @@ _SEVERITY: Final = {
     "critical": ("FATAL", 21),
 }
 """OpenTelemetry's severity text and number, as the CloudEvents severity extension wants them."""
-
+_OCSF_SEVERITY: Final[dict[int, Severity]] = {
+    1: "low",
+    2: "low",
+    3: "medium",
+    4: "high",
+    5: "critical",
+}
+"""Ours for `severity_id`; what is only informational is no more than low."""
 
 _FIRST_MS: Final = -62_135_596_800_000
 _LAST_MS: Final = 253_402_300_799_999
@@ -80,6 +93,35 @@ def alert_output(topic: str, alert: AlertData, record_time_ms: int) -> Output:
         value=orjson.dumps(alert.model_dump()),
         headers=_headers(attributes),
         timestamp_ms=min(record_time_ms, _LAST_MS),
+    )
+
+
+def within_rfc3339(timestamp_ms: int) -> int:
+    """The timestamp of a record that is to have one: no later than RFC 3339 knows."""
+    return min(timestamp_ms, _LAST_MS)
+
+
+def anomaly_headers(anomaly: AnomalyData, record_time_ms: int) -> tuple[tuple[str, bytes], ...]:
+    """The headers of one revision of an anomaly; one about a partition has no `partitionkey`."""
+    about = anomaly.unmapped
+    model = anomaly.resources[0] if anomaly.resources else None
+    text, number = _SEVERITY[_OCSF_SEVERITY[anomaly.severity_id]]
+    subject = f"partition {about.partition}" if model is None else f"{model.name}/{model.version}"
+    return _headers(
+        {
+            "specversion": "1.0",
+            "id": anomaly.metadata.uid,
+            "type": ANOMALY_TYPES[about.status],
+            "source": f"/driftsentry/{about.deployment}",
+            "subject": f"{subject}/{about.technique}",
+            "time": rfc3339(record_time_ms),
+            **({} if model is None else {"partitionkey": model.name}),
+            "severitytext": text,
+            "severitynumber": str(number),
+            "lineage": about.lineage,
+            "inputpartition": str(about.partition),
+            "sequence": f"{about.seq:019}",
+        }
     )
 
 

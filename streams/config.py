@@ -65,8 +65,12 @@ class Settings(StrictSettings):
     """Where checkpoints are kept, as `redis://HOST:PORT/DB`, `rediss://` for TLS or `unix://`.
     May hold references: `rediss://worker:${file:/run/secrets/redis}@cache:6380/0`. A worker must
     be told."""
-    group: Annotated[str, Field(pattern=r"^[!-~]{1,200}$")] = "driftsentry"
-    """The consumer group; workers of one group share the partitions."""
+    duty: Literal["drift", "security", "all"] = "drift"
+    """What the worker is for: `drift` raises alerts, `security` finds attacks, `all` does both,
+    each in a process of its own."""
+    group: Annotated[str, Field(pattern=r"^[!-~]{1,180}$")] = "driftsentry"
+    """The consumer group; workers of one group share the partitions. The security duty has the
+    group `GROUP.security`, with lineages, states and offsets of its own."""
     instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = None
     """A stable name of this worker: its `group.instance.id`, and its transactional id is
     `GROUP.NAME`, so that after a crash it takes up its own partitions at once. Without it the
@@ -190,6 +194,15 @@ class Settings(StrictSettings):
             (name, masked_properties(self.kafka) if name == "kafka" else getattr(self, name))
             for name in type(self).model_fields
         ]
+
+
+def of_duty(settings: Settings, duty: Literal["drift", "security"]) -> Settings:
+    """The settings of a worker that does this duty alone, in the duty's own group."""
+    if duty == "drift":
+        return settings.model_copy(update={"duty": duty})
+    # Silence is told once, by those who watch drift.
+    own = {"duty": duty, "group": f"{settings.group}.security", "liveness_window_s": 0}
+    return settings.model_copy(update=own)
 
 
 def settings_warnings(settings: Settings) -> list[str]:

@@ -93,6 +93,33 @@ def alert_id(
     )
 
 
+def anomaly_id(
+    lineage: str,
+    model_id: str,
+    shard: int,
+    version: str,
+    technique: str,
+    about: str,
+    trigger_offset: int,
+    trigger_row: int,
+) -> str:
+    """The identity of an anomaly: of what was suspected of whom, where in the log.
+
+    `about` is the source's pseudonym, or what else tells two apart that were opened at one event.
+    """
+    return _identity(
+        b"ds-anomaly",
+        lineage,
+        model_id,
+        shard,
+        version,
+        technique,
+        about,
+        trigger_offset,
+        trigger_row,
+    )
+
+
 def record_id(lineage: str, offset: int, row: int = 0) -> str:
     """The identity of what is said of one input record, or of one of its events (`row` > 0)."""
     return _identity(b"ds-record", lineage, offset, *([row] if row else []))

@@ -22,6 +22,7 @@ from streams.checkpoint_topic import CheckpointTopic
 from streams.checkpoints import ALERT_INTERVAL_S, Cadence
 from streams.config import Settings
 from streams.credentials import checkpoint_key, source_key
+from streams.duties import Duty
 from streams.embedded import is_mock_cluster
 from streams.kafka_at_least_once import AtLeastOnceCommits
 from streams.kafka_clients import ClientConfigError, describe, kafka_error
@@ -68,7 +69,8 @@ class WallClock:
 def run(settings: Settings, config: DetectionConfig) -> int:
     """Fold events until SIGTERM or SIGINT; returns the process's exit code.
 
-    0: drained and left. 1: Kafka could not go on. 3: a person has to decide.
+    0: drained and left. 1: Kafka could not go on. 3: a person has to decide. `settings` are those
+    of one duty (`streams.config.of_duty`).
     """
     runner: Runner | None = None
     hard_end = threading.Timer(STOP_S, _end_hard)
@@ -122,6 +124,7 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
         log.warning("detection goes on without Redis", reason=str(error))
     is_mock = is_mock_cluster(_cluster_id(kafka_log, settings))
     key = source_key(settings)
+    duty: Duty = "security" if settings.duty == "security" else "drift"
     commits = _commits(settings, kafka_log, properties, is_mock)
 
     def key_of(tp: TopicPartition) -> bytes:
@@ -132,9 +135,11 @@ def build_runner(settings: Settings, config: DetectionConfig) -> Runner:
         commits=commits,
         store=store,
         clock=clock,
-        detection=Detection(config, None if key is None else SourceKey(key)),
+        detection=Detection(config, None if key is None else SourceKey(key), duty),
         topics=OutputTopics(
-            settings.topics.alerts, settings.topics.dead_letter, settings.topics.journal
+            settings.topics.anomalies if duty == "security" else settings.topics.alerts,
+            settings.topics.dead_letter,
+            settings.topics.journal,
         ),
         recovery=RecoverySettings(
             start=settings.start,
@@ -238,7 +243,10 @@ def _cluster_id(kafka_log: KafkaLog, settings: Settings) -> str | None:
         said = describe(kafka_error(error))
         raise LogError(f"no broker answers at {settings.bootstrap_servers}: {said}") from error
     cluster_id: str | None = cluster.cluster_id
-    needed = {settings.topics.alerts, settings.topics.dead_letter, settings.topics.journal}
+    topics = settings.topics
+    needed = {topics.alerts, topics.dead_letter, topics.journal}
+    if settings.duty == "security":
+        needed = {topics.anomalies, topics.journal}
     missing = sorted(needed - cluster.topics.keys())
     if missing and not is_mock_cluster(cluster_id):
         raise LogError(

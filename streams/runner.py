@@ -349,7 +349,8 @@ class Runner:
         """Refresh what dashboards see, if that is due."""
         if now_s >= self._view_due_s:
             workers = [held.worker for held in self.held.values() if held.recovered is None]
-            self.checkpointer.submit_views(live_views(workers))
+            if self.detection.duty == "drift":
+                self.checkpointer.submit_views(live_views(workers))
             self._view_due_s = now_s + self.cadence.view_interval_s
 
     # Partitions come and go

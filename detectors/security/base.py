@@ -42,7 +42,7 @@ MISSING: Final = -9.0
 
 
 class Technique(StrEnum):
-    """What a suspicion is about; `streams.atlas` has the identifiers for each."""
+    """What a suspicion is about; `schemas.atlas` has the identifiers for each."""
 
     PROBING = "probing"
     """Searches for the decision boundary by near queries (evasion, label-only membership)."""
@@ -171,6 +171,9 @@ class Suspicion(NamedTuple):
     """Whether thresholds come of unreviewed first events."""
     detail: str = ""
     """A class pair, a slice: what else has to be named."""
+    source_words: tuple[int, int] = (0, 0)
+    """The keyed hash of `source`, which outlives its place; 0, 0: it has no name. A bank need not
+    say it: the fold fills it in, from the row at which the bank fired."""
 
 
 MAX_NAMED: Final = 32
@@ -233,6 +236,19 @@ class SecuritySpec:
     Deterministic. Raises `TooFewRowsError` where the rows do not do."""
     strictest: Callable[[Sequence[Calibration]], Calibration]
     """What a source of unknown kind is judged by: whoever attacks would choose the laxest."""
+    unit: str = field(default="events")
+    """Of `statistic`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSecuritySpec:
+    """One entry of the registry of detectors of poisoned labels."""
+
+    name: str
+    version: int
+    config_type: type[BaseModel]
+    build: Callable[[Any, int, int, BankState | None], LabelSecurityBank]
+    """`build(config, n_models, salt, state)`; raises `StateError`."""
     unit: str = field(default="events")
     """Of `statistic`."""
 
