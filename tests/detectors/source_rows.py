@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def fold(bank: SecurityBank, rows: SecurityRows, cuts: Sequence[int] = ()) -> li
     """All suspicions of these rows, in the order of the log; the rows split at `cuts`."""
     edges = [0, *sorted(cuts), len(rows)]
     found: list[Suspicion] = []
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+    for begin, end in pairwise(edges):
         found += bank.update(cut(rows, begin, end))
     return sorted(found)
 

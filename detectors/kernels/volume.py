@@ -1,0 +1,326 @@
+"""How fast sources send, how many there are, and what they are answered.
+
+Everything is seen at the ends of blocks. All of it stands in this file, since numba's cache looks
+at no other one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from detectors.kernels.compile import BOOL_IN, I32, I32_IN, I64, I64_IN, NO_LANE, kernel, part
+
+RATE_BLOCK = 64
+"""Events of a source, whose time is taken."""
+NAMES_BLOCK = 1_024
+"""Events of a model, whose sources are counted."""
+ANSWERS_BLOCK = 128
+"""Distinct rows of a source; two such blocks are a window of answers."""
+N_CELLS = 4_096
+"""Sources fall into so many cells by their keyed hash: those that are taken say how many there are
+(linear counting; Whang, Vander-Zanden and Taylor 1990)."""
+PAST = 16
+"""Blocks that are a past."""
+EPOCH = 64
+"""The peak of a past is that of the current and the last so many blocks."""
+IN_A_ROW = 4
+"""Blocks in a row that alarm."""
+QUIET = 16
+"""Blocks without a hit, after which evidence is void."""
+STEP = 0.02
+"""Of a median that has seen many blocks, in octaves."""
+FASTER, ABOVE_PEAK, MORE_SHARE = 3.0, 2.0, 2.0
+"""In octaves: faster than usual, than ever, and a greater part of all events than usual."""
+MORE_NAMES, MORE_THAN_EVER = 2.0, 1.0
+LEAST_NAMES = 64
+"""Fewer sources in a block are no flood."""
+LEAST_OTHERS = 64
+"""Answers of others, with fewer of which nothing is said of them."""
+GRID = 64
+"""Shares are rounded up to one in so many."""
+
+RATE_RULE, NAMES_RULE, ANSWERS_RULE = range(3)
+N_BLOCKS, RUN, TOTAL, NEXT, LAST, FIRST_OFFSET, FIRST_TIME = range(7)
+N_HISTORY = 7
+MEDIAN, SHARE, PEAK, LAST_PEAK = range(4)
+N_LEVELS = 4
+WHAT, STATISTIC, THRESHOLD, HITS, SEEN, BASELINE, DETAIL = range(7)
+N_FIRED = 7
+NO_PEAK = -1e9
+
+U64_2D_IN = types.Array(types.uint64, 2, "C", readonly=True)
+I32_2D_IN = types.Array(types.int32, 2, "C", readonly=True)
+I32_3D = types.Array(types.int32, 3, "C")
+U8_2D = types.Array(types.uint8, 2, "C")
+F64_2D = types.Array(types.float64, 2, "C")
+F64_2D_IN = types.Array(types.float64, 2, "C", readonly=True)
+I64_2D = types.Array(types.int64, 2, "C")
+I64_3D = types.Array(types.int64, 3, "C")
+
+
+@part
+def _octaves(x: float) -> float:
+    """About log2 of x >= 1, within 0.09: linear between powers of 2, the same on every machine."""
+    m, e = math.frexp(x)
+    return e - 2.0 + 2.0 * m
+
+
+@part
+def _is_above(
+    history: NDArray[np.int64], level: NDArray[np.float64], x: float, usual: float, ever: float
+) -> bool:
+    """Whether x is so far above what is usual and above all there was."""
+    if history[N_BLOCKS] < PAST:
+        return False
+    return x > level[MEDIAN] + usual and x > max(level[PEAK], level[LAST_PEAK]) + ever
+
+
+@part
+def _approach(level: NDArray[np.float64], at: int, n: int, x: float) -> None:
+    """Move a median by one step; n blocks before."""
+    if n == 0:
+        level[at] = x
+        return
+    step = max(STEP, 1.0 / (n + 1.0))
+    if x > level[at]:
+        level[at] = min(level[at] + step, x)
+    else:
+        level[at] = max(level[at] - step, x)
+
+
+@part
+def _note(
+    history: NDArray[np.int64],
+    level: NDArray[np.float64],
+    x: float,
+    is_hit: bool,
+    offset: int,
+    time: int,
+) -> bool:
+    """Take a block into the past. Whether it makes an alarm."""
+    n = history[N_BLOCKS]
+    history[N_BLOCKS] = n + 1
+    _approach(level, MEDIAN, n, x)
+    if n % EPOCH == 0:
+        level[LAST_PEAK] = level[PEAK] if n > 0 else NO_PEAK
+        level[PEAK] = NO_PEAK
+    if not is_hit:
+        # What is suspected does not become usual by being so fast.
+        level[PEAK] = max(level[PEAK], x)
+        history[RUN] = 0
+        return False
+    is_old = n - history[LAST] > QUIET or (history[RUN] == 0 and history[NEXT] == 0)
+    if history[TOTAL] == 0 or is_old:
+        history[TOTAL] = 0
+        history[NEXT] = 0
+        history[FIRST_OFFSET] = offset
+        history[FIRST_TIME] = time
+    history[RUN] += 1
+    history[TOTAL] += 1
+    history[LAST] = n
+    if history[RUN] < IN_A_ROW or history[TOTAL] < history[NEXT]:
+        return False
+    history[NEXT] = 2 * history[TOTAL]
+    return True
+
+
+@kernel(
+    *(I64_IN, I64_IN, I32_IN, BOOL_IN, I32_IN, BOOL_IN, I32_IN, U64_2D_IN, I32_IN),
+    *(I32_2D_IN, F64_2D_IN, F64_2D_IN, I32_IN, I64_2D),
+    *(I64, U8_2D, I64_2D, I64_2D, F64_2D),
+    *(I32, I32, I64, I64_2D, I64_2D, F64_2D, I64, I32_3D, I64_3D, I64_2D, I64_2D),
+    *(I64, F64_2D, I64_2D),
+)
+def volume_update(
+    offset: NDArray[np.int64],
+    event_time_ms: NDArray[np.int64],
+    model: NDArray[np.int32],
+    is_repeat: NDArray[np.bool_],
+    source: NDArray[np.int32],
+    is_first: NDArray[np.bool_],
+    kind: NDArray[np.int32],
+    source_words: NDArray[np.uint64],
+    predicted: NDArray[np.int32],
+    entry: NDArray[np.int32],
+    usual: NDArray[np.float64],
+    most: NDArray[np.float64],
+    critical: NDArray[np.int32],
+    answers_all: NDArray[np.int64],
+    n_events: NDArray[np.int64],
+    cells: NDArray[np.uint8],
+    names_first: NDArray[np.int64],
+    names_history: NDArray[np.int64],
+    names_level: NDArray[np.float64],
+    owner: NDArray[np.int32],
+    judged: NDArray[np.int32],
+    n_rows: NDArray[np.int64],
+    block: NDArray[np.int64],
+    history: NDArray[np.int64],
+    level: NDArray[np.float64],
+    n_distinct: NDArray[np.int64],
+    answers: NDArray[np.int32],
+    answers_start: NDArray[np.int64],
+    answers_first: NDArray[np.int64],
+    answers_evidence: NDArray[np.int64],
+    fired_row: NDArray[np.int64],
+    fired: NDArray[np.float64],
+    fired_first: NDArray[np.int64],
+) -> int:
+    """Fold the rows of a stretch. Returns how often it fired, or -`NO_LANE` at an unknown number.
+
+    `block` (S, 3): time, events of the model and offset at the first row of a block.
+    """
+    n_fired = 0
+    n_places = len(owner)
+    n_classes = answers_all.shape[1]
+    for i in range(len(offset)):
+        m, place = np.int64(model[i]), np.int64(source[i])
+        if m < 0 or m >= len(entry) or place >= n_places:
+            return -NO_LANE
+        k = np.int64(kind[i])
+        if k < 0 or k >= entry.shape[1]:
+            return -NO_LANE
+        if entry[m, k] < 0:
+            k = 0
+        time = event_time_ms[i]
+
+        # How many sources there are.
+        now = n_events[m]
+        n_events[m] = now + 1
+        if now % NAMES_BLOCK == 0:
+            names_first[m, 0] = offset[i]
+            names_first[m, 1] = time
+        cell = np.int64(source_words[i, 0] & np.uint64(N_CELLS - 1))
+        cells[m, cell >> 3] |= np.uint8(1 << (cell & 7))
+        if now % NAMES_BLOCK == NAMES_BLOCK - 1:
+            n_names = 0
+            for b in range(N_CELLS // 8):
+                bits = np.int64(cells[m, b])
+                while bits > 0:
+                    n_names += bits & 1
+                    bits >>= 1
+                cells[m, b] = 0
+            own, past = names_history[m], names_level[m]
+            x = _octaves(float(n_names))
+            is_hit = n_names >= LEAST_NAMES and _is_above(own, past, x, MORE_NAMES, MORE_THAN_EVER)
+            before = past[MEDIAN]
+            if _note(own, past, x, is_hit, names_first[m, 0], names_first[m, 1]):
+                fired_row[n_fired] = i
+                fired[n_fired, WHAT] = NAMES_RULE
+                fired[n_fired, STATISTIC] = x
+                fired[n_fired, THRESHOLD] = before + MORE_NAMES
+                fired[n_fired, HITS] = own[TOTAL] * NAMES_BLOCK
+                fired[n_fired, SEEN] = own[TOTAL] * NAMES_BLOCK
+                fired[n_fired, BASELINE] = before
+                fired[n_fired, DETAIL] = n_names
+                fired_first[n_fired, 0] = own[FIRST_OFFSET]
+                fired_first[n_fired, 1] = own[FIRST_TIME]
+                n_fired += 1
+        if place < 0:
+            continue
+        if is_first[i] or owner[place] != m or judged[place] != k:
+            owner[place] = m
+            judged[place] = k
+            n_rows[place] = 0
+            block[place, :] = 0
+            history[place, :] = 0
+            level[place, :] = 0.0
+            n_distinct[place] = 0
+            answers[place, :, :] = 0
+            answers_start[place, :, :] = 0
+            answers_first[place, :] = 0
+            answers_evidence[place, :] = 0
+
+        # How fast this one sends.
+        n = n_rows[place]
+        n_rows[place] = n + 1
+        if n % RATE_BLOCK == 0:
+            block[place, 0] = time
+            block[place, 1] = now
+            block[place, 2] = offset[i]
+        if n % RATE_BLOCK == RATE_BLOCK - 1:
+            # Clocks may go backwards: that is no time at all.
+            x = -_octaves(max(float(time) - float(block[place, 0]), 1.0))
+            share = -_octaves(max((now + 1.0 - block[place, 1]) / RATE_BLOCK, 1.0))
+            own, past = history[place], level[place]
+            is_hit = _is_above(own, past, x, FASTER, ABOVE_PEAK)
+            is_hit = is_hit and share > past[SHARE] + MORE_SHARE
+            before = past[MEDIAN]
+            _approach(past, SHARE, own[N_BLOCKS], share)
+            if _note(own, past, x, is_hit, block[place, 2], block[place, 0]):
+                fired_row[n_fired] = i
+                fired[n_fired, WHAT] = RATE_RULE
+                fired[n_fired, STATISTIC] = x - before
+                fired[n_fired, THRESHOLD] = FASTER
+                fired[n_fired, HITS] = own[TOTAL] * RATE_BLOCK
+                fired[n_fired, SEEN] = own[TOTAL] * RATE_BLOCK
+                fired[n_fired, BASELINE] = 0.0
+                fired[n_fired, DETAIL] = 0
+                fired_first[n_fired, 0] = own[FIRST_OFFSET]
+                fired_first[n_fired, 1] = own[FIRST_TIME]
+                n_fired += 1
+
+        # What it is answered.
+        e = np.int64(entry[m, k])
+        if e < 0 or is_repeat[i]:
+            continue
+        c = min(max(np.int64(predicted[i]), 0), n_classes - 1)
+        d = n_distinct[place]
+        n_distinct[place] = d + 1
+        if d % ANSWERS_BLOCK == 0:
+            for j in range(n_classes):
+                answers[place, 0, j] = answers[place, 1, j]
+                answers[place, 1, j] = 0
+                answers_start[place, 0, j] = answers_start[place, 1, j]
+                answers_start[place, 1, j] = answers_all[e, j]
+            answers_first[place, 0] = answers_first[place, 2]
+            answers_first[place, 1] = answers_first[place, 3]
+            answers_first[place, 2] = offset[i]
+            answers_first[place, 3] = time
+        answers[place, 1, c] += 1
+        answers_all[e, c] += 1
+        if d % ANSWERS_BLOCK < ANSWERS_BLOCK - 1 or d < ANSWERS_BLOCK:
+            continue
+        n_others = -2 * ANSWERS_BLOCK
+        for j in range(n_classes):
+            n_others += answers_all[e, j] - answers_start[place, 0, j]
+        worst, excess, needed = -1, 0, 0
+        for j in range(n_classes):
+            if not most[e, j] > 0.0:
+                continue
+            count = np.int64(answers[place, 0, j]) + answers[place, 1, j]
+            bound = most[e, j]
+            if n_others >= LEAST_OTHERS:
+                theirs = answers_all[e, j] - answers_start[place, 0, j] - count
+                # As far above the others as benign sources were above the mean.
+                bound = max(bound, theirs / n_others + most[e, j] - usual[e, j])
+            at = np.int64(math.ceil(min(max(bound, 0.0), 1.0) * GRID))
+            if count - critical[at] >= excess and count >= critical[at]:
+                worst, excess, needed = j, count - critical[at], np.int64(critical[at])
+        if worst >= 0:
+            own = answers_evidence[place]
+            if own[0] == 0 or d - own[2] > QUIET * RATE_BLOCK:
+                own[0] = 0
+                own[1] = 0
+                own[3] = answers_first[place, 0]
+                own[4] = answers_first[place, 1]
+            own[0] += 1
+            own[2] = d
+            if own[0] >= own[1]:
+                own[1] = 2 * own[0]
+                fired_row[n_fired] = i
+                fired[n_fired, WHAT] = ANSWERS_RULE
+                fired[n_fired, STATISTIC] = needed + excess
+                fired[n_fired, THRESHOLD] = needed
+                fired[n_fired, HITS] = needed + excess
+                fired[n_fired, SEEN] = 2 * ANSWERS_BLOCK
+                fired[n_fired, BASELINE] = usual[e, worst] * 2 * ANSWERS_BLOCK
+                fired[n_fired, DETAIL] = worst
+                fired_first[n_fired, 0] = own[3]
+                fired_first[n_fired, 1] = own[4]
+                n_fired += 1
+    return n_fired
