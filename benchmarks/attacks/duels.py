@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -32,7 +32,7 @@ SHARES: Final = (1.0, 0.1, 0.02)
 N_SOURCES: Final = (1, 20, 200)
 N_BEFORE: Final = 500
 """Benign events before an attack begins."""
-MOST_QUERIES: Final = 500
+MOST_QUERIES: Final = 300
 """Of a victim at a share of 2 %."""
 HALF: Final = 0.5
 """Which part of an alarm's evidence has to be an attack's."""
@@ -178,9 +178,3 @@ def _first_of(peer: Baseline, scaler: Scaler, traffic: Traffic, attacker: Traffi
     fired = [row for row in peer.alarms(scaler(traffic)) if traffic.is_attack[row]]
     n_queries: I64 = np.cumsum(traffic.is_attack)
     return float(n_queries[fired[0]]) if fired else math.inf
-
-
-def mixed_client(victim: Traffic, benign: Traffic, share: float, rng: np.random.Generator) -> Traffic:
-    """An attacker who sends honest rows between the queries, which are so large a share of his."""
-    own = embedded(victim, benign, share, 0, rng)
-    return replace(own, source=np.full(len(own), ATTACKER))

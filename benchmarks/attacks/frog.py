@@ -11,11 +11,13 @@ import numpy as np
 
 from benchmarks.attacks.baselines import Scaler
 from benchmarks.attacks.cost import only
-from benchmarks.attacks.lane import Lane, calibrate, config_for
+from benchmarks.attacks.lane import Alarm, Lane, calibrate, config_for
 from benchmarks.attacks.made import made
 from benchmarks.attacks.recordings import data_set
 from benchmarks.attacks.traffic import ATTACKER, Traffic, generator
 from detectors.security.baseline_guard import BaselineGuardBank
+from schemas.batch import F64, Bool
+from schemas.config import DetectionConfig
 
 DETECTOR: Final = "baseline_guard"
 SHARES: Final = (0.05, 0.2)
@@ -81,11 +83,20 @@ def _case(share: float) -> str:
     return f"one source of {share:.0%} of the events" if share else "honest drift of all"
 
 
-def _config():  # type: ignore[no-untyped-def]
+def _config() -> DetectionConfig:
     return config_for(detectors=only(DETECTOR))
 
 
-def _moved(rows: Traffic, moves, by, feature: int, *, is_attack: bool) -> Traffic:  # type: ignore[no-untyped-def]
+def _candidate_after(lane: Lane, traffic: Traffic, feature: int) -> tuple[float, list[Alarm]]:
+    """Where the guard's candidate of this feature is at the end, and what was said."""
+    alarms = [alarm for alarm in lane.run(traffic) if alarm.detector == DETECTOR]
+    guard = lane.fold.banks[DETECTOR]
+    assert isinstance(guard, BaselineGuardBank)
+    baseline = guard.baseline(0)
+    return (math.nan if baseline is None else float(baseline.candidate[feature])), alarms
+
+
+def _moved(rows: Traffic, moves: Bool, by: F64, feature: int, *, is_attack: bool) -> Traffic:
     """These rows with one feature moved; the answers stay, as the source would have it."""
     x = rows.x.copy()
     x[moves, feature] += by[moves]

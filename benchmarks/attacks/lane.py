@@ -130,8 +130,7 @@ class Lane:
         """Fold the events first..stop-1; `clients` are the numbers of all that may be named."""
         words = KEY.words([name_of(number) for number in clients.tolist()]).tolist()
         number_of = {
-            (low, high): number
-            for (low, high), number in zip(words, clients.tolist(), strict=True)
+            (low, high): number for (low, high), number in zip(words, clients.tolist(), strict=True)
         }
         alarms = []
         for start in range(first, stop, POLL):
@@ -158,3 +157,9 @@ class Lane:
             said.baseline,
             said.detail,
         )
+
+    def place_of(self, source: int) -> int:
+        """The place that a client has in the table of sources; -1: none."""
+        words = KEY.words([name_of(source)])[0]
+        own = np.flatnonzero((self.fold.sources.names == words).all(axis=1))
+        return int(own[0]) if len(own) else -1

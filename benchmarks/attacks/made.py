@@ -33,7 +33,9 @@ def made() -> DataSet:
     later = rows.take(slice(half, None))
     low, high = np.quantile(benign, (0.001, 0.999), axis=0)
     even = rng.uniform(low, high, (400, N_FEATURES))
-    victims = [as_attack(answered(_walk(later.x, k, weights, rng), weights)) for k in range(N_VICTIMS)]
+    victims = [
+        as_attack(answered(_walk(later.x, k, weights, rng), weights)) for k in range(N_VICTIMS)
+    ]
     attacks = {
         "boundary": Attack("boundary", victims, {}),
         "copycat_uniform": Attack("copycat_uniform", [as_attack(answered(even, weights))], {}),

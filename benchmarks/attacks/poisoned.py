@@ -43,8 +43,9 @@ class Lies:
 
 def lies(path: Path | None, name: str, flips: float, n_runs: int) -> Lies:
     """So many runs, each with other orders of the same rows."""
-    found = Lies(flips, [])
-    n_false, labels_to, lengths = 0, [], []
+    n_false = 0
+    labels_to: list[float] = []
+    lengths: list[int] = []
     for run in range(n_runs):
         n = N_LABELS if flips else N_NULL
         to, false = _run(path, name, flips, n, run)
@@ -52,13 +53,14 @@ def lies(path: Path | None, name: str, flips: float, n_runs: int) -> Lies:
         n_false += false
         if flips:
             labels_to.append(to)
-    return Lies(found.flips, lengths, labels_to, n_false)
+    return Lies(flips, lengths, labels_to, n_false)
 
 
 def _run(path: Path | None, name: str, flips: float, n: int, run: int) -> tuple[float, int]:
     known = made() if path is None else data_set(path, name)
     rng = generator("labels", name, flips, run)
-    at = np.concatenate([rng.permutation(len(known.benign)) for _ in range(n)][: -(-n // len(known.benign))])[:n]
+    rounds = -(-n // len(known.benign))
+    at = np.concatenate([rng.permutation(len(known.benign)) for _ in range(rounds)])[:n]
     rows, truth = known.benign.take(at), known.truth[at]
     by = rng.integers(0, N_SOURCES, n)
     turned = (by == LIAR) & (np.arange(n) >= N_HONEST_LABELS) & (rng.random(n) < flips)
