@@ -1,1 +1,1 @@
-"""Attacks on models, recorded, in benign traffic: what the security lane finds, and at what price."""
+"""Recorded attacks in benign traffic: what the security lane finds of them, and at what price."""

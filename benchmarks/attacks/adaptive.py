@@ -15,7 +15,8 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.attacks.duels import LANE, N_BEFORE, queries_to, ready
+from benchmarks.attacks.calibrated import ready
+from benchmarks.attacks.duels import LANE, N_BEFORE, queries_to
 from benchmarks.attacks.lane import Lane, config_for
 from benchmarks.attacks.recordings import ROWS_PER_CLIENT
 from benchmarks.attacks.traffic import embedded, generator
@@ -53,11 +54,12 @@ class Adapted:
 
 def adapted(path: Path | None, name: str, attack: str, floor: float) -> Adapted:
     """Every victim of an attack, one attacker and nothing between the queries."""
-    own = ready(path, name)
-    radius = _radius(own.scaler(own.known.calibration).z)
+    own = ready(path, name, with_sensors=True)
+    scaler = own.baselines.scaler
+    radius = _radius(scaler(own.known.calibration).z)
     found = Adapted(name, attack, floor, radius, [], [], [])
     for number, victim in enumerate(own.known.attacks[attack].victims):
-        z = own.scaler(victim).z.astype(np.float64)
+        z = scaler(victim).z.astype(np.float64)
         apart = np.linalg.norm(z - z[0], axis=1)
         is_other = victim.predicted != victim.predicted[0]
         if not is_other.any():

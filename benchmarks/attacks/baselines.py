@@ -72,6 +72,7 @@ class Scaler:
         self.scale: F64 = np.where(width > 0.0, width, 1.0)
 
     def __call__(self, traffic: Traffic) -> Scaled:
+        """Scale these."""
         return Scaled(traffic, self.centre, self.scale)
 
 
@@ -318,14 +319,20 @@ class Blacklight:
 NAMES: Final = ("kNN", "Blacklight", "PRADA", "MMD", "half-space trees", "volume")
 
 
-def baselines(benign: Traffic, background: I64) -> tuple[Scaler, list[Baseline]]:
-    """All of them, calibrated on these benign rows; `background` says who sent usual traffic."""
-    scaler = Scaler(benign)
-    scaled = scaler(benign)
-    knn, prada, mmd, trees = Knn(), Prada(), Mmd(scaled), HalfSpaceTrees(scaled)
-    for one in (knn, prada, mmd, trees):
-        one.fit(scaled)
-    blacklight, volume = Blacklight(benign.x.shape[1]), Volume()
-    blacklight.fit(scaled)
-    volume.fit(background)
-    return scaler, [knn, blacklight, prada, mmd, trees, volume]
+class Baselines:
+    """All of them, calibrated on these benign rows; `volume` on who sends usual traffic."""
+
+    def __init__(self, benign: Traffic) -> None:
+        self.scaler: Final = Scaler(benign)
+        scaled = self.scaler(benign)
+        knn, prada, mmd, trees = Knn(), Prada(), Mmd(scaled), HalfSpaceTrees(scaled)
+        for one in (knn, prada, mmd, trees):
+            one.fit(scaled)
+        blacklight = Blacklight(benign.x.shape[1])
+        blacklight.fit(scaled)
+        self.volume: Final = Volume()
+        self.each: Final[list[Baseline]] = [knn, blacklight, prada, mmd, trees, self.volume]
+
+    def usual(self, n_clients: int) -> None:
+        """So many honest clients send as much as each other."""
+        self.volume.fit(np.arange(4_000, dtype=np.int64) % n_clients)

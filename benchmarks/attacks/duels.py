@@ -11,11 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.attacks.baselines import Baseline, Scaler, baselines
+from benchmarks.attacks.baselines import Baseline, Scaler
+from benchmarks.attacks.calibrated import ready
 from benchmarks.attacks.intervals import quantile, wilson
-from benchmarks.attacks.lane import SENSORS, Alarm, Lane, calibrate, config_for
-from benchmarks.attacks.made import made
-from benchmarks.attacks.recordings import DataSet, data_set
+from benchmarks.attacks.lane import Alarm, Lane, config_for
 from benchmarks.attacks.traffic import (
     ATTACKER,
     N_HONEST,
@@ -98,46 +97,30 @@ class Duel:
     of_baselines: dict[str, Found] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A data set with what its benign rows come to."""
-
-    known: DataSet
-    calibration: ModelCalibration
-    too_few: list[str]
-    scaler: Scaler
-    peers: list[Baseline]
-
-
-@lru_cache(maxsize=4)
-def ready(path: Path | None, name: str) -> Ready:
-    """Read and calibrate one data set; without a path the one that the benchmark makes."""
-    known = made() if path is None else data_set(path, name)
-    kinds = {"": known.calibration}
-    if known.timed is not None:
-        kinds[SENSORS] = known.timed[0]
-    calibration, too_few = calibrate(kinds)
-    background = np.arange(4_000, dtype=np.int64) % N_HONEST
-    scaler, peers = baselines(known.calibration, background)
-    return Ready(known, calibration, too_few, scaler, peers)
-
-
 def duel(path: Path | None, name: str, attack: str, setting: Setting) -> Duel:
     """Run every victim of one attack in one setting, with a fresh lane for each."""
-    own = ready(path, name)
+    own = ready(path, name, with_sensors=True)
+    own.baselines.usual(N_HONEST)
+    each, scaler = own.baselines.each, own.baselines.scaler
     victims = own.known.attacks[attack].victims
     whole = [len(victim) for victim in victims]
     if setting.share == min(SHARES):
         victims = [victim.take(slice(0, MOST_QUERIES)) for victim in victims]
     lane: list[dict[str, float]] = []
-    peers: dict[str, list[float]] = {one.name: [] for one in own.peers}
+    peers: dict[str, list[float]] = {one.name: [] for one in each}
     for number, victim in enumerate(victims):
         rng = generator("duel", name, attack, setting, number)
         attacker = spread(victim, setting.n_sources, ATTACKER)
         traffic = embedded(attacker, own.known.benign, setting.share, N_BEFORE, rng)
         lane.append(first_alarms(own.calibration, traffic))
-        for peer in own.peers:
-            peers[peer.name].append(_first_of(peer, own.scaler, traffic, attacker))
+        for peer in each:
+            if peer.looks_at == "client":
+                queries = _of_client(path, name, attack, number, setting.n_sources)[peer.name]
+                # What comes later changes nothing before it.
+                queries = queries if queries <= len(victim) else math.inf
+            else:
+                queries = _first_of(peer, scaler, traffic)
+            peers[peer.name].append(queries)
     names = sorted({one for of in lane for one in of} - {LANE})
     return Duel(
         name,
@@ -170,11 +153,24 @@ def queries_to(alarms: Sequence[Alarm], traffic: Traffic) -> dict[str, float]:
     return found
 
 
-def _first_of(peer: Baseline, scaler: Scaler, traffic: Traffic, attacker: Traffic) -> float:
-    """The same of a baseline. What other clients send does not matter to most of them."""
-    if peer.looks_at == "client":
-        fired = peer.alarms(scaler(attacker))
-        return float(fired[0] + 1) if fired else math.inf
+@lru_cache(maxsize=4_096)
+def _of_client(
+    path: Path | None, name: str, attack: str, victim: int, n_sources: int
+) -> dict[str, float]:
+    """Queries to the first alarm of those baselines to which what others send does not matter."""
+    own = ready(path, name, with_sensors=True)
+    queries = own.known.attacks[attack].victims[victim]
+    scaled = own.baselines.scaler(spread(queries, n_sources, ATTACKER))
+    found: dict[str, float] = {}
+    for peer in own.baselines.each:
+        if peer.looks_at == "client":
+            fired = peer.alarms(scaled)
+            found[peer.name] = float(fired[0] + 1) if fired else math.inf
+    return found
+
+
+def _first_of(peer: Baseline, scaler: Scaler, traffic: Traffic) -> float:
+    """The same of one to which it does."""
     fired = [row for row in peer.alarms(scaler(traffic)) if traffic.is_attack[row]]
     n_queries: I64 = np.cumsum(traffic.is_attack)
     return float(n_queries[fired[0]]) if fired else math.inf

@@ -1,4 +1,4 @@
-"""Frog-boiling: a source that pulls the baseline away slowly; and a drift of all, which is honest."""
+"""Frog-boiling: a source pulls the baseline away slowly; and a drift of all, which is honest."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.attacks.baselines import Scaler
+from benchmarks.attacks.calibrated import ready
 from benchmarks.attacks.cost import only
-from benchmarks.attacks.lane import Alarm, Lane, calibrate, config_for
-from benchmarks.attacks.made import made
-from benchmarks.attacks.recordings import data_set
+from benchmarks.attacks.lane import Alarm, Lane, config_for
 from benchmarks.attacks.traffic import ATTACKER, Traffic, generator
 from detectors.security.baseline_guard import BaselineGuardBank
 from schemas.batch import F64, Bool
@@ -50,9 +48,8 @@ class Boiled:
 
 def boiled(path: Path | None, name: str, share: float, n: int, n_runs: int) -> Boiled:
     """A source with this share of the events; 0: none, and all move by one deviation."""
-    known = made() if path is None else data_set(path, name)
-    calibration, _ = calibrate({"": known.calibration})
-    scaler = Scaler(known.calibration)
+    own = ready(path, name, with_sensors=False)
+    known, calibration, scaler = own.known, own.calibration, own.baselines.scaler
     feature = known.n_features // 3
     n_before = int(N_BEFORE * n)
     found = Boiled(_case(share), n, [], [], 0, [], [])

@@ -54,7 +54,7 @@ def goals(results: Results) -> list[Goal]:
     return found
 
 
-def _verdict(is_met: bool) -> str:  # noqa: FBT001 - one argument, and what it is stands in its name
+def _verdict(is_met: bool) -> str:
     return MET if is_met else MISSED
 
 
@@ -213,7 +213,8 @@ def _of_baseline(results: Results) -> Iterator[Goal]:
         yield Goal(
             f"G9 {one.case}: found",
             "every time",
-            f"{sum(map(math.isfinite, one.events_to))} of {len(one.events_to)}, at {moved:.2f} sd",
+            f"{sum(map(math.isfinite, one.events_to))} of {len(one.events_to)}"
+            + (f", at {moved:.2f} sd" if math.isfinite(moved) else ""),
             _verdict(math.isfinite(max(one.events_to))),
         )
 

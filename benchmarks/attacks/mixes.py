@@ -44,7 +44,7 @@ def independent(known: DataSet, n: int, rng: Rng) -> Traffic:
     return spread(known.benign.repeated(n, rng), N_CLIENTS)
 
 
-def timed(known: DataSet, n: int, rng: Rng) -> Traffic:
+def timed(known: DataSet, n: int, rng: Rng) -> Traffic:  # noqa: ARG001 - nothing is drawn
     """Clients that each send 500 rows in their order, side by side; all of them once."""
     if known.timed is None:
         raise ValueError(f"{known.name} has no stream in the order of time")

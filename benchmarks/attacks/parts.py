@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from benchmarks.attacks.adaptive import ATTACKS as ADAPTIVE_ATTACKS
 from benchmarks.attacks.adaptive import FLOORS, Adapted, adapted
+from benchmarks.attacks.calibrated import known_as
 from benchmarks.attacks.cost import WIDTHS, costs
 from benchmarks.attacks.duels import SETTINGS, Duel, Setting, duel
 from benchmarks.attacks.frog import SHARES as FROG_SHARES
@@ -21,10 +22,8 @@ from benchmarks.attacks.recordings import (
     IN_POOL,
     NAMES,
     NoRecordingsError,
-    data_set,
     folder,
 )
-from benchmarks.attacks.made import made
 from benchmarks.attacks.results import Results
 from benchmarks.attacks.tables import (
     adaptive_table,
@@ -69,8 +68,7 @@ class Size:
 
     def attacks(self, name: str) -> list[str]:
         """Those of one data set."""
-        known = made() if self.path is None else data_set(self.path, name)
-        return list(known.attacks)
+        return list(known_as(self.path, name).attacks)
 
 
 def size_of(*, quick: bool) -> tuple[Size, list[str]]:
@@ -163,7 +161,7 @@ def benign(workers: Workers, size: Size, results: Results) -> Part:
     return Part(tables, {"benign": [asdict(one) for one in results.quiet]})
 
 
-def _census(order: str, is_provisional: bool) -> Quiet:  # noqa: FBT001 - a task's arguments have no names
+def _census(order: str, is_provisional: bool) -> Quiet:
     return census(order, is_provisional=is_provisional)
 
 
@@ -182,8 +180,9 @@ def _pooled(found: Sequence[Quiet]) -> list[Quiet]:
                 for who in {*old.n_of_peers, *one.n_of_peers}
             }
             n_peer = old.n_peer_events + one.n_peer_events
-            one = Quiet(*key, old.n_events + one.n_events, n_of, n_peer, peers)
-        of[key] = one
+            of[key] = Quiet(*key, old.n_events + one.n_events, n_of, n_peer, peers)
+        else:
+            of[key] = one
     return list(of.values())
 
 

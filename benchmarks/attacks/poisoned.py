@@ -9,10 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.attacks.calibrated import ready
 from benchmarks.attacks.cost import only
-from benchmarks.attacks.lane import Lane, calibrate, config_for
-from benchmarks.attacks.made import made
-from benchmarks.attacks.recordings import data_set
+from benchmarks.attacks.lane import Lane, config_for
 from benchmarks.attacks.traffic import KEY, generator, name_of
 from benchmarks.kit.event_table import EventTable
 
@@ -38,7 +37,7 @@ class Lies:
     labels_to: list[float] = field(default_factory=list)
     """Of the liar's, from the first lie to the first alarm that names it; infinite: none."""
     n_false: int = 0
-    """Alarms that name somebody else, or nobody."""
+    """Alarms that name an honest source; where nobody lies, all of them."""
 
 
 def lies(path: Path | None, name: str, flips: float, n_runs: int) -> Lies:
@@ -57,7 +56,8 @@ def lies(path: Path | None, name: str, flips: float, n_runs: int) -> Lies:
 
 
 def _run(path: Path | None, name: str, flips: float, n: int, run: int) -> tuple[float, int]:
-    known = made() if path is None else data_set(path, name)
+    own = ready(path, name, with_sensors=False)
+    known = own.known
     rng = generator("labels", name, flips, run)
     rounds = -(-n // len(known.benign))
     at = np.concatenate([rng.permutation(len(known.benign)) for _ in range(rounds)])[:n]
@@ -79,13 +79,13 @@ def _run(path: Path | None, name: str, flips: float, n: int, run: int) -> tuple[
         event_id=np.repeat(np.arange(1, n + 1, dtype=np.uint64), 2),
         is_label=is_label,
     )
-    calibration, _ = calibrate({"": known.calibration})
-    lane = Lane(calibration, config_for(detectors=only(DETECTOR), labels=True))
+    lane = Lane(own.calibration, config_for(detectors=only(DETECTOR), labels=True))
     alarms = lane.run_events(events, np.arange(N_SOURCES), 0, 2 * n)
-    own = [alarm for alarm in alarms if alarm.detector == DETECTOR]
+    said = [alarm for alarm in alarms if alarm.detector == DETECTOR]
     begun = 2 * N_HONEST_LABELS
-    right = [a for a in own if flips and a.sources == (LIAR,) and a.row >= begun]
+    right = [a for a in said if flips and a.sources == (LIAR,) and a.row >= begun]
+    n_false = sum(not flips or a.row < begun or bool({*a.sources} - {LIAR}) for a in said)
     if not right:
-        return math.inf, len(own)
+        return math.inf, n_false
     lied = np.count_nonzero(by[N_HONEST_LABELS : right[0].row // 2 + 1] == LIAR)
-    return float(lied), len(own) - len(right)
+    return float(lied), n_false

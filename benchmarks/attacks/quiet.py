@@ -10,14 +10,14 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.attacks.baselines import baselines
-from benchmarks.attacks.lane import SENSORS, Lane, calibrate, config_for
-from benchmarks.attacks.made import made
+from benchmarks.attacks.baselines import Baselines
+from benchmarks.attacks.calibrated import ready
+from benchmarks.attacks.lane import Lane, calibrate, config_for
 from benchmarks.attacks.mixes import MIXES, Mix
-from benchmarks.attacks.recordings import DataSet, data_set, in_turn
+from benchmarks.attacks.recordings import in_turn
 from benchmarks.attacks.traffic import Traffic, generator
 from benchmarks.census import FILE, FIRST_CHANGE, read
-from schemas.batch import I64
+from detectors.security.calibration import ModelCalibration
 from streams.census import FEATURES
 
 N_PEERS: Final = 10_000
@@ -50,31 +50,37 @@ class Quiet:
 
 def quiet(path: Path | None, name: str, mix_name: str, n: int, round_: int = 0) -> Quiet:
     """Run one mix of one data set."""
-    known = made() if path is None else data_set(path, name)
     mix = MIX_OF[mix_name]
-    traffic = mix.make(known, n, generator("mix", name, mix_name, round_))
-    return judged(known, mix, traffic, peers=round_ == 0)
+    own = ready(path, name, with_sensors=mix.has_kind)
+    traffic = mix.make(own.known, n, generator("mix", name, mix_name, round_))
+    judges = None
+    if round_ == 0 and not mix.is_provisional:
+        # By the kind of client where it is known, as the lane.
+        timed = own.known.timed if mix.has_kind else None
+        judges = own.baselines if timed is None else Baselines(timed[0])
+    calibration = None if mix.is_provisional else own.calibration
+    return judged(name, mix, calibration, judges, traffic)
 
 
-def judged(known: DataSet, mix: Mix, traffic: Traffic, *, peers: bool) -> Quiet:
+def judged(
+    name: str,
+    mix: Mix,
+    calibration: ModelCalibration | None,
+    judges: Baselines | None,
+    traffic: Traffic,
+) -> Quiet:
     """What the lane, and for its first events each baseline, says of benign traffic."""
-    kinds = {"": known.calibration}
-    if mix.has_kind and known.timed is not None:
-        kinds[SENSORS] = known.timed[0]
     sensors = np.unique(traffic.source).tolist() if mix.has_kind else []
-    calibration = None if mix.is_provisional else calibrate(kinds)[0]
     alarms = Lane(calibration, config_for(sensors)).run(traffic)
     n_of = dict(Counter(alarm.detector for alarm in alarms))
+    first = traffic.take(slice(0, N_PEERS if judges is not None else 0))
     n_of_peers: dict[str, int] = {}
-    first = traffic.take(slice(0, N_PEERS if peers and not mix.is_provisional else 0))
-    if len(first):
+    if judges is not None:
         # A client's usual share is known.
-        clients = len(np.unique(traffic.source[: len(traffic) // 4]))
-        usual: I64 = np.arange(4_000, dtype=np.int64) % clients
-        own = known.timed[0] if mix.has_kind and known.timed is not None else known.calibration
-        scaler, judges = baselines(own, usual)
-        n_of_peers = {one.name: len(one.alarms(scaler(first))) for one in judges}
-    return Quiet(known.name, mix.name, len(traffic), n_of, len(first), n_of_peers)
+        judges.usual(len(np.unique(traffic.source[: len(traffic) // 4])))
+        scaled = judges.scaler(first)
+        n_of_peers = {one.name: len(one.alarms(scaled)) for one in judges.each}
+    return Quiet(name, mix.name, len(traffic), n_of, len(first), n_of_peers)
 
 
 def has_census() -> bool:
@@ -94,14 +100,15 @@ def census(order: str, *, is_provisional: bool) -> Quiet:
     rows = Traffic(x, columns["score"], predicted, np.zeros(n, np.int64), np.zeros(n, np.bool_))
     calibration = in_turn(rows.take(slice(0, N_CENSUS)))
     later = rows.take(slice(N_CENSUS, FIRST_CHANGE if order == "shuffled" else None))
-    known = DataSet("census", calibration, later, {})
+    fitted = None if is_provisional else calibrate({"": calibration})[0]
+    judges = None if is_provisional else Baselines(calibration)
     parts = []
     for number in range(CENSUS_ROUNDS if order == "shuffled" else 1):
         rng = generator("census", order, number)
         own = later.take(rng.permutation(len(later))) if order == "shuffled" else later
         own = own.sent_by(rng.integers(0, CENSUS_CLIENTS, len(own)))
         mix = Mix(order, MIXES[0].make, is_provisional=is_provisional)
-        parts.append(judged(known, mix, own, peers=number == 0))
+        parts.append(judged("census", mix, fitted, None if number else judges, own))
     n_of: Counter[str] = Counter()
     for part in parts:
         n_of.update(part.n_of)

@@ -210,7 +210,7 @@ def boiled_table(found: Sequence[Boiled]) -> FigureTable:
                 one.case,
                 "" if is_honest else f"{n_found} of {len(one.events_to)}",
                 "" if is_honest else count(quantile(one.events_to, 0.5)),
-                "" if is_honest else f"{quantile(one.moved_by, 0.5):.2f}",
+                "" if is_honest else _deviations(quantile(one.moved_by, 0.5)),
                 f"{one.n_accused}",
                 f"{max(one.shift):.2f}",
                 f"{max(one.shift_of_mean):.2f}",
@@ -230,6 +230,10 @@ def boiled_table(found: Sequence[Boiled]) -> FigureTable:
         f"or all by 1 sd; medians of {len(found[0].shift)} runs, shifts: the largest"
     )
     return FigureTable("baseline", title, columns, rows)
+
+
+def _deviations(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "-"
 
 
 def adaptive_table(found: Sequence[Adapted]) -> FigureTable:

@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.attacks.calibrated import ready
 from benchmarks.attacks.cost import only
-from benchmarks.attacks.duels import ready
 from benchmarks.attacks.lane import Lane, config_for
 from benchmarks.attacks.traffic import ATTACKER, generator, joined, spread
 from detectors.security.exposure import ExposureBank
@@ -39,7 +39,7 @@ class Ranked:
 
 def ranked(path: Path | None, name: str, attack: str) -> Ranked:
     """One theft beside a hundred honest clients, each with a third of its queries."""
-    own = ready(path, name)
+    own = ready(path, name, with_sensors=True)
     theft = own.known.attacks[attack].victims[0]
     rng = generator("ranked", name, attack)
     n_honest = max(1, len(theft) // THRICE) * N_CLIENTS
@@ -73,7 +73,7 @@ class Mixed:
 
 def mixed(path: Path | None, name: str, attack: str, share: float) -> Mixed:
     """The queries of one theft, parted among clients who send 200 rows each."""
-    own = ready(path, name)
+    own = ready(path, name, with_sensors=True)
     theft = own.known.attacks[attack].victims[0]
     rng = generator("mixed", name, attack, share)
     n_own = round(N_ROWS * share)

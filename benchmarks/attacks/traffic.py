@@ -62,7 +62,7 @@ class Traffic:
         return replace(self, source=source.astype(np.int64))
 
     def repeated(self, n: int, rng: np.random.Generator) -> Traffic:
-        """n of these rows: as often all of them as it takes, each time in another order."""
+        """N of these rows: as often all of them as it takes, each time in another order."""
         rounds = [rng.permutation(len(self)) for _ in range(-(-n // len(self)))]
         return self.take(np.concatenate(rounds)[:n])
 
