@@ -7,6 +7,7 @@ next process finds it. An image does this when it is built.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from detectors.performance.outputs import Output, ScoreOf, Shape, Task
 from detectors.performance.rows import JoinedRows, ScoredRows
 from detectors.performance.unlabelled import UnlabelledPerformance
 from detectors.registry import REGISTRY
+from detectors.security import label_poisoning
+from detectors.security.fold import SecurityFold
 from schemas.batch import Decoded, ModelKey, PredictionKind, ValueKind
 from schemas.config import DetectionConfig, DetectorsConfig, LabelsConfig
 from schemas.records import TopicPartition
@@ -42,7 +45,20 @@ def warm() -> list[str]:
     # Nor has it a block of labels of whose features it is asked how well they tell them.
     strengths(np.zeros((2, 1), np.float32), np.array([True, False]), 1, np.zeros(1))
     _join(2)
+    label_poisoning.warm()
+    _watch(2_400)
     return list(Fold(config, fold.snapshot()).banks)
+
+
+def _watch(n: int) -> None:
+    """Predictions of one model's clients, of whom it is learned what is usual, all different."""
+    config = DetectionConfig()
+    fold = SecurityFold(config, None)
+    events = _events(n)
+    value = events.value.copy()
+    value[::3] = np.random.default_rng(1).normal(size=n)
+    fold.process(replace(events, value=value))
+    SecurityFold(config, None, fold.snapshot())
 
 
 def _join(n: int) -> None:

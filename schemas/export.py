@@ -16,6 +16,7 @@ import orjson
 from pydantic import BaseModel, TypeAdapter
 
 from schemas.alerts import AlertData, DeadLetterData
+from schemas.anomalies import AnomalyData
 from schemas.commands import COMMAND
 from schemas.config import DetectionConfig
 from schemas.events import LabelEvent, PredictionEvent
@@ -29,6 +30,7 @@ MODELS: Final[dict[str, type[BaseModel] | TypeAdapter[Any]]] = {
     "alert": AlertData,
     "dead_letter": DeadLetterData,
     "liveness": LivenessData,
+    "anomaly": AnomalyData,
     "command": COMMAND,
     "detection_config": DetectionConfig,
 }

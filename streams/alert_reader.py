@@ -97,7 +97,9 @@ def as_sentence(event: Mapping[str, object]) -> str:
     data = event.get("data")
     fields = data if isinstance(data, dict) else {}
     severity = str(fields.get("severity", "")).upper()
-    revision = fields.get("revision", 1)
+    # A finding of OCSF has it where OCSF has no place for it.
+    unmapped = fields.get("unmapped")
+    revision = (unmapped if isinstance(unmapped, dict) else fields).get("revision", 1)
     update = f" (update {revision - 1})" if isinstance(revision, int) and revision > 1 else ""
     line = f"{event.get('time', '')} {severity:<8} {fields.get('message', '')}{update}"
     return masked(line)

@@ -132,6 +132,8 @@ class AnomalyPolicy:
         self, number: int, passed: Passed, next_seq: Callable[[], int]
     ) -> Iterator[AnomalyData]:
         """Close what has been quiet for long at one of the events before `number`."""
+        if not len(passed.offset):
+            return
         quiet = self.config.quiet_events
         n_before = self.book.n_events
         for anomaly in self.book.quiet_before(number - quiet):

@@ -24,6 +24,7 @@ from streams.cli_options import (
 )
 from streams.cli_reference import reference
 from streams.cli_scan import scan
+from streams.cli_source import source
 from streams.cli_verify import verify
 
 
@@ -65,6 +66,7 @@ main.add_command(alerts)
 main.add_command(verify)
 main.add_command(budget)
 main.add_command(reference)
+main.add_command(source)
 main.add_command(mute)
 main.add_command(plan)
 main.add_command(acknowledge)

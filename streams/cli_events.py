@@ -6,7 +6,7 @@ from typing import IO, Any
 
 import click
 
-from streams.cli_options import connection_options, fail, load_configuration
+from streams.cli_options import EXIT_USAGE, connection_options, fail, load_configuration
 
 _MAX_SHOWN = 20
 
@@ -56,6 +56,11 @@ def emit(ctx: click.Context, /, file: IO[bytes], fill: bool, **options: Any) -> 
     is_flag=True,
     help="Not alerts, but what is said by the clock: silence and volume, of the liveness topic.",
 )
+@click.option(
+    "--anomalies",
+    is_flag=True,
+    help="Not alerts, but suspected attacks: OCSF findings, of the anomalies topic.",
+)
 @connection_options
 @click.pass_context
 def alerts(
@@ -65,9 +70,12 @@ def alerts(
     from_beginning: bool,
     no_follow: bool,
     liveness: bool,
+    anomalies: bool,
     **options: Any,
 ) -> None:
     """Print alerts as they come, each as a sentence; committed ones only."""
+    if liveness and anomalies:
+        raise fail("either --liveness or --anomalies: they are two topics", EXIT_USAGE)
     configuration = load_configuration(ctx, options, "bootstrap_servers")
     import orjson
 
@@ -75,9 +83,10 @@ def alerts(
     from streams.kafka_properties import read_properties
 
     settings = configuration.settings
+    topics = settings.topics
     messages = read_alerts(
         settings.bootstrap_servers,
-        settings.topics.liveness if liveness else settings.topics.alerts,
+        topics.liveness if liveness else topics.anomalies if anomalies else topics.alerts,
         read_properties(settings.kafka),
         from_beginning=from_beginning or no_follow,
         follow=not no_follow,

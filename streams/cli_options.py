@@ -125,6 +125,7 @@ _TOPICS: Final[tuple[Option[Any], ...]] = tuple(
         "commands",
         "checkpoints",
         "liveness",
+        "anomalies",
     )
 )
 _GROUP: Final[tuple[Option[Any], ...]] = (

@@ -54,6 +54,8 @@ class Topics(StrictSettings):
     """Checkpoints, seldom, for when Redis has lost them. Compacted."""
     liveness: TopicName = "driftsentry.liveness"
     """Said by the clock: models whose predictions stay away, or come in other numbers."""
+    anomalies: TopicName = "driftsentry.anomalies"
+    """Suspected attacks go out here for security teams, as OCSF findings in CloudEvents."""
 
 
 class Settings(StrictSettings):

@@ -47,6 +47,7 @@ _NEEDED: Final[Mapping[Duty, tuple[str, ...]]] = {
     "commands": ("READ", "DESCRIBE"),
     "checkpoints": ("READ", "WRITE", "DESCRIBE"),
     "liveness": ("WRITE", "DESCRIBE"),
+    "anomalies": ("WRITE", "DESCRIBE"),
 }
 
 

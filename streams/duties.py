@@ -7,14 +7,20 @@ never slows the other. Both see the same events, decoded by the same rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
 
 from detectors.base import BankState
 from detectors.fold import Fold, algorithm_versions
+from detectors.security.fold import SecurityFold, security_versions
 from schemas.alerts import AlertData
+from schemas.anomalies import AnomalyData
 from schemas.batch import Decoded
 from schemas.commands import Order, SetReference
 from schemas.config import DetectionConfig
+from schemas.source_hash import SourceKey
+from streams.anomalies import ANOMALY_POLICY_VERSION, AnomalyPolicy, Passed
+from streams.anomaly_records import anomaly_output
 from streams.cloudevents import alert_output
 from streams.policy import POLICY_VERSION, Policy
 from streams.ports import Output
@@ -26,8 +32,29 @@ DECODER_VERSION: Final = 2
 
 def state_versions(duty: Duty = "drift") -> dict[str, int]:
     """The version of everything that determines the state of a duty, by part name."""
-    own = {"drift": DriftWork.versions}[duty]()
+    own = DriftWork.versions() if duty == "drift" else SecurityWork.versions()
     return own | {"decoder": DECODER_VERSION}
+
+
+@dataclass(frozen=True, slots=True)
+class FormerKey:
+    """A source key that this process does not have; a state was made with it, none can be."""
+
+    fingerprint: str | None
+    """None: sources were dropped."""
+
+
+class Told(NamedTuple):
+    """What is to leave for people, and which record made it so."""
+
+    offset: int
+    said: AlertData | AnomalyData
+
+    def output(self, topic: str, time_ms: int) -> Output:
+        """The record of it, with this timestamp."""
+        if isinstance(self.said, AlertData):
+            return alert_output(topic, self.said, time_ms)
+        return anomaly_output(topic, self.said, time_ms)
 
 
 class DriftWork:
@@ -67,21 +94,19 @@ class DriftWork:
         """The latest event time."""
         return self.fold.watermark_ms
 
-    def process(self, events: Decoded, next_number: Callable[[], int]) -> list[AlertData]:
+    def process(self, events: Decoded, next_number: Callable[[], int]) -> list[Told]:
         """Fold these events; the alerts that follow, in the order of the log."""
-        return self.policy.decide(self.fold.process(events), next_number)
-
-    def output(self, topic: str, said: AlertData, time_ms: int) -> Output:
-        """The record of an alert."""
-        return alert_output(topic, said, time_ms)
+        alerts = self.policy.decide(self.fold.process(events), next_number)
+        return [Told(each.trigger_offset, each) for each in alerts]
 
     def obey(
         self, order: Order, offset: int, said_ms: int, next_number: Callable[[], int]
-    ) -> list[AlertData]:
+    ) -> list[Told]:
         """Set a reference, or hold alerts back, before the record at `offset`; what is told."""
         if isinstance(order, SetReference):
             self.fold.set_reference(order.model_id, order.model_version, order.document)
-        return self.policy.obey(order, offset, said_ms, next_number)
+        alerts = self.policy.obey(order, offset, said_ms, next_number)
+        return [Told(each.trigger_offset, each) for each in alerts]
 
     def concerns(self, order: Order) -> bool:
         """Whether this changes anything here."""
@@ -90,7 +115,7 @@ class DriftWork:
             return not self.fold.catalog.has_reference(name, order.digest)
         return self.policy.concerns(order)
 
-    def switch(self, config: DetectionConfig) -> None:
+    def switch(self, config: DetectionConfig, _source_key: SourceKey | None) -> None:
         """Go on under another config."""
         self.fold.reconfigure(config)
         self.policy.config = config.policy
@@ -98,3 +123,88 @@ class DriftWork:
     def parts(self) -> dict[str, BankState]:
         """The whole state, by part."""
         return self.fold.snapshot() | {"policy": self.policy.snapshot()}
+
+
+class SecurityWork:
+    """The duty `security`: detectors of attacks, anomalies.
+
+    `parts` is the state of an earlier one under the same source key; raises `StateError` where it
+    does not fit. With a `FormerKey` it is held as it is, until a `switch` makes it void.
+    """
+
+    def __init__(
+        self,
+        config: DetectionConfig,
+        source_key: SourceKey | FormerKey | None,
+        lineage_id: str,
+        partition: int,
+        parts: Mapping[str, BankState] | None = None,
+    ) -> None:
+        fingerprint = None if source_key is None else source_key.fingerprint
+        self._fingerprint = fingerprint
+        self._held: Mapping[str, BankState] | None = None
+        if isinstance(source_key, FormerKey):
+            self._held = parts
+            self.fold = SecurityFold(config, None)
+            if parts is not None:
+                self.fold.count_on(parts["security"])
+        else:
+            self.fold = SecurityFold(config, source_key, parts)
+        self.policy = AnomalyPolicy(
+            config.security,
+            lineage_id,
+            config.deployment,
+            partition,
+            fingerprint,
+            None if parts is None else parts["anomalies"],
+        )
+
+    @staticmethod
+    def versions() -> dict[str, int]:
+        """The version of each part of its state."""
+        return security_versions() | {"anomalies": ANOMALY_POLICY_VERSION}
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What the fold has counted."""
+        return self.fold.counters
+
+    @property
+    def watermark_ms(self) -> int:
+        """The latest event time."""
+        return self.fold.watermark_ms
+
+    def process(self, events: Decoded, next_number: Callable[[], int]) -> list[Told]:
+        """Fold these events; the anomalies that follow, in the order of the log."""
+        passed = Passed(events.offset, events.row, events.event_time_ms)
+        suspicions = self.fold.process(events)
+        anomalies = self.policy.decide(suspicions, passed, self.fold.models.keys, next_number)
+        return [Told(each.unmapped.trigger_offset, each) for each in anomalies]
+
+    def obey(
+        self, _order: Order, _offset: int, _said_ms: int, _next_number: Callable[[], int]
+    ) -> list[Told]:
+        """Nothing that people say to the drift duty is said to this one."""
+        return []
+
+    def concerns(self, _order: Order) -> bool:
+        """Whether this changes anything here."""
+        return False
+
+    def switch(self, config: DetectionConfig, source_key: SourceKey | None) -> None:
+        """Go on under another config; under another key what is known of sources is void."""
+        fingerprint = None if source_key is None else source_key.fingerprint
+        if fingerprint == self._fingerprint and self._held is None:
+            self.fold.reconfigure(config)
+        else:
+            before = self.fold.snapshot()["security"]
+            self.fold = SecurityFold(config, source_key)
+            self.fold.count_on(before)
+            self._held, self._fingerprint, self.policy.key_id = None, fingerprint, fingerprint
+        self.policy.config = config.security
+
+    def parts(self) -> dict[str, BankState]:
+        """The whole state, by part."""
+        if self._held is not None:
+            return {**self._held}
+        return self.fold.snapshot() | {"anomalies": self.policy.snapshot()}

@@ -19,7 +19,9 @@ from streams.embedded import is_mock_cluster
 from streams.kafka_clients import describe, kafka_error
 from streams.kafka_errors import MISSING_TOPIC, NOT_AUTHORISED, TOPIC_EXISTS
 
-Duty = Literal["events", "alerts", "dead_letter", "journal", "commands", "checkpoints", "liveness"]
+Duty = Literal[
+    "events", "alerts", "dead_letter", "journal", "commands", "checkpoints", "liveness", "anomalies"
+]
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 _REQUEST_S: Final = 30.0
@@ -129,6 +131,16 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         "each record stands for itself: one key has all versions and shards of a model, so that "
         "compaction would keep the latest of any of them",
     ),
+    TopicSpec(
+        "anomalies",
+        "suspected attacks, as OCSF findings in CloudEvents",
+        "model_id",
+        4,
+        90 * _DAY_MS,
+        "CreateTime",
+        "for security teams alone: who calls the models must not be able to read it; kept as long "
+        "as an investigation, or the next training, may ask for it",
+    ),
 )
 
 
@@ -156,6 +168,7 @@ def names_in(settings: Settings) -> dict[Duty, str]:
         "dead_letter": topics.dead_letter,
         "journal": topics.journal,
         "commands": topics.commands,
+        "anomalies": topics.anomalies,
     }
     if settings.checkpoint_topic_interval_s > 0:
         names["checkpoints"] = topics.checkpoints

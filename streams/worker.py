@@ -31,7 +31,7 @@ from schemas.records import Record, Records, Reject, TopicPartition
 from schemas.source_hash import SourceKey
 from streams.checkpoint import Checkpoint, state_digest
 from streams.cloudevents import dead_letter_output
-from streams.duties import DriftWork, Duty, state_versions
+from streams.duties import DriftWork, Duty, FormerKey, SecurityWork, Told, state_versions
 from streams.identity import detection_identity
 from streams.lineage import CommandPlace, JournaledCommand, JournalEntry, Lineage, Metadata
 from streams.policy import Policy
@@ -41,14 +41,6 @@ MAX_BYTES_AT_ONCE: Final = 8 * 2**20
 """Of the values that are decoded and folded in one go: their columns take some times that."""
 ARROW_COUNTS_BYTES: Final = 2**19
 """So many more count for an Arrow stream: in 200 bytes it may hold thousands of refused rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class FormerKey:
-    """A source key that this process does not have; a state was made with it, none can be."""
-
-    fingerprint: str | None
-    """None: sources were dropped."""
 
 
 @dataclass(frozen=True)
@@ -165,16 +157,24 @@ class PartitionWorker:
             self.n_commands = int(checkpoint.fields["n_commands"])
             self.loaded_offset = checkpoint.next_offset
             self.checkpoint_offset = checkpoint.next_offset
-        self.work = DriftWork(detection.config, lineage.id, tp.partition, parts)
+        self.work: DriftWork | SecurityWork
+        if lineage.duty == "drift":
+            self.work = DriftWork(detection.config, lineage.id, tp.partition, parts)
+        else:
+            self.work = SecurityWork(
+                detection.config, detection.source_key, lineage.id, tp.partition, parts
+            )
 
     @property
     def fold(self) -> Fold:
-        """The fold of the drift duty."""
+        """The fold of the drift duty, which it must have."""
+        assert isinstance(self.work, DriftWork), "the security duty has another fold"
         return self.work.fold
 
     @property
     def policy(self) -> Policy:
-        """The policy of the drift duty."""
+        """The policy of the drift duty, which it must have."""
+        assert isinstance(self.work, DriftWork), "the security duty has another policy"
         return self.work.policy
 
     @property
@@ -238,9 +238,10 @@ class PartitionWorker:
         events, rejects = self.decode(records)
         for reject in rejects:
             self._dead_letter(reject)
-        for alert in self.work.process(events, self._next_alert):
-            record_time_ms = _record_time_ms(events, alert.trigger_offset)
-            self._tell(alert, record_time_ms, tells=alert.trigger_offset >= self.live_from)
+        for told in self.work.process(events, self._next_alert):
+            self._tell(
+                told, _record_time_ms(events, told.offset), tells=told.offset >= self.live_from
+            )
         self.n_records += len(events) + len(rejects)
         self.next_offset = records.offsets[-1] + 1
 
@@ -265,14 +266,15 @@ class PartitionWorker:
         `tells`: what comes of it goes to the outbox.
         """
         self.n_commands = command.number
-        for alert in self.work.obey(command.order, offset, command.said_ms, self._next_alert):
-            self._tell(alert, command.said_ms, tells=tells)
+        for told in self.work.obey(command.order, offset, command.said_ms, self._next_alert):
+            self._tell(told, command.said_ms, tells=tells)
 
-    def _tell(self, alert: AlertData, record_time_ms: int, *, tells: bool) -> None:
-        """Take note of an alert; `tells`: it is published too."""
-        self.recent.append(alert)
+    def _tell(self, told: Told, record_time_ms: int, *, tells: bool) -> None:
+        """Take note of an alert or an anomaly; `tells`: it is published too."""
+        if isinstance(told.said, AlertData):
+            self.recent.append(told.said)
         if tells:
-            self.outbox.append(self.work.output(self.topics.alerts, alert, record_time_ms))
+            self.outbox.append(told.output(self.topics.alerts, record_time_ms))
             self.has_alerts = True
 
     def concerns(self, order: Order) -> bool:
@@ -314,7 +316,7 @@ class PartitionWorker:
         self.follows = self.detection.config.generation
         self.detection = detection
         self.config_from = offset
-        self.work.switch(detection.config)
+        self.work.switch(detection.config, detection.key)
 
     def counts(self) -> dict[str, int]:
         """Everything that is counted, since the lineage's start, by name (docs/operations.md)."""

@@ -76,10 +76,13 @@ N_PLACE: Final = 8
 LEVEL, PEAK, OWN_EXPECTED = range(3)
 N_PLACE_X: Final = 3
 # Of a CUSUM.
-PAIR, HITS, LANE_SEEN, FIRST_OFFSET, FIRST_TIME, BASE_HITS = range(6)
-N_LANE: Final = 6
-STATISTIC, EXPECTED, BASE_EXPECTED = range(3)
-N_LANE_X: Final = 3
+N_GROUPS: Final = 3
+"""Of predictions, by how sure they are."""
+PAIR, LANE_SEEN, FIRST_OFFSET, FIRST_TIME, HITS, BASE_HITS = 0, 1, 2, 3, 4, 4 + N_GROUPS
+N_LANE: Final = 4 + 2 * N_GROUPS
+STATISTIC, EXPECTED, BASE_EXPECTED = 0, 1, 1 + N_GROUPS
+N_LANE_X: Final = 1 + 2 * N_GROUPS
+"""Hits, what was expected, and both of all sources as they were when it began, stand by group."""
 
 # Of a name at the door: a keyed hash, how often it came, and when it was last there.
 DOOR_KEY, DOOR_COUNT, DOOR_LAST = range(3)
@@ -110,9 +113,16 @@ FLIPPED: Final = 0.15
 LEAST_P: Final = 0.01
 """No disagreement was less expected than this: so one of them never says much."""
 LN_2: Final = 0.6931471805599453
-OTHERS_THRESHOLD: Final = 8.0
+GROUP_P: Final = (0.06, 0.15)
+"""Below these probabilities of a disagreement predictions are in the first group, the second."""
+GROUP_RATIO: Final = (4.0, 2.0, 1.3)
+"""How much more often than others who lies disagrees, in each group: about what it is where a
+share `FLIPPED` or a little more is turned over."""
+_LN_GROUP_RATIO = (1.3862943611198906, 0.6931471805599453, 0.26236426446749106)
+LEAST_HITS: Final = 8
+OTHERS_THRESHOLD: Final = 10.0
 """How far a source must stand out from all others of its model. When all of them drift, at most one
-in 3,000 is accused: the exponential of what is tested has the mean 1."""
+in 20,000 is accused: the exponential of what is tested has the mean 1."""
 POOL_RATIO: Final = 1.3
 LN_POOL_RATIO: Final = 0.26236426446749106
 _POOL_EXCESS = POOL_RATIO - 1.0
@@ -331,8 +341,9 @@ def _observe(
     k: int,
     is_hit: bool,
     p: float,
-    hits: int,
-    expected: float,
+    group: int,
+    hits: I64A,
+    expected: F64A,
     offset: int,
     time: int,
     lanes: I64A,
@@ -340,27 +351,40 @@ def _observe(
 ) -> None:
     """Advance a CUSUM of a place by a label that disagrees with probability p.
 
-    `hits` and `expected` are the model's of the same kind, before this label.
+    `hits` and `expected` (N_GROUPS,) are the model's of the same kind, before this label.
     """
     statistic = sums[place, k, STATISTIC]
     if statistic <= 0.0:
         if not is_hit:
             return
-        lanes[place, k, HITS] = 0
         lanes[place, k, LANE_SEEN] = 0
         lanes[place, k, FIRST_OFFSET] = offset
         lanes[place, k, FIRST_TIME] = time
-        lanes[place, k, BASE_HITS] = hits
-        sums[place, k, EXPECTED] = 0.0
-        sums[place, k, BASE_EXPECTED] = expected
+        for g in range(N_GROUPS):
+            lanes[place, k, HITS + g] = 0
+            lanes[place, k, BASE_HITS + g] = hits[g]
+            sums[place, k, EXPECTED + g] = 0.0
+            sums[place, k, BASE_EXPECTED + g] = expected[g]
     statistic += _evidence(p, is_hit)
     if is_hit:
-        lanes[place, k, HITS] += 1
+        lanes[place, k, HITS + group] += 1
     lanes[place, k, LANE_SEEN] += 1
-    sums[place, k, EXPECTED] += p
+    sums[place, k, EXPECTED + group] += p
     sums[place, k, STATISTIC] = max(statistic, 0.0)
     if statistic <= 0.0 and k > 0:
         lanes[place, k, PAIR] = -1
+
+
+@part
+def _total_hits(place: int, k: int, lanes: I64A) -> int:
+    return int(lanes[place, k, HITS] + lanes[place, k, HITS + 1] + lanes[place, k, HITS + 2])
+
+
+@part
+def _total_expected(place: int, k: int, sums: F64A) -> float:
+    return float(
+        sums[place, k, EXPECTED] + sums[place, k, EXPECTED + 1] + sums[place, k, EXPECTED + 2]
+    )
 
 
 @part
@@ -374,19 +398,24 @@ def _against_others(
     lanes: I64A,
     sums: F64A,
 ) -> float:
-    """The log likelihood ratio of this source having twice the odds of all others to having theirs.
+    """The log likelihood ratio of this source disagreeing more often than others to as often.
 
-    Given how many disagreements there were of all since its CUSUM began, each is this source's
-    with the share that it has in what was expected: what moved all of them cancels.
+    Given how many disagreements there were of all since its CUSUM began, among predictions that
+    are as sure, each is this source's with the share that it has in what was expected: what moved
+    all of them cancels.
     """
     pair = lanes[place, k, PAIR]
-    total = expected[m, N_CLASSES if pair == ANY else pair // N_CLASSES]
-    total -= sums[place, k, BASE_EXPECTED]
-    if pair != ANY:
-        total *= shares[m, pair // N_CLASSES, pair % N_CLASSES]
-    n_all = max(hits[m, pair] - lanes[place, k, BASE_HITS], lanes[place, k, HITS])
-    share = min(sums[place, k, EXPECTED] / total, 1.0) if total > 0.0 else 1.0
-    return lanes[place, k, HITS] * LN_2 - n_all * _log_1p(share)
+    of = N_CLASSES if pair == ANY else pair // N_CLASSES
+    share_of_pair = 1.0 if pair == ANY else shares[m, of, pair % N_CLASSES]
+    ratio = 0.0
+    for g in range(N_GROUPS):
+        own = lanes[place, k, HITS + g]
+        n_all = max(hits[m, pair, g] - lanes[place, k, BASE_HITS + g], own)
+        total = (expected[m, of, g] - sums[place, k, BASE_EXPECTED + g]) * share_of_pair
+        part_of_it = sums[place, k, EXPECTED + g]
+        share = min(part_of_it / total, 1.0) if total > 0.0 else 1.0
+        ratio += own * _LN_GROUP_RATIO[g] - n_all * _log(1.0 + (GROUP_RATIO[g] - 1.0) * share)
+    return ratio
 
 
 @part
@@ -420,9 +449,9 @@ def _pool(
         model_x[m, POOL_EXPECTED] = 0.0
         model_x[m, REST_EXPECTED] = 0.0
         for pair in range(ANY):
-            base_hits[m, pair] = hits[m, pair]
+            base_hits[m, pair] = hits[m, pair, 0] + hits[m, pair, 1] + hits[m, pair, 2]
         for c in range(N_CLASSES):
-            base_expected[m, c] = expected[m, c]
+            base_expected[m, c] = expected[m, c, 0] + expected[m, c, 1] + expected[m, c, 2]
     statistic -= _log_1p(_POOL_EXCESS * p)
     model_n[m, POOL_SEEN] += 1
     model_x[m, POOL_EXPECTED] += p
@@ -494,7 +523,7 @@ def index_places(places: I64A, index: I32A, salt: int) -> int:
 @kernel(
     *(I32_IN, I64_IN, I64_IN, F64_IN, I64_2D_IN, I64_IN, I64_IN),
     *(I64_2D, F64_2D, I64_2D, F32_2D, U16_2D, F64_2D, F64_3D, F64_3D),
-    *(I64_2D, F64_2D, I64_2D, F64_2D),
+    *(I64_3D, F64_3D, I64_2D, F64_2D),
     *(I64_2D, F64_2D, I64_3D, F64_3D, I32, I64_3D, I64),
     *(types.int64, types.float64),
     *(I64, U8, U8, U8, I64_2D, F64_2D),
@@ -565,6 +594,7 @@ def watch_labels(
         b = _confidence_bin(score[i], model_n[m, TWO_SIDED] != 0, m, cuts)
         row_predicted[i], row_label[i], row_bin[i] = c, y, b
         p = rates[m, c, b]
+        group = 0 if p < GROUP_P[0] else 1 if p < GROUP_P[1] else 2
         low, high = source[i, 0], source[i, 1]
         key = _hash(m, low, high, salt)
         at = _find(m, low, high, key, places, index)
@@ -604,8 +634,19 @@ def watch_labels(
         if place >= 0:
             places[place, LAST] = numbers[CLOCK]
             places[place, SEEN] += 1
-            total = expected[m, N_CLASSES]
-            _observe(place, 0, is_hit, p, hits[m, ANY], total, offset[i], time[i], lanes, sums)
+            _observe(
+                place,
+                0,
+                is_hit,
+                p,
+                group,
+                hits[m, ANY],
+                expected[m, N_CLASSES],
+                offset[i],
+                time[i],
+                lanes,
+                sums,
+            )
             is_known = False
             for k in range(1, N_LANES):
                 own = lanes[place, k, PAIR]
@@ -618,6 +659,7 @@ def watch_labels(
                     k,
                     is_hit and own == pair,
                     p * share,
+                    group,
                     hits[m, own],
                     expected[m, c],
                     offset[i],
@@ -639,6 +681,7 @@ def watch_labels(
                         k,
                         True,
                         q,
+                        group,
                         hits[m, pair],
                         expected[m, c],
                         offset[i],
@@ -663,10 +706,10 @@ def watch_labels(
             levels,
         )
         if is_hit:
-            hits[m, ANY] += 1
-            hits[m, pair] += 1
-        expected[m, c] += p
-        expected[m, N_CLASSES] += p
+            hits[m, ANY, group] += 1
+            hits[m, pair, group] += 1
+        expected[m, c, group] += p
+        expected[m, N_CLASSES, group] += p
         if place >= 0:
             threshold = model_x[m, THRESHOLD] * jitter
             strongest, k = 0.0, 0
@@ -680,20 +723,24 @@ def watch_labels(
                     sums[place, lane, STATISTIC] = 0.0
                     if lane > 0:
                         lanes[place, lane, PAIR] = -1
-                elif more >= OTHERS_THRESHOLD and statistic > strongest:
+                elif (
+                    more >= OTHERS_THRESHOLD
+                    and statistic > strongest
+                    and _total_hits(place, lane, lanes) >= LEAST_HITS
+                ):
                     strongest, k = statistic, lane
             level = levels[place, LEVEL]
             if strongest > 0.0 and strongest >= 2.0 * level:
                 f = cursor[1]
                 fired[f, ROW], fired[f, KIND] = i, OF_SOURCE
                 fired[f, FIRED_PAIR] = lanes[place, k, PAIR]
-                fired[f, FIRED_HITS] = lanes[place, k, HITS]
+                fired[f, FIRED_HITS] = _total_hits(place, k, lanes)
                 fired[f, FIRED_SEEN] = lanes[place, k, LANE_SEEN]
                 fired[f, FIRED_OFFSET] = lanes[place, k, FIRST_OFFSET]
                 fired[f, FIRED_TIME] = lanes[place, k, FIRST_TIME]
                 fired_x[f, FIRED_STATISTIC] = strongest
                 fired_x[f, FIRED_THRESHOLD] = max(threshold, 2.0 * level)
-                fired_x[f, FIRED_EXPECTED] = sums[place, k, EXPECTED]
+                fired_x[f, FIRED_EXPECTED] = _total_expected(place, k, sums)
                 cursor[1] += 1
                 levels[place, LEVEL] = strongest
                 levels[place, PEAK] = strongest

@@ -58,7 +58,8 @@ class SecurityBanks(Mapping[str, SecurityBank]):
 
     def _build_of_labels(self, name: str, state: BankState | None) -> LabelSecurityBank:
         spec, own = LABEL_SECURITY_REGISTRY[name], self._config.security
-        return spec.build(getattr(own.detectors, name), own.max_models, self._salt, state)
+        detector = getattr(own.detectors, name)
+        return spec.build(detector, own.max_models, own.max_sources, self._salt, state)
 
     def update(self, rows: SecurityRows) -> list[Suspicion]:
         """Advance all of them; what they suspect, in no particular order."""
@@ -88,14 +89,21 @@ class SecurityBanks(Mapping[str, SecurityBank]):
             self._calibrate(name, bank, slot, calibration)
 
     def _calibrate(
-        self, name: str, bank: SecurityBank, slot: int, calibration: ModelCalibration
+        self,
+        name: str,
+        bank: SecurityBank,
+        slot: int,
+        calibration: ModelCalibration,
+        *,
+        only_kinds: bool = False,
     ) -> None:
         own = calibration.of(name)
         if not own:
             return
         given = list(own.values())
         strictest = given[0] if len(given) == 1 else SECURITY_REGISTRY[name].strictest(given)
-        bank.calibrate(slot, 0, strictest, reviewed=calibration.is_reviewed)
+        if not only_kinds:
+            bank.calibrate(slot, 0, strictest, reviewed=calibration.is_reviewed)
         if not calibration.is_reviewed:
             return
         # All of them, so that a number that had another name before is not judged by that.
@@ -124,7 +132,8 @@ class SecurityBanks(Mapping[str, SecurityBank]):
             if is_kept and is_same_kinds:
                 continue
             for slot, calibration in sorted(calibrations.items()):
-                self._calibrate(name, self._banks[name], slot, calibration)
+                bank = self._banks[name]
+                self._calibrate(name, bank, slot, calibration, only_kinds=is_kept)
         of_labels, self.of_labels = self.of_labels, {}
         for name in _enabled_of_labels(config):
             is_kept = not begin_anew and name in of_labels and _is_same(name, before, config)

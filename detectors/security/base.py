@@ -247,8 +247,9 @@ class LabelSecuritySpec:
     name: str
     version: int
     config_type: type[BaseModel]
-    build: Callable[[Any, int, int, BankState | None], LabelSecurityBank]
-    """`build(config, n_models, salt, state)`; raises `StateError`."""
+    build: Callable[[Any, int, int, int, BankState | None], LabelSecurityBank]
+    """`build(config, n_models, n_places, salt, state)`; raises `StateError`. Its places are its own:
+    who gives labels need not be who asks."""
     unit: str = field(default="events")
     """Of `statistic`."""
 

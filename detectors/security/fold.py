@@ -26,13 +26,13 @@ from detectors.security.banks import SecurityBanks, kind_numbers
 from detectors.security.base import SecurityRows, Suspicion
 from detectors.security.calibration import KeptCalibrations, ModelCalibration, fit
 from detectors.security.columns import PollColumns, columns_of
-from detectors.security.fold_state import Watched, restore_watched, snapshot_watched
+from detectors.security.fold_state import Watched, numbers_of, restore_watched, snapshot_watched
 from detectors.security.models import ModelSlots
 from detectors.security.population import MAX_LEARNED_VALUES
 from detectors.security.populations import Populations
 from detectors.security.registry import LABEL_SECURITY_REGISTRY, SECURITY_REGISTRY
 from detectors.security.sources import SOURCE_COUNTERS, SourceTable
-from schemas.batch import I32, I64, Decoded, ModelKey
+from schemas.batch import I32, I64, U64, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.source_hash import SourceKey
 
@@ -132,6 +132,15 @@ class SecurityFold:
             for name in self.banks
             if not calibration.of(name)
         ]
+
+    def count_on(self, state: BankState) -> None:
+        """Take the counters and the time of another fold, whose part `security` this is.
+
+        For one that begins anew within a lineage: under another key what is known of sources is
+        void.
+        """
+        *counts, self.watermark_ms = numbers_of(state, len(SECURITY_COUNTERS) + 1)
+        self.counters.update(zip(SECURITY_COUNTERS, counts, strict=True))
 
     def snapshot(self) -> dict[str, BankState]:
         """The whole state, by part: a function of the events alone."""
@@ -364,7 +373,7 @@ class SecurityFold:
         placed = self.sources.place(model, words, number, row_hash, offset, event_row, time)
         said += placed.pressure
         scaled = populations.scale(columns, rows, model)
-        said += self.banks.update(
+        found = self.banks.update(
             SecurityRows(
                 offset=offset,
                 event_row=event_row,
@@ -385,6 +394,10 @@ class SecurityFold:
                 n_numbers=populations.n_numbers,
             )
         )
+        said += [
+            each if each.source < 0 else _with_source(each, offset, event_row, words)
+            for each in found
+        ]
 
     def _learn(self, columns: PollColumns, slot: I32, start: int) -> None:
         """Learn the stretch's rows of models whose populations are not known yet."""
@@ -402,6 +415,16 @@ class SecurityFold:
                 population = self._watched.populations.frozen[of_slot]
                 assert population is not None
                 self._judge_by(of_slot, ModelCalibration(population, {"": fitted}, False))
+
+
+def _with_source(suspicion: Suspicion, offset: I64, event_row: I32, words: U64) -> Suspicion:
+    """The suspicion with the hash of its source: a place of the table may be another's soon.
+
+    A bank fires at a row of the source that it is about; the rows are those of the stretch.
+    """
+    at = (offset == suspicion.offset) & (event_row == suspicion.event_row)
+    low, high = words[int(at.argmax())].tolist()
+    return suspicion._replace(source_words=(low, high))
 
 
 def _part(state: Mapping[str, BankState], name: str) -> BankState:

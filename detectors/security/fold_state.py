@@ -128,6 +128,14 @@ def snapshot_watched(watched: Watched, salt: int, numbers: Iterable[int]) -> Ban
     }
 
 
+def numbers_of(state: BankState, n: int) -> list[int]:
+    """The fold's counters of a snapshot, n of them. Raises `StateError` where they are none."""
+    numbers: list[int] = require_array(state, "numbers", np.int64, (n,)).tolist()
+    if min(numbers) < 0 or max(numbers) >= _TOO_LARGE:
+        raise StateError("a counter is negative, or larger than any that was counted")
+    return numbers
+
+
 def restore_watched(watched: Watched, salt: int, state: BankState, n_numbers: int) -> list[int]:
     """Fill it, empty so far, from a snapshot; returns the fold's counters, that of events first.
 
@@ -144,9 +152,7 @@ def restore_watched(watched: Watched, salt: int, state: BankState, n_numbers: in
     models = watched.models
     if len(document.slots) != len(models):
         raise StateError("the state has another number of models than the config allows")
-    numbers: list[int] = require_array(state, "numbers", np.int64, (n_numbers,)).tolist()
-    if min(numbers) < 0 or max(numbers) >= _TOO_LARGE:
-        raise StateError("a counter is negative, or larger than any that was counted")
+    numbers = numbers_of(state, n_numbers)
     last_seen = require_array(state, "last_seen", np.int64, (len(models),))
     n_events = require_array(state, "n_events", np.int64, (len(models),))
     unpacker = Unpacker(state)

@@ -27,11 +27,11 @@ from schemas.batch import F64, I64
 
 REFERENCE_LABELS: Final = 2_000
 """Of a model: the first ones, or the fewest of a calibration."""
-SOURCE_ARL: Final = 2e6
+SOURCE_ARL: Final = 1e7
 """Labels of a model between two false alarms of the CUSUMs of all disagreements, of all sources
 together: each label advances that of its own source, so it matters little how many sources there
-are. Those of class pairs split the same disagreements among them and add as many alarms again: one
-in a million labels in all."""
+are. Those of class pairs split the same disagreements among them and add about as many again: one
+in five million labels in all."""
 POOL_ARL: Final = 1e7
 """The same of a model's one pooled CUSUM, before it is asked whether it is concentrated."""
 LEAST_THRESHOLD: Final = 6.0

@@ -91,8 +91,10 @@ class LabelPoisoning:
         Their `slices` are words of `slice_words`.
         """
         require_lanes(joined.slot, self.n_models)
-        if not self._enabled or not len(joined):
-            return []
+        return self.fold(joined) if self._enabled and len(joined) else []
+
+    def fold(self, joined: Joined) -> list[Suspicion]:
+        """Fold labels whose slots there are, whatever the config says."""
         arrays, n = self._arrays, len(joined)
         slot = np.ascontiguousarray(joined.slot)
         predicted, label = (
@@ -298,8 +300,8 @@ class LabelPoisoning:
     def _worst_pair(self, model: int) -> int:
         """The pair with most disagreements beyond what was expected since the pool began."""
         arrays, c = self._arrays, kernel.N_CLASSES
-        hits = arrays["hits"][model, : kernel.ANY] - arrays["base_hits"][model]
-        expected = arrays["expected"][model, :c] - arrays["base_expected"][model]
+        hits = arrays["hits"][model, : kernel.ANY].sum(axis=1) - arrays["base_hits"][model]
+        expected = arrays["expected"][model, :c].sum(axis=1) - arrays["base_expected"][model]
         return int(
             np.argmax(hits.reshape(c, c) - expected[:, np.newaxis] * arrays["shares"][model])
         )
@@ -374,6 +376,17 @@ def build(
 ) -> LabelPoisoning:
     """The bank, new or from a snapshot; raises `StateError`."""
     return LabelPoisoning(config, n_models, n_places, salt, state)
+
+
+def warm() -> None:
+    """Compile the kernels, by folding no labels."""
+    none, words = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
+    slot, number = np.zeros(0, np.int32), np.zeros(0)
+    nothing = Joined(
+        *(slot, slot, none, slot, number, none, number, number, none, none, none),
+        *(words, words, none, none, none),
+    )
+    LabelPoisoning(LabelPoisoningConfig(), 1, 1, 0).fold(nothing)
 
 
 def class_text(code: int) -> str:

@@ -37,8 +37,8 @@ def initial(n_models: int, n_places: int) -> Arrays:
         "cuts": np.zeros((n_models, kernel.N_BINS - 1)),
         "rates": np.zeros((n_models, c, kernel.N_BINS + 1)),
         "shares": np.zeros((n_models, c, c)),
-        "hits": np.zeros((n_models, kernel.ANY + 1), np.int64),
-        "expected": np.zeros((n_models, c + 1)),
+        "hits": np.zeros((n_models, kernel.ANY + 1, kernel.N_GROUPS), np.int64),
+        "expected": np.zeros((n_models, c + 1, kernel.N_GROUPS)),
         "base_hits": np.zeros((n_models, kernel.ANY), np.int64),
         "base_expected": np.zeros((n_models, c)),
         "places": np.zeros((n_places, kernel.N_PLACE), np.int64),
@@ -169,7 +169,8 @@ def _check_places(arrays: Arrays, n_models: int) -> None:
     require_all((pair[:, 1:] >= -1) & (pair[:, 1:] < kernel.ANY), "a CUSUM is of no pair")
     require_all(within(lanes, MAX_N) & (lanes >= -1), "lanes is out of range")
     seen = lanes[..., kernel.LANE_SEEN]
-    require_all(lanes[..., kernel.HITS] <= seen, "a source has more hits than labels")
+    n_hits = lanes[..., kernel.HITS : kernel.BASE_HITS].sum(axis=-1)
+    require_all(n_hits <= seen, "a source has more hits than labels")
     for name in ("levels", "sums"):
         _require_amounts(arrays, name)
     running = arrays["sums"][:, 1:, kernel.STATISTIC] > 0.0

@@ -36,7 +36,7 @@ from tests.kit.kafka_node import KafkaNode
 from tests.kit.kafka_server import node_properties
 
 PAGE = Path(__file__).parents[2] / "docs" / "acl-kafka.md"
-USERS = ("driftsentry", "producer", "reader", "speaker", "auditor", "operator", "nobody")
+USERS = ("driftsentry", "producer", "reader", "guard", "speaker", "auditor", "operator", "nobody")
 CLUSTER_ID = "Y2xzZW50cnktYWNsLXRlcw"
 
 pytestmark = pytest.mark.kafka
@@ -100,7 +100,7 @@ def arguments_of_kafka_acls() -> argparse.ArgumentParser:
 def run_commands_of_the_page(address: str) -> None:
     """Give the rights of every line, as kafka-acls.sh does (which is not among the test's jars)."""
     lines = re.findall(r"^kafka-acls\.sh ADMIN (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert len(lines) == 17
+    assert len(lines) == 19
     rights: list[AclBinding] = []
     for line in lines:
         asked = arguments_of_kafka_acls().parse_args(line.split())
@@ -237,12 +237,19 @@ def test_a_worker_s_calls_an_emitter_s_and_a_reader_s_are_allowed(with_topics: s
     link.ask_ends([InputPartition("driftsentry.events", 0)])
     silence = b'{"message": "x is silent", "severity": "high"}'
     link.send([Output("driftsentry.liveness", -1, b"x", silence, (), 1)])
+    probed = b'{"message": "x is probed", "severity": "High", "unmapped": {"revision": 2}}'
+    link.send([Output("driftsentry.anomalies", -1, b"x", probed, (), 1)])
     deadline_s = time.monotonic() + 30
     while not link.ends() and time.monotonic() < deadline_s:
         time.sleep(0.02)
     assert link.ends()
     link.close()
     assert link.n_lost == 0, link.reason
+    told = run_as(with_topics, "guard", "alerts", "--no-follow", "--anomalies")
+    assert "x is probed (update 1)" in told.stdout
+    not_told = run_as(with_topics, "reader", "alerts", "--no-follow", "--anomalies")
+    assert not_told.exit_code == 1
+    assert "this user may not describe it" in not_told.stderr
     told = run_as(with_topics, "reader", "alerts", "--no-follow", "--liveness")
     assert "x is silent" in told.stdout
     assert "x fell" not in told.stdout
@@ -325,6 +332,7 @@ def test_what_is_not_given_is_refused(with_topics: str) -> None:
         "driftsentry.commands",
         "driftsentry.checkpoints",
         "driftsentry.liveness",
+        "driftsentry.anomalies",
     }
 
 

@@ -38,6 +38,19 @@ def test_other_json_is_a_line_without_an_alert(value: bytes | None) -> None:
     assert "update" not in as_sentence(event_of(value))
 
 
+def test_a_finding_is_a_sentence_with_its_revision() -> None:
+    value = b'{"message": "m 1: probed", "severity": "High", "unmapped": {"revision": 3}}'
+    assert as_sentence(event_of(value)).endswith("HIGH     m 1: probed (update 2)")
+    assert "update" not in as_sentence(event_of(b'{"unmapped": {}, "revision": 5}'))
+
+
+def test_alerts_are_of_one_topic() -> None:
+    command = ["alerts", "--bootstrap-servers", "127.0.0.1:1", "--liveness", "--anomalies"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert "they are two topics" in result.stderr
+
+
 def test_a_foreign_record_does_not_end_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: object, **__: object) -> Iterator[Written]:
         for value in (OUTPUT.value, b"hello", OUTPUT.value):

@@ -102,7 +102,7 @@ def test_the_worker_gets_what_was_said(runner: Called, tmp_path: Path) -> None:
         *("--config", str(path), "--instance", "w-1", "--mode", "at-least-once", "--insecure"),
         *("--start", "latest", "--redis-prefix", "p", "--alerts-topic", "a", "--events-topic", "e"),
         *("--dead-letter-topic", "d", "--journal-topic", "j", "--checkpoints-topic", "c"),
-        *("--commands-topic", "o", "--liveness-topic", "l"),
+        *("--commands-topic", "o", "--liveness-topic", "l", "--anomalies-topic", "n"),
         *("-X", "client.id=x=y"),
     )
     assert result.exit_code == 0, result.output
@@ -122,6 +122,7 @@ def test_the_worker_gets_what_was_said(runner: Called, tmp_path: Path) -> None:
         "commands": "o",
         "checkpoints": "c",
         "liveness": "l",
+        "anomalies": "n",
     }
     assert settings.kafka == {"linger.ms": 5, "client.id": "x=y"}
     assert settings.redis_url.get_secret_value() == "redis://localhost/1"

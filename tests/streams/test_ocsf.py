@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import orjson
@@ -11,11 +12,13 @@ from pydantic import ValidationError
 from detectors.security.base import MAX_NAMED, Suspicion, Technique
 from schemas.anomalies import CLASS_UID, OCSF_VERSION, AnomalyData
 from schemas.atlas import ATTACKS
+from schemas.batch import ModelKey
 from streams.anomaly_records import anomaly_output
 from tests.schemas.ocsf import FACTS, violations
-from tests.streams.anomaly_kit import LINEAGE, QUIET, Told, cluster, policy, suspicion
+from tests.streams.anomaly_kit import LINEAGE, QUIET, Told, cluster, passed, policy, suspicion
 
-SOURCES = [(n, n + 1) for n in range(40)]
+SOURCES = [(n, n) for n in range(40)]
+"""The first is what has no name."""
 CASES: dict[str, Suspicion] = {
     **{f"{technique}": suspicion(10, technique=technique) for technique in Technique},
     "cluster": cluster(10, SOURCES[1:9]),
@@ -208,11 +211,6 @@ def test_what_is_about_a_partition_has_no_key_and_no_model() -> None:
 
 
 def test_names_of_models_put_no_control_characters_into_headers() -> None:
-    from itertools import count
-
-    from schemas.batch import ModelKey
-    from tests.streams.anomaly_kit import passed
-
     numbers = count(1)
     (record,) = policy().decide(
         [suspicion(1)], passed(0, 5), [ModelKey("a\nb\x1b", "1")], lambda: next(numbers)

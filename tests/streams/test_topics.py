@@ -50,6 +50,7 @@ def test_topics_are_created_once_and_then_found(
         TopicOutcome(names["commands"], "created", f"1 partitions, {made}"),
         TopicOutcome(names["checkpoints"], "created", f"12 partitions, {made}"),
         TopicOutcome(names["liveness"], "created", f"4 partitions, {made}"),
+        TopicOutcome(names["anomalies"], "created", f"4 partitions, {made}"),
     ]
     again = create_topics(admin, names, n_partitions={"events": 3})
     assert {outcome.state for outcome in again} == {"existing"}
