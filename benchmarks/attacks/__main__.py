@@ -14,6 +14,8 @@ Thresholds are made of benign rows that come earlier and stand nowhere else, and
 streams are development data: the detectors were built while they were seen. What a detector is
 worth, other data sets, models and attacks decide, which are not here.
 
+In figures null stands for a query count that is infinite: not found.
+
 Each task is seeded by what it is, so that any number of processes gives the same figures.
 """
 
@@ -25,7 +27,14 @@ from typing import Any
 from benchmarks.attacks.parts import PARTS, judged, size_of
 from benchmarks.attacks.results import Results
 from benchmarks.drift.work import Workers
-from benchmarks.kit.report import FigureTable, n_processors, parser, publish, show
+from benchmarks.kit.report import (
+    FigureTable,
+    n_processors,
+    parser,
+    publish,
+    show,
+    without_infinite,
+)
 
 
 def main() -> None:
@@ -53,7 +62,7 @@ def main() -> None:
     show(last.tables)
     tables += last.tables
     figures |= last.figures
-    publish("attacks", tables, figures, options, not_run, are_shown=True)
+    publish("attacks", tables, without_infinite(figures), options, not_run, are_shown=True)
 
 
 def _count(text: str) -> int:

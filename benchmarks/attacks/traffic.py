@@ -63,7 +63,7 @@ class Traffic:
 
     def repeated(self, n: int, rng: np.random.Generator) -> Traffic:
         """N of these rows: as often all of them as it takes, each time in another order."""
-        rounds = [rng.permutation(len(self)) for _ in range(-(-n // len(self)))]
+        rounds = [rng.permutation(len(self)) for _ in range(max(1, -(-n // len(self))))]
         return self.take(np.concatenate(rounds)[:n])
 
     def attackers(self) -> I64:
