@@ -56,7 +56,7 @@ def adapted(path: Path | None, name: str, attack: str, floor: float) -> Adapted:
     """Every victim of an attack, one attacker and nothing between the queries."""
     own = ready(path, name, with_sensors=True)
     scaler = own.baselines.scaler
-    radius = _radius(scaler(own.known.calibration).z)
+    radius = _radius(scaler(own.known.calibration).z.astype(np.float64))
     found = Adapted(name, attack, floor, radius, [], [], [])
     for number, victim in enumerate(own.known.attacks[attack].victims):
         z = scaler(victim).z.astype(np.float64)

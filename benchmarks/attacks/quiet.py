@@ -15,7 +15,7 @@ from benchmarks.attacks.calibrated import ready
 from benchmarks.attacks.lane import Lane, calibrate, config_for
 from benchmarks.attacks.mixes import MIXES, Mix
 from benchmarks.attacks.recordings import in_turn
-from benchmarks.attacks.traffic import Traffic, generator
+from benchmarks.attacks.traffic import Traffic, generator, spread
 from benchmarks.census import FILE, FIRST_CHANGE, read
 from detectors.security.calibration import ModelCalibration
 from streams.census import FEATURES
@@ -106,7 +106,7 @@ def census(order: str, *, is_provisional: bool) -> Quiet:
     for number in range(CENSUS_ROUNDS if order == "shuffled" else 1):
         rng = generator("census", order, number)
         own = later.take(rng.permutation(len(later))) if order == "shuffled" else later
-        own = own.sent_by(rng.integers(0, CENSUS_CLIENTS, len(own)))
+        own = spread(own, CENSUS_CLIENTS)
         mix = Mix(order, MIXES[0].make, is_provisional=is_provisional)
         parts.append(judged("census", mix, fitted, None if number else judges, own))
     n_of: Counter[str] = Counter()

@@ -71,7 +71,7 @@ class DataSet:
     @property
     def n_features(self) -> int:
         """Of each row."""
-        return self.benign.x.shape[1]
+        return int(self.benign.x.shape[1])
 
 
 def folder() -> Path:
