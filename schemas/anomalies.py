@@ -225,8 +225,8 @@ class Quarantine(_Ocsf):
     said, or not all sources could be named, every event within the ranges.
     """
 
-    partition: int
-    ranges: list[OffsetRange]
+    partition: int = Field(description="Input partition of the offsets.")
+    ranges: list[OffsetRange] = Field(description="Of offsets, both ends included; at most 16.")
     since_ms: int = Field(description="`ts` of the earliest evidence.")
     until_ms: int = Field(description="`ts` of the latest.")
     sources: list[Hex] = Field(
@@ -242,7 +242,7 @@ class Unmapped(_Ocsf):
 
     revision: int = Field(description="1 for the first record of an anomaly.")
     seq: int = Field(description="Gapless number per lineage on this topic, from 1.")
-    status: AnomalyStatus
+    status: AnomalyStatus = Field(description="As `activity_id`, in our words.")
     ending: Ending | None = Field(
         default=None,
         description="Why it is closed. `quiet`: no new evidence came for so many events of the "
@@ -261,14 +261,14 @@ class Unmapped(_Ocsf):
     )
     n_sources: int = Field(description="How many sources take part.")
     details: list[str] = Field(description="Class pairs, slices: what else is to be named.")
-    deployment: str
+    deployment: str = Field(description="The deployment's name, as the detection config says it.")
     lineage: str = Field(description="The unbroken fold that this anomaly comes from.")
     partition: int = Field(description="Input partition of the offsets.")
     shard: int | None = Field(default=None, description="The shard seen, where there are any.")
     trigger_offset: int = Field(description="The record that this is told for.")
     trigger_row: int = Field(description="The event within that record; 0 for JSON.")
     opened_offset: int = Field(description="The record at which it was opened.")
-    quarantine: Quarantine
+    quarantine: Quarantine = Field(description="What to keep out of training data: below.")
 
 
 class AnomalyData(_Ocsf):
@@ -280,36 +280,45 @@ class AnomalyData(_Ocsf):
     model_config = ConfigDict(frozen=True, extra="forbid", title="Anomaly")
 
     activity_id: ActivityId = Field(description="1 opened, 2 updated, 3 closed.")
-    activity_name: Literal["Create", "Update", "Close"]
-    category_uid: Literal[2] = 2
-    category_name: Literal["Findings"] = "Findings"
-    class_uid: Literal[2004] = CLASS_UID
-    class_name: Literal["Detection Finding"] = "Detection Finding"
-    type_uid: Literal[200401, 200402, 200403]
+    activity_name: Literal["Create", "Update", "Close"] = Field(description="The same in words.")
+    category_uid: Literal[2] = Field(default=2, description="Findings.")
+    category_name: Literal["Findings"] = Field(default="Findings", description="In words.")
+    class_uid: Literal[2004] = Field(default=CLASS_UID, description="Detection Finding.")
+    class_name: Literal["Detection Finding"] = Field(
+        default="Detection Finding", description="In words."
+    )
+    type_uid: Literal[200401, 200402, 200403] = Field(description="Class and activity together.")
     time: int = Field(description="`ts` of the event that this record is told for, epoch ms.")
     start_time: int = Field(description="`ts` of the earliest evidence.")
     end_time: int = Field(description="`ts` of the latest.")
     count: int = Field(description="Events that count as evidence.")
     severity_id: SeverityId = Field(description="1 informational to 5 critical.")
-    severity: Literal["Informational", "Low", "Medium", "High", "Critical"]
+    severity: Literal["Informational", "Low", "Medium", "High", "Critical"] = Field(
+        description="In words."
+    )
     confidence_id: ConfidenceId = Field(description="1 low to 3 high.")
-    confidence: Literal["Low", "Medium", "High"]
-    confidence_score: int = Field(ge=0, le=100)
+    confidence: Literal["Low", "Medium", "High"] = Field(description="In words.")
+    confidence_score: int = Field(
+        ge=0,
+        le=100,
+        description="40 for one detector, 60 for two that agree, 70 for more; 20 more where all "
+        "their thresholds are reviewed, 10 where some are.",
+    )
     is_alert: bool = Field(description="False of an exposure, and where it is closed.")
     status_id: Literal[1, 99] = Field(description="1 new; 99, with `status` Ended, where closed.")
-    status: Literal["New", "Ended"]
+    status: Literal["New", "Ended"] = Field(description="In words.")
     status_detail: str | None = Field(default=None, description="Why it is closed.")
     message: str = Field(description="The finding as a sentence.")
-    metadata: Metadata
-    finding_info: FindingInfo
+    metadata: Metadata = Field(description="Version of OCSF, product, name of the record.")
+    finding_info: FindingInfo = Field(description="Title, detectors, MITRE ATLAS, times.")
     resources: list[Resource] | None = Field(default=None, description="The model.")
     evidences: list[Evidences] = Field(description="Places and counts, and the sources.")
     anomaly_analyses: list[AnomalyAnalysis] = Field(description="One for each detector.")
     observables: list[Observable] | None = Field(
         default=None, description="The sources and the model, to be searched by."
     )
-    remediation: Remediation = Field(description="What to do.")
-    unmapped: Unmapped
+    remediation: Remediation = Field(description="What to do, and what ATLAS has against it.")
+    unmapped: Unmapped = Field(description="What OCSF has no place for: below.")
 
     @model_validator(mode="after")
     def _siblings_agree(self) -> Self:

@@ -17,7 +17,7 @@ from schemas.anomalies import AnomalyData, AnomalyStatus, Ending
 from schemas.batch import I32, I64, ModelKey
 from schemas.security_config import SecurityConfig
 from schemas.source_hash import pseudonym
-from streams.anomaly import EXPOSURE, Anomaly, Kind, Place, Words, within
+from streams.anomaly import EXPOSURE, NAMELESS, Anomaly, Kind, Place, Words, within
 from streams.anomaly_book import AnomalyBook
 from streams.anomaly_records import Occasion, Origin, anomaly_data
 from streams.anomaly_state import restore_anomalies, snapshot_anomalies
@@ -75,14 +75,14 @@ class AnomalyPolicy:
         self,
         suspicions: Sequence[Suspicion],
         passed: Passed,
-        models: Sequence[ModelKey | None],
         next_seq: Callable[[], int],
     ) -> list[AnomalyData]:
         """The records that suspicions come to, in their order, and those of what is over.
 
-        `suspicions` are sorted, each at its place among or before the events of `passed`, and with
-        its `source_words`; `models` are the names by slot as they were then. A suspicion of no slot
-        is about the partition.
+        `suspicions` are sorted, each with its `source_words` and `model_key`, and at the place of
+        the event at which it fired, which is among those of `passed` or, of a label, between two
+        of them: one at an earlier place would be told otherwise where polls are cut otherwise.
+        A suspicion of no model is about the partition.
         """
         told: list[AnomalyData] = []
         n_before = self.book.n_events
@@ -92,7 +92,7 @@ class AnomalyPolicy:
             place = Place(
                 number, suspicion.offset, suspicion.event_row, within(suspicion.event_time_ms)
             )
-            told += self._take(suspicion, place, models, next_seq)
+            told += self._take(suspicion, place, next_seq)
         n_events = n_before + len(passed.offset)
         told += self._close_quiet(n_events, passed, next_seq)
         self.book.n_events = n_events
@@ -102,11 +102,10 @@ class AnomalyPolicy:
         self,
         suspicion: Suspicion,
         place: Place,
-        models: Sequence[ModelKey | None],
         next_seq: Callable[[], int],
     ) -> Iterator[AnomalyData]:
         kind = Kind(
-            models[suspicion.model] if 0 <= suspicion.model < len(models) else None,
+            suspicion.model_key,
             suspicion.technique,
             suspicion.detail == EXPOSURE,
             self.key_id or "",
@@ -178,10 +177,11 @@ class AnomalyPolicy:
 def _only_source(suspicion: Suspicion) -> Words | None:
     """The one source that it is about; None: it is about several, or none is named.
 
-    A cluster that is all of one source is that source: so two detectors agree on it.
+    A cluster that is all of one source is that source: so two detectors agree on it. One source
+    that is not named has no name.
     """
     if suspicion.source >= 0:
         return suspicion.source_words
-    if len(suspicion.sources) == 1 and suspicion.n_sources <= 1:
-        return suspicion.sources[0]
+    if len(suspicion.sources) <= 1 and suspicion.n_sources == 1:
+        return suspicion.sources[0] if suspicion.sources else NAMELESS
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -60,7 +60,11 @@ def hash_names(ctx: click.Context, /, names: tuple[str, ...], **options: Any) ->
 
 @source.command("resolve")
 @click.argument("hashes", metavar="PSEUDONYM...", nargs=-1, required=True, callback=_hashes)
-@click.option("--names", type=click.File("rb"), help="Candidates, one a line; - for stdin.")
+@click.option(
+    "--names",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    help="Candidates, one a line; - for stdin.",
+)
 @click.option("--from-topic", is_flag=True, help="Candidates are who sent what the topic has.")
 @click.option(
     "--key-id",
@@ -74,7 +78,7 @@ def resolve(
     ctx: click.Context,
     /,
     hashes: tuple[str, ...],
-    names: IO[bytes] | None,
+    names: str | None,
     from_topic: bool,
     key_id: str | None,
     as_json: bool,
@@ -91,7 +95,7 @@ def resolve(
     configuration = load_configuration(ctx, options, *required)
     import orjson
 
-    from streams.source_names import NameFinder, look_at_lines
+    from streams.source_names import NameFinder
 
     finder = NameFinder(_key(configuration.settings), hashes)
     if key_id is not None and key_id.lower() != finder.fingerprint:
@@ -101,7 +105,7 @@ def resolve(
         )
     if names is None:
         _look_at_topic(finder, configuration)
-    elif n_bad := look_at_lines(finder, names):
+    elif n_bad := _look_at_file(finder, names):
         click.echo(f"driftsentry: {n_bad} lines are no UTF-8 and were left out", err=True)
     for each in hashes:
         if (name := finder.found.get(each)) is None:
@@ -127,6 +131,16 @@ def _key(settings: Settings) -> bytes:
             EXIT_USAGE,
         )
     return key
+
+
+def _look_at_file(finder: NameFinder, path: str) -> int:
+    from streams.source_names import look_at_lines
+
+    try:
+        with click.open_file(path, "rb") as lines:
+            return look_at_lines(finder, lines)
+    except OSError as error:
+        raise fail(f"could not read the names: {error}", EXIT_USAGE) from None
 
 
 def _look_at_topic(finder: NameFinder, configuration: Configuration) -> None:

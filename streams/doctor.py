@@ -36,7 +36,7 @@ from streams.kafka_properties import KafkaValue, read_properties
 from streams.opened import store_of
 from streams.ports import StoreError
 from streams.redis_store import RedisStore
-from streams.topics import Duty, TopicError, check_names, compare_topics, names_in, specs_of
+from streams.topics import Duty, TopicError, check_names, compare_topics, needed_in, specs_of
 
 _REQUEST_S: Final = 10.0
 _NEEDED: Final[Mapping[Duty, tuple[str, ...]]] = {
@@ -87,7 +87,7 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
             properties,
             group=settings.group,
             instance=settings.instance,
-            names=names_in(settings),
+            names=needed_in(settings),
             exactly_once=settings.mode == "exactly-once",
             transaction_timeout_ms=settings.transaction_timeout_ms,
         )

@@ -115,6 +115,10 @@ class DriftWork:
             return not self.fold.catalog.has_reference(name, order.digest)
         return self.policy.concerns(order)
 
+    def run_out(self) -> list[str]:
+        """The names of commands whose time is over."""
+        return self.policy.orders.run_out(self.fold.watermark_ms)
+
     def switch(self, config: DetectionConfig, _source_key: SourceKey | None) -> None:
         """Go on under another config."""
         self.fold.reconfigure(config)
@@ -178,7 +182,7 @@ class SecurityWork:
         """Fold these events; the anomalies that follow, in the order of the log."""
         passed = Passed(events.offset, events.row, events.event_time_ms)
         suspicions = self.fold.process(events)
-        anomalies = self.policy.decide(suspicions, passed, self.fold.models.keys, next_number)
+        anomalies = self.policy.decide(suspicions, passed, next_number)
         return [Told(each.unmapped.trigger_offset, each) for each in anomalies]
 
     def obey(
@@ -190,6 +194,10 @@ class SecurityWork:
     def concerns(self, _order: Order) -> bool:
         """Whether this changes anything here."""
         return False
+
+    def run_out(self) -> list[str]:
+        """No command of this duty holds for a time."""
+        return []
 
     def switch(self, config: DetectionConfig, source_key: SourceKey | None) -> None:
         """Go on under another config; under another key what is known of sources is void."""

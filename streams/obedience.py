@@ -123,11 +123,11 @@ def _read(value: bytes | None) -> Command:
 
 def has_run_out(worker: PartitionWorker) -> bool:
     """Whether the time of an order that is in force here is over."""
-    return bool(worker.policy.orders.run_out(worker.work.watermark_ms))
+    return bool(worker.work.run_out())
 
 
 def _run_out(worker: PartitionWorker) -> Iterator[tuple[None, RunOut]]:
-    for name in worker.policy.orders.run_out(worker.work.watermark_ms):
+    for name in worker.work.run_out():
         yield None, RunOut(command_id=name)
 
 

@@ -160,7 +160,7 @@ class TopicError(Exception):
 
 
 def names_in(settings: Settings) -> dict[Duty, str]:
-    """The names of the topics that a worker of these settings needs."""
+    """The names of the topics that workers of these settings need, whatever their duty."""
     topics = settings.topics
     names: dict[Duty, str] = {
         "events": topics.events,
@@ -174,6 +174,14 @@ def names_in(settings: Settings) -> dict[Duty, str]:
         names["checkpoints"] = topics.checkpoints
     if settings.liveness_window_s > 0:
         names["liveness"] = topics.liveness
+    return names
+
+
+def needed_in(settings: Settings) -> dict[Duty, str]:
+    """Those of them that a worker of the settings' duty reads or writes."""
+    names = names_in(settings)
+    if settings.duty == "drift":
+        del names["anomalies"]
     return names
 
 

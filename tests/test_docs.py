@@ -16,6 +16,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from schemas.alerts import AlertData, DeadLetterData
+from schemas.anomalies import AnomalyData
 from schemas.decode import decode_records
 from schemas.events import EVENT, PredictionEvent
 from schemas.limits import DecodeLimits
@@ -38,6 +39,7 @@ from tests.kit.pages import (
     commands,
     name_of,
 )
+from tests.schemas.ocsf import violations
 
 TP = TopicPartition("driftsentry.events", 0)
 
@@ -149,6 +151,9 @@ def test_files_named_in_the_docs_exist() -> None:
 def contract_of(document: dict[str, Any]) -> Any:
     if "type" in document:
         return EVENT.validate_python(document)
+    if "class_uid" in document:
+        assert violations(document) == []
+        return AnomalyData.model_validate(document)
     model = DeadLetterData if "reason" in document else AlertData
     return model.model_validate(document)
 
@@ -159,7 +164,9 @@ def json_examples() -> list[tuple[str, str]]:
 
 def test_there_are_examples_of_everything() -> None:
     kinds = {type(contract_of(json.loads(block))).__name__ for _, block in json_examples()}
-    assert kinds == {"PredictionEvent", "LabelEvent", "AlertData", "DeadLetterData"}
+    assert kinds == {
+        *("PredictionEvent", "LabelEvent", "AlertData", "DeadLetterData", "AnomalyData"),
+    }
 
 
 @pytest.mark.parametrize(("page", "block"), json_examples())

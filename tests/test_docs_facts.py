@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from detectors.registry import REGISTRY
 from schemas.alerts import AlertData, DeadLetterData
+from schemas.anomalies import AnomalyData, Quarantine, Unmapped
 from schemas.config import DetectorsConfig
 from schemas.events import LabelEvent, PredictionEvent
 from schemas.liveness import LivenessData
@@ -67,6 +68,9 @@ def test_the_topics_table_is_what_is_created() -> None:
         ("alerts.md", "alert", AlertData),
         ("alerts.md", "dead-letter", DeadLetterData),
         ("liveness.md", "liveness", LivenessData),
+        ("anomalies.md", "anomaly", AnomalyData),
+        ("anomalies.md", "unmapped", Unmapped),
+        ("anomalies.md", "quarantine", Quarantine),
     ],
 )
 def test_field_tables_name_every_field_and_say_what_it_means(

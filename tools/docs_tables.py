@@ -15,10 +15,13 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from schemas.alerts import AlertData, DeadLetterData, MovedSignal
+from schemas.anomalies import SEVERITIES, AnomalyData, Quarantine, Unmapped
+from schemas.atlas import ATTACKS, AtlasAttack
 from schemas.config import BoundsConfig
 from schemas.events import LabelEvent, PredictionEvent
 from schemas.liveness import LivenessData
 from schemas.reasons import EXPLANATIONS
+from streams.anomaly_sentences import TOLD
 from streams.config import Topics
 from streams.topics import TOPICS
 
@@ -139,6 +142,20 @@ def bounds_table() -> str:
     return table(("bound", "default", "meaning"), rows)
 
 
+def atlas_table() -> str:
+    """Techniques as findings name them, in MITRE ATLAS, and how severe each is."""
+    rows = []
+    for technique, told in TOLD.items():
+        attacks = "; ".join(_atlas(attack) for attack in ATTACKS[technique])
+        rows.append((f"`{technique}`", told.title, attacks, SEVERITIES[told.severity_id]))
+    return table(("technique", "title", "in ATLAS", "severity"), rows)
+
+
+def _atlas(attack: AtlasAttack) -> str:
+    what = attack.sub_technique or attack.technique
+    return f"{what.uid} {what.name} ({attack.tactic.name})"
+
+
 TABLES: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("topics.md", "topics"): topics_table,
     ("events.md", "prediction"): lambda: field_table(PredictionEvent),
@@ -148,6 +165,10 @@ TABLES: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("alerts.md", "moved-signal"): lambda: field_table(MovedSignal),
     ("alerts.md", "dead-letter"): lambda: field_table(DeadLetterData),
     ("liveness.md", "liveness"): lambda: field_table(LivenessData),
+    ("anomalies.md", "atlas"): atlas_table,
+    ("anomalies.md", "anomaly"): lambda: field_table(AnomalyData),
+    ("anomalies.md", "unmapped"): lambda: field_table(Unmapped),
+    ("anomalies.md", "quarantine"): lambda: field_table(Quarantine),
     ("detectors.md", "bounds"): bounds_table,
 }
 """By page and name."""

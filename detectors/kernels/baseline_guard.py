@@ -82,7 +82,7 @@ def baseline_update(
         if k < 0 or k >= entry.shape[1]:
             return NO_LANE
         if entry[m, k] < 0:
-            k = 0
+            k = np.int64(0)
         if place < 0:
             continue
         if is_first[i] or owner[place] != m or judged[place] != k:

@@ -142,7 +142,8 @@ def _expected(curve: NDArray[np.float64], n_rows: int) -> float:
     while octave + 2 < N_OCTAVES and (2 << octave) <= n_rows:
         octave += 1
     along = n_rows / (1 << octave) - 1.0
-    return curve[octave] + along * (curve[octave + 1] - curve[octave])
+    low, high = curve[octave], curve[octave + 1]
+    return float(low + along * (high - low))
 
 
 @part

@@ -323,7 +323,7 @@ def _knock(key: int, door: I64A, clock: int) -> int:
         if door[own, way, DOOR_KEY] == key:
             door[own, way, DOOR_COUNT] = min(door[own, way, DOOR_COUNT] + 1, ADMIT_AFTER)
             door[own, way, DOOR_LAST] = clock
-            return own * DOOR_WAYS + way
+            return int(own * DOOR_WAYS + way)
         count, least = door[own, way, DOOR_COUNT], door[own, best, DOOR_COUNT]
         if count < least or (
             count == least and door[own, way, DOOR_LAST] < door[own, best, DOOR_LAST]
@@ -332,7 +332,7 @@ def _knock(key: int, door: I64A, clock: int) -> int:
     door[own, best, DOOR_KEY] = key
     door[own, best, DOOR_COUNT] = 1
     door[own, best, DOOR_LAST] = clock
-    return own * DOOR_WAYS + best
+    return int(own * DOOR_WAYS + best)
 
 
 @part

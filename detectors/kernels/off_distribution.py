@@ -24,6 +24,13 @@ BLOCK = 50
 """Distinct rows; two of them in a row are a window."""
 RING = 16
 """Distinct rows among which single hits are counted."""
+SPAN = 64
+"""Distinct rows in whose stretch of the log the others are counted, where they are few in that of
+the ring."""
+MANY_OTHERS = 36
+"""So many are not few."""
+GRID = 64
+"""Shares are rounded up to one in so many."""
 QUIET = 1_024
 """After so many distinct rows of a source without a hit its evidence is void."""
 LEAST_OTHERS = 25
@@ -50,6 +57,7 @@ F32_3D_IN = types.Array(types.float32, 3, "C", readonly=True)
 F64_IN = types.Array(types.float64, 1, "C", readonly=True)
 I32_2D_IN = types.Array(types.int32, 2, "C", readonly=True)
 U64_IN = types.Array(types.uint64, 1, "C", readonly=True)
+U64 = types.Array(types.uint64, 1, "C")
 F32 = types.Array(types.float32, 1, "C")
 F32_2D = types.Array(types.float32, 2, "C")
 F64_2D = types.Array(types.float64, 2, "C")
@@ -169,6 +177,13 @@ def embed(
 
 
 @part
+def _share(hits: int, n: int) -> float:
+    """What a share may be at most, with three standard errors (Wilson 1927); n > 0."""
+    error = math.sqrt(hits * (n - hits) / n + 2.25)
+    return min((hits + 4.5 + 3.0 * error) / (n + 9.0), 1.0)
+
+
+@part
 def _add(own: NDArray[np.int64], now: int, offset: int, time: int) -> None:
     if own[TOTAL] == 0 or now - own[LAST] > QUIET:
         own[TOTAL] = 0
@@ -182,8 +197,8 @@ def _add(own: NDArray[np.int64], now: int, offset: int, time: int) -> None:
 @kernel(
     *(I64_IN, I64_IN, I32_IN, F32_2D_IN, BOOL_IN, I32_IN, BOOL_IN, I32_IN, I32_IN),
     *(I32_IN, I32_IN, I32_2D_IN, F32_2D_IN, I32_2D_IN, I32_2D_IN, U64_IN, F64_IN),
-    *(F32_3D_IN, F32_3D_IN, F32_3D_IN, F64_IN, F64_IN, I32_IN, F64_2D, I64_2D),
-    *(I32, I32, I64, I64_3D, I32, I64_3D, F64_3D, F64_3D, I64_2D, I64_3D),
+    *(F32_3D_IN, F32_3D_IN, F32_3D_IN, F64_IN, F64_IN, I32_IN, I32_IN, F64_2D, I64_2D),
+    *(I32, I32, I64, I64_3D, U64, I64_3D, F64_3D, F64_3D, I64_2D, I64_3D),
     *(F32, F32, I64, F64_2D, I64_2D),
 )
 def off_distribution_update(
@@ -210,13 +225,14 @@ def off_distribution_update(
     window_threshold: NDArray[np.float64],
     event_threshold: NDArray[np.float64],
     event_need: NDArray[np.int32],
+    critical: NDArray[np.int32],
     sum_all: NDArray[np.float64],
     n_all: NDArray[np.int64],
     owner: NDArray[np.int32],
     judged: NDArray[np.int32],
     n_rows: NDArray[np.int64],
     evidence: NDArray[np.int64],
-    hits: NDArray[np.int32],
+    hits: NDArray[np.uint64],
     ring: NDArray[np.int64],
     block_sum: NDArray[np.float64],
     block_start: NDArray[np.float64],
@@ -244,14 +260,14 @@ def off_distribution_update(
         if k < 0 or k >= entry.shape[1]:
             return -NO_LANE
         if entry[m, k] < 0:
-            k = 0
+            k = np.int64(0)
         if place < 0:
             continue
         if is_first[i] or owner[place] != m or judged[place] != k:
             owner[place] = m
             judged[place] = k
             n_rows[place] = 0
-            hits[place] = 0
+            hits[place] = np.uint64(0)
             ring[place, :, :] = 0
             block_sum[place, :, :] = 0.0
             block_start[place, :, :] = 0.0
@@ -273,28 +289,36 @@ def off_distribution_update(
             is_hit = far > event_threshold[e]
             own = evidence[place, EVENT_RULE]
             before = hits[place]
-            if is_hit and before == 0 and own[NEXT] == 0:
+            if is_hit and own[NEXT] == 0 and before & np.uint64(0x7FFF) == np.uint64(0):
                 own[TOTAL] = 0
-            bits = ((before << 1) & 0xFFFF) | (1 if is_hit else 0)
+            bits = (before << np.uint64(1)) | np.uint64(1 if is_hit else 0)
             hits[place] = bits
-            at = now % RING
-            n_hits = 0
-            for b in range(RING):
-                n_hits += (bits >> b) & 1
-            # The oldest of the latest 16 rows stands in the next place of the ring.
-            oldest = (now + 1) % RING if now >= RING - 1 else 0
-            ring[place, at, 0] = n_all[e, 0]
-            ring[place, at, 1] = n_all[e, 1]
+            n_hits, n_span_hits = np.int64(0), np.int64(0)
+            for b in range(SPAN):
+                bit = np.int64((bits >> np.uint64(b)) & np.uint64(1))
+                n_span_hits += bit
+                n_hits += bit if b < RING else np.int64(0)
+            ring[place, now % SPAN, 0] = n_all[e, 0]
+            ring[place, now % SPAN, 1] = n_all[e, 1]
             n_all[e, 1] += 1 if is_hit else 0
             if is_hit:
                 _add(own, now, offset[i], event_time_ms[i])
                 if n_hits >= event_need[e] and own[TOTAL] >= own[NEXT]:
-                    n_own = min(now + 1, RING)
-                    n_others = n_all[e, 0] + 1 - ring[place, oldest, 0] - n_own
-                    hits_others = n_all[e, 1] - ring[place, oldest, 1] - n_hits
-                    is_common = 2 * hits_others * n_own >= n_hits * n_others
-                    is_alone = n_others < LEAST_OTHER_ROWS
-                    agree = own[TOTAL] >= ALONE if is_alone else not is_common
+                    n_own, n_span = min(now + 1, RING), min(now + 1, SPAN)
+                    since, long_ago = (now + 1 - n_own) % SPAN, (now + 1 - n_span) % SPAN
+                    n_near = n_all[e, 0] + 1 - ring[place, since, 0] - n_own
+                    hits_near = n_all[e, 1] - ring[place, since, 1] - n_hits
+                    n_others, hits_others = n_near, hits_near
+                    if n_near < MANY_OTHERS:
+                        n_others = n_all[e, 0] + 1 - ring[place, long_ago, 0] - n_span
+                        hits_others = n_all[e, 1] - ring[place, long_ago, 1] - n_span_hits
+                    if n_others < LEAST_OTHER_ROWS:
+                        agree = own[TOTAL] >= ALONE
+                    else:
+                        share = _share(max(hits_others, 0), max(n_others, hits_others))
+                        is_common = 2 * hits_near * n_own >= n_hits * n_near and n_near > 0
+                        agree = n_hits >= critical[np.int64(math.ceil(share * GRID))]
+                        agree = agree and not is_common
                     if agree:
                         own[NEXT] = 2 * own[TOTAL]
                         fired_row[n_fired] = i
@@ -341,18 +365,23 @@ def off_distribution_update(
         if window_threshold[e] > 0.0 and now % BLOCK == BLOCK - 1 and now >= BLOCK:
             size = 2.0 * BLOCK
             n_others = n_all[e, 0] - block_n_start[place, 0] - 2 * BLOCK
-            frozen, other = 0.0, 0.0
+            frozen, other, moved = 0.0, 0.0, 0.0
             for j in range(N_FEATURES):
                 mine = block_sum[place, 0, j] + block_sum[place, 1, j]
                 frozen += mine * mine
                 if n_others > 0:
                     theirs = (sum_all[e, j] - block_start[place, 0, j] - mine) / n_others
+                    moved += theirs * theirs
                     apart = mine - size * theirs
                     other += apart * apart
             statistic = math.sqrt(frozen / size)
             if n_others >= LEAST_OTHERS:
-                # The mean of the others errs, too.
-                statistic = min(statistic, math.sqrt(other / size / (1.0 + size / n_others)))
+                # The mean of the others errs, too. And where they have moved, what chance makes of
+                # a window is no longer known: then it has to be up to twice as far from them.
+                drift = math.sqrt(max(moved - 1.0 / n_others, 0.0) * size)
+                apart = math.sqrt(other / size / (1.0 + size / n_others))
+                apart /= 1.0 + min(drift / window_threshold[e], 1.0)
+                statistic = min(statistic, apart)
             if statistic > window_threshold[e]:
                 own = evidence[place, WINDOW_RULE]
                 _add(own, now, block_first[place, 0, 0], block_first[place, 0, 1])

@@ -76,7 +76,7 @@ def _is_above(
     """Whether x is so far above what is usual and above all there was."""
     if history[N_BLOCKS] < PAST:
         return False
-    return x > level[MEDIAN] + usual and x > max(level[PEAK], level[LAST_PEAK]) + ever
+    return bool(x > level[MEDIAN] + usual and x > max(level[PEAK], level[LAST_PEAK]) + ever)
 
 
 @part
@@ -185,7 +185,7 @@ def volume_update(
         if k < 0 or k >= entry.shape[1]:
             return -NO_LANE
         if entry[m, k] < 0:
-            k = 0
+            k = np.int64(0)
         time = event_time_ms[i]
 
         # How many sources there are.
@@ -197,7 +197,7 @@ def volume_update(
         cell = np.int64(source_words[i, 0] & np.uint64(N_CELLS - 1))
         cells[m, cell >> 3] |= np.uint8(1 << (cell & 7))
         if now % NAMES_BLOCK == NAMES_BLOCK - 1:
-            n_names = 0
+            n_names = np.int64(0)
             for b in range(N_CELLS // 8):
                 bits = np.int64(cells[m, b])
                 while bits > 0:
@@ -206,7 +206,8 @@ def volume_update(
                 cells[m, b] = 0
             own, past = names_history[m], names_level[m]
             x = _octaves(float(n_names))
-            is_hit = n_names >= LEAST_NAMES and _is_above(own, past, x, MORE_NAMES, MORE_THAN_EVER)
+            is_hit = _is_above(own, past, x, MORE_NAMES, MORE_THAN_EVER)
+            is_hit = is_hit and bool(n_names >= LEAST_NAMES)
             before = past[MEDIAN]
             if _note(own, past, x, is_hit, names_first[m, 0], names_first[m, 1]):
                 fired_row[n_fired] = i
@@ -248,7 +249,7 @@ def volume_update(
             share = -_octaves(max((now + 1.0 - block[place, 1]) / RATE_BLOCK, 1.0))
             own, past = history[place], level[place]
             is_hit = _is_above(own, past, x, FASTER, ABOVE_PEAK)
-            is_hit = is_hit and share > past[SHARE] + MORE_SHARE
+            is_hit = is_hit and bool(share > past[SHARE] + MORE_SHARE)
             before = past[MEDIAN]
             _approach(past, SHARE, own[N_BLOCKS], share)
             if _note(own, past, x, is_hit, block[place, 2], block[place, 0]):
@@ -288,7 +289,7 @@ def volume_update(
         n_others = -2 * ANSWERS_BLOCK
         for j in range(n_classes):
             n_others += answers_all[e, j] - answers_start[place, 0, j]
-        worst, excess, needed = -1, 0, 0
+        worst, excess, needed = -1, np.int64(0), np.int64(0)
         for j in range(n_classes):
             if not most[e, j] > 0.0:
                 continue

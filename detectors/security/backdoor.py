@@ -202,7 +202,7 @@ class BackdoorSlices:
                     n_slices=int(np.count_nonzero(passed[:, label])),
                 )
             )
-        self._calm(model, passed.any(axis=1))
+        self._calm(model, np.asarray(passed.any(axis=1)))
         if n_labels % HALVED_AFTER == 0:
             self._halve(model)
         return found

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from detectors.base import BankState
 from detectors.labels.join import Joined
-from schemas.batch import F64, I32, I64, U64, Bool
+from schemas.batch import F64, I32, I64, U64, Bool, ModelKey
 
 F32 = NDArray[np.float32]
 
@@ -174,6 +174,9 @@ class Suspicion(NamedTuple):
     source_words: tuple[int, int] = (0, 0)
     """The keyed hash of `source`, which outlives its place; 0, 0: it has no name. A bank need not
     say it: the fold fills it in, from the row at which the bank fired."""
+    model_key: ModelKey | None = None
+    """The model version in slot `model`, which outlives its slot; None: it is in none. The fold
+    fills it in."""
 
 
 MAX_NAMED: Final = 32
@@ -248,8 +251,8 @@ class LabelSecuritySpec:
     version: int
     config_type: type[BaseModel]
     build: Callable[[Any, int, int, int, BankState | None], LabelSecurityBank]
-    """`build(config, n_models, n_places, salt, state)`; raises `StateError`. Its places are its own:
-    who gives labels need not be who asks."""
+    """`build(config, n_models, n_places, salt, state)`; raises `StateError`. Its places are
+    its own: who gives labels need not be who asks."""
     unit: str = field(default="events")
     """Of `statistic`."""
 

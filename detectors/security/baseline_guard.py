@@ -260,10 +260,10 @@ class BaselineGuardBank:
         if entry < 0:
             return None
         kinds = self._kinds
-        names = ("candidate", "centre", "gap")
-        return Baseline(
-            *(kinds[name][entry].copy() for name in names), int(kinds["n_voters"][entry])
+        candidate, frozen, gap = (
+            kinds[name][entry].copy() for name in ("candidate", "centre", "gap")
         )
+        return Baseline(candidate, frozen, gap, int(kinds["n_voters"][entry]))
 
     def calibrate(self, model: int, kind: int, calibration: Calibration, *, reviewed: bool) -> None:
         """Judge by this from here on; the sources that it is about begin anew."""

@@ -59,9 +59,13 @@ class ModelCalibration:
             if own:
                 # What a detector does not take is refused by one that nobody misses.
                 trial = spec.build(spec.config_type(), 1, 1, 0, None)
-                trial.calibrate(0, 0, spec.strictest(list(own.values())), reviewed=True)
                 for calibration in own.values():
-                    trial.calibrate(0, 1, calibration, reviewed=True)
+                    trial.calibrate(0, 0, calibration, reviewed=True)
+                try:
+                    strictest = spec.strictest(list(own.values()))
+                except (KeyError, ValueError) as error:
+                    raise StateError(f"kinds of clients do not go together: {error}") from None
+                trial.calibrate(0, 0, strictest, reviewed=True)
 
     def of(self, detector: str) -> dict[str, Calibration]:
         """Those of one detector, by kind of client."""

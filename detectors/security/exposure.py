@@ -165,7 +165,7 @@ class ExposureBank:
         n_numbers = np.clip(rows.n_numbers, 0, n_dims).astype(np.int32)
         z = np.ascontiguousarray(rows.z, np.float32)
         cursor = np.zeros(3, np.int64)
-        suspicions = []
+        suspicions: list[Suspicion] = []
         while True:
             status = exposure_update(
                 rows.offset,
@@ -242,9 +242,11 @@ class ExposureBank:
             Exposed(
                 place,
                 model,
-                *seen[place].tolist(),
-                n_rows=int(own["n_rows"][place]),
-                level=int(own["level"][place]),
+                float(seen[place, 0]),
+                float(seen[place, 1]),
+                float(seen[place, 2]),
+                int(own["n_rows"][place]),
+                int(own["level"][place]),
             )
             for place in places[order][:limit].tolist()
         ]

@@ -105,9 +105,10 @@ def _axes(covariance: F64, width: float, salt: int) -> tuple[F64, F64]:
     axes = np.zeros((MAX_DIMS, N_AXES))
     negligible = 1e-9 * max(float(np.trace(covariance)), 1e-9)
     kept: list[F64] = []
-    for axis in raw:
+    for drawn in raw:
+        axis = drawn
         for other in kept:
-            axis -= (axis @ covariance @ other) * other
+            axis = axis - (axis @ covariance @ other) * other
         variance = float(axis @ covariance @ axis)
         if variance > negligible:
             kept.append(axis / np.sqrt(variance))

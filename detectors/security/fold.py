@@ -19,6 +19,7 @@ from detectors.labels.join import (
     LABEL_COUNTERS,
     LABELS_VERSION,
     Given,
+    Joined,
     LabelJoin,
     given_by,
 )
@@ -268,7 +269,7 @@ class SecurityFold:
         self, columns: PollColumns, given: Given | None, start: int, said: list[Suspicion]
     ) -> int:
         """Fold one stretch from row `start` on; returns where the next one begins."""
-        events, first = columns.events, int(columns.number[start])
+        events, first, n_said = columns.events, int(columns.number[start]), len(said)
         if first % STANDING_EVENTS == 0:
             self.sources.read_standing(self.banks.standing(), first)
         stop = min(len(events), start + STANDING_EVENTS - first % STANDING_EVENTS)
@@ -279,7 +280,8 @@ class SecurityFold:
         if self.labels is not None and given is not None:
             versions = self.models.slot_of_version
             joined, _ = self.labels.advance(given, start, slot, versions)
-            said += self.banks.update_labels(joined)
+            found = self.banks.update_labels(joined)
+            said += [_when_complete(each, joined, events) for each in found]
         is_known = slot >= 0
         is_prediction = ~events.is_label[start:stop]
         self.counters["n_refused_models"] += int(np.count_nonzero(is_prediction & ~is_known))
@@ -288,6 +290,11 @@ class SecurityFold:
         # Of equal slots the last one stays.
         models.last_seen[slot[is_known]] = columns.number[start:stop][is_known]
         self._learn(columns, slot, start)
+        # In the next stretch another model may be in the slot.
+        said[n_said:] = [
+            each._replace(model_key=models.keys[each.model] if each.model >= 0 else None)
+            for each in said[n_said:]
+        ]
         return stop
 
     def _admit(self, columns: PollColumns, start: int, stop: int) -> tuple[int, I32]:
@@ -425,6 +432,17 @@ def _with_source(suspicion: Suspicion, offset: I64, event_row: I32, words: U64) 
     at = (offset == suspicion.offset) & (event_row == suspicion.event_row)
     low, high = words[int(at.argmax())].tolist()
     return suspicion._replace(source_words=(low, high))
+
+
+def _when_complete(suspicion: Suspicion, joined: Joined, events: Decoded) -> Suspicion:
+    """The suspicion at the event that brought label and prediction together.
+
+    The bank says it of a label, which may have come long before its prediction: at that place
+    nobody could have known, and it may lie in a poll that is over.
+    """
+    at = (joined.offset == suspicion.offset) & (joined.event_row == suspicion.event_row)
+    row = int(joined.row[int(at.argmax())])
+    return suspicion._replace(offset=int(events.offset[row]), event_row=int(events.row[row]))
 
 
 def _part(state: Mapping[str, BankState], name: str) -> BankState:

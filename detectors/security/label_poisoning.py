@@ -17,6 +17,7 @@ import numpy as np
 from detectors.base import BankState, StateError
 from detectors.drift.lane_table import require_lanes
 from detectors.kernels import label_poisoning as kernel
+from detectors.kernels.compile import DONE, FULL
 from detectors.labels.identity import NONE, number_codes
 from detectors.labels.join import Joined
 from detectors.mixing import splitmix64
@@ -49,11 +50,6 @@ POOL_LABELS: Final = 16_384
 _ROOM: Final = 64
 _GRAIN: Final = 1e6
 _MASK: Final = 2**64 - 1
-_ORDER: Final = (
-    *("model_n", "model_x", "class_code", "learn_score", "learn_pair", "cuts", "rates", "shares"),
-    *("hits", "expected", "base_hits", "base_expected"),
-    *("places", "levels", "lanes", "sums"),
-)
 
 
 class LabelPoisoning:
@@ -111,8 +107,8 @@ class LabelPoisoning:
         fired = np.zeros((_ROOM, kernel.N_FIRED), np.int64)
         fired_x = np.zeros((_ROOM, kernel.N_FIRED_X))
         found: list[Suspicion] = []
-        status = kernel.FULL
-        while status != kernel.DONE:
+        status = FULL
+        while status != DONE:
             start = int(cursor[0])
             status = kernel.watch_labels(
                 slot,
@@ -122,14 +118,31 @@ class LabelPoisoning:
                 source,
                 offset,
                 time,
-                *(arrays[name] for name in _ORDER),
+                arrays["model_n"],
+                arrays["model_x"],
+                arrays["class_code"],
+                arrays["learn_score"],
+                arrays["learn_pair"],
+                arrays["cuts"],
+                arrays["rates"],
+                arrays["shares"],
+                arrays["hits"],
+                arrays["expected"],
+                arrays["base_hits"],
+                arrays["base_expected"],
+                arrays["places"],
+                arrays["levels"],
+                arrays["lanes"],
+                arrays["sums"],
                 self._index,
                 arrays["door"],
                 arrays["numbers"],
                 self._salt,
                 self._jitter,
                 cursor,
-                *classes,
+                classes[0],
+                classes[1],
+                classes[2],
                 fired,
                 fired_x,
             )

@@ -22,7 +22,10 @@ def upper_count(n: int) -> float:
 
 
 def upper_share(n: int, of: int) -> float:
-    """The one-sided 95 % limit of a share (Wilson), of which nothing is known at 0 of 0."""
+    """The one-sided 95 % limit of a share (Wilson), had there been two more of either outcome.
+
+    So that of 0 of 0, or of 1 of 1, something is said.
+    """
     z, n, of = _ONE_SIDED_95, n + 2, of + 4
     share = n / of
     middle = share + z * z / (2.0 * of)

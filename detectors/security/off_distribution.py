@@ -26,6 +26,7 @@ from detectors.security.base import (
     Suspicion,
     Technique,
 )
+from detectors.security.binomial import critical_counts
 from detectors.security.kind_table import KindTable, calibrated, jitter
 from detectors.security.off_distribution_fit import fit, strictest
 from detectors.security.random_features import columns_of, normal_table
@@ -34,6 +35,9 @@ from schemas.security_config import OffDistributionConfig
 
 NAME: Final = "off_distribution"
 
+_UNLIKELY: Final = 10**6
+"""So many hits of one source, as the others go: one time in so many."""
+_LATEST: Final = np.uint64((1 << kernel.RING) - 1)
 _F: Final = kernel.N_FEATURES
 _MAX_SEED: Final = 2.0**52
 _MAX_MEAN: Final = 1.0
@@ -55,8 +59,8 @@ _PLACES: Final = (
     Column("judged", np.int32, 0),
     Column("n_rows", np.int64, 0),
     Column("evidence", np.int64, 0, (2, kernel.N_EVIDENCE)),
-    Column("hits", np.int32, 0),
-    Column("ring", np.int64, 0, (kernel.RING, 2)),
+    Column("hits", np.uint64, 0),
+    Column("ring", np.int64, 0, (kernel.SPAN, 2)),
     Column("block_sum", np.float64, 0.0, (2, _F)),
     Column("block_start", np.float64, 0.0, (2, _F)),
     Column("block_n_start", np.int64, 0, (2,)),
@@ -119,8 +123,6 @@ class OffDistributionBank:
         require_all(
             (places["n_rows"] >= 0) & (places["n_rows"] <= MAX_N), "a count is out of range"
         )
-        hits = places["hits"]
-        require_all((hits >= 0) & (hits < 1 << kernel.RING), "hits is out of range")
         evidence = places["evidence"]
         require_all(
             (evidence[..., : kernel.FIRST_OFFSET] >= 0)
@@ -174,6 +176,7 @@ class OffDistributionBank:
             kinds["window_threshold"],
             kinds["event_threshold"],
             kinds["event_need"],
+            critical_counts(kernel.RING, _UNLIKELY),
             kinds["sum_all"],
             kinds["n_all"],
             places["owner"],
@@ -251,7 +254,7 @@ class OffDistributionBank:
     def standing(self) -> I32:
         """(S,) hits among the latest rows, and windows that were strange not long ago."""
         places = self._places
-        hits = np.bitwise_count(places["hits"].astype(np.uint32)).astype(np.int64)
+        hits = np.bitwise_count(places["hits"] & _LATEST).astype(np.int64)
         window = places["evidence"][:, kernel.WINDOW_RULE]
         is_recent = places["n_rows"] - window[:, kernel.LAST] <= kernel.QUIET
         total = np.where(is_recent, window[:, kernel.TOTAL], 0)

@@ -10,6 +10,9 @@ Mirrokni 2004).
 What it cannot see: steps longer than the radius; attacks so diluted that too few of their queries
 are remembered at a time; models whose features are all categories (they are switched off); and
 of a sharded model more than one shard: a bank sees one partition.
+
+Whom it would accuse: a client whose rows creep along a boundary, where the calibration was made of
+rows that do not. Rows in an order of time need a calibration of their own kind.
 """
 
 from __future__ import annotations
@@ -187,7 +190,7 @@ class ProvenanceBank:
         n_dims = np.clip(rows.n_dims, 0, MAX_DIMS).astype(np.int32)
         n_numbers = np.clip(rows.n_numbers, 0, n_dims).astype(np.int32)
         cursor = np.zeros(3, np.int64)
-        suspicions = []
+        suspicions: list[Suspicion] = []
         while True:
             status = provenance_update(
                 rows.offset,

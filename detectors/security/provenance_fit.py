@@ -18,8 +18,9 @@ MIN_ROWS: Final = 200
 """Distinct ones that a calibration needs."""
 MAX_ROWS: Final = 6_000
 """The latest so many are compared, each with all before it."""
-SHARES: Final = (0.02, 0.01, 0.005, 0.0025)
-"""Of benign rows that join another one, in a full ring; the first that keeps clusters small."""
+SHARES: Final = (0.16, 0.08, 0.04, 0.02, 0.01, 0.005, 0.0025)
+"""Of benign rows that join another one, in a full ring; the first, and so the longest reach, at
+which clusters as great as an alarm are as seldom as `AIM` says. Unreviewed: the next one."""
 LEAST_MEMBERS: Final = 12
 PROVISIONAL_MEMBERS: Final = 16
 """Unreviewed rows may be of one quiet hour."""
@@ -66,20 +67,18 @@ def fit(rows: Learned, reviewed: bool) -> Calibration:
     # Whatever differs in a category is far: the grids ask for all categories to be the same.
     most = CATEGORY_APART if rows.n_numbers < z.shape[1] else MAX_RADIUS
     is_low = np.nan_to_num(rows.margin[own], nan=np.inf) < low
-    best: tuple[int, float, int] | None = None
-    for share in SHARES if reviewed else SHARES[1:]:
+    tried: list[tuple[int, float, int]] = []
+    for share in SHARES:
         radius = min(float(np.quantile(apart, share)), most)
         clusters = replay(nearest, which, radius, rows.predicted[own], is_low)
         largest = max((c.members for c in clusters if _counts(c)), default=0)
-        members = max(least, _tail(clusters, n), 2 * largest)
-        if best is None or members < best[0]:
-            best = members, radius, largest
-        if members == least:
-            break
-    assert best is not None
-    members, radius, largest = best
+        tried.append((max(LEAST_MEMBERS, _tail(clusters, n), 2 * largest), radius, largest))
+    fewest = min(members for members, _, _ in tried)
+    chosen = next(at for at, (members, _, _) in enumerate(tried) if members == fewest)
+    chosen = chosen if reviewed else min(chosen + 1, len(tried) - 1)
+    members, radius, largest = tried[chosen]
     dimension = _dimension(apart, z.shape[1])
-    return _calibration(radius, n / 2, dimension, low, members, largest)
+    return _calibration(radius, n / 2, dimension, low, max(least, members), largest)
 
 
 def replay(

@@ -39,7 +39,7 @@ def normal_table() -> F32:
     bits = splitmix64(np.uint64(_OF_TABLE) + GOLDEN * np.arange(3 * n, dtype=np.uint64))
     parts = bits.view(np.uint16).reshape(n, 12).astype(np.int64).sum(axis=1)
     table = ((parts + 6.0) / 65536.0 - 6.0) / (2.0 * np.pi)
-    found = table.astype(np.float32).reshape(kernel.N_ROWS, -1)
+    found: F32 = table.astype(np.float32).reshape(kernel.N_ROWS, -1)
     found.flags.writeable = False
     return found
 

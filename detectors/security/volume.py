@@ -19,12 +19,17 @@ from detectors.security.base import (
     Suspicion,
     Technique,
 )
+from detectors.security.binomial import critical_counts
 from detectors.security.kind_table import KindTable, calibrated, jitter
-from detectors.security.volume_fit import critical_counts, fit, strictest
+from detectors.security.volume_fit import fit, strictest
 from schemas.batch import I32
 from schemas.security_config import VolumeConfig
 
 NAME: Final = "volume"
+
+_UNLIKELY: Final = 10**8
+"""One window in so many, of a source that is as one-sided as any benign one, is beyond its bound.
+"""
 
 _C: Final = (MAX_CLASSES,)
 _KINDS: Final = (
@@ -123,14 +128,24 @@ class VolumeBank:
             kinds.entry,
             kinds["usual"],
             kinds["most"],
-            critical_counts(),
+            critical_counts(2 * kernel.ANSWERS_BLOCK, _UNLIKELY),
             kinds["answers_all"],
             models["n_events"],
             models["cells"],
             models["names_first"],
             models["names_history"],
             models["names_level"],
-            *(places[column.name] for column in _PLACES),
+            places["owner"],
+            places["judged"],
+            places["n_rows"],
+            places["block"],
+            places["history"],
+            places["level"],
+            places["n_distinct"],
+            places["answers"],
+            places["answers_start"],
+            places["answers_first"],
+            places["answers_evidence"],
             fired_row,
             fired,
             fired_first,

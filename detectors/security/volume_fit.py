@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from itertools import pairwise
-from math import comb
 from typing import Final
 
 import numpy as np
 
-from detectors.kernels import volume as kernel
 from detectors.security.base import MAX_CLASSES, Calibration, Learned
-from schemas.batch import F64, I32
+from detectors.security.binomial import GRID
+from schemas.batch import F64
 
 LEAST_ROWS: Final = 2_000
 _WINDOWS: Final = (256, 64, 16)
 _LEAST_WINDOWS: Final = 8
 _LEAST_SOURCES: Final = 10
 _DIGITS: Final = 9
-_UNLIKELY: Final = 10**8
-"""One window in so many, of a source that is as one-sided as any benign one, is beyond its bound.
-"""
-
-
-@functools.cache
-def critical_counts() -> I32:
-    """(GRID + 1,) the least count of a window that is so unlikely where a share is k / GRID.
-
-    The exact tail of the binomial distribution, in whole numbers; one more than there are rows
-    where no count is.
-    """
-    n, grid = 2 * kernel.ANSWERS_BLOCK, kernel.GRID
-    found = np.full(grid + 1, n + 1, np.int32)
-    for k in range(grid):
-        tail, bound = 0, grid**n // _UNLIKELY
-        for count in range(n, -1, -1):
-            tail += comb(n, count) * k**count * (grid - k) ** (n - count)
-            if tail > bound:
-                break
-            found[k] = count
-    found.flags.writeable = False
-    return found
 
 
 def fit(rows: Learned, reviewed: bool) -> Calibration:
@@ -67,7 +42,7 @@ def fit(rows: Learned, reviewed: bool) -> Calibration:
             seen = shares.max(axis=0)
             most = np.minimum(seen + further * np.maximum(seen - usual, 0.0), 1.0)
             # A class that none had is as rare as what so many rows may have missed.
-            most = np.round(np.maximum(most, 1.0 / kernel.GRID), _DIGITS)
+            most = np.round(np.maximum(most, 1.0 / GRID), _DIGITS)
             break
     return {"usual": usual, "most": most}
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import orjson
 import redis
@@ -26,6 +26,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.records import TopicPartition as InputPartition
+from schemas.source_hash import SourceKey
 from streams.kafka_clients import kafka_error
 from streams.kafka_errors import is_passing
 from streams.process_guard import GuardedProcess, ProcessGuard
@@ -125,15 +126,25 @@ class Run:
         *,
         detection: Mapping[str, Any] | None = None,
         worker: Mapping[str, Any] | None = None,
+        duty: Literal["drift", "security"] = "drift",
+        source_key: bytes | None = None,
     ) -> None:
-        """`detection` and `worker` are the sections of the configuration file."""
+        """`detection` and `worker` are the sections of the configuration file.
+
+        What is committed, published and kept is looked at for one duty.
+        """
         name = f"run-{os.getpid()}-{next(NUMBERS)}"
         self.name = name
         self.kafka = kafka
         self.kafka_of_workers = kafka
         self.redis_url = redis_url
         self.events = events
+        self.group = name if duty == "drift" else f"{name}.security"
+        self.duty = duty
+        self.source_key = None if source_key is None else SourceKey(source_key)
         self.topics = {"alerts": f"{name}.alerts", "dead_letter": f"{name}.dead-letter"}
+        if duty == "security":
+            self.topics["anomalies"] = f"{name}.anomalies"
         self.journal = f"{name}.journal"
         self.checkpoints_topic = f"{name}.checkpoints"
         self.commands = f"{name}.commands"
@@ -154,18 +165,24 @@ class Run:
             "commit_interval_ms": 20,
             "checkpoint_interval_s": 0.3,
             "transaction_timeout_ms": 2_000,
+            "duty": duty,
             **(worker or {}),
         }
         self.workers: list[WorkerProcess] = []
         self._guard = ProcessGuard()
         self.directory = Path(tempfile.mkdtemp(prefix="driftsentry-run-"))
         self._guard.watch_directory(self.directory)
+        if source_key is not None:
+            path = self.directory / "source.key"
+            path.touch(mode=0o600)
+            path.write_bytes(source_key)
+            self.settings["source_key"] = f"${{file:{path}}}"
         self.admin = AdminClient({"bootstrap.servers": kafka})
         make_topics(
             self.admin,
             {**dict.fromkeys(self.topics.values(), 2), self.journal: 1, self.commands: 1},
         )
-        self._reader = Consumer({"bootstrap.servers": kafka, "group.id": name})
+        self._reader = Consumer({"bootstrap.servers": kafka, "group.id": self.group})
 
     def start(
         self,
@@ -255,7 +272,7 @@ class Run:
 
     def shares(self) -> list[int]:
         """How many partitions each member of the group has, the least first."""
-        described = self.admin.describe_consumer_groups([self.name])[self.name].result(timeout=30)
+        described = self.admin.describe_consumer_groups([self.group])[self.group].result(timeout=30)
         return sorted(
             len(member.assignment.topic_partitions)
             for member in described.members
@@ -265,9 +282,9 @@ class Run:
     def move_offsets(self, offsets: Mapping[int, int]) -> None:
         """Set committed offsets as an operator's tool does: without metadata."""
         moved = [TopicPartition(self.events, n, offset) for n, offset in offsets.items()]
-        request = ConsumerGroupTopicPartitions(self.name, moved)
+        request = ConsumerGroupTopicPartitions(self.group, moved)
         # The group must be empty; the coordinator hears of the last member's leaving a bit later.
-        self.admin.alter_consumer_group_offsets([request])[self.name].result(timeout=30)
+        self.admin.alter_consumer_group_offsets([request])[self.group].result(timeout=30)
 
     def outputs(self) -> Outputs:
         """Everything committed on the alerts and dead-letter topics."""
@@ -314,7 +331,7 @@ class SmallRun(Run):
 
     def checkpoints(self) -> dict[int, list[int]]:
         """The offsets of the kept checkpoints of each partition, newest first."""
-        store = RedisStore(self.redis_url, group=self.name, prefix=self.name)
+        store = RedisStore(self.redis_url, group=self.group, prefix=self.name)
         try:
             return {
                 number: [

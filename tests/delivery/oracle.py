@@ -16,17 +16,19 @@ from tests.delivery.kit import Run
 from tests.delivery.outputs import Outputs, Said, Stream, read_to_end
 
 TOPICS = OutputTopics("alerts", "dead_letter", "journal")
+ANOMALIES = OutputTopics("anomalies", "dead_letter", "journal")
 CREATE_TIME = 1
 
 
-def journal_of(run: Run) -> dict[int, list[JournalEntry]]:
-    """Each input partition's journal, in log order."""
+def journal_of(run: Run, duty: str = "drift") -> dict[int, list[JournalEntry]]:
+    """Each input partition's journal of a duty, in log order."""
     entries: dict[int, list[JournalEntry]] = {}
     for message in read_to_end(run.kafka, run.journal):
         key = message.key()
         assert isinstance(key, bytes)
         number = int(key.decode().rsplit("|", 1)[1])
-        entries.setdefault(number, []).extend(load_journal([message.value() or b""]))
+        found = load_journal([message.value() or b""])
+        entries.setdefault(number, []).extend(e for e in found if e.lineage.duty == duty)
     return entries
 
 
@@ -37,7 +39,7 @@ def folded(run: Run, until: Mapping[str, int] | None = None) -> list[PartitionWo
     for message in read_to_end(run.kafka, run.events):
         record = _record(message)
         records.setdefault(record.tp.partition, []).append(record)
-    for number, entries in journal_of(run).items():
+    for number, entries in journal_of(run, run.duty).items():
         for first in entries:
             if first.kind in {"config", "command"}:
                 continue
@@ -47,9 +49,9 @@ def folded(run: Run, until: Mapping[str, int] | None = None) -> list[PartitionWo
             worker = PartitionWorker(
                 TopicPartition(run.events, number),
                 lineage,
-                Detection(first.document, None),
+                Detection(first.document, run.source_key, lineage.duty),
                 first.offset,
-                TOPICS,
+                TOPICS if lineage.duty == "drift" else ANOMALIES,
             )
             worker.switches = [
                 entry

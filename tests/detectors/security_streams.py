@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -25,6 +26,9 @@ class Queries(NamedTuple):
     source: I64
     """0: without a name."""
     is_attack: NDArray[np.bool_]
+
+    def between(self, start: int, stop: int | None = None) -> Queries:
+        return Queries(self.z[start:stop], self.source[start:stop], self.is_attack[start:stop])
 
 
 def direction(dims: int) -> NDArray[np.float64]:
@@ -75,7 +79,11 @@ def boundary_walk(
 def embedded(benign: Queries, attack: Queries, one_in: int, start: int) -> Queries:
     """The attack's rows among benign ones from `start` on, one in so many."""
     at = np.minimum(start + np.arange(len(attack.z)) * (one_in - 1), len(benign.z))
-    return Queries(*(np.insert(b, at, a, axis=0) for b, a in zip(benign, attack, strict=True)))
+    return Queries(
+        np.insert(benign.z, at, attack.z, axis=0),
+        np.insert(benign.source, at, attack.source),
+        np.insert(benign.is_attack, at, attack.is_attack),
+    )
 
 
 def row_hashes(z: F32) -> NDArray[np.uint64]:
@@ -153,4 +161,4 @@ def part_of(rows: SecurityRows, start: int, stop: int) -> SecurityRows:
 
 def split_at(rows: SecurityRows, cuts: list[int]) -> list[SecurityRows]:
     edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
-    return [part_of(rows, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [part_of(rows, a, b) for a, b in pairwise(edges)]

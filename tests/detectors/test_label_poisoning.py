@@ -140,7 +140,7 @@ def test_a_lying_source_of_twenty_is_found_and_no_other(share: float, most: int)
         found = bank(salt=seed).update(joined(flipped(rng, labels, lies, share)))
         assert accused(found) <= {words_of(LIAR)}
         own = [each for each in found if each.sources]
-        needed.append(np.count_nonzero(lies[: own[0].offset + 1]) if own else math.inf)
+        needed.append(float(np.count_nonzero(lies[: own[0].offset + 1])) if own else math.inf)
         for each in own:
             assert REFERENCE_LABELS <= each.first_offset <= each.offset
             assert each.first_time_ms == 1_000 * each.first_offset + 500

@@ -226,8 +226,8 @@ def test_it_fires_again_only_when_the_evidence_has_doubled_until_it_was_quiet() 
     near[:, 0] = rng.normal(size=500) * 0.05
     far = rng.normal(size=(1_100, 4)) * 1e3
     z = np.concatenate([near, far, near + 0.001])
-    predicted = np.arange(len(z)) % 2
-    found = [s for s in bank.update(rows_of(z, predicted=predicted)) if s.detail == "flips"]
+    rows = rows_of(z, predicted=np.arange(len(z)) % 2, n_dims=[4, 4])
+    found = [s for s in bank.update(rows) if s.detail == "flips"]
     early = [s for s in found if s.offset < 100 + 500]
     assert [s.n_hits for s in early] == [3 * 2**k for k in range(len(early))]
     assert [s.threshold for s in early] == [3 * 2**k for k in range(len(early))]
@@ -245,7 +245,7 @@ def test_extraction_by_a_line_search_is_found_by_its_distances() -> None:
     bank = build(NeighboursConfig(), 1, 2, 3, None)
     bank.calibrate(0, 0, calibration, reviewed=True)
     z = rng.normal(size=(600, 8))
-    z[1::4] = z[::4] + rng.normal(size=(150, 8)) * 1e-3
+    z[1::2] = z[::2] + rng.normal(size=(300, 8)) * 1e-3
     honest = rng.normal(size=(600, 8))
     both = np.empty((1_200, 8))
     both[::2], both[1::2] = z, honest
@@ -266,7 +266,7 @@ def test_a_long_climb_is_found_and_one_that_falls_back_is_not(way: float) -> Non
     climb = np.zeros((60, 8))
     climb[:, 0] = way * (1.0 + 0.05 * np.arange(60))
     back = climb.copy()
-    back[::7, 0] -= way * 0.2
+    back[::7, 0] -= way * 0.21
     both = np.empty((120, 8))
     both[::2], both[1::2] = climb, back
     found = bank.update(rows_of(both, **scored(both), source=np.arange(120) % 2))
@@ -370,7 +370,7 @@ def test_salts_move_thresholds_by_five_percent_at_most() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("source", 6), ("model", 2), ("model", -1), ("kind", 8)]
+    ("name", "value"), [("source", 6), ("model", 2), ("model", -1), ("kind", 8), ("kind", -1)]
 )
 def test_rows_of_what_there_is_not_are_refused(name: str, value: int) -> None:
     rows = rows_of(np.zeros((3, 2)), n_dims=[2, 2])

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from detectors.base import BankState, StateError
 from detectors.security.base import (
     MISSING,
-    N_KINDS,
     SecurityBank,
     SecurityRows,
     SecuritySpec,
@@ -381,17 +380,11 @@ def test_a_snapshot_with_numbers_that_cannot_be_is_refused_or_goes_on(spec: Secu
 
 
 @every_detector
-def test_a_slot_or_a_kind_that_is_not_there_is_refused(spec: SecuritySpec) -> None:
-    bank = new(spec)
-    fitted = spec.fit(learned(benign(2_000), N_NUMBERS), True)
-    for model, kind in ((-1, 0), (N_MODELS, 0), (0, -1), (0, N_KINDS)):
-        with pytest.raises(IndexError):
-            bank.calibrate(model, kind, fitted, reviewed=True)
-    for model in (-1, N_MODELS):
-        with pytest.raises(IndexError):
-            bank.forget(model)
-    for model, place in ((N_MODELS, 0), (-1, 0), (0, N_PLACES)):
-        rows = part_of(stream(18, 50), 0, 1)
-        wrong = replace(rows, model=np.array([model], np.int32), source=np.array([place], np.int32))
-        with pytest.raises(IndexError):
-            bank.update(wrong)
+@pytest.mark.parametrize(("model", "place"), [(N_MODELS, 0), (-1, 0), (0, N_PLACES)])
+def test_rows_of_a_slot_or_a_place_that_is_not_there_are_refused(
+    spec: SecuritySpec, model: int, place: int
+) -> None:
+    rows = part_of(stream(18, 50), 0, 1)
+    wrong = replace(rows, model=np.array([model], np.int32), source=np.array([place], np.int32))
+    with pytest.raises(IndexError):
+        new(spec).update(wrong)

@@ -167,7 +167,8 @@ def test_a_flood_of_models_pushes_out_nobody_who_lives() -> None:
     assert MODEL in fold.models.slot_of
     assert len(fold.models.slot_of) == 2
     assert fold.counters["n_refused_models"] > 400
-    assert fold.counters["n_evicted_models"] < 20
+    # Of those that flood, one gives way to the next when it was idle for long enough.
+    assert fold.counters["n_evicted_models"] <= 1_000 // SMALL.bounds.min_idle_records
 
 
 def calibration(seed: int = 9, kinds: Sequence[str] = ("batch", "web")) -> ModelCalibration:
@@ -282,7 +283,7 @@ def used() -> dict[str, BankState]:
     fold.set_calibration("other", "1", calibration())
     events = benign(np.random.default_rng(14), 320)
     second = [MODEL, ModelKey("m", "2")]
-    fold.process(replace(events, models=second, model=(np.arange(320) % 4 == 0).astype(np.int32)))
+    fold.process(replace(events, models=second, model=(np.arange(320) % 4 == 3).astype(np.int32)))
     assert len(fold._watched.populations.learning) == 1
     return fold.snapshot()
 

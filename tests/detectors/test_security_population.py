@@ -212,8 +212,8 @@ def test_hashes_are_equal_for_equal_rows_alone() -> None:
     assert len(set(found)) == 6
     assert set(columns_of(polls(rows).events, 0, SALT + 1).row_hash.tolist()).isdisjoint(found)
     # What cannot be told from others is never taken for a repetition.
-    long = [{"a": "x" * 300}, {"a": "x" * 300}, {"a": [1]}, {"a": [1]}]
-    assert len(set(polls([*long]).row_hash.tolist())) == 4
+    long: list[Features] = [{"a": "x" * 300}, {"a": "x" * 300}, {"a": [1]}, {"a": [1]}]
+    assert len(set(polls(long).row_hash.tolist())) == 4
 
 
 def test_classes_are_numbered_as_they_came_and_margins_follow_the_kind_of_score() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import binom  # type: ignore[import-untyped] # it has no annotations
 
 from detectors.base import StateError
 from detectors.security import baseline_guard, off_distribution, volume
@@ -22,6 +22,7 @@ from detectors.security.base import (
     Technique,
     TooFewRowsError,
 )
+from detectors.security.binomial import critical_counts
 from schemas.batch import F64, I64
 from tests.detectors.source_rows import autoregressive, cut, fold, gaussian, learned, rows_of
 
@@ -388,9 +389,10 @@ def test_one_sided_answers_are_found_unless_all_have_them() -> None:
     assert fold(bank_of(volume.SPEC, calibration), rows_of(x, source, everybody)) == []
 
 
-def test_the_bounds_of_answers_are_those_of_the_binomial_distribution() -> None:
-    counts = volume.critical_counts()
-    for k in range(1, 64):
-        count = int(counts[k])
-        assert binom.sf(count - 1, 256, k / 64) <= 1e-8 * (1 + 1e-9)
-        assert binom.sf(count - 2, 256, k / 64) > 1e-8 * (1 - 1e-9)
+def test_the_bounds_of_counts_are_those_of_the_binomial_distribution() -> None:
+    for n, one_in in ((256, 10**8), (16, 10**6)):
+        counts = critical_counts(n, one_in)
+        for k in range(1, 64):
+            count = int(counts[k])
+            assert binom.sf(count - 1, n, k / 64) <= (1.0 + 1e-9) / one_in
+            assert binom.sf(count - 2, n, k / 64) > (1.0 - 1e-9) / one_in

@@ -127,7 +127,7 @@ def check_states(run: Run, workers: Iterable[PartitionWorker]) -> None:
 
 def stored_digests(run: Run) -> dict[int, str]:
     """The digest of the state in the newest checkpoint of each partition that has one."""
-    store = RedisStore(run.redis_url, group=run.name, prefix=run.name)
+    store = RedisStore(run.redis_url, group=run.group, prefix=run.name)
     found: dict[int, str] = {}
     try:
         for number in run.ends():

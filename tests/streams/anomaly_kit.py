@@ -62,6 +62,8 @@ def suspicion(number: int, **given: Any) -> Suspicion:
         "baseline": 0.25,
         "source_words": (7, 9),
     }
+    model = given.get("model", 0)
+    fields["model_key"] = MODELS[model] if model >= 0 else None
     return Suspicion(**{**fields, **given})
 
 
@@ -89,6 +91,5 @@ class Told:
         return self.policy.decide(
             suspicions,
             passed(self.policy.book.n_events, end),
-            MODELS,
             lambda: next(self._numbers),
         )

@@ -157,10 +157,10 @@ def run_as(address: str, user: str, *arguments: str, said: str | None = None) ->
 def with_topics(secured: str) -> str:
     result = run_as(secured, "operator", "topics", "create", "--partitions", "2")
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("created") == 7
+    assert result.stdout.count("created") == 8
     again = run_as(secured, "operator", "topics", "create", "--partitions", "2")
     assert again.exit_code == 0, again.output
-    assert again.stdout.count("existing") + again.stdout.count("different") == 7
+    assert again.stdout.count("existing") + again.stdout.count("different") == 8
     return secured
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from detectors.security.base import Suspicion, Technique
 from schemas.anomalies import AnomalyData
+from schemas.batch import ModelKey
 from streams import anomaly_book
 from streams.anomaly import MAX_DETAILS, MAX_DETECTORS, MAX_RANGES, with_range
 from streams.anomaly_records import confidence_of
 from tests.streams.anomaly_kit import (
-    MODELS,
     QUIET,
     Told,
     cluster,
@@ -162,6 +162,22 @@ def test_a_cluster_of_one_source_is_that_source() -> None:
     assert two.unmapped.detectors == ["probing", "provenance"]
 
 
+def test_a_cluster_of_one_source_without_a_name_is_what_has_none() -> None:
+    told = Told()
+    (one,) = told.until(10, suspicion(5, source_words=(0, 0)))
+    (two,) = told.until(20, cluster(12, [], n_sources=1))
+    assert one.finding_info.uid == two.finding_info.uid
+    assert two.unmapped.quarantine.without_source
+
+
+def test_a_slot_says_nothing_and_the_model_all() -> None:
+    told = Told()
+    (one,) = told.until(10, suspicion(5))
+    (two,) = told.until(20, suspicion(12, model_key=ModelKey("next", "1")))
+    assert one.finding_info.uid != two.finding_info.uid
+    assert "next 1: source" in two.message
+
+
 def test_who_names_nobody_is_one() -> None:
     told = Told()
     flood = {"technique": Technique.PRESSURE, "detector": "pressure", "model": -1}
@@ -238,7 +254,7 @@ def test_a_label_that_lies_between_two_events_is_at_the_next() -> None:
     predictions = events._replace(
         offset=events.offset[::3], event_row=events.event_row[::3], event_time_ms=events[2][::3]
     )
-    own.decide([suspicion(28)], predictions, MODELS, lambda: next(numbers))
+    own.decide([suspicion(28)], predictions, lambda: next(numbers))
     (anomaly,) = own.book.by_uid.values()
     assert anomaly.opened.number == anomaly.last_number == own.book.n_events == 10
 
@@ -341,7 +357,7 @@ def test_any_split_and_any_resume_say_the_same_and_leave_the_same_bytes(
     own, numbers, records = policy(), count(1), []
     for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), SPAN], strict=True):
         within = [s for s in stream if place_of(start) <= (s.offset, s.event_row) < place_of(end)]
-        records += own.decide(within, passed(start, end), MODELS, lambda: next(numbers))
+        records += own.decide(within, passed(start, end), lambda: next(numbers))
         if resumes:
             own = policy(own.snapshot())
     assert [record.as_ocsf() for record in records] == [each.as_ocsf() for each in expected]

@@ -187,5 +187,5 @@ def test_whatever_is_read_can_go_on(data: st.DataObject) -> None:
         assert all(record.as_ocsf() for record in records)
     else:
         # As far on as no log is: there are no such offsets.
-        own.decide([], passed(0, 5), [], lambda: 1)
+        own.decide([], passed(0, 5), lambda: 1)
     policy(own.snapshot())

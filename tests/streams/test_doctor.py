@@ -84,16 +84,20 @@ def test_missing_topics_are_failures_with_their_remedy(
     settings = settings_for(kafka, redis_url, unique_name)
     assert run_doctor(settings) == 1
     said = capsys.readouterr().out
-    assert said.count("does not exist") == 8
+    assert said.count("does not exist") == 7
     assert "`driftsentry topics create`" in said
     failed = [line for line in said.splitlines() if line.startswith("FAILED")]
-    assert "8 of " in said, failed
+    assert "7 of " in said, failed
     # Without checkpoints in Kafka, or without liveness, their topics are not asked for.
     without = settings.model_copy(
         update={"checkpoint_topic_interval_s": 0.0, "liveness_window_s": 0}
     )
     assert run_doctor(without) == 1
-    assert capsys.readouterr().out.count("does not exist") == 6
+    assert capsys.readouterr().out.count("does not exist") == 5
+    # Only who looks for attacks writes of them.
+    assert settings.topics.anomalies not in said
+    assert run_doctor(settings.model_copy(update={"duty": "security"})) == 1
+    assert f"topic {settings.topics.anomalies}: does not exist" in capsys.readouterr().out
 
 
 def test_what_does_not_answer_is_said_and_the_rest_is_checked_all_the_same(

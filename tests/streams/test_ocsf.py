@@ -213,7 +213,9 @@ def test_what_is_about_a_partition_has_no_key_and_no_model() -> None:
 def test_names_of_models_put_no_control_characters_into_headers() -> None:
     numbers = count(1)
     (record,) = policy().decide(
-        [suspicion(1)], passed(0, 5), [ModelKey("a\nb\x1b", "1")], lambda: next(numbers)
+        [suspicion(1, model_key=ModelKey("a\nb\x1b", "1"))],
+        passed(0, 5),
+        lambda: next(numbers),
     )
     for _, value in anomaly_output("a", record, 1).headers:
         assert value.isascii()

@@ -1,0 +1,106 @@
+"""The security duty on a real broker: who searches for the boundary is named, whatever fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import orjson
+import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient
+
+from schemas.source_hash import SourceKey
+from tests.delivery.attacked import ATTACKER, MODEL, N_HONEST, attacked
+from tests.delivery.kit import Run, make_topics, wait_until
+from tests.delivery.oracle import folded, journal_of, outputs_of
+from tests.delivery.outputs import Said, check_equal
+from tests.delivery.traffic import produce
+from tests.faults.audit import check_states
+
+N_EVENTS = 9_000
+USER_UID = 31
+"""What OCSF numbers an observable that is a user."""
+KEY = b"a key that only this test has..."
+DETECTION = {"reference_events": 500, "security": {"learn_events": 2_000}}
+
+
+@pytest.fixture
+def topic(kafka: str, unique_name: Callable[[str], str]) -> str:
+    """Two partitions, in one of which the attacked model is."""
+    name = unique_name("attacked")
+    make_topics(AdminClient({"bootstrap.servers": kafka}), {name: 2})
+    produce(kafka, name, list(attacked(N_EVENTS)))
+    return name
+
+
+def anomalies(run: Run) -> list[Said]:
+    """What was told on the topic of anomalies, in its order."""
+    return [
+        said
+        for stream, records in run.outputs().items()
+        if stream.duty == "anomalies"
+        for said in records
+    ]
+
+
+def accused(records: list[Said]) -> set[str]:
+    """The pseudonyms of the sources that the records are about."""
+    found: set[str] = set()
+    for record in records:
+        assert record.value is not None
+        document = orjson.loads(record.value)
+        found |= {each["value"] for each in document["observables"] if each["type_id"] == USER_UID}
+    return found
+
+
+def test_kills_change_nothing_of_what_is_told_of_an_attacker(
+    kafka: str, redis_url: str, topic: str
+) -> None:
+    with Run(
+        kafka,
+        redis_url,
+        topic,
+        detection=DETECTION,
+        worker={"poll_records": 48},
+        duty="security",
+        source_key=KEY,
+    ) as run:
+        for share, delay_s in ((0.2, 0.0), (0.45, 0.03), (0.6, 0.01)):
+            worker = run.start(instance="a")
+            run.wait_committed(int(share * N_EVENTS))
+            time.sleep(delay_s)
+            worker.kill()
+        last = run.start(instance="a")
+        run.wait_done()
+        last.stop()
+        workers = folded(run)
+        check_equal(run.outputs(), outputs_of(workers))
+        check_states(run, workers)
+        told = anomalies(run)
+    key = SourceKey(KEY)
+    assert accused(told) == {key.digest(ATTACKER).hex()}
+    assert not {key.digest(f"client-{k}").hex() for k in range(N_HONEST)} & accused(told)
+    assert all(record.key == MODEL.encode() for record in told)
+
+
+def committed(run: Run, group: str) -> int:
+    """Records of the input that a group has committed."""
+    asked = ConsumerGroupTopicPartitions(group)
+    answer = run.admin.list_consumer_group_offsets([asked])[group].result(timeout=30)
+    return sum(max(each.offset, 0) for each in answer.topic_partitions or [])
+
+
+def test_both_duties_at_once_are_two_groups_and_end_together(
+    kafka: str, redis_url: str, topic: str
+) -> None:
+    with Run(kafka, redis_url, topic, detection=DETECTION, duty="security", source_key=KEY) as run:
+        worker = run.start(duty="all")
+        run.wait_done()
+        wait_until(lambda: committed(run, run.name) == N_EVENTS, run.logs)
+        worker.stop(timeout_s=30.0)
+        assert anomalies(run)
+        assert {duty for duty in ("drift", "security") if journal_of(run, duty)} == {
+            "drift",
+            "security",
+        }
