@@ -41,6 +41,12 @@ def ready(path: Path | None, name: str, *, with_sensors: bool) -> Ready:
     return Ready(known, calibration, too_few, baselines_of(path, name))
 
 
+def switched_off(path: Path | None, name: str) -> tuple[str, int, list[str]]:
+    """A data set, how many benign rows its thresholds are made of, what is off for want of rows."""
+    own = ready(path, name, with_sensors=True)
+    return name, len(own.known.calibration), own.too_few
+
+
 @lru_cache(maxsize=4)
 def baselines_of(path: Path | None, name: str) -> Baselines:
     """Those of rows of no kind."""

@@ -92,6 +92,8 @@ class Duel:
     """(v,) that the attack made, as far as they were run."""
     n_whole: list[int]
     """(v,) that it made in all."""
+    succeeds: list[bool]
+    """(v,) whether any of its queries is answered otherwise than its first one."""
     lane: Found
     of_detectors: dict[str, Found] = field(default_factory=dict)
     of_baselines: dict[str, Found] = field(default_factory=dict)
@@ -128,6 +130,10 @@ def duel(path: Path | None, name: str, attack: str, setting: Setting) -> Duel:
         setting,
         [len(victim) for victim in victims],
         whole,
+        [
+            bool((one.predicted != one.predicted[0]).any())
+            for one in own.known.attacks[attack].victims
+        ],
         Found([of.get(LANE, math.inf) for of in lane]),
         {one: Found([of.get(one, math.inf) for of in lane]) for one in names},
         {one: Found(queries) for one, queries in peers.items()},

@@ -63,7 +63,13 @@ def _of(duels: Sequence[Duel], setting: Setting, attacks: Sequence[str]) -> list
 
 
 def _queries(duels: Sequence[Duel]) -> list[float]:
-    return [queries for one in duels for queries in one.lane.queries]
+    """Of the victims of attacks that found another answer at all: ZOO often does not."""
+    return [
+        queries
+        for one in duels
+        for queries, succeeds in zip(one.lane.queries, one.succeeds, strict=True)
+        if succeeds
+    ]
 
 
 def _of_attacks(results: Results) -> Iterator[Goal]:
@@ -81,7 +87,10 @@ def _of_attacks(results: Results) -> Iterator[Goal]:
     shares = [
         queries / whole
         for one in alone
-        for queries, whole in zip(one.lane.queries, one.n_whole, strict=True)
+        for queries, whole, succeeds in zip(
+            one.lane.queries, one.n_whole, one.succeeds, strict=True
+        )
+        if succeeds
     ]
     yield Goal(
         "G1 queries to detection, median of the attack's own",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from benchmarks.attacks.adaptive import ATTACKS as ADAPTIVE_ATTACKS
 from benchmarks.attacks.adaptive import FLOORS, Adapted, adapted
-from benchmarks.attacks.calibrated import known_as
+from benchmarks.attacks.calibrated import known_as, switched_off
 from benchmarks.attacks.cost import WIDTHS, costs
 from benchmarks.attacks.duels import SETTINGS, Duel, Setting, duel
 from benchmarks.attacks.frog import SHARES as FROG_SHARES
@@ -33,6 +33,7 @@ from benchmarks.attacks.tables import (
     cost_table,
     detector_table,
     label_table,
+    off_table,
     peer_table,
     theft_tables,
 )
@@ -112,7 +113,8 @@ def attacks(workers: Workers, size: Size, results: Results) -> Part:
     ]
     found: list[Duel] = workers.run("attacks", tasks)
     results.duels = sorted(found, key=lambda one: (one.data, one.attack))
-    tables = [attack_table(setting, results.duels) for setting in size.settings]
+    off = workers.run("off", [Task(n, switched_off, (size.path, n)) for n in size.names])
+    tables = [off_table(off), *(attack_table(one, results.duels) for one in size.settings)]
     thefts: list[Ranked] = workers.run(
         "ranked",
         [
@@ -133,6 +135,7 @@ def attacks(workers: Workers, size: Size, results: Results) -> Part:
     results.ranked, results.mixed = thefts, clients
     tables += theft_tables(thefts, clients)
     figures = {
+        "off": {name: of for name, _, of in off},
         "duels": [asdict(one) for one in results.duels],
         "ranked": [asdict(one) for one in thefts],
         "mixed": [asdict(one) for one in clients],

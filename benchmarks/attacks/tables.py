@@ -64,6 +64,13 @@ def attack_table(setting: Setting, duels: Sequence[Duel]) -> FigureTable:
     return FigureTable(f"attacks_{setting.name}", title, columns, rows)
 
 
+def off_table(found: Sequence[tuple[str, int, list[str]]]) -> FigureTable:
+    """Which detectors do not watch which data set."""
+    rows = [(name, f"{n:,}", ", ".join(off) or "none") for name, n, off in found]
+    columns = ("data", "benign rows to calibrate with", "off")
+    return FigureTable("off", "detectors that are off, since there are too few rows", columns, rows)
+
+
 def theft_tables(thefts: Sequence[Ranked], clients: Sequence[Mixed]) -> list[FigureTable]:
     """Ranks of thieves, and clients who mix."""
     ranks = FigureTable(
