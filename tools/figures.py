@@ -33,6 +33,7 @@ PAGES: Final = (
     ROOT / "docs" / "labels.md",
     ROOT / "docs" / "label-signals.md",
     ROOT / "docs" / "performance-metrics.md",
+    ROOT / "docs" / "attacks.md",
 )
 KEPT: Final = ROOT / "var" / "figures"
 _PLACE: Final = re.compile(

@@ -40,6 +40,15 @@ def finite(figures: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def without_infinite(figures: Any) -> Any:
+    """The same lists and objects with null for what is no number in JSON, at any depth."""
+    if isinstance(figures, Mapping):
+        return {k: without_infinite(v) for k, v in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [without_infinite(v) for v in figures]
+    return None if isinstance(figures, float) and not math.isfinite(figures) else figures
+
+
 class ReportOptions(Protocol):
     """What every benchmark's command line says of its report."""
 

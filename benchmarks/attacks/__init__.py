@@ -1,0 +1,1 @@
+"""Recorded attacks in benign traffic: what the security lane finds of them, and at what price."""

@@ -1,0 +1,256 @@
+"""The parts of a run: what each computes, on so many processes, and the tables it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.attacks.adaptive import ATTACKS as ADAPTIVE_ATTACKS
+from benchmarks.attacks.adaptive import FLOORS, Adapted, adapted
+from benchmarks.attacks.calibrated import known_as, switched_off
+from benchmarks.attacks.cost import WIDTHS, costs
+from benchmarks.attacks.duels import SETTINGS, Duel, Setting, duel
+from benchmarks.attacks.frog import SHARES as FROG_SHARES
+from benchmarks.attacks.frog import Boiled, boiled
+from benchmarks.attacks.goals import goal_table, goals
+from benchmarks.attacks.mixes import MIXES
+from benchmarks.attacks.poisoned import FLIPS, Lies, lies
+from benchmarks.attacks.quiet import Quiet, census, has_census, quiet
+from benchmarks.attacks.recordings import (
+    IN_POOL,
+    NAMES,
+    NoRecordingsError,
+    folder,
+)
+from benchmarks.attacks.results import Results
+from benchmarks.attacks.tables import (
+    adaptive_table,
+    attack_table,
+    benign_table,
+    boiled_table,
+    cost_table,
+    detector_table,
+    label_table,
+    off_table,
+    peer_table,
+    theft_tables,
+)
+from benchmarks.attacks.thefts import SHARES as MIXED_SHARES
+from benchmarks.attacks.thefts import Mixed, Ranked, mixed, ranked
+from benchmarks.drift.work import Task, Workers
+from benchmarks.kit.report import FigureTable
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is run."""
+
+    path: Path | None
+    """Of the recordings; None: the data set that the benchmark makes."""
+    names: Sequence[str]
+    settings: Sequence[Setting]
+    n_benign: int
+    n_rounds: int
+    """Of independent rows, which are the most of what can be shown."""
+    n_label_runs: int
+    n_null_runs: int
+    n_frog_events: int
+    n_frog_runs: int
+    n_cost_events: int
+    widths: Sequence[int]
+    with_census: bool
+
+    @property
+    def first(self) -> str:
+        """The data set whose benign rows are the most."""
+        return self.names[0]
+
+    def attacks(self, name: str) -> list[str]:
+        """Those of one data set."""
+        return list(known_as(self.path, name).attacks)
+
+
+def size_of(*, quick: bool) -> tuple[Size, list[str]]:
+    """What can be run here, and what cannot."""
+    if quick:
+        size = Size(None, ("made",), SETTINGS[:4:3], 2_000, 1, 1, 1, 6_000, 1, 1_000, (6,), False)
+        return size, []
+    not_run = []
+    if not has_census():
+        not_run.append("benign traffic of the census: DRIFTSENTRY_DATA does not have it")
+    try:
+        path: Path | None = folder()
+        names: Sequence[str] = NAMES
+    except NoRecordingsError as error:
+        not_run.append(f"the recorded attacks: {error}; what is shown is a made data set's")
+        path, names = None, ("made",)
+    size = Size(path, names, SETTINGS, 40_000, 3, 10, 10, 40_000, 3, 20_000, WIDTHS, has_census())
+    return size, not_run
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a part came to."""
+
+    tables: list[FigureTable]
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def attacks(workers: Workers, size: Size, results: Results) -> Part:
+    """Every attack in every setting, beside the baselines."""
+    # The longest first, so that no process waits for the last one.
+    asked = [
+        (name, attack, setting)
+        for setting in reversed(size.settings)
+        for name in size.names
+        for attack in size.attacks(name)
+    ]
+    tasks = [
+        Task(f"{name} {attack} {setting.name}", duel, (size.path, name, attack, setting))
+        for name, attack, setting in asked
+    ]
+    found: list[Duel] = workers.run("attacks", tasks)
+    results.duels = sorted(found, key=lambda one: (one.data, one.attack))
+    off = workers.run("off", [Task(n, switched_off, (size.path, n)) for n in size.names])
+    tables = [off_table(off), *(attack_table(one, results.duels) for one in size.settings)]
+    thefts: list[Ranked] = workers.run(
+        "ranked",
+        [
+            Task(f"{name} {attack}", ranked, (size.path, name, attack))
+            for name in size.names
+            for attack in size.attacks(name)
+            if attack in IN_POOL or size.path is None
+        ],
+    )
+    clients: list[Mixed] = workers.run(
+        "mixed",
+        [
+            Task(f"{name} {share}", mixed, (size.path, name, "copycat_uniform", share))
+            for name in size.names
+            for share in MIXED_SHARES
+        ],
+    )
+    results.ranked, results.mixed = thefts, clients
+    tables += theft_tables(thefts, clients)
+    figures = {
+        "off": {name: of for name, _, of in off},
+        "duels": [asdict(one) for one in results.duels],
+        "ranked": [asdict(one) for one in thefts],
+        "mixed": [asdict(one) for one in clients],
+    }
+    return Part(tables, figures)
+
+
+def benign(workers: Workers, size: Size, results: Results) -> Part:
+    """Findings where nobody attacks."""
+    tasks: list[Task[Quiet]] = []
+    if size.with_census:
+        for order, is_provisional in (("shuffled", False), ("in order", False), ("shuffled", True)):
+            tasks.append(Task(f"census {order} {is_provisional}", _census, (order, is_provisional)))
+    for mix in MIXES:
+        if mix.is_timed and size.path is None:
+            continue
+        n_rounds = size.n_rounds if mix.name == "independent" else 1
+        for round_ in range(n_rounds):
+            what = (size.path, size.first, mix.name, size.n_benign, round_)
+            tasks.append(Task(f"{size.first} {mix.name} {round_}", quiet, what))
+    for name in size.names[1:]:
+        what = (size.path, name, MIXES[0].name, 10_000, 0)
+        tasks.append(Task(f"{name} {MIXES[0].name}", quiet, what))
+    results.quiet = _pooled(workers.run("benign", tasks))
+    tables = [benign_table(results.quiet), detector_table(results.quiet), peer_table(results.quiet)]
+    return Part(tables, {"benign": [asdict(one) for one in results.quiet]})
+
+
+def _census(order: str, is_provisional: bool) -> Quiet:
+    return census(order, is_provisional=is_provisional)
+
+
+def _pooled(found: Sequence[Quiet]) -> list[Quiet]:
+    """Rounds of the same mix as one."""
+    of: dict[tuple[str, str], Quiet] = {}
+    for one in found:
+        key = one.data, one.mix
+        if key in of:
+            old = of[key]
+            n_of = {
+                who: old.n_of.get(who, 0) + one.n_of.get(who, 0) for who in {*old.n_of, *one.n_of}
+            }
+            peers = {
+                who: old.n_of_peers.get(who, 0) + one.n_of_peers.get(who, 0)
+                for who in {*old.n_of_peers, *one.n_of_peers}
+            }
+            n_peer = old.n_peer_events + one.n_peer_events
+            of[key] = Quiet(*key, old.n_events + one.n_events, n_of, n_peer, peers)
+        else:
+            of[key] = one
+    return list(of.values())
+
+
+def cost(workers: Workers, size: Size, results: Results) -> Part:
+    """Time and memory, one width after the other, so that no two are timed at once."""
+    del workers
+    results.costs = [
+        one for n_features in size.widths for one in costs(n_features, size.n_cost_events)
+    ]
+    figures = {"costs": [asdict(one) for one in results.costs]}
+    return Part([cost_table(results.costs)], figures)
+
+
+def labels(workers: Workers, size: Size, results: Results) -> Part:
+    """Labels that are turned over."""
+    tasks = [
+        Task(f"flips {flips}", lies, (size.path, size.first, flips, size.n_label_runs))
+        for flips in FLIPS
+    ]
+    tasks.append(Task("no flips", lies, (size.path, size.first, 0.0, size.n_null_runs)))
+    found: list[Lies] = workers.run("labels", tasks)
+    results.lies = found
+    return Part([label_table(found)], {"labels": [asdict(one) for one in found]})
+
+
+def baseline(workers: Workers, size: Size, results: Results) -> Part:
+    """Frog-boiling, and an honest drift."""
+    tasks = [
+        Task(
+            f"share {share}",
+            boiled,
+            (size.path, size.first, share, size.n_frog_events, size.n_frog_runs),
+        )
+        for share in (*FROG_SHARES, 0.0)
+    ]
+    found: list[Boiled] = workers.run("baseline", tasks)
+    results.boiled = found
+    return Part([boiled_table(found)], {"baseline": [asdict(one) for one in found]})
+
+
+def adaptive(workers: Workers, size: Size, results: Results) -> Part:
+    """Attacks with a floor on their steps."""
+    tasks = [
+        Task(f"{name} {attack} {floor}", adapted, (size.path, name, attack, floor))
+        for name in size.names
+        for attack in size.attacks(name)
+        if attack in ADAPTIVE_ATTACKS
+        for floor in FLOORS
+    ]
+    found: list[Adapted] = workers.run("adaptive", tasks)
+    results.adapted = found
+    return Part([adaptive_table(found)], {"adaptive": [asdict(one) for one in found]})
+
+
+def judged(results: Results) -> Part:
+    """The goals, as far as what was run says anything of them."""
+    found = goals(results)
+    return Part([goal_table(found)], {"goals": [asdict(one) for one in found]})
+
+
+PARTS: Final[dict[str, Callable[[Workers, Size, Results], Part]]] = {
+    "attacks": attacks,
+    "benign": benign,
+    "cost": cost,
+    "labels": labels,
+    "baseline": baseline,
+    "adaptive": adaptive,
+}

@@ -1,0 +1,259 @@
+"""The judge of the security lane: its traffic, its counts, its baselines, and that it runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.attacks.baseline_kernels import growing_distances, knn_means
+from benchmarks.attacks.baselines import QUIET, Baselines, Prada, Volume, spaced
+from benchmarks.attacks.duels import LANE, queries_to
+from benchmarks.attacks.goals import MET, MISSED, NOT_SHOWN, goals
+from benchmarks.attacks.intervals import per_million, quantile, wilson
+from benchmarks.attacks.lane import Alarm
+from benchmarks.attacks.made import made
+from benchmarks.attacks.mixes import CANARIES, N_CLIENTS, canaries, load, retries
+from benchmarks.attacks.quiet import Quiet
+from benchmarks.attacks.recordings import NoRecordingsError, data_set, folder
+from benchmarks.attacks.results import Results
+from benchmarks.attacks.traffic import ATTACKER, Traffic, embedded, generator, spread
+from benchmarks.kit.event_table import EventTable
+from schemas.batch import Decoded
+from tests.benchmarks.run import rows, run_quick
+from tests.detectors.decoded import Event, decoded
+
+
+@given(
+    n=st.integers(1, 30),
+    share=st.sampled_from([1.0, 0.5, 0.1, 0.02]),
+    n_before=st.integers(0, 20),
+    n_sources=st.sampled_from([1, 3, 20]),
+)
+def test_queries_stand_in_their_order_at_their_share(
+    n: int, share: float, n_before: int, n_sources: int
+) -> None:
+    attack = spread(made().attacks["copycat_uniform"].victims[0].take(slice(0, n)), n_sources, 100)
+    traffic = embedded(attack, made().benign, share, n_before, generator("test"))
+    assert np.array_equal(traffic.x[traffic.is_attack], attack.x)
+    assert np.array_equal(traffic.source[traffic.is_attack], attack.source)
+    assert not traffic.is_attack[:n_before].any()
+    assert len(traffic) == n_before + round(n / share)
+    assert traffic.is_attack[-1]
+
+
+def test_a_poll_is_what_the_decoder_gives_for_the_same_events() -> None:
+    made_by_hand = decoded(
+        [
+            Event(0, {"f000": 1.5, "f001": -2.0}, score=0.25, prediction=0, ts=7, record_ts=7),
+            Event(1, {"f000": 0.5, "f001": 3.0}, score=0.75, prediction=1, ts=8, record_ts=8),
+        ]
+    )
+    table = EventTable(
+        values=np.array([[1.5, -2.0], [0.5, 3.0]]),
+        score=np.array([0.25, 0.75]),
+        answer=np.array([0, 1]),
+        words=np.zeros((2, 2), np.uint64),
+        time_ms=np.array([7, 8]),
+        event_id=np.zeros(2, np.uint64),
+        is_label=np.zeros(2, np.bool_),
+    )
+    for name in Decoded.__slots__:
+        np.testing.assert_array_equal(
+            getattr(table.poll(0, 2), name), getattr(made_by_hand, name), err_msg=name
+        )
+
+
+def test_retries_are_rows_that_their_client_has_just_sent() -> None:
+    traffic = retries(made(), 4_000, generator("test"))
+    latest: dict[int, list[bytes]] = {}
+    n_again = 0
+    for row, client in zip(traffic.x, traffic.source.tolist(), strict=True):
+        sent = latest.setdefault(client, [])
+        n_again += row.tobytes() in sent[-5:]
+        sent.append(row.tobytes())
+    assert n_again == pytest.approx(4_000 / 11, rel=0.15)
+
+
+def test_canaries_are_one_row_of_each_client() -> None:
+    traffic = canaries(made(), 4_000, generator("test"))
+    for client in range(N_CLIENTS):
+        own = traffic.x[traffic.source == client]
+        _, counts = np.unique(own, axis=0, return_counts=True)
+        assert counts.max() == pytest.approx(CANARIES * len(own), rel=0.6)
+        assert np.sort(counts)[-2] <= 2
+
+
+def test_under_load_one_client_sends_ten_times_as_much() -> None:
+    source = load(made(), 20_000, generator("test")).source
+    before, after = source[:10_000], source[10_000:]
+    assert (before == 0).mean() == pytest.approx(1 / N_CLIENTS, rel=0.1)
+    ratio = (after == 0).sum() / (after == 1).sum()
+    assert ratio == pytest.approx(10.0, rel=0.25)
+
+
+def _alarm(row: int, sources: tuple[int, ...] = (), first: int = 0) -> Alarm:
+    return Alarm(row, "some", "probing", sources, first, 1.0, 0.0, "")
+
+
+def test_an_alarm_counts_where_half_of_its_evidence_is_the_attacks() -> None:
+    rows_ = made().benign.take(slice(0, 10))
+    source = np.array([1, 2, ATTACKER, 3, ATTACKER + 1, 4, ATTACKER, 5, 6, ATTACKER])
+    is_attack = source >= ATTACKER
+    traffic = Traffic(rows_.x, rows_.score, rows_.predicted, source, is_attack)
+    assert queries_to([_alarm(6, (ATTACKER,))], traffic) == {"some": 3.0, LANE: 3.0}
+    assert queries_to([_alarm(6, (ATTACKER, 1))], traffic)[LANE] == 3.0
+    assert queries_to([_alarm(6, (ATTACKER, 1, 2))], traffic) == {}
+    assert queries_to([_alarm(6, (1,))], traffic) == {}
+    # One that names nobody: by the events among which it saw it.
+    assert queries_to([_alarm(6, (), 2)], traffic)[LANE] == 3.0
+    assert queries_to([_alarm(6, (), 0)], traffic) == {}
+    assert queries_to([_alarm(6, (ATTACKER,)), _alarm(4, (ATTACKER,))], traffic)[LANE] == 2.0
+    # Before the first query nothing can be found.
+    assert queries_to([_alarm(1, (ATTACKER,))], traffic) == {}
+
+
+def test_intervals_are_the_published_ones() -> None:
+    # Wilson's for 5 of 5, and for 81 of 263 as in Newcombe (1998), table I.
+    assert wilson(5, 5) == pytest.approx((0.5655, 1.0), abs=1e-4)
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert per_million(0, 300_000)[1] == pytest.approx(10.0, rel=0.01)
+    assert per_million(3, 1_000_000) == pytest.approx((3.0, 8.767), abs=1e-3)
+
+
+def test_what_was_missed_is_infinite() -> None:
+    assert quantile([1.0, 2.0, math.inf], 0.5) == 2.0
+    assert quantile([1.0, math.inf, math.inf], 0.5) == math.inf
+    assert quantile([4.0, 1.0, 3.0, 2.0], 0.95) == 4.0
+    assert math.isnan(quantile([], 0.5))
+
+
+def test_knn_is_what_sorting_all_distances_says() -> None:
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=(120, 5)).astype(np.float32)
+    found = knn_means(z, 7, 40)
+    assert np.isinf(found[:7]).all()
+    for i in range(7, 120):
+        apart = np.linalg.norm(z[max(0, i - 40) : i].astype(float) - z[i], axis=1)
+        assert found[i] == pytest.approx(np.sort(apart)[:7].mean(), rel=1e-6)
+
+
+def test_growing_sets_are_prada_s() -> None:
+    rng = np.random.default_rng(4)
+    z = rng.normal(size=(200, 3)).astype(np.float32)
+    predicted = rng.integers(0, 2, 200)
+    found = growing_distances(z, predicted, 256)
+    members: dict[int, list[int]] = {0: [], 1: []}
+    joined: dict[int, list[float]] = {0: [], 1: []}
+    threshold = {0: 0.0, 1: 0.0}
+    for i, c in enumerate(predicted.tolist()):
+        if not members[c]:
+            members[c].append(i)
+            assert found[i] == math.inf
+            continue
+        least = float(np.linalg.norm(z[members[c]].astype(float) - z[i], axis=1).min())
+        assert found[i] == pytest.approx(least, rel=1e-6)
+        if least > threshold[c]:
+            members[c].append(i)
+            joined[c].append(least)
+            threshold[c] = max(threshold[c], float(np.mean(joined[c]) - np.std(joined[c])))
+
+
+def test_baselines_are_silent_on_what_they_were_calibrated_on() -> None:
+    known = made()
+    own = Baselines(known.calibration)
+    own.usual(6)
+    scaled = own.scaler(spread(known.calibration, 6))
+    by_clients = own.scaler(known.calibration)
+    for one in own.each:
+        assert one.alarms(scaled if isinstance(one, Volume) else by_clients) == [], one.name
+
+
+def test_baselines_find_a_walk_along_the_boundary() -> None:
+    known = made()
+    own = Baselines(known.calibration)
+    walk = own.scaler(known.attacks["boundary"].victims[0])
+    found = {one.name: one.alarms(walk) for one in own.each}
+    assert all(found[name] for name in ("kNN", "Blacklight", "MMD"))
+
+
+def test_a_client_is_quiet_after_an_alarm() -> None:
+    own = np.arange(0, 8_000, 2)
+    assert spaced([5, 6, 5 + QUIET, 6 + QUIET, 3_000], own) == [10, 2 * (6 + QUIET), 6_000]
+
+
+def test_prada_needs_a_hundred_distances() -> None:
+    scaled = Baselines(made().calibration).scaler(made().calibration)
+    statistic = Prada().statistic(scaled, np.arange(300))
+    first = int(np.flatnonzero(np.isfinite(statistic))[0])
+    assert 100 <= first <= 120
+
+
+def test_of_goals_is_said_what_the_bound_shows_and_no_more() -> None:
+    found = [
+        Quiet("d", "proved", 400_000, {}, 0, {}),
+        Quiet("d", "too few", 1_000, {}, 0, {}),
+        Quiet("d", "too many", 1_000, {"probing": 3}, 0, {}),
+    ]
+    assert [one.verdict for one in goals(Results(quiet=found))] == [MET, NOT_SHOWN, MISSED]
+
+
+def _record(folder_: Path, name: str, x: np.ndarray, **meta: object) -> None:
+    n = len(x)
+    np.savez(
+        folder_ / f"set-{name}.npz",
+        X=x.astype(np.float32),
+        proba=np.tile(np.array([[0.25, 0.75]], np.float32), (n, 1)),
+        pred=np.ones(n, np.int16),
+        call=np.zeros(n, np.int32),
+        victim=np.repeat(np.array([0, 1], np.int16), n // 2),
+        seq=np.arange(n, dtype=np.int32),
+        meta=np.array(json.dumps(meta)),
+    )
+
+
+def test_rows_that_an_attack_sends_too_are_in_no_benign_part(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(300, 4)).astype(np.float32)
+    _record(tmp_path, "benign", x, truth=list(range(300)))
+    _record(tmp_path, "copycat_inpool", np.concatenate([x[100:140], rng.normal(size=(10, 4))]))
+    known = data_set(tmp_path, "set")
+    assert len(known.calibration) == 2 * 260 // 3
+    assert len(known.calibration) + len(known.benign) == 260
+    kept = {*known.calibration.x[:, 0].tolist(), *known.benign.x[:, 0].tolist()}
+    assert not kept & set(x[100:140, 0].astype(float).tolist())
+    assert np.array_equal(known.truth, np.arange(300)[-len(known.benign) :])
+    assert [len(one) for one in known.attacks["copycat_inpool"].victims] == [25, 25]
+    assert known.benign.score[0] == 0.75
+
+
+def test_missing_recordings_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DRIFTSENTRY_ATTACKS", raising=False)
+    with pytest.raises(NoRecordingsError, match="DRIFTSENTRY_ATTACKS"):
+        folder()
+    monkeypatch.setenv("DRIFTSENTRY_ATTACKS", str(tmp_path))
+    with pytest.raises(NoRecordingsError, match="no recorded attacks"):
+        folder()
+
+
+def test_the_lane_finds_the_walks_that_it_makes_and_says_what_it_costs() -> None:
+    said = run_quick("attacks", "--processes", "1")
+    duels = {
+        (one["attack"], one["setting"]["share"]): one["lane"]["queries"]
+        for one in said["figures"]["duels"]
+    }
+    assert set(duels) == {(a, s) for a in ("boundary", "copycat_uniform") for s in (1.0, 0.1)}
+    assert all(queries is not None for queries in duels["boundary", 1.0])
+    assert set(rows(said, "attacks_100_1")) == {"made, boundary", "made, copycat_uniform"}
+    independent = next(one for one in said["figures"]["benign"] if one["mix"] == "independent")
+    assert independent["n_of"] == {}
+    assert all(one["us_per_event"] > 0 for one in said["figures"]["costs"][-1:])
+    assert {one["flips"] for one in said["figures"]["labels"]} == {0.0, 0.1, 0.2, 0.5}
+    assert {one["floor"] for one in said["figures"]["adaptive"]} == {0.0, 0.5, 1.0, 2.0, 4.0}
+    assert len(said["figures"]["baseline"]) == 3
+    assert {row[0] for row in rows(said, "goals").values()} <= {MET, MISSED, NOT_SHOWN}
