@@ -97,7 +97,8 @@ class DriftWork:
 
     def process(self, events: Decoded, next_number: Callable[[], int]) -> list[Told]:
         """Fold these events; the alerts that follow, in the order of the log."""
-        alerts = self.policy.decide(self.fold.process(events), next_number)
+        said = self.fold.process(events)
+        alerts = self.policy.decide(said, next_number)
         return [Told(each.trigger_offset, each) for each in alerts]
 
     def obey(

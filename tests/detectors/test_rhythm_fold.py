@@ -172,6 +172,7 @@ def test_a_made_up_rhythm_is_refused(change: Callable[[Arrays], None]) -> None:
     state = {part: dict(arrays) for part, arrays in fold.snapshot().items()}
     assert state["fold"]["rhythm_numbers"][:, 0].tolist() == [24, *[0] * 6]
     Fold(DetectionConfig(quality=NO_QUALITY), state)
+    state["fold"] = {name: array.copy() for name, array in state["fold"].items()}
     change(state["fold"])
     with pytest.raises(StateError, match=r"rhythm"):
         Fold(DetectionConfig(quality=NO_QUALITY), state)

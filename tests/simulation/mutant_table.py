@@ -25,6 +25,7 @@ class Mutant(NamedTuple):
 
 _RUNNER: Final = "streams.runner:Runner."
 _CHECKPOINTS: Final = "streams.checkpoints:Checkpoints."
+_DRIFT: Final = "streams.duties:DriftWork."
 _WORKER: Final = "streams.worker:PartitionWorker."
 _RECOVERY: Final = "streams.recovery:"
 _RULES: Final = "tests/streams/test_taking_up.py::"
@@ -258,21 +259,21 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         12,
         "one finding a batch",
-        _WORKER + "_fold",
+        _DRIFT + "process",
         "said = self.fold.process(events)",
         "said = self.fold.process(events)[:1]",
     ),
     Mutant(
         12,
         "cooldown ends with the batch",
-        _WORKER + "_fold",
+        _DRIFT + "process",
         "said = self.fold.process(events)",
         "said = self.fold.process(events); self.policy.open.clear()",
     ),
     Mutant(
         13,
         "findings in any order",
-        _WORKER + "_fold",
+        _DRIFT + "process",
         "said = self.fold.process(events)",
         "import random; said = sorted(self.fold.process(events), key=lambda _: random.random())",
     ),
@@ -347,8 +348,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         14,
         "a reference set only where it was heard",
         _WORKER + "obey",
-        "if isinstance(order, SetReference):",
-        "if isinstance(order, SetReference) and tells:",
+        "for told in self.work.obey(",
+        "for told in [] if not tells else self.work.obey(",
     ),
     Mutant(
         25,
@@ -417,7 +418,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         25,
         "alerts of a replay published",
         _WORKER + "_fold",
-        "tells=alert.trigger_offset >= self.live_from",
+        "tells=told.offset >= self.live_from",
         "tells=True",
         seed=8,
     ),
@@ -425,7 +426,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         25,
         "dead letters of a replay published",
         _WORKER + "_dead_letter",
-        "if reject.offset < self.live_from:",
+        'if reject.offset < self.live_from or self.lineage.duty != "drift":',
         "if False:",
         seed=3,
     ),

@@ -123,12 +123,12 @@ def test_of_each_kind_the_latest_rows_count_by_one_population_of_all() -> None:
 
 def test_for_what_the_rows_are_too_few_is_said_with_how_many_it_needs() -> None:
     own = calibration(400).kinds[0]
-    assert own.missing == {"off_distribution": "off_distribution needs 500 distinct rows, not 400"}
-    assert sorted(own.detectors) == ["exposure", "neighbours", "provenance"]
+    assert own.missing["off_distribution"] == "off_distribution needs 500 distinct rows, not 400"
+    assert "baseline_guard needs 500 rows" in own.missing["baseline_guard"]
+    assert sorted(own.detectors) == ["exposure", "neighbours", "provenance", "volume"]
     few = CalibrationRows(Choice("m", "1"), CONFIG, KEY)
-    few.take("", decoded(benign(50)))
-    with pytest.raises(BadCalibrationError, match=r"do for no detector: .*200 are needed"):
-        few.fit()
+    few.take("", decoded(benign(15)))
+    assert sorted(few.fit().kinds[0].detectors) == ["volume"]
     none = CalibrationRows(Choice("m", "2"), CONFIG, KEY)
     none.take("", decoded(benign(5)))
     with pytest.raises(BadCalibrationError, match=r"no prediction of model m, version 2.*m 1"):

@@ -109,6 +109,8 @@ def test_every_plain_setting_has_a_variable() -> None:
         "DRIFTSENTRY_COMMANDS_TOPIC": "o",
         "DRIFTSENTRY_CHECKPOINTS_TOPIC": "c",
         "DRIFTSENTRY_LIVENESS_TOPIC": "l",
+        "DRIFTSENTRY_ANOMALIES_TOPIC": "n",
+        "DRIFTSENTRY_DUTY": "security",
         "DRIFTSENTRY_LIVENESS_WINDOW_S": "0",
     }
     assert set(values) == set(variables())

@@ -81,7 +81,7 @@ def test_a_calibration_of_files_is_told_of_written_and_set(monkeypatch: pytest.M
     assert lines[3].startswith("  clients of no kind: 600 rows of 10 sources from 2026-09-21T14:13")
     assert any("not windows off the benign rows, which needs 2,000" in line for line in lines)
     why = "cannot be calibrated: off_distribution needs 500 distinct rows, not 300"
-    assert lines[-2] == f"    off_distribution  {why}"
+    assert f"    off_distribution  {why}" in lines
     assert "source      column `client`" in result.stderr
     assert "later rows are compared" not in result.stderr
     assert "driftsentry security set out.json" in result.stderr
@@ -139,10 +139,6 @@ def test_events_of_our_own_say_who_sent_them() -> None:
         ((*CALIBRATE, "--kind", "a=b", "--kind", "a=c"), "write it as KIND=FILE, each kind once"),
         ((*CALIBRATE[:5], "--source", "nobody", "all.csv"), "there is no column `nobody`"),
         ((*CALIBRATE, "all.csv", "--since", "2027-01-01T00:00:00Z"), "no prediction of model"),
-        (
-            (*CALIBRATE, "all.csv", "--until", "2026-09-21T14:14:00Z"),
-            "the rows do for no detector",
-        ),
         (("show", "nowhere.json"), "cannot be read: No such file"),
         (("show", "all.csv"), "holds no calibration"),
         (("set", "all.csv"), "holds no calibration"),
