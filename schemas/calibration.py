@@ -7,12 +7,11 @@ mean, `detectors.security.calibration_document` says.
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Annotated, Final, Literal, Self
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from schemas.documents import canonical_bytes, content_digest, first_problem
 from schemas.limits import MAX_FEATURES, MAX_ID_CHARS, MAX_NAME_CHARS, MAX_TS_MS
 from schemas.reference import MAX_REFERENCE_BYTES
 
@@ -164,7 +163,7 @@ class CalibrationDocument(_Part):
 
     def canonical(self) -> bytes:
         """Its canonical bytes: JSON without blanks, keys sorted."""
-        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        return canonical_bytes(self)
 
     @property
     def digest(self) -> str:
@@ -174,7 +173,7 @@ class CalibrationDocument(_Part):
 
 def calibration_digest(canonical: bytes) -> str:
     """The identity of the document with these canonical bytes."""
-    return blake2b(canonical, digest_size=16, person=b"ds-calibration").hexdigest()
+    return content_digest(canonical, b"ds-calibration")
 
 
 def parse_calibration(value: bytes) -> CalibrationDocument:
@@ -188,9 +187,7 @@ def parse_calibration(value: bytes) -> CalibrationDocument:
     try:
         document = CalibrationDocument.model_validate_json(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise BadCalibrationError(f"{place}: {first['msg']}") from None
+        raise BadCalibrationError(first_problem(error, "the document")) from None
     require_calibration_size(document)
     return document
 

@@ -17,6 +17,7 @@ from schemas.calibration import (
     calibration_digest,
     require_calibration_size,
 )
+from schemas.documents import first_problem
 from schemas.limits import MAX_ID_CHARS, MAX_TS_MS
 from schemas.printable import masked
 from schemas.reference import (
@@ -185,10 +186,8 @@ def read_command(value: bytes | None) -> Command:
     try:
         command = COMMAND.validate_json(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the value"
         # What it says may hold what was sent.
-        said = masked(f"{place}: {first['msg']}")
+        said = masked(first_problem(error, "the value"))
         raise CommandError(said[:_MAX_SAID] + "..." * (len(said) > _MAX_SAID)) from None
     if len(value) > MAX_COMMAND_BYTES and not isinstance(command, SetReference | SetCalibration):
         raise CommandError(

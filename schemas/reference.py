@@ -7,14 +7,13 @@ the digest of its canonical bytes. What its arrays mean, `detectors.reference_do
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
 from itertools import pairwise
 from typing import Annotated, Final, Literal, Self
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.config import MAX_CATEGORIES
+from schemas.documents import canonical_bytes, content_digest, first_problem
 from schemas.limits import MAX_FEATURES, MAX_ID_CHARS, MAX_NAME_CHARS, MAX_TS_MS
 
 MAX_REFERENCE_BYTES: Final = 900_000
@@ -173,7 +172,7 @@ class ReferenceDocument(_Part):
 
     def canonical(self) -> bytes:
         """Its canonical bytes: JSON without blanks, keys sorted."""
-        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        return canonical_bytes(self)
 
     @property
     def digest(self) -> str:
@@ -183,7 +182,7 @@ class ReferenceDocument(_Part):
 
 def digest_of(canonical: bytes) -> str:
     """The identity of the document with these canonical bytes."""
-    return blake2b(canonical, digest_size=16, person=b"ds-reference").hexdigest()
+    return content_digest(canonical, b"ds-reference")
 
 
 def parse_reference(value: bytes) -> ReferenceDocument:
@@ -196,9 +195,7 @@ def parse_reference(value: bytes) -> ReferenceDocument:
     try:
         document = ReferenceDocument.model_validate_json(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise BadReferenceError(f"{place}: {first['msg']}") from None
+        raise BadReferenceError(first_problem(error, "the document")) from None
     require_size(document)
     return document
 

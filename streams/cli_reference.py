@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from schemas.printable import masked
-from streams.cli_commands import moment, said_options, send
+from streams.cli_commands import moment, said_options
+from streams.cli_documents import OUT, as_json_option, read_document, set_document, write_document
 from streams.cli_file import (
     FILE_PARAMETERS,
     given_options,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from streams.reference_source import Wish
 
 _OWN: Final = ("file", "from_topic", "model", "n_events", "since_ms", "until_ms", "out", "as_json")
-_OUT: Final = click.Path(dir_okay=False, path_type=Path)
-_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group()
@@ -58,9 +57,9 @@ def reference() -> None:
 @click.option("--since", "since_ms", callback=moment, metavar="TIME", help="From this `ts` on.")
 @click.option("--until", "until_ms", callback=moment, metavar="TIME", help="Before this `ts`.")
 @click.option(
-    "--out", type=_OUT, metavar="PATH", help="Where it goes; default reference-DIGEST.json here."
+    "--out", type=OUT, metavar="PATH", help="Where it goes; default reference-DIGEST.json here."
 )
-@_JSON
+@as_json_option
 @audit_options
 @whole_file_options
 @click.pass_context
@@ -89,7 +88,7 @@ def fit(ctx: click.Context, /, file: Path | None, **options: Any) -> None:
         raise fail(masked(str(error)), EXIT_USAGE) from None
     document = fitted.document
     path: Path = options["out"] or Path(f"reference-{document.digest[:12]}.json")
-    _write(document, path)
+    write_document(document, path, "reference")
     _print(document, as_json=options["as_json"])
     click.echo(
         f"\nWritten to {path}. If these events are as they should be:\n"
@@ -100,8 +99,8 @@ def fit(ctx: click.Context, /, file: Path | None, **options: Any) -> None:
 
 @reference.command("show")
 @click.argument("what", metavar="FILE|DIGEST")
-@click.option("--out", type=_OUT, metavar="PATH", help="Write it to a file, too.")
-@_JSON
+@click.option("--out", type=OUT, metavar="PATH", help="Write it to a file, too.")
+@as_json_option
 @audit_options
 @click.pass_context
 def show(ctx: click.Context, /, what: str, out: Path | None, as_json: bool, **options: Any) -> None:
@@ -117,7 +116,7 @@ def show(ctx: click.Context, /, what: str, out: Path | None, as_json: bool, **op
     else:
         document, places = _of_journals(ctx, options, what)
     if out is not None:
-        _write(document, out)
+        write_document(document, out, "reference")
     _print(document, as_json=as_json)
     say_lines([f"  {place}" for place in places], err=as_json)
 
@@ -138,15 +137,7 @@ def set_reference(
     open alerts are resolved. A version that has sent nothing yet will not learn one.
     """
     document = _read(file)
-    model_id = model or document.model_id
-    said: dict[str, object] = {
-        "kind": "reference",
-        "model_id": model_id,
-        "digest": document.digest,
-        "document": document.model_dump(mode="json"),
-    }
-    options["model_version"] = version or document.model_version
-    send(ctx, said, model_id, options)
+    set_document(ctx, "reference", document, model, version, options)
 
 
 def _require_one_source(ctx: click.Context, file: Path | None, *, from_topic: bool) -> None:
@@ -235,28 +226,9 @@ def _brokers(settings: Settings) -> Iterator[None]:
 def _read(file: Path) -> ReferenceDocument:
     from schemas.reference import BadReferenceError, parse_reference
 
-    try:
-        return parse_reference(file.read_bytes())
-    except OSError as error:
-        raise fail(f"{file} cannot be read: {error.strerror}", EXIT_USAGE) from None
-    except BadReferenceError as error:
-        raise fail(
-            masked(f"{file} holds no reference: {error}. `driftsentry reference fit` makes one"),
-            EXIT_USAGE,
-        ) from None
-
-
-def _write(document: ReferenceDocument, path: Path) -> None:
-    import orjson
-
-    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
-    try:
-        path.write_bytes(orjson.dumps(document.model_dump(mode="json"), option=options))
-    except OSError as error:
-        raise fail(
-            f"the reference cannot be written to {path} ({error.strerror}): choose another place "
-            "with --out"
-        ) from None
+    return read_document(
+        file, parse_reference, BadReferenceError, "reference", "driftsentry reference fit"
+    )
 
 
 def _print(document: ReferenceDocument, *, as_json: bool) -> None:

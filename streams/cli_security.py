@@ -5,20 +5,18 @@ from __future__ import annotations
 import gc
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from schemas.printable import masked
-from streams.cli_commands import moment, said_options, send
+from streams.cli_commands import moment, said_options
+from streams.cli_documents import OUT, as_json_option, read_document, set_document, write_document
 from streams.cli_file import given_options, say_lines, scan_options, whole_file_options
 from streams.cli_options import EXIT_USAGE, connection_options, fail, load_configuration
 
 if TYPE_CHECKING:
     from schemas.calibration import CalibrationDocument
-
-_OUT: Final = click.Path(dir_okay=False, path_type=Path)
-_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 def _kinds(
@@ -63,9 +61,9 @@ def security() -> None:
 @click.option("--until", "until_ms", callback=moment, metavar="TIME", help="Before this `ts`.")
 @click.option("--config", metavar="FILE", help="That of the workers, with their source key.")
 @click.option(
-    "--out", type=_OUT, metavar="PATH", help="Where it goes; default calibration-DIGEST.json here."
+    "--out", type=OUT, metavar="PATH", help="Where it goes; default calibration-DIGEST.json here."
 )
-@_JSON
+@as_json_option
 @whole_file_options
 @click.pass_context
 def calibrate(
@@ -85,7 +83,7 @@ def calibrate(
     files = {**({} if file is None else {"": file}), **kinds}
     document = _calibrated(ctx, files, options)
     path: Path = options["out"] or Path(f"calibration-{document.digest[:12]}.json")
-    _write(document, path)
+    write_document(document, path, "calibration")
     _print(document, as_json=options["as_json"])
     click.echo(
         f"\nWritten to {path}. If this traffic is benign:\n  driftsentry security set {path}",
@@ -95,7 +93,7 @@ def calibrate(
 
 @security.command("show")
 @click.argument("file", type=click.Path(path_type=Path))
-@_JSON
+@as_json_option
 def show(file: Path, *, as_json: bool) -> None:
     """Print what the calibration in FILE holds."""
     _print(_read(file), as_json=as_json)
@@ -124,15 +122,7 @@ def set_calibration(
         calibration_of(document)
     except BadCalibrationError as error:
         raise fail(masked(f"{file}: {error}"), EXIT_USAGE) from None
-    model_id = model or document.model_id
-    said: dict[str, object] = {
-        "kind": "calibration",
-        "model_id": model_id,
-        "digest": document.digest,
-        "document": document.model_dump(mode="json"),
-    }
-    options["model_version"] = version or document.model_version
-    send(ctx, said, model_id, options)
+    set_document(ctx, "calibration", document, model, version, options)
 
 
 def _calibrated(
@@ -187,30 +177,13 @@ def _calibrated(
 def _read(file: Path) -> CalibrationDocument:
     from schemas.calibration import BadCalibrationError, parse_calibration
 
-    try:
-        return parse_calibration(file.read_bytes())
-    except OSError as error:
-        raise fail(f"{file} cannot be read: {error.strerror}", EXIT_USAGE) from None
-    except BadCalibrationError as error:
-        raise fail(
-            masked(
-                f"{file} holds no calibration: {error}. `driftsentry security calibrate` makes one"
-            ),
-            EXIT_USAGE,
-        ) from None
-
-
-def _write(document: CalibrationDocument, path: Path) -> None:
-    import orjson
-
-    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
-    try:
-        path.write_bytes(orjson.dumps(document.model_dump(mode="json"), option=options))
-    except OSError as error:
-        raise fail(
-            f"the calibration cannot be written to {path} ({error.strerror}): choose another "
-            "place with --out"
-        ) from None
+    return read_document(
+        file,
+        parse_calibration,
+        BadCalibrationError,
+        "calibration",
+        "driftsentry security calibrate",
+    )
 
 
 def _print(document: CalibrationDocument, *, as_json: bool) -> None:
