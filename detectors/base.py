@@ -107,6 +107,13 @@ class StateError(ValueError):
     """A snapshot does not fit: another version, dtype, shape or a value out of range."""
 
 
+def part_of(state: Mapping[str, BankState], name: str) -> BankState:
+    """One part of the state of a fold. Raises `StateError` that names it."""
+    if name not in state:
+        raise StateError(f"the state has no part {name!r}")
+    return state[name]
+
+
 def require_array(
     state: BankState, name: str, dtype: np.dtype[Any] | type[Any], shape: tuple[int | None, ...]
 ) -> NDArray[Any]:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.banks import Banks
-from detectors.base import BankState, StateError
+from detectors.base import BankState, StateError, part_of
 from detectors.catalog import Catalog
 from detectors.catalog_state import restore_catalog, snapshot_catalog
+from detectors.event_time import from_the_future, watermarks
 from detectors.feature_sample import Sampled, sample_of
 from detectors.finding_names import finding_of, signal_of
 from detectors.kernels.labels import CODE, SLICES
@@ -58,7 +59,7 @@ from detectors.stretch import (
     n_beyond,
     until_freeze,
 )
-from schemas.batch import F64, I32, I64, U8, Batch, Bool, Decoded, ModelKey
+from schemas.batch import F64, I32, I64, U8, Batch, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.findings import (
     Finding,
@@ -99,12 +100,6 @@ def algorithm_versions() -> dict[str, int]:
     return own | {name: spec.version for name, spec in REGISTRY.items()}
 
 
-def _part(state: Mapping[str, BankState], name: str) -> BankState:
-    if name not in state:
-        raise StateError(f"the state has no part {name!r}")
-    return state[name]
-
-
 class Fold:
     """The state of one partition, advanced by `process`.
 
@@ -120,24 +115,24 @@ class Fold:
         """The latest event time, events from the future left out."""
         self.catalog = Catalog(config, self.counters)
         if state is not None:
-            numbers = restore_catalog(self.catalog, _part(state, "fold"), len(COUNTERS) + 1)
+            numbers = restore_catalog(self.catalog, part_of(state, "fold"), len(COUNTERS) + 1)
             self.counters.update(zip(COUNTERS, numbers[:-1], strict=True))
             self.watermark_ms = numbers[-1]
         self.recent: RecentIds | None = None
         """The ids of the latest predictions; None where ids are not read."""
         if config.reads_event_ids:
-            table = None if state is None else recent_table(_part(state, "fold"))
+            table = None if state is None else recent_table(part_of(state, "fold"))
             self.recent = RecentIds(table)
         self.banks = Banks(self.catalog, state)
         self.labels: LabelJoin | None = None
         """None: labels are not joined."""
         if config.labels.enabled:
-            own = None if state is None else _part(state, "labels")
+            own = None if state is None else part_of(state, "labels")
             self.labels = LabelJoin(config.labels, self.counters, own, self.watermark_ms)
         self.outcomes: Outcomes | None = None
         """What labels tell of the model versions; None where labels are not joined."""
         if self.labels is not None:
-            own = None if state is None else _part(state, "outcomes")
+            own = None if state is None else part_of(state, "outcomes")
             self.outcomes = Outcomes(config, self.catalog, self.counters, own)
             if self.outcomes.sample.next_number > self.labels.next_number:
                 raise StateError("features wait for the label of a prediction that never came")
@@ -163,7 +158,7 @@ class Fold:
         said: list[Finding | Notice] = []
         position = self.counters["n_events"]
         number = only_numbers(events.value, events.kind)
-        watermark = self._watermarks(events)
+        watermark = watermarks(events, self.watermark_ms, self.config.max_future_ms)
         given = None if self.labels is None else given_by(events, watermark)
         flags = self._flags(events, watermark)
         self.joined = []
@@ -214,19 +209,9 @@ class Fold:
         if self.outcomes is not None:
             self.outcomes.follow()
 
-    def _watermarks(self, events: Decoded) -> I64:
-        """(n,) the latest event time up to and with each row, those from the future left out."""
-        on_time = np.where(self._is_future(events), 0, events.event_time_ms)
-        return np.maximum.accumulate(np.maximum(on_time, self.watermark_ms))
-
-    def _is_future(self, events: Decoded) -> Bool:
-        """(n,) which events lie in the future of their records."""
-        is_future: Bool = events.event_time_ms > events.record_time_ms + self.config.max_future_ms
-        return is_future
-
     def _flags(self, events: Decoded, watermark: I64) -> U8:
         """(n,) what is wrong with each event as such, as bits; its id is known from here on."""
-        future = self._is_future(events)
+        future = from_the_future(events, self.config.max_future_ms)
         before = np.append(self.watermark_ms, watermark[:-1])
         late = ~future & (events.event_time_ms < before - self.config.max_late_ms)
         nothing = np.zeros(len(events), np.bool_)

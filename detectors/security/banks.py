@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from detectors.base import BankState, StateError
+from detectors.base import BankState, part_of
 from detectors.labels.join import Joined
 from detectors.security.base import (
     N_KINDS,
@@ -38,9 +38,11 @@ class SecurityBanks(Mapping[str, SecurityBank]):
         """Those that see joined labels; none where labels are not joined."""
         self._config = config
         for name in _enabled(config):
-            self._banks[name] = self._build(name, _part(state, name))
+            self._banks[name] = self._build(name, None if state is None else part_of(state, name))
         for name in _enabled_of_labels(config):
-            self.of_labels[name] = self._build_of_labels(name, _part(state, name))
+            self.of_labels[name] = self._build_of_labels(
+                name, None if state is None else part_of(state, name)
+            )
 
     def __getitem__(self, name: str) -> SecurityBank:
         return self._banks[name]
@@ -165,9 +167,3 @@ def _enabled_of_labels(config: DetectionConfig) -> list[str]:
 def _is_same(name: str, before: DetectionConfig, after: DetectionConfig) -> bool:
     old, new = before.security.detectors, after.security.detectors
     return bool(getattr(old, name) == getattr(new, name))
-
-
-def _part(state: Mapping[str, BankState] | None, name: str) -> BankState | None:
-    if state is not None and name not in state:
-        raise StateError(f"the state has no part {name!r}")
-    return None if state is None else state[name]

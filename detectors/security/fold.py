@@ -14,7 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from detectors.base import BankState, StateError
+from detectors.base import BankState, StateError, part_of
+from detectors.event_time import watermarks
 from detectors.labels.join import (
     LABEL_COUNTERS,
     LABELS_VERSION,
@@ -95,11 +96,11 @@ class SecurityFold:
         self._salt = salt_of(source_key)
         self._watched = self._nobody()
         if state is not None:
-            own = _part(state, "security")
+            own = part_of(state, "security")
             n_numbers = len(SECURITY_COUNTERS) + 1
             *counts, self.watermark_ms = restore_watched(self._watched, self._salt, own, n_numbers)
             self.counters.update(zip(SECURITY_COUNTERS, counts, strict=True))
-        self.sources = self._table(None if state is None else _part(state, "sources"))
+        self.sources = self._table(None if state is None else part_of(state, "sources"))
         if (self.sources.owner >= 0).any():
             owners = set(self.sources.owner[self.sources.owner >= 0].tolist())
             if not owners <= self._watched.calibrations.keys():
@@ -108,7 +109,7 @@ class SecurityFold:
         self.labels: LabelJoin | None = None
         """None: labels are not joined."""
         if config.labels.enabled:
-            joined = None if state is None else _part(state, "labels")
+            joined = None if state is None else part_of(state, "labels")
             self.labels = LabelJoin(config.labels, self.counters, joined, self.watermark_ms)
 
     @property
@@ -165,7 +166,7 @@ class SecurityFold:
         """Fold these events; suspicions in the order of the log."""
         said: list[Suspicion] = []
         columns = columns_of(events, self.counters["n_events"], self._salt)
-        watermark = self._watermarks(events)
+        watermark = watermarks(events, self.watermark_ms, self.config.max_future_ms)
         given = None if self.labels is None else given_by(events, watermark)
         start = 0
         while start < len(events):
@@ -265,12 +266,6 @@ class SecurityFold:
         for name, calibration in before.kept.items():
             now.kept.keep(name, calibration)
         self.sources = self._table()
-
-    def _watermarks(self, events: Decoded) -> I64:
-        """(n,) the latest event time up to and with each row, those from the future left out."""
-        is_future = events.event_time_ms > events.record_time_ms + self.config.max_future_ms
-        on_time = np.where(is_future, 0, events.event_time_ms)
-        return np.maximum.accumulate(np.maximum(on_time, self.watermark_ms))
 
     def _advance(
         self, columns: PollColumns, given: Given | None, start: int, said: list[Suspicion]
@@ -450,9 +445,3 @@ def _when_complete(suspicion: Suspicion, joined: Joined, events: Decoded) -> Sus
     at = (joined.offset == suspicion.offset) & (joined.event_row == suspicion.event_row)
     row = int(joined.row[int(at.argmax())])
     return suspicion._replace(offset=int(events.offset[row]), event_row=int(events.row[row]))
-
-
-def _part(state: Mapping[str, BankState], name: str) -> BankState:
-    if name not in state:
-        raise StateError(f"the state has no part {name!r}")
-    return state[name]
