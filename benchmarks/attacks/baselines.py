@@ -18,6 +18,7 @@ and 15 % beyond. After an alarm a client is quiet for 1,024 of its rows, as in t
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
@@ -87,16 +88,16 @@ def spaced(fired: Sequence[int], of_client: I64) -> list[int]:
     return kept
 
 
-class _ByClient:
+class _ByClient(ABC):
     """A statistic of each client's rows that alarms above a threshold; `fit` sets it."""
 
     name = ""
     looks_at = "client"
     threshold = math.inf
 
+    @abstractmethod
     def statistic(self, rows: Scaled, own: I64) -> F64:
         """(rows of this client,) higher is more suspicious; -inf where there is none yet."""
-        raise NotImplementedError
 
     def fit(self, benign: Scaled) -> None:
         """The threshold of these rows; it stays at infinity where they are too few."""

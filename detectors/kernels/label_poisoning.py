@@ -476,7 +476,7 @@ def _pool(
 @part
 def _confidence_bin(score: float, is_two_sided: bool, m: int, cuts: F64A) -> int:
     """How many cuts are below the prediction's confidence; the bin behind all where it has none."""
-    if score != score:  # noqa: PLR0124  # NaN
+    if score != score:  # noqa: PLR0124  # NaN: there is no score
         return N_BINS
     x = abs(2.0 * score - 1.0) if is_two_sided else score
     b = 0
