@@ -21,7 +21,7 @@ from detectors.security.base import (
     Technique,
 )
 from detectors.security.baseline_guard_fit import fit, strictest
-from detectors.security.kind_table import KindTable, calibrated, jitter
+from detectors.security.kind_table import KindTable, begin_anew, calibrated, jitter
 from schemas.batch import F64, I32, I64, Bool
 from schemas.security_config import BaselineGuardConfig
 
@@ -275,16 +275,12 @@ class BaselineGuardBank:
             "is_reviewed": reviewed,
         }
         self._kinds.give(model, kind, values)
-        own = self._places["owner"] == model
-        if kind != 0:
-            own &= self._places["judged"] == kind
-        self._places.reset(np.flatnonzero(own).astype(np.int32))
+        begin_anew(self._places, model, kind)
 
     def forget(self, model: int) -> None:
         """The slot is another model's from here on."""
         self._kinds.forget(model)
-        own = np.flatnonzero(self._places["owner"] == model)
-        self._places.reset(own.astype(np.int32))
+        begin_anew(self._places, model)
 
     def standing(self) -> I32:
         """(S,) at how many candidates in a row a source was far off."""

@@ -43,6 +43,7 @@ from detectors.security.base import (
     Technique,
 )
 from detectors.security.exposure_fit import MAX_CELLS, fit, grid, require, strictest
+from detectors.security.kernel_rows import kernel_rows
 from schemas.batch import F64, I32, I64
 from schemas.security_config import ExposureConfig
 
@@ -157,14 +158,7 @@ class ExposureBank:
         own = self._arrays
         if not self._config.enabled or not len(rows):
             return []
-        if rows.model.min() < 0 or rows.model.max() >= len(own["limits"]):
-            raise IndexError(f"models {rows.model.min()}..{rows.model.max()}")
-        if rows.source.min() < -1 or rows.source.max() >= len(own["level"]):
-            raise IndexError(f"places {rows.source.min()}..{rows.source.max()}")
-        kind = np.clip(rows.kind, 0, N_KINDS - 1)
-        n_dims = np.clip(rows.n_dims, 0, MAX_DIMS).astype(np.int32)
-        n_numbers = np.clip(rows.n_numbers, 0, n_dims).astype(np.int32)
-        z = np.ascontiguousarray(rows.z, np.float32)
+        z, kind, n_dims, n_numbers = kernel_rows(rows, len(own["limits"]), len(own["level"]))
         cursor = np.zeros(3, np.int64)
         suspicions: list[Suspicion] = []
         while True:

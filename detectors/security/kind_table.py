@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.base import BankState, StateError, require_array
-from detectors.drift.lane_table import Column, require_all
+from detectors.drift.lane_table import Column, LaneTable, require_all
+from detectors.mixing import GOLDEN, splitmix64
 from detectors.security.base import N_KINDS, Calibration
 from schemas.batch import F64, I32
 
@@ -103,9 +104,19 @@ def calibrated(
     return array
 
 
+def begin_anew(places: LaneTable, model: int, kind: int = 0) -> None:
+    """Let the places of a model's sources begin anew, that are judged by this kind; 0: all.
+
+    Those of a kind that is calibrated only now were judged as kind 0, of whose rows they were part.
+    """
+    own = places["owner"] == model
+    if kind != 0:
+        own &= places["judged"] == kind
+    places.reset(np.flatnonzero(own).astype(np.int32))
+
+
 def jitter(salt: int, model: int, kind: int) -> float:
     """0.95 to 1.05: by what a deployment's thresholds differ from what was learned."""
-    x = (salt ^ (model * N_KINDS + kind + 1) * 0x9E3779B97F4A7C15) & (2**64 - 1)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x = (x ^ x >> shift) * factor & (2**64 - 1)
-    return 0.95 + 0.1 * ((x ^ x >> 31) >> 11) / 2.0**53
+    x = (salt ^ (model * N_KINDS + kind + 1) * int(GOLDEN)) & (2**64 - 1)
+    mixed = int(splitmix64(np.array([x], np.uint64))[0])
+    return 0.95 + 0.1 * (mixed >> 11) / 2.0**53

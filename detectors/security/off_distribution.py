@@ -27,7 +27,7 @@ from detectors.security.base import (
     Technique,
 )
 from detectors.security.binomial import critical_counts
-from detectors.security.kind_table import KindTable, calibrated, jitter
+from detectors.security.kind_table import KindTable, begin_anew, calibrated, jitter
 from detectors.security.off_distribution_fit import fit, strictest
 from detectors.security.random_features import columns_of, normal_table
 from schemas.batch import I32
@@ -238,18 +238,13 @@ class OffDistributionBank:
         values = _values(calibration, jitter(self._salt, model, kind))
         self._kinds.give(model, kind, {**values, "is_reviewed": reviewed})
         self._derive()
-        own = self._places["owner"] == model
-        if kind != 0:
-            # Those of this kind were judged as kind 0, of whose rows they were part.
-            own &= self._places["judged"] == kind
-        self._places.reset(np.flatnonzero(own).astype(np.int32))
+        begin_anew(self._places, model, kind)
 
     def forget(self, model: int) -> None:
         """The slot is another model's from here on."""
         self._kinds.forget(model)
         self._derive()
-        own = np.flatnonzero(self._places["owner"] == model)
-        self._places.reset(own.astype(np.int32))
+        begin_anew(self._places, model)
 
     def standing(self) -> I32:
         """(S,) hits among the latest rows, and windows that were strange not long ago."""

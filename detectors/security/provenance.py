@@ -47,6 +47,7 @@ from detectors.security.base import (
     Suspicion,
     Technique,
 )
+from detectors.security.kernel_rows import kernel_rows
 from detectors.security.provenance_fit import MAX_MEMBERS, MAX_RADIUS, fit, number, reach, strictest
 from schemas.batch import F64, I32, I64, U64
 from schemas.security_config import ProvenanceConfig
@@ -183,12 +184,8 @@ class ProvenanceBank:
         own = self._arrays
         if not self._config.enabled or not len(rows):
             return []
-        _require_rows(rows, len(own["radius"]), self._n_places)
-        z = np.ascontiguousarray(rows.z, np.float32)
-        kind = np.clip(rows.kind, 0, N_KINDS - 1)
+        z, kind, n_dims, n_numbers = kernel_rows(rows, len(own["radius"]), self._n_places)
         predicted = np.clip(rows.predicted, 0, MAX_CLASSES - 1)
-        n_dims = np.clip(rows.n_dims, 0, MAX_DIMS).astype(np.int32)
-        n_numbers = np.clip(rows.n_numbers, 0, n_dims).astype(np.int32)
         cursor = np.zeros(3, np.int64)
         suspicions: list[Suspicion] = []
         while True:
@@ -371,14 +368,6 @@ def _grids(salt: np.uint64) -> tuple[F64, F64]:
     normal = (quarters.sum(axis=1) / 65_536.0 - 2.0) * np.sqrt(3.0)
     phase = (words[-n:] >> np.uint64(11)).astype(np.float64) / 2.0**53
     return np.ascontiguousarray(normal[:-n].reshape(MAX_DIMS, n)), phase
-
-
-def _require_rows(rows: SecurityRows, n_models: int, n_places: int) -> None:
-    """Raise IndexError where a row names a model or a place that there is not."""
-    if rows.model.min() < 0 or rows.model.max() >= n_models:
-        raise IndexError(f"models {rows.model.min()}..{rows.model.max()} of {n_models}")
-    if rows.source.min() < -1 or rows.source.max() >= n_places:
-        raise IndexError(f"places {rows.source.min()}..{rows.source.max()} of {n_places}")
 
 
 def build(

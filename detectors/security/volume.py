@@ -20,7 +20,7 @@ from detectors.security.base import (
     Technique,
 )
 from detectors.security.binomial import critical_counts
-from detectors.security.kind_table import KindTable, calibrated, jitter
+from detectors.security.kind_table import KindTable, begin_anew, calibrated, jitter
 from detectors.security.volume_fit import fit, strictest
 from schemas.batch import I32
 from schemas.security_config import VolumeConfig
@@ -201,17 +201,13 @@ class VolumeBank:
         scaled = np.minimum(most * jitter(self._salt, model, kind), 1.0)
         values: dict[str, Any] = {"usual": usual, "most": scaled, "is_reviewed": reviewed}
         self._kinds.give(model, kind, values)
-        own = self._places["owner"] == model
-        if kind != 0:
-            own &= self._places["judged"] == kind
-        self._places.reset(np.flatnonzero(own).astype(np.int32))
+        begin_anew(self._places, model, kind)
 
     def forget(self, model: int) -> None:
         """The slot is another model's from here on."""
         self._kinds.forget(model)
         self._models.reset(np.array([model], np.int32))
-        own = np.flatnonzero(self._places["owner"] == model)
-        self._places.reset(own.astype(np.int32))
+        begin_anew(self._places, model)
 
     def standing(self) -> I32:
         """(S,) blocks in a row that were too fast, and windows that were one-sided lately."""
