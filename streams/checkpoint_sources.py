@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from schemas.records import TopicPartition
 from streams.checkpoint import Checkpoint, CheckpointError, fetch_checkpoint
+from streams.duties import POLICY_PARTS
 from streams.ports import CheckpointPlace, StateStore, StoredManifest, StoreError
 from streams.spares import Spares
 
@@ -66,7 +67,7 @@ def load(
     counts = [checkpoint.fields.get(name) for name in _COUNTS]
     if not all(type(count) is int and count >= 0 for count in counts):
         raise CheckpointError(f"the manifest does not say {', '.join(_COUNTS)} as counts")
-    if "policy" not in checkpoint.parts:
+    if not POLICY_PARTS & checkpoint.parts.keys():
         raise CheckpointError("the manifest has no state of the policy")
     return checkpoint
 

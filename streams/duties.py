@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from detectors.base import BankState
+from detectors.base import BankState, part_of
 from detectors.fold import Fold, algorithm_versions
 from detectors.security.calibration_document import calibration_of
 from detectors.security.fold import SecurityFold, security_versions
@@ -27,6 +27,11 @@ from streams.policy import POLICY_VERSION, Policy
 from streams.ports import Output
 
 Duty = Literal["drift", "security"]
+DRIFT_POLICY: Final = "policy"
+"""The part of the drift duty's state that its policy keeps."""
+SECURITY_POLICY: Final = "anomalies"
+"""The same of the security duty."""
+POLICY_PARTS: Final = frozenset({DRIFT_POLICY, SECURITY_POLICY})
 DECODER_VERSION: Final = 2
 """Version of the rules by which records are accepted and refused."""
 
@@ -77,13 +82,13 @@ class DriftWork:
             lineage_id,
             config.deployment,
             partition,
-            None if parts is None else parts["policy"],
+            None if parts is None else part_of(parts, DRIFT_POLICY),
         )
 
     @staticmethod
     def versions() -> dict[str, int]:
         """The version of each part of its state."""
-        return algorithm_versions() | {"policy": POLICY_VERSION}
+        return algorithm_versions() | {DRIFT_POLICY: POLICY_VERSION}
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -136,7 +141,7 @@ class DriftWork:
 
     def parts(self) -> dict[str, BankState]:
         """The whole state, by part."""
-        return self.fold.snapshot() | {"policy": self.policy.snapshot()}
+        return self.fold.snapshot() | {DRIFT_POLICY: self.policy.snapshot()}
 
 
 class SecurityWork:
@@ -170,13 +175,13 @@ class SecurityWork:
             config.deployment,
             partition,
             fingerprint,
-            None if parts is None else parts["anomalies"],
+            None if parts is None else part_of(parts, SECURITY_POLICY),
         )
 
     @staticmethod
     def versions() -> dict[str, int]:
         """The version of each part of its state."""
-        return security_versions() | {"anomalies": ANOMALY_POLICY_VERSION}
+        return security_versions() | {SECURITY_POLICY: ANOMALY_POLICY_VERSION}
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -246,4 +251,4 @@ class SecurityWork:
         """The whole state, by part."""
         if self._held is not None:
             return {**self._held}
-        return self.fold.snapshot() | {"anomalies": self.policy.snapshot()}
+        return self.fold.snapshot() | {SECURITY_POLICY: self.policy.snapshot()}

@@ -72,8 +72,12 @@ def test_kills_change_nothing_of_what_is_told_of_an_attacker(
             time.sleep(delay_s)
             worker.kill()
         last = run.start(instance="a")
+        # All may be committed before it has come up, and who has no handler yet ends at once.
+        last.wait_said("partition assigned", 2)
         run.wait_done()
         last.stop()
+        assert not any(worker.said("checkpoint refused") for worker in run.workers)
+        assert max(line["from_offset"] for line in last.said("partition assigned")) > 0
         workers = folded(run)
         check_equal(run.outputs(), outputs_of(workers))
         check_states(run, workers)
