@@ -130,3 +130,15 @@ def liveness_id(
 ) -> str:
     """The identity of what is said of a model's window by the clock, whichever worker says it."""
     return _identity(b"ds-liveness", deployment, model_id, version, shard, window_start_ms, kind)
+
+
+def silence_id(
+    deployment: str, model_id: str, version: str, shard: int, since_ms: int, trouble: str
+) -> str:
+    """The identity of a silence, or another volume, from its beginning to its end."""
+    return _identity(b"ds-silence", deployment, model_id, version, shard, since_ms, trouble)
+
+
+def incident_id(deployment: str, model_id: str, evidence_id: str) -> str:
+    """The identity of an incident: of the evidence in it that begins first."""
+    return _identity(b"ds-incident", deployment, model_id, evidence_id)
