@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from schemas.incidents import EvidencePlace, IncidentData, IncidentStatus
+from schemas.incidents import EvidencePlace, IncidentData, IncidentStatus, Reason
 from schemas.responder_config import IncidentConfig
 from streams.identity import incident_id
 from streams.incident_causes import ranked_causes
@@ -27,6 +27,7 @@ from streams.incident_sentences import sentence
 MAX_PLACES: Final = 64
 Cause = Literal["data", "queries"]
 
+_ATTACKS: Final[frozenset[Reason]] = frozenset({"suspected_poisoning", "suspected_probing"})
 _CAUSE: Final[dict[Family, Cause]] = {
     "drift": "data",
     "silence": "data",
@@ -90,16 +91,39 @@ def incidents_of(
     `watermark_ms`: all evidence up to this event time has been read; None where that is not known,
     and nothing is closed. Of what was said only what names one of the incidents counts.
     """
+    return [incident for _, incident in cases_of(evidence, said, watermark_ms, config)]
+
+
+def cases_of(
+    evidence: Iterable[Evidence],
+    said: Sequence[Overruling],
+    watermark_ms: int | None,
+    config: IncidentConfig,
+) -> list[tuple[Group, IncidentData]]:
+    """The same, each with all of its evidence."""
     found = [
-        _incident(
+        (
             group,
-            [each for each in said if group.answers_to(each.incident_id)],
-            config,
-            watermark_ms,
+            _incident(
+                group,
+                [each for each in said if group.answers_to(each.incident_id)],
+                config,
+                watermark_ms,
+            ),
         )
         for group in groups_of(evidence, config)
     ]
-    return sorted(found, key=lambda each: (each.start_ms, each.incident_id))
+    return sorted(found, key=lambda each: (each[1].start_ms, each[1].incident_id))
+
+
+def dismissed_in(incidents: Iterable[tuple[Group, IncidentData]]) -> frozenset[str]:
+    """The evidence of incidents that a person says are no attack."""
+    return frozenset(
+        each.evidence_id
+        for group, incident in incidents
+        if incident.verdict.by is not None and incident.verdict.reason not in _ATTACKS
+        for each in group.evidence
+    )
 
 
 def _incident(
