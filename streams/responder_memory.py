@@ -1,4 +1,4 @@
-"""The responder's store and topic in memory: for the demo, for tests, and to say what is meant."""
+"""The responder's store and topics in memory: for the demo, for tests, and to say what is meant."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from schemas.retraining import CleanWindow, QuarantinePart, RetrainingData
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import Overruling
 from streams.responder_ports import UNKNOWN, Flight, Headers, Kept, ModelName
+from streams.retraining_gate import Approval, WindowFacts
 
 
 async def _at_once(_step: str) -> None:
@@ -22,6 +24,7 @@ class MemoryIncidentStore:
         self._kept: Final[dict[ModelName, Kept]] = {}
         self._pause: Final = pause
         self.watermarks: Final[dict[ModelName, int]] = {}
+        self.settled_offsets: Final[dict[int, int]] = {}
 
     async def read(self, model: ModelName) -> Kept:
         """All of a model, as it is now."""
@@ -33,7 +36,7 @@ class MemoryIncidentStore:
         model: ModelName,
         version: int,
         evidence: Sequence[Evidence],
-        said: Sequence[Overruling],
+        said: Sequence[Overruling | Approval],
     ) -> bool:
         """Compare the version, and set."""
         await self._pause("write")
@@ -85,6 +88,21 @@ class MemoryIncidentStore:
         await self._pause("watermark")
         return self.watermarks.get(model)
 
+    async def settled(self) -> Mapping[int, int]:
+        """What stands in `settled_offsets`."""
+        await self._pause("settled")
+        return dict(self.settled_offsets)
+
+    async def release(self, model: ModelName, request: RetrainingData) -> RetrainingData:
+        """The first one of its name stays."""
+        await self._pause("release")
+        kept = self._kept[model]
+        for each in kept.released:
+            if each.request_id == request.request_id:
+                return each
+        self._kept[model] = replace(kept, released=[*kept.released, request])
+        return request
+
     def expire(self, writer: str) -> None:
         """Let the time of this writer's flights be over."""
         for model, kept in self._kept.items():
@@ -103,8 +121,25 @@ class Written(NamedTuple):
     headers: Headers
 
 
-class MemoryIncidentTopic:
-    """`IncidentTopic` in memory, with every record that was ever written."""
+class MemoryWindows:
+    """`EventWindows` that say what they were told to, whatever the window."""
+
+    def __init__(self, facts: WindowFacts) -> None:
+        self.facts_of_all = facts
+
+    async def facts(
+        self,
+        _model: ModelName,
+        _version: str,
+        _window: CleanWindow,
+        _quarantine: Sequence[QuarantinePart],
+    ) -> WindowFacts:
+        """The same of every window."""
+        return self.facts_of_all
+
+
+class MemoryOutlet:
+    """`Outlet` in memory, with every record that was ever written."""
 
     def __init__(self, pause: Callable[[str], Awaitable[None]] = _at_once) -> None:
         self._pause: Final = pause

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
+from schemas.retraining import CleanWindow, QuarantinePart, RetrainingData
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import Overruling
+from streams.retraining_gate import Approval, WindowFacts
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -44,9 +46,11 @@ class Kept:
 
     version: int = 0
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
-    said: Sequence[Overruling] = ()
+    said: Sequence[Overruling | Approval] = ()
     published: Mapping[str, str] = field(default_factory=dict)
-    """By incident the digest of its latest record on the topic, or `UNKNOWN`."""
+    """By `Outlet` key the digest of its latest record there, or `UNKNOWN`."""
+    released: Sequence[RetrainingData] = ()
+    """Requests that were released: they never change any more. In the order of their release."""
     flights: Sequence[Flight] = ()
 
 
@@ -61,7 +65,7 @@ class IncidentStore(Protocol):
         model: ModelName,
         version: int,
         evidence: Sequence[Evidence],
-        said: Sequence[Overruling],
+        said: Sequence[Overruling | Approval],
     ) -> bool:
         """Replace this evidence and add what was said where the version is still this one.
 
@@ -93,12 +97,37 @@ class IncidentStore(Protocol):
     async def watermark(self, model: ModelName) -> int | None:
         """Up to which event time, in epoch ms, all that was said of the model has been read."""
 
+    async def settled(self) -> Mapping[int, int]:
+        """By input partition the first offset that not every duty has folded and been read of."""
 
-class IncidentTopic(Protocol):
-    """Where incidents go: a compacted topic."""
+    async def release(self, model: ModelName, request: RetrainingData) -> RetrainingData:
+        """Keep a released request for ever, unless one of its name is kept: the one that is kept.
+
+        The version of the model stays: other responders find it in `Kept.released`.
+        """
+
+
+class Outlet(Protocol):
+    """Where incidents and requests go: a compacted topic for each kind.
+
+    A key is `KIND/ID`; the record's own key is the ID.
+    """
 
     async def publish(self, key: str, value: bytes | None, headers: Headers) -> None:
         """Write one record, and return when brokers have it; without a value the key is gone.
 
         Raises what the client raises; whether the record was written is then not known.
         """
+
+
+class EventWindows(Protocol):
+    """What the responder reads of the events' topic."""
+
+    async def facts(
+        self,
+        model: ModelName,
+        version: str,
+        window: CleanWindow,
+        quarantine: Sequence[QuarantinePart],
+    ) -> WindowFacts:
+        """What the events of a settled window say; the same each time."""

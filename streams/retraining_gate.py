@@ -98,6 +98,11 @@ class Draft:
     error_before: float | None
     """The error rate of the reference."""
 
+    @property
+    def last(self) -> dict[int, int]:
+        """The window's last offset in each partition."""
+        return {each.partition: each.last for each in self.window.stretches}
+
 
 def draft_of(
     own: Group,
@@ -184,7 +189,7 @@ def request_of(
         incident_id=draft.incident.incident_id,
         reason=draft.verdict.reason,
         evidence_ids=draft.verdict.evidence_ids,
-        window=_clean_window(draft, facts),
+        window=clean_window(draft, facts),
         quarantine=list(draft.window.quarantine),
         benefit=benefit,
         approved_by=None if draft.approval is None else draft.approval.by,
@@ -357,7 +362,8 @@ def _benefit(draft: Draft, facts: WindowFacts) -> ExpectedBenefit | None:
     )
 
 
-def _clean_window(draft: Draft, facts: WindowFacts | None) -> CleanWindow:
+def clean_window(draft: Draft, facts: WindowFacts | None) -> CleanWindow:
+    """The window as it stands in records."""
     return CleanWindow(
         topic=draft.topic,
         parts=[
