@@ -17,12 +17,11 @@ from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.retraining import RetrainingData
 from streams.cloudevents import incident_headers, retraining_headers
 from streams.incident_evidence import Evidence, merge
-from streams.incident_reasons import Overruling
+from streams.incident_reasons import Approval, Opening, Overruling, Said
 from streams.incidents import Group, cases_of, dismissed_in
 from streams.responder_ports import EventWindows, IncidentStore, Kept, ModelName, Outlet
 from streams.responder_teller import MOST_ROUNDS, RestlessError, Teller, Telling
 from streams.retraining_gate import (
-    Approval,
     Draft,
     ModelCase,
     Released,
@@ -67,7 +66,7 @@ class IncidentDesk:
                 return
         raise RestlessError(f"{model}: another responder was faster {MOST_ROUNDS} times")
 
-    async def hear(self, model: ModelName, said: Overruling | Approval) -> None:
+    async def hear(self, model: ModelName, said: Said) -> None:
         """Take in what a person said of the model's incidents or requests. Twice is as once."""
         for _ in range(MOST_ROUNDS):
             kept = await self._store.read(model)
@@ -91,14 +90,19 @@ class IncidentDesk:
         watermark_ms = await self._store.watermark(model)
         kept = await self._store.read(model)
         evidence = list(kept.evidence.values())
-        overrulings = [each for each in kept.said if isinstance(each, Overruling)]
-        cases = cases_of(evidence, overrulings, watermark_ms, self._incidents)
+        cases = cases_of(evidence, kept.said, watermark_ms, self._incidents)
         wanted = {
             f"incident/{each.incident_id}": Telling(as_bytes(each), incident_headers(each))
             for _, each in cases
         }
-        approvals = [each for each in kept.said if isinstance(each, Approval)]
-        case = ModelCase(evidence, overrulings, approvals, dismissed_in(cases), self._events_topic)
+        case = ModelCase(
+            evidence=evidence,
+            said=[each for each in kept.said if isinstance(each, Overruling)],
+            approvals=[each for each in kept.said if isinstance(each, Approval)],
+            opened=[each for each in kept.said if isinstance(each, Opening)],
+            dismissed=dismissed_in(cases),
+            topic=self._events_topic,
+        )
         for request in await self._requests(model, cases, case, kept.released, settled):
             key = f"retraining/{request.request_id}"
             wanted[key] = Telling(as_bytes(request), retraining_headers(request))

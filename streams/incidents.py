@@ -21,7 +21,7 @@ from schemas.responder_config import IncidentConfig
 from streams.identity import incident_id
 from streams.incident_causes import ranked_causes
 from streams.incident_evidence import SEVERITIES, Evidence, Family, trouble_of
-from streams.incident_reasons import Overruling, verdict_of
+from streams.incident_reasons import Opening, Overruling, Said, verdict_of
 from streams.incident_sentences import sentence
 
 MAX_PLACES: Final = 64
@@ -82,7 +82,7 @@ def groups_of(evidence: Iterable[Evidence], config: IncidentConfig) -> Iterator[
 
 def incidents_of(
     evidence: Iterable[Evidence],
-    said: Sequence[Overruling],
+    said: Sequence[Said],
     watermark_ms: int | None,
     config: IncidentConfig,
 ) -> list[IncidentData]:
@@ -96,7 +96,7 @@ def incidents_of(
 
 def cases_of(
     evidence: Iterable[Evidence],
-    said: Sequence[Overruling],
+    said: Sequence[Said],
     watermark_ms: int | None,
     config: IncidentConfig,
 ) -> list[tuple[Group, IncidentData]]:
@@ -127,20 +127,22 @@ def dismissed_in(incidents: Iterable[tuple[Group, IncidentData]]) -> frozenset[s
 
 
 def _incident(
-    group: Group, said: Sequence[Overruling], config: IncidentConfig, watermark_ms: int | None
+    group: Group, said: Sequence[Said], config: IncidentConfig, watermark_ms: int | None
 ) -> IncidentData:
     evidence = group.evidence
     closed_ms = _closed_ms(evidence, watermark_ms, config)
+    words = [each for each in said if isinstance(each, Overruling)]
     # One that a person overruled has been updated, however little evidence there is.
-    is_new = len(evidence) == 1 and evidence[0].revision == 1 and not said
+    is_new = len(evidence) == 1 and evidence[0].revision == 1 and not words
     status: IncidentStatus = "opened" if is_new else "updated"
     anchor = group.anchor
-    verdict = verdict_of(evidence, said)
+    opened = [each for each in said if isinstance(each, Opening)]
+    verdict = verdict_of(evidence, words, opened)
     causes = ranked_causes(evidence)
     versions = sorted({each.model_version for each in evidence} - {""})
     return IncidentData(
         incident_id=group.incident_id,
-        revision=sum(each.revision for each in evidence) + len(said) + (closed_ms is not None),
+        revision=sum(each.revision for each in evidence) + len(words) + (closed_ms is not None),
         status=status if closed_ms is None else "closed",
         deployment=anchor.deployment,
         model_id=anchor.model_id,

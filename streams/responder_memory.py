@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 from schemas.retraining import CleanWindow, QuarantinePart, RetrainingData
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import Overruling
+from streams.incident_reasons import Said
 from streams.responder_ports import UNKNOWN, Flight, Headers, Kept, ModelName
-from streams.retraining_gate import Approval, WindowFacts
+from streams.retraining_gate import WindowFacts
 
 
 async def _at_once(_step: str) -> None:
@@ -36,7 +36,7 @@ class MemoryIncidentStore:
         model: ModelName,
         version: int,
         evidence: Sequence[Evidence],
-        said: Sequence[Overruling | Approval],
+        said: Sequence[Said],
     ) -> bool:
         """Compare the version, and set."""
         await self._pause("write")

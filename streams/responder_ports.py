@@ -12,8 +12,8 @@ from typing import Final, NamedTuple, Protocol
 
 from schemas.retraining import CleanWindow, QuarantinePart, RetrainingData
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import Overruling
-from streams.retraining_gate import Approval, WindowFacts
+from streams.incident_reasons import Said
+from streams.retraining_gate import WindowFacts
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -46,7 +46,7 @@ class Kept:
 
     version: int = 0
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
-    said: Sequence[Overruling | Approval] = ()
+    said: Sequence[Said] = ()
     published: Mapping[str, str] = field(default_factory=dict)
     """By `Outlet` key the digest of its latest record there, or `UNKNOWN`."""
     released: Sequence[RetrainingData] = ()
@@ -65,7 +65,7 @@ class IncidentStore(Protocol):
         model: ModelName,
         version: int,
         evidence: Sequence[Evidence],
-        said: Sequence[Overruling | Approval],
+        said: Sequence[Said],
     ) -> bool:
         """Replace this evidence and add what was said where the version is still this one.
 

@@ -27,7 +27,7 @@ from schemas.signal_names import ERROR
 from streams.cloudevents import rfc3339
 from streams.identity import request_id
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import Overruling, verdict_of
+from streams.incident_reasons import Approval, Opening, Overruling, verdict_of, was_opened
 from streams.incidents import Group
 from streams.retraining_sentences import request_sentence
 from streams.retraining_window import (
@@ -38,16 +38,6 @@ from streams.retraining_window import (
     offset_range,
     window_of,
 )
-
-
-class Approval(NamedTuple):
-    """That a person approves of a request's quarantine. The latest one counts."""
-
-    place: int
-    request_id: str
-    by: str
-    note: str
-    was_evidence_opened: bool
 
 
 class WindowFacts(NamedTuple):
@@ -77,6 +67,7 @@ class ModelCase:
     evidence: Sequence[Evidence]
     said: Sequence[Overruling]
     approvals: Sequence[Approval]
+    opened: Sequence[Opening]
     dismissed: frozenset[str]
     """Evidence ids of incidents that a person says are no attack."""
     topic: str
@@ -95,6 +86,7 @@ class Draft:
     window: Window
     topic: str
     approval: Approval | None
+    opened: Sequence[Opening]
     error_before: float | None
     """The error rate of the reference."""
 
@@ -116,7 +108,11 @@ def draft_of(
     if place is None:
         return None
     version, lineages, start = place
-    here = [each for each in model.evidence if _lineage(each) in lineages]
+    # A store has an order of its own, and none may show.
+    here = sorted(
+        (each for each in model.evidence if _lineage(each) in lineages),
+        key=lambda each: (each.start_ms, each.evidence_id),
+    )
     name = request_id(incident.deployment, incident.model_id, version, incident.incident_id)
     approval = max((each for each in model.approvals if each.request_id == name), default=None)
     window = window_of(
@@ -132,12 +128,21 @@ def draft_of(
     said = [each for each in model.said if own.answers_to(each.incident_id)]
     if not known:
         return None
-    verdict = verdict_of(known, said)
+    opened = [each for each in model.opened if own.answers_to(each.incident_id)]
+    verdict = verdict_of(known, said, opened)
     reasons = {verdict.reason} if verdict.by is not None else {verdict.reason, *verdict.also}
     if not reasons & set(config.reasons):
         return None
     return Draft(
-        name, incident, verdict, version, window, model.topic, approval, _error_before(known)
+        name,
+        incident,
+        verdict,
+        version,
+        window,
+        model.topic,
+        approval,
+        opened,
+        _error_before(known),
     )
 
 
@@ -194,7 +199,7 @@ def request_of(
         benefit=benefit,
         approved_by=None if draft.approval is None else draft.approval.by,
         was_evidence_opened=(
-            None if draft.approval is None else draft.approval.was_evidence_opened
+            None if draft.approval is None else was_opened(draft.approval, draft.opened)
         ),
         cooldown_until_ms=(
             until_ms + config.cooldown_ms if status == "released" and until_ms is not None else None

@@ -15,11 +15,11 @@ from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.retraining import RetrainingData
 from streams.incident_desk import IncidentDesk, as_bytes
 from streams.incident_evidence import Evidence, merged
-from streams.incident_reasons import Overruling
+from streams.incident_reasons import Approval, Overruling
 from streams.incidents import incidents_of
 from streams.responder_memory import MemoryIncidentStore, MemoryOutlet, MemoryWindows
 from streams.responder_ports import ModelName
-from streams.retraining_gate import Approval, WindowFacts
+from streams.retraining_gate import WindowFacts
 from tests.streams.incident_kit import MINUTE_MS, START_MS, alert, evidence, moved
 from tests.streams.test_retraining_gate import attack, worse
 
@@ -232,7 +232,7 @@ def test_what_a_person_says_is_told_once() -> None:
     desk, _, topic = desk_of()
     take(desk, alert(1, signals=[moved("error")]))
     name = topic.records[0].key.removeprefix("incident/")
-    word = Overruling(4, name, "data_fault", "ana", "a broken join", was_evidence_opened=True)
+    word = Overruling(4, name, "data_fault", "ana", "a broken join")
     run(desk.hear(MODEL, word))
     run(desk.hear(MODEL, word))
     told = [each for each in topic.records if each.key.startswith("incident/")]
@@ -277,7 +277,7 @@ def test_an_attack_known_before_the_window_is_settled_holds_the_request() -> Non
     assert last is not None
     assert [each.reason for each in last.holds] == ["attack_suspected"]
     assert first is not None
-    run(desk.hear(MODEL, Approval(1, first.request_id, "ana", "seen", was_evidence_opened=True)))
+    run(desk.hear(MODEL, Approval(1, first.request_id, first.incident_id, "ana", "seen")))
     approved = requests_of(topic)[-1]
     assert approved is not None
     assert (approved.status, approved.approved_by) == ("released", "ana")

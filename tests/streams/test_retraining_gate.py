@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.retraining import RetrainingData
 from streams.incident_evidence import merged
-from streams.incident_reasons import Overruling
+from streams.incident_reasons import Approval, Opening, Overruling, Said
 from streams.incidents import cases_of, dismissed_in
 from streams.retraining_gate import (
-    Approval,
     Draft,
     ModelCase,
     Released,
@@ -74,14 +73,21 @@ def attack(
 def drafts(
     *records: bytes,
     config: RetrainingConfig = CONFIG,
-    said: list[Overruling] | None = None,
-    approvals: list[Approval] | None = None,
+    said: list[Said] | None = None,
     n_doublings: int = 0,
     watermark_ms: int | None = None,
 ) -> list[Draft]:
     known = list(merged(evidence(*records)).values())
     cases = cases_of(known, said or [], watermark_ms, INCIDENTS)
-    model = ModelCase(known, said or [], approvals or [], dismissed_in(cases), "events")
+    words = said or []
+    model = ModelCase(
+        known,
+        [each for each in words if isinstance(each, Overruling)],
+        [each for each in words if isinstance(each, Approval)],
+        [each for each in words if isinstance(each, Opening)],
+        dismissed_in(cases),
+        "events",
+    )
     found = [draft_of(group, each, model, config, n_doublings) for group, each in cases]
     return [each for each in found if each is not None]
 
@@ -124,14 +130,14 @@ def test_benign_drift_asks_for_none_unless_the_config_or_a_person_says_so() -> N
     assert drafts(benign, config=CONFIG.model_copy(update={"reasons": ("benign_drift",)}))
     known = merged(evidence(benign))
     ((_, incident),) = cases_of(known.values(), [], None, INCIDENTS)
-    word = Overruling(1, incident.incident_id, "harmful_drift", "ana", "", was_evidence_opened=True)
+    word = Overruling(1, incident.incident_id, "harmful_drift", "ana", "")
     assert only(benign, said=[word]).reason == "harmful_drift"
 
 
 def test_a_person_who_says_that_it_is_benign_ends_the_asking() -> None:
     (draft,) = drafts(worse())
     name = draft.incident.incident_id
-    word = Overruling(1, name, "benign_drift", "ana", "", was_evidence_opened=True)
+    word = Overruling(1, name, "benign_drift", "ana", "")
     assert drafts(worse(), said=[word]) == []
 
 
@@ -177,15 +183,18 @@ def test_the_window_moves_past_several_attacks() -> None:
 
 def test_a_person_approves_of_the_quarantine() -> None:
     poisoned = attack((5_100, 5_300))
-    name = only(worse(), poisoned).request_id
-    approvals = [Approval(3, name, "ana", "looked at", was_evidence_opened=True)]
-    request = only(worse(), poisoned, approvals=approvals)
+    held = only(worse(), poisoned)
+    word = Approval(3, held.request_id, held.incident_id, "ana", "looked at")
+    opened = Opening(2, held.incident_id, "ana")
+    request = only(worse(), poisoned, said=[word, opened])
     assert request.status == "released"
     assert ranges_of(request) == [(5_000, 5_999)]
     (part,) = request.quarantine
     assert [(each.first_offset, each.last_offset) for each in part.ranges] == [(5_100, 5_300)]
     assert len(part.sources) == 1
     assert (request.approved_by, request.was_evidence_opened) == ("ana", True)
+    for other in (opened._replace(by="bo"), opened._replace(place=4)):
+        assert only(worse(), poisoned, said=[word, other]).was_evidence_opened is False
 
 
 def test_the_config_may_let_a_small_quarantine_pass_where_all_sources_are_named() -> None:
@@ -201,9 +210,7 @@ def test_the_config_may_let_a_small_quarantine_pass_where_all_sources_are_named(
 def test_of_an_attack_whose_sources_are_not_all_named_the_ranges_are_left_out() -> None:
     unnamed = attack((5_100, 5_300), is_complete=False)
     name = only(worse(), unnamed).request_id
-    request = only(
-        worse(), unnamed, approvals=[Approval(1, name, "ana", "", was_evidence_opened=False)]
-    )
+    request = only(worse(), unnamed, said=[Approval(1, name, "0" * 32, "ana", "")])
     assert request.quarantine[0].sources == []
     assert request.quarantine[0].without_source
 
@@ -216,7 +223,7 @@ def test_an_attack_that_a_person_dismissed_does_not_hold() -> None:
         for _, each in cases_of(known, [], None, INCIDENTS)
         if each.verdict.reason == "suspected_probing"
     ]
-    word = Overruling(1, names[0], "benign_drift", "ana", "a load test", was_evidence_opened=True)
+    word = Overruling(1, names[0], "benign_drift", "ana", "a load test")
     assert only(worse(), probing, said=[word]).status == "released"
 
 
