@@ -1,0 +1,251 @@
+"""What the responder's app is given: every committed record at least once, and no other.
+
+On a real broker, in processes of their own, with transactions that commit, abort and stay open.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from streams.process_guard import ProcessGuard
+from tests.delivery.kit import WorkerProcess, wait_until
+
+
+class Topic:
+    """A topic that is written to in transactions, and what readers may be given of it."""
+
+    def __init__(self, kafka: str, name: str, unique_name: Callable[[str], str]) -> None:
+        self.kafka = kafka
+        self.name = name
+        self.committed: set[str] = set()
+        self._numbers = itertools.count()
+        self._names = unique_name
+
+    def producer(self) -> Producer:
+        """A producer within a transaction of its own."""
+        config = {"bootstrap.servers": self.kafka, "transactional.id": self._names("writer")}
+        producer = Producer({**config, "retry.backoff.ms": 5, "retry.backoff.max.ms": 20})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        return producer
+
+    def write(self, producer: Producer, what: str, n: int, partition: int = 0) -> list[str]:
+        """Write n records, so that the broker has them; their values."""
+        values = [f"{what}-{next(self._numbers)}" for _ in range(n)]
+        for value in values:
+            producer.produce(self.name, value.encode(), b"model", partition)
+        assert producer.flush(30) == 0
+        return values
+
+    def commit(self, producer: Producer, values: list[str]) -> None:
+        """Commit the transaction of these values."""
+        producer.commit_transaction(30)
+        self.committed.update(values)
+
+    def transaction(self, n: int, partition: int = 0, *, is_aborted: bool = False) -> None:
+        """A whole transaction."""
+        producer = self.producer()
+        values = self.write(producer, "aborted" if is_aborted else "committed", n, partition)
+        if is_aborted:
+            producer.abort_transaction(30)
+        else:
+            self.commit(producer, values)
+
+    def readable_to(self, partition: int = 0) -> int:
+        """Where a reader of committed records must stop: at the first open transaction."""
+        config = {"bootstrap.servers": self.kafka, "group.id": "none"}
+        reader = Consumer({**config, "isolation.level": "read_committed"})
+        try:
+            _, end = reader.get_watermark_offsets(TopicPartition(self.name, partition), 30)
+        finally:
+            reader.close()
+        return int(end)
+
+
+class Responders:
+    """Processes of one responder group, and the record of what they have handled."""
+
+    def __init__(self, topic: Topic, group: str, directory: Path, guard: ProcessGuard) -> None:
+        self.topic = topic
+        self.record = directory / "record"
+        self.record.touch()
+        self._directory = directory
+        self._guard = guard
+        self._numbers = itertools.count()
+        self._group = group
+        config = {"bootstrap.servers": topic.kafka, "group.id": f"{group}-responder"}
+        self._reader = Consumer(config)
+
+    def start(self, **more: Any) -> WorkerProcess:
+        """Start one."""
+        settings = {
+            "bootstrap_servers": self.topic.kafka,
+            "group": self._group,
+            "instance": "a",
+            "commit_interval_ms": 50,
+            "session_timeout_ms": 3_000,
+        }
+        document = {"settings": settings, "topics": [self.topic.name], "record": str(self.record)}
+        number = next(self._numbers)
+        path = self._directory / f"responder-{number}.json"
+        path.write_bytes(orjson.dumps({**document, **more}))
+        command = [sys.executable, "-W", "error", "-m", "tests.delivery.responder_child", str(path)]
+        return WorkerProcess(command, guard=self._guard, log=self._directory / f"{number}.log")
+
+    def handled(self) -> list[str]:
+        """The values that were handled, in that order, and marks."""
+        return [line.split()[-1] for line in self.record.read_text("utf-8").splitlines()]
+
+    def mark(self) -> None:
+        """Write a mark beside the values, which says that everything after it came after now."""
+        with self.record.open("a", encoding="utf-8") as record:
+            record.write("mark\n")
+
+    def committed(self, partition: int = 0) -> int:
+        """The offset that the group has committed; -1001 before the first."""
+        asked = [TopicPartition(self.topic.name, partition)]
+        return int(self._reader.committed(asked, 30)[0].offset)
+
+    def wait_done(self, process: WorkerProcess, partition: int = 0) -> None:
+        """Wait until the group has committed all that can be read."""
+        end = self.topic.readable_to(partition)
+
+        def done() -> bool:
+            assert process.is_running(), process.log()
+            return self.committed(partition) >= end
+
+        wait_until(done, lambda: f"{self.committed(partition)} of {end}\n{process.log()}", 60)
+        assert self.committed(partition) == end
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._reader.close()
+
+
+@pytest.fixture
+def topic(kafka: str, new_topic: Callable[..., str], unique_name: Callable[[str], str]) -> Topic:
+    return Topic(kafka, new_topic("alerts", n_partitions=2), unique_name)
+
+
+@pytest.fixture
+def responders(
+    topic: Topic, unique_name: Callable[[str], str], tmp_path: Path
+) -> Iterator[Responders]:
+    with ProcessGuard() as guard:
+        made = Responders(topic, unique_name("group"), tmp_path, guard)
+        yield made
+        made.close()
+
+
+def test_exactly_the_committed_records_are_handled_and_open_ones_after_their_commit(
+    topic: Topic, responders: Responders
+) -> None:
+    # A record at offset 0 and then a gap: from here on Faust itself commits nothing.
+    topic.transaction(1)
+    topic.transaction(4, is_aborted=True)
+    topic.transaction(3)
+    plain = Producer({"bootstrap.servers": topic.kafka})
+    topic.committed.update(topic.write(plain, "plain", 2))
+    topic.transaction(2, partition=1, is_aborted=True)
+    before = set(topic.committed)
+    open_one = topic.producer()
+    open_values = topic.write(open_one, "open", 3)
+    topic.transaction(2)
+    topic.transaction(2, is_aborted=True)
+
+    process = responders.start()
+    responders.wait_done(process)
+    responders.wait_done(process, partition=1)
+    assert sorted(responders.handled()) == sorted(before)
+
+    responders.mark()
+    topic.commit(open_one, open_values)
+    responders.wait_done(process)
+    process.stop()
+    handled = responders.handled()
+    assert handled.index("mark") == len(before)
+    assert sorted(handled) == sorted([*topic.committed, "mark"])
+    assert [line["event"] for line in process.lines() if "on stdout" in line["event"]] == [
+        "on stdout",
+        "still on stdout",
+    ]
+
+
+def test_after_kill_9_everything_committed_is_handled_at_least_once(
+    topic: Topic, responders: Responders
+) -> None:
+    for number in range(12):
+        topic.transaction(40, partition=number % 2)
+        topic.transaction(7, partition=number % 2, is_aborted=True)
+    process = responders.start()
+    n_killed = 0
+    while n_killed < 3:
+        # Behind what is there, so that each of them is killed in the middle of something.
+        topic.transaction(400)
+        n = len(responders.handled())
+        wait_until(
+            lambda n=n: len(responders.handled()) > n + 50 and responders.committed() > 0,
+            process.log,
+            60,
+        )
+        process.kill()
+        n_killed += 1
+        process = responders.start()
+    responders.wait_done(process)
+    responders.wait_done(process, partition=1)
+    process.stop()
+    handled = responders.handled()
+    assert set(handled) == topic.committed
+    # What was committed was not handled again.
+    assert len(handled) < 2 * len(topic.committed)
+
+
+def test_a_record_whose_handler_fails_ends_the_app_and_comes_again(
+    topic: Topic, responders: Responders
+) -> None:
+    topic.transaction(20)
+    failing = "committed-7"
+    assert failing in topic.committed
+    process = responders.start(fail_at=failing)
+    assert process.wait(60) != 0
+    assert process.said(f"cannot handle {failing}")
+    assert responders.committed() <= 7
+    before = responders.handled()
+    assert failing not in before
+    assert "committed-8" not in before
+
+    process = responders.start()
+    responders.wait_done(process)
+    process.stop()
+    assert set(responders.handled()) == topic.committed
+
+
+def test_nothing_of_faust_is_set_by_the_environment(
+    topic: Topic, responders: Responders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "BROKER_URL": "kafka://127.0.0.1:1",
+        "BROKER_CONSUMER_URL": "kafka://127.0.0.1:1",
+        "PROCESSING_GUARANTEE": "exactly_once",
+        "APP_WEB_ENABLED": "true",
+        "APP_DATADIR": str(responders.record),
+        "DJANGO_SETTINGS_MODULE": "no.such.module",
+        "FAUST_STRICT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    before = sorted(os.listdir())
+    topic.transaction(3)
+    process = responders.start()
+    responders.wait_done(process)
+    process.stop()
+    assert set(responders.handled()) == topic.committed
+    assert sorted(os.listdir()) == before
