@@ -37,10 +37,6 @@ class PartitionReading:
         """Records that are handed out and not handled."""
         return len(self._outstanding)
 
-    def has_handed_out(self, offset: int) -> bool:
-        """Whether the reading has come beyond this offset."""
-        return self._read_to is not None and offset < self._read_to
-
     @property
     def done_to(self) -> int | None:
         """The offset to commit: nothing below it is left to do. None: nothing is known yet."""

@@ -9,6 +9,7 @@ takes the place of Faust's worker, which would take over stdout, the log and the
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, MutableSequence
 from dataclasses import dataclass
@@ -146,6 +147,8 @@ def consume(app: faust.App, topic: str, handle: Handler, *, name: str) -> AgentT
             await handle(_received(event))
             event.ack()
 
+    # So it is called in the log.
+    agent.__name__ = agent.__qualname__ = name
     # `allow_empty`: a tombstone would be taken for a value that cannot be decoded, and be skipped.
     channel = app.topic(topic, key_type=bytes, value_type=bytes, allow_empty=True)
     return app.agent(channel, name=name)(agent)
@@ -171,6 +174,14 @@ def done_to(app: faust.App) -> dict[tuple[str, int], int]:
     if not isinstance(consumer, CommittedConsumer):
         raise TypeError("the app was not made by make_app")
     return {(tp.topic, tp.partition): offset for tp, offset in consumer.done_to().items()}
+
+
+def quiet_faust(level: int = logging.WARNING) -> None:
+    """Let Faust and its client write to the log what is at least this severe."""
+    for name in ("aiokafka", "faust", "mode"):
+        logging.getLogger(name).setLevel(level)
+    # It warns of each commit that takes longer than the time between two: no harm is done.
+    logging.getLogger("mode.timers").setLevel(max(level, logging.ERROR))
 
 
 async def run_app(app: faust.App, stop: asyncio.Event) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from streams.config import Settings
-from streams.responder_app import Received, consume, make_app, run_app
+from streams.responder_app import Received, consume, make_app, quiet_faust, run_app
 from streams.telemetry import configure_log
 
 
@@ -44,6 +44,7 @@ async def main(path: Path) -> None:
 
 if __name__ == "__main__":
     configure_log("json", "info")
+    quiet_faust()
     print("on stdout")
     asyncio.run(main(Path(sys.argv[1])))
     print("still on stdout")

@@ -6,15 +6,15 @@ On a real broker, in processes of their own, with transactions that commit, abor
 from __future__ import annotations
 
 import itertools
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from streams.process_guard import ProcessGuard
 from tests.delivery.kit import WorkerProcess, wait_until
@@ -85,14 +85,15 @@ class Responders:
         config = {"bootstrap.servers": topic.kafka, "group.id": f"{group}-responder"}
         self._reader = Consumer(config)
 
-    def start(self, **more: Any) -> WorkerProcess:
-        """Start one."""
+    def start(self, own: Mapping[str, object] | None = None, **more: Any) -> WorkerProcess:
+        """Start one; `own` are further settings of it."""
         settings = {
             "bootstrap_servers": self.topic.kafka,
             "group": self._group,
             "instance": "a",
             "commit_interval_ms": 50,
             "session_timeout_ms": 3_000,
+            **(own or {}),
         }
         document = {"settings": settings, "topics": [self.topic.name], "record": str(self.record)}
         number = next(self._numbers)
@@ -125,6 +126,17 @@ class Responders:
 
         wait_until(done, lambda: f"{self.committed(partition)} of {end}\n{process.log()}", 60)
         assert self.committed(partition) == end
+
+    def shares(self) -> list[int]:
+        """How many partitions each member of the group has, the least first."""
+        admin = AdminClient({"bootstrap.servers": self.topic.kafka})
+        group = f"{self._group}-responder"
+        described = admin.describe_consumer_groups([group])[group].result(timeout=30)
+        return sorted(
+            len(member.assignment.topic_partitions)
+            for member in described.members
+            if member.assignment is not None
+        )
 
     def close(self) -> None:
         """Let go of the broker."""
@@ -209,6 +221,30 @@ def test_after_kill_9_everything_committed_is_handled_at_least_once(
     assert len(handled) < 2 * len(topic.committed)
 
 
+def test_partitions_move_to_another_responder_and_back(
+    topic: Topic, responders: Responders
+) -> None:
+    for number in range(6):
+        topic.transaction(30, partition=number % 2)
+        topic.transaction(5, partition=number % 2, is_aborted=True)
+    first = responders.start()
+    responders.wait_done(first)
+    second = responders.start({"instance": "b"})
+    wait_until(lambda: responders.shares() == [1, 1], second.log, 60)
+    for partition in (0, 1):
+        topic.transaction(30, partition=partition)
+        topic.transaction(30, partition=partition, is_aborted=True)
+    responders.wait_done(first)
+    responders.wait_done(second, partition=1)
+    second.kill()
+    for partition in (0, 1):
+        topic.transaction(30, partition=partition)
+    responders.wait_done(first)
+    responders.wait_done(first, partition=1)
+    first.stop()
+    assert set(responders.handled()) == topic.committed
+
+
 def test_a_record_whose_handler_fails_ends_the_app_and_comes_again(
     topic: Topic, responders: Responders
 ) -> None:
@@ -242,10 +278,10 @@ def test_nothing_of_faust_is_set_by_the_environment(
         "FAUST_STRICT": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    before = sorted(os.listdir())
+    before = sorted(Path.cwd().iterdir())
     topic.transaction(3)
     process = responders.start()
     responders.wait_done(process)
     process.stop()
     assert set(responders.handled()) == topic.committed
-    assert sorted(os.listdir()) == before
+    assert sorted(Path.cwd().iterdir()) == before
