@@ -179,6 +179,12 @@ class CommittedConsumer(driver.Consumer):
         found = {tp: reading.done_to for tp, reading in self._readings.items()}
         return {tp: offset for tp, offset in found.items() if offset is not None}
 
+    def close_unused_loop(self) -> None:
+        """Close the event loop of a thread that was made and not started; Faust leaves it open."""
+        loop = self._thread.thread_loop
+        if not loop.is_running() and not loop.is_closed():
+            loop.close()
+
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         """Fetch and hand out; then what lies behind the last record is read as well."""
         assignment = self._n_assignments

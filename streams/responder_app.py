@@ -170,10 +170,15 @@ def _received(event: EventT[Any]) -> Received:
 
 def done_to(app: faust.App) -> dict[tuple[str, int], int]:
     """By assigned partition of the app: everything committed below this offset is handled."""
+    done = _consumer(app).done_to()
+    return {(tp.topic, tp.partition): offset for tp, offset in done.items()}
+
+
+def _consumer(app: faust.App) -> CommittedConsumer:
     consumer = app.consumer
     if not isinstance(consumer, CommittedConsumer):
         raise TypeError("the app was not made by make_app")
-    return {(tp.topic, tp.partition): offset for tp, offset in consumer.done_to().items()}
+    return consumer
 
 
 def quiet_faust(level: int = logging.WARNING) -> None:
@@ -205,6 +210,7 @@ async def run_app(app: faust.App, stop: asyncio.Event) -> None:
             for task in (starting, told, ended):
                 task.cancel()
             results = await asyncio.gather(starting, told, ended, return_exceptions=True)
+            _consumer(app).close_unused_loop()
     if app.crash_reason is not None:
         raise app.crash_reason
     if isinstance(results[0], Exception):

@@ -44,7 +44,7 @@ async def consumer() -> AsyncIterator[CommittedConsumer]:
     try:
         yield made
     finally:
-        made._thread.thread_loop.close()
+        made.close_unused_loop()
 
 
 async def handed_out(to: CommittedConsumer, offset: int) -> Message:
