@@ -179,6 +179,11 @@ class CommittedConsumer(driver.Consumer):
         found = {tp: reading.done_to for tp, reading in self._readings.items()}
         return {tp: offset for tp, offset in found.items() if offset is not None}
 
+    async def commit_and_end_transactions(self) -> None:
+        """Commit once more at the end. Faust would take one that is under way for it."""
+        await self.maybe_wait_for_commit_to_finish()
+        await super().commit_and_end_transactions()
+
     def close_unused_loop(self) -> None:
         """Close the event loop of a thread that was made and not started; Faust leaves it open."""
         loop = self._thread.thread_loop

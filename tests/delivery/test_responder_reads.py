@@ -5,18 +5,23 @@ On a real broker, in processes of their own, with transactions that commit, abor
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import aiokafka  # type: ignore[import-untyped]  # it comes without type hints
 import orjson
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from streams.committed_transport import FaustChangedError
+from streams.config import Settings
 from streams.process_guard import ProcessGuard
+from streams.responder_app import make_app, run_app
 from tests.delivery.kit import WorkerProcess, wait_until
 
 
@@ -102,19 +107,27 @@ class Responders:
         command = [sys.executable, "-W", "error", "-m", "tests.delivery.responder_child", str(path)]
         return WorkerProcess(command, guard=self._guard, log=self._directory / f"{number}.log")
 
+    def lines(self) -> list[dict[str, Any]]:
+        """What was handled, in that order, and marks."""
+        return [orjson.loads(line) for line in self.record.read_text("utf-8").splitlines()]
+
     def handled(self) -> list[str]:
         """The values that were handled, in that order, and marks."""
-        return [line.split()[-1] for line in self.record.read_text("utf-8").splitlines()]
+        return [line["value"] for line in self.lines()]
 
     def mark(self) -> None:
         """Write a mark beside the values, which says that everything after it came after now."""
         with self.record.open("a", encoding="utf-8") as record:
-            record.write("mark\n")
+            record.write('{"value": "mark"}\n')
 
     def committed(self, partition: int = 0) -> int:
         """The offset that the group has committed; -1001 before the first."""
         asked = [TopicPartition(self.topic.name, partition)]
         return int(self._reader.committed(asked, 30)[0].offset)
+
+    def wait_handled(self, n: int, process: WorkerProcess) -> None:
+        """Wait until so many are handled, and something is committed."""
+        wait_until(lambda: len(self.handled()) >= n and self.committed() > 0, process.log, 60)
 
     def wait_done(self, process: WorkerProcess, partition: int = 0) -> None:
         """Wait until the group has committed all that can be read."""
@@ -199,18 +212,11 @@ def test_after_kill_9_everything_committed_is_handled_at_least_once(
         topic.transaction(40, partition=number % 2)
         topic.transaction(7, partition=number % 2, is_aborted=True)
     process = responders.start()
-    n_killed = 0
-    while n_killed < 3:
+    for _ in range(2):
         # Behind what is there, so that each of them is killed in the middle of something.
         topic.transaction(400)
-        n = len(responders.handled())
-        wait_until(
-            lambda n=n: len(responders.handled()) > n + 50 and responders.committed() > 0,
-            process.log,
-            60,
-        )
+        responders.wait_handled(len(responders.handled()) + 50, process)
         process.kill()
-        n_killed += 1
         process = responders.start()
     responders.wait_done(process)
     responders.wait_done(process, partition=1)
@@ -263,6 +269,72 @@ def test_a_record_whose_handler_fails_ends_the_app_and_comes_again(
     responders.wait_done(process)
     process.stop()
     assert set(responders.handled()) == topic.committed
+
+
+def test_a_record_is_handed_out_as_it_is(topic: Topic, responders: Responders) -> None:
+    producer = Producer({"bootstrap.servers": topic.kafka})
+    headers: list[tuple[str, str | bytes | None]]
+    headers = [("ce_id", b"1"), ("seen", b"a"), ("seen", b"b")]
+    producer.produce(topic.name, b"value", b"key", 0, timestamp=1_795_405_378_123, headers=headers)
+    producer.produce(topic.name, None, b"gone", 0, timestamp=1)
+    producer.produce(topic.name, b"", None, 0, timestamp=2)
+    assert producer.flush(30) == 0
+    process = responders.start()
+    responders.wait_done(process)
+    process.stop()
+    keys = ("partition", "offset", "timestamp_ms", "key", "value", "headers")
+    assert [tuple(line[key] for key in keys) for line in responders.lines()] == [
+        (0, 0, 1_795_405_378_123, "key", "value", [["ce_id", "1"], ["seen", "a"], ["seen", "b"]]),
+        (0, 1, 1, "gone", None, []),
+        (0, 2, 2, None, "", []),
+    ]
+
+
+def test_it_ends_when_told_though_a_handler_hangs_and_the_record_comes_again(
+    topic: Topic, responders: Responders
+) -> None:
+    topic.transaction(9)
+    process = responders.start(hang_at="committed-4")
+    process.wait_said("hangs")
+    process.stop()
+    assert responders.handled() == [f"committed-{number}" for number in range(4)]
+    process = responders.start()
+    responders.wait_done(process)
+    process.stop()
+    # In the order of the log, and the first ones were committed at the end of the first process.
+    assert responders.handled() == [f"committed-{number}" for number in range(9)]
+
+
+def test_it_ends_when_told_before_it_has_any_partition(
+    topic: Topic, responders: Responders
+) -> None:
+    topic.transaction(3)
+    process = responders.start()
+    process.wait_said("on stdout")
+    process.stop()
+    assert process.said("still on stdout")
+    assert set(responders.handled()) <= topic.committed
+
+
+# Faust raises it in its thread, too, where nobody can catch it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_client_that_reads_more_than_committed_records_is_not_started(
+    kafka: str, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = aiokafka.AIOKafkaConsumer
+
+    def careless(**options: Any) -> aiokafka.AIOKafkaConsumer:
+        return consumer(**(options | {"isolation_level": "read_uncommitted"}))
+
+    async def run() -> None:
+        await run_app(
+            make_app(Settings(bootstrap_servers=kafka, group=unique_name("group"))),
+            asyncio.Event(),
+        )
+
+    monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", careless)
+    with pytest.raises(FaustChangedError, match="not read_committed"):
+        asyncio.run(run())
 
 
 def test_nothing_of_faust_is_set_by_the_environment(

@@ -49,7 +49,7 @@ async def consumer() -> AsyncIterator[CommittedConsumer]:
 
 async def handed_out(to: CommittedConsumer, offset: int) -> Message:
     """Hand out a record as the fetcher does."""
-    message = ConsumerMessage(*PARTITION, offset, 0.0, 0, (), b"", b"", None, tp=PARTITION)
+    message = ConsumerMessage(*PARTITION, offset, 0.0, 0, None, b"", b"", None, tp=PARTITION)
 
     async def deliver(_message: Message) -> None:
         message.incref()

@@ -11,7 +11,6 @@ from pathlib import Path
 import faust
 import pytest
 from faust.auth import SASLCredentials, SSLCredentials
-from faust.types.enums import ProcessingGuarantee
 
 from streams.committed_transport import CommittedTransport, FaustChangedError
 from streams.config import Settings
@@ -43,7 +42,7 @@ def test_what_faust_would_do_beside_reading_is_off(monkeypatch: pytest.MonkeyPat
     assert [str(url) for url in conf.broker_consumer] == ["kafka://localhost:1", "kafka://[::1]:2"]
     assert conf.broker_credentials is None
     assert conf.consumer_group_instance_id == "a"
-    assert conf.processing_guarantee is ProcessingGuarantee.AT_LEAST_ONCE
+    assert not app.in_transaction
     assert conf.topic_disable_leader
     assert not conf.topic_allow_declare
     assert not conf.web_enabled
