@@ -179,6 +179,16 @@ class CommittedConsumer(driver.Consumer):
         found = {tp: reading.done_to for tp, reading in self._readings.items()}
         return {tp: offset for tp, offset in found.items() if offset is not None}
 
+    def ack(self, message: Message) -> bool:
+        """Note that a record is handled, also below what Faust holds to be committed.
+
+        It holds a commit that failed in a rebalance to be done; the records come again then.
+        """
+        is_new = super().ack(message)
+        if message.acked:
+            self._readings[message.tp].handled(message.offset)
+        return is_new
+
     async def commit_and_end_transactions(self) -> None:
         """Commit once more at the end. Faust would take one that is under way for it."""
         await self.maybe_wait_for_commit_to_finish()

@@ -136,3 +136,17 @@ def test_what_was_handed_out_before_a_rebalance_commits_nothing_after_it() -> No
             assert committable(of) == 6
 
     run(test())
+
+
+def test_a_record_that_comes_again_after_a_commit_that_failed_is_handled() -> None:
+    async def test() -> None:
+        async with consumer() as of:
+            of._committed_offset[PARTITION] = 9
+            first, second = [await handed_out(of, offset) for offset in (5, 9)]
+            second.ack(of)
+            assert of.done_to() == {PARTITION: 5}
+            first.ack(of)
+            assert of.done_to() == {PARTITION: 10}
+            assert committable(of) == 10
+
+    run(test())
