@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from schemas.incidents import Reason
-from schemas.strict import Strict
+from schemas.strict import FROM_LIST, Strict
 
 _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 24 * 60 * _MINUTE_MS
@@ -31,7 +31,7 @@ class IncidentConfig(Strict):
 class RetrainingConfig(Strict):
     """When a retraining is asked for, and what holds it back. Offsets are of the events topic."""
 
-    reasons: Annotated[tuple[Reason, ...], Field(min_length=1)] = ("harmful_drift",)
+    reasons: Annotated[tuple[Reason, ...], Field(min_length=1), FROM_LIST] = ("harmful_drift",)
     """Incidents of these reasons ask for a retraining; what a person says counts as the reason."""
     window_offsets: Annotated[int, Field(ge=100, le=100_000_000)] = 20_000
     """Length of the clean window from where the change began, in offsets of each partition."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_valid
 from pydantic_core import PydanticCustomError
 
 from schemas.responder_config import IncidentConfig, RetrainingConfig
+from schemas.strict import FROM_LIST
 from streams.config_errors import Location, dotted
 from streams.hosts import parse_brokers
 from streams.kafka_properties import (
@@ -66,9 +67,7 @@ class Topics(StrictSettings):
 class ResponderSettings(StrictSettings):
     """What `driftsentry respond` decides by. Its consumer group is `GROUP.responder`."""
 
-    duties: Annotated[
-        tuple[Literal["drift", "security"], ...], Field(min_length=1, strict=False)
-    ] = (
+    duties: Annotated[tuple[Literal["drift", "security"], ...], Field(min_length=1), FROM_LIST] = (
         "drift",
         "security",
     )
