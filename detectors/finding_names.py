@@ -66,6 +66,7 @@ def finding_of(
         distances=_distances(firing, monitor, signal),
         block=block,
         is_from_start=_is_from_start(firing, monitor, signal),
+        is_error_of_number=signal.is_error_of_number,
         worst=worst,
         named=named,
     )

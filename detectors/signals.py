@@ -48,6 +48,7 @@ from detectors.outcome_sources import (
     SOURCE_RESIDUE,
     SOURCE_SELECTION,
     SOURCE_SLICE,
+    SOURCE_SLICE_RESIDUE,
     SOURCE_WRONG,
 )
 from schemas.findings import Aspect
@@ -206,6 +207,11 @@ class Signal:
     def is_error(self) -> bool:
         """Whether its ones are errors, whoever says so."""
         return self.source in (SOURCE_WRONG, SOURCE_SLICE)
+
+    @property
+    def is_error_of_number(self) -> bool:
+        """Whether it is predicted less true, of all rows or of a group."""
+        return self.source in (SOURCE_RESIDUE, SOURCE_SLICE_RESIDUE)
 
     @property
     def has_groups(self) -> bool:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Severity = Literal["low", "medium", "high", "critical"]
 Unit = Literal["value", "share", "departures", "spread", "shape"]
+ErrorOf = Literal["class", "number"]
 Direction = Literal["rose", "fell", "changed"]
 Status = Literal["opened", "updated", "resolved"]
 Standing = Literal["moved", "returning", "returned", "superseded"]
@@ -97,6 +98,11 @@ class MovedSignal(BaseModel):
         "differ: `psi` (nats), `js` (bits), `ks`, `wasserstein` (reference standard deviations), "
         "of a category `psi`, `js`, `chi`, `new`, `vanished`.",
     )
+    error_of: ErrorOf | None = Field(
+        default=None,
+        description="Of `error` and `error:F=V`: what the model predicts. Of a `class` the signal "
+        "is the share of wrong predictions, of a `number` predicted less true.",
+    )
     worst_groups: list[WorstGroup] = Field(
         default_factory=list,
         description="Of `error` and `error_gap`: the groups of slices that have more of the errors "
@@ -172,6 +178,7 @@ class AlertData(BaseModel):
                             "change_offset": 137950,
                             "found_offset": 138511,
                             "distances": None,
+                            "error_of": None,
                             "worst_groups": [],
                             "named_feature": None,
                             "part_factor": None,

@@ -161,6 +161,8 @@ class Finding(NamedTuple):
     is_from_start: bool = False
     """Whether its model version has been so since a person set the reference that it differs from:
     that was made of other data."""
+    is_error_of_number: bool = False
+    """Of `error` and `error:F=V`: numbers are predicted, and it is predicted less true."""
     worst: tuple[GroupLoss, ...] = ()
     """Of an error: the groups that have more of it than of the predictions."""
     named: str = ""

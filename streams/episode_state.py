@@ -83,6 +83,7 @@ class _EvidenceDocument(_Document):
     standing: Annotated[int, Field(ge=0, lt=len(Standing))]
     returned_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
     distances: _DistancesDocument | None
+    is_error_of_number: bool
     worst: Annotated[list[_GroupDocument], Field(max_length=MAX_GROUP_LOSSES)]
     named: str
     part: _Size

@@ -101,6 +101,8 @@ class Evidence:
     """Where it was found to have returned; -1: nowhere yet."""
     distances: Distances | None = None
     """Of the latest window that was found to differ; None: none was."""
+    is_error_of_number: bool = False
+    """Of an error: whether it is predicted less true, and no share of wrong predictions."""
     worst: tuple[GroupLoss, ...] = ()
     """Of an error, by its latest finding: the groups that have more of it than of the events."""
     named: str = ""
@@ -283,6 +285,7 @@ def evidence_of(finding: Finding) -> Evidence:
         found_offset=finding.offset,
         change_event=change_event_of(finding),
         distances=finding.distances,
+        is_error_of_number=finding.is_error_of_number,
         worst=finding.worst,
         named=finding.named,
     )

@@ -30,6 +30,7 @@ _WORDS: Final = {
     LEAKAGE: "the strength of the one feature that tells most of the label (0 nothing, 1 all)",
 }
 _WRONG: Final = "the share of wrong predictions"
+_RESIDUE: Final = "predicted less true"
 _NEARLY: Final = 0.8
 """The strength, |2 AUC - 1|, from which a feature is said to predict the label nearly by itself: an
 AUC of 0.9."""
@@ -66,7 +67,7 @@ def label_subject(moved: MovedSignal) -> str | None:
     if kind == "label":
         return f"the share of label {plain_value(name)}"
     if kind == ERROR:
-        what = "the error (predicted less true)" if _is_number(moved) else _WRONG
+        what = _error(moved)
         return what if category is None else f"{what} where {own}={plain_value(category)}"
     words = _WORDS.get(kind)
     if words is not None and moved.unit == "departures":
@@ -92,7 +93,7 @@ def advice(moved: MovedSignal) -> str:
 
 def worst_groups(moved: MovedSignal) -> str:
     """The groups that have more of the errors than of the events; "" for none."""
-    what = "absolute error" if moved.signal == ERROR and _is_number(moved) else "errors"
+    what = "absolute error" if moved.error_of == "number" else "errors"
     told = [
         f"{_group(each.signal)} with {100 * each.of_errors:.0f} % of the {what} on "
         f"{100 * each.of_events:.0f} % of the events"
@@ -101,9 +102,13 @@ def worst_groups(moved: MovedSignal) -> str:
     return f"; worst: {', '.join(told)}" if told else ""
 
 
-def _is_number(moved: MovedSignal) -> bool:
-    """Of an error: whether it is that of a number, and not a share."""
-    return moved.unit not in ("share", "departures")
+def _error(moved: MovedSignal) -> str:
+    """What an error is: a share of wrong predictions, or of a number predicted less true."""
+    if moved.error_of != "number":
+        return _WRONG
+    if moved.unit == "departures":
+        return f"the share of predictions whose error ({_RESIDUE}) departs from its constant"
+    return f"the error ({_RESIDUE})"
 
 
 def _group(signal: str) -> str:

@@ -14,6 +14,7 @@ from detectors.base import BankState
 from schemas.alerts import (
     AlertData,
     Direction,
+    ErrorOf,
     MovedSignal,
     Unit,
     WindowDistances,
@@ -31,6 +32,7 @@ from schemas.commands import (
 )
 from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding, Notice
+from schemas.signal_names import ERROR
 from streams.episode_state import restore_episodes, snapshot_episodes
 from streams.episodes import EpisodeBook, Rules, Told
 from streams.evidence import Episode, Evidence, Watched, model_of, watched_by
@@ -39,7 +41,7 @@ from streams.orders import Orders, is_about
 from streams.orders_state import restore_orders, snapshot_orders
 from streams.sentences import bound_sentence, drift_sentence
 
-POLICY_VERSION: Final = 7
+POLICY_VERSION: Final = 8
 """Version of these rules and of their state."""
 
 MAX_LISTED: Final = 20
@@ -317,10 +319,17 @@ def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:
         change_offset=evidence.change_offset,
         found_offset=evidence.found_offset,
         distances=evidence.distances and WindowDistances(**asdict(evidence.distances)),
+        error_of=_error_of(signal, evidence),
         worst_groups=[WorstGroup(**asdict(each)) for each in evidence.worst],
         named_feature=evidence.named or None,
         part_factor=evidence.part or None,
     )
+
+
+def _error_of(signal: str, evidence: Evidence) -> ErrorOf | None:
+    if signal.partition(":")[0] != ERROR:
+        return None
+    return "number" if evidence.is_error_of_number else "class"
 
 
 def _direction(evidence: Evidence) -> Direction:

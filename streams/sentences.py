@@ -189,8 +189,12 @@ def _came_and_went(moved: MovedSignal) -> str:
 
 
 def move_of_named(moved: MovedSignal) -> str:
-    """As `move`, after the signal's name: says where it is its spread or its shape that moved."""
-    of = {"spread": "its spread ", "shape": "its distribution "}.get(moved.unit, "")
+    """As `move`, after the signal's name: says where it is not its mean that moved."""
+    of = {
+        "spread": "its spread ",
+        "shape": "its distribution ",
+        "departures": "the share that departs from its constant ",
+    }.get(moved.unit, "")
     return of + move(moved)
 
 
