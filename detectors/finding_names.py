@@ -54,6 +54,7 @@ def finding_of(
         move=firing.after - firing.before,
         # A baseline's statistic is its mean distance from the reference mean.
         spread_effect=firing.statistic - signal.reference_z(Aspect.SPREAD),
+        spread_after=signal.raw(firing.statistic, Aspect.SPREAD),
         is_within_budget=_is_within_budget(config, firing, monitor, signal),
         accepted_per_week=accepted_in_a_week(config, monitor),
         aspect=Aspect(firing.aspect),

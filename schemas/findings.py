@@ -150,6 +150,8 @@ class Finding(NamedTuple):
     """(after - before) in reference standard deviations."""
     spread_effect: float = 0.0
     """Of a settled baseline: as `effect`, of its mean distance from the reference mean."""
+    spread_after: float = 0.0
+    """Of a settled baseline: its mean distance from the reference mean, in the signal's units."""
     is_within_budget: bool = True
     """False: it is weaker than the budget asks, evidence for a change that is known otherwise."""
     accepted_per_week: float = 0.0

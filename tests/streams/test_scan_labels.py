@@ -298,6 +298,27 @@ def test_numbers_have_a_mean_absolute_error() -> None:
     assert "Mean absolute error" in Page(Path("t.csv-report.html").read_text("utf-8")).text
 
 
+def test_a_wider_error_has_a_level_after_it_in_the_words_of_a_scan() -> None:
+    """It is found within a few rows, of which no mean is told, and moves again before it settles."""
+    rng = np.random.default_rng(3)
+    n, at = 12_000, 3_000
+    truth = 10.0 * rng.normal(size=n)
+    error = rng.normal(size=n) * np.where(np.arange(n) < at, 1.0, 6.0)
+    table = {"x": rng.normal(size=n).tolist(), "prediction": (truth + error).tolist()}
+    path = write_csv(Path("t.csv"), table | {"actual": truth.tolist()})
+    scan, _ = scanned(path)
+    moved = next(
+        each
+        for alert in scan.alerts
+        for each in alert.moved.values()
+        if each.signal == "error" and abs(each.change_offset - at) < 50
+    )
+    assert (moved.unit, moved.direction) == ("spread", "rose")
+    assert moved.before == pytest.approx(np.abs(error[:at]).mean(), rel=0.05)
+    assert moved.after == pytest.approx(np.abs(error[at:]).mean(), rel=0.05)
+    assert re.search(r"error +\d +its spread rose from 0\.\d+ to 4\.\d+ \(", "\n".join(summary_lines(scan)))
+
+
 def test_the_groups_of_a_model_of_numbers_are_told_by_their_mean_absolute_error() -> None:
     rng = np.random.default_rng(8)
     west = rng.random(N) < 0.3
