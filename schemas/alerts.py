@@ -43,7 +43,7 @@ class WindowDistances(BaseModel):
 
 
 class WorstGroup(BaseModel):
-    """A group of a slice that has more of the errors than of the predictions."""
+    """A group of a slice that has significantly more of the errors than of the predictions."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -106,8 +106,9 @@ class MovedSignal(BaseModel):
     worst_groups: list[WorstGroup] = Field(
         default_factory=list,
         description="Of `error` and `error_gap`: the groups of slices that have more of the errors "
-        "(of the absolute error, where numbers are predicted) than of the predictions, when it was "
-        "last found; at most three, the worst first.",
+        "(of the absolute error, where numbers are predicted) than of the predictions, and more "
+        "than chance would give them, when it was last found or had settled; at most three, the "
+        "worst first.",
     )
     named_feature: str | None = Field(
         default=None,

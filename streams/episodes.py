@@ -344,6 +344,7 @@ def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
                 episode.is_settled = True
                 known.standing = Standing.MOVED
                 is_news |= known.settle(effect, after, finding.n_after)
+                is_news |= known.name_worst(finding.worst)
                 if finding.detector == _HAS_BASELINE:
                     is_news |= part not in (0.0, known.part)
                     known.part = part

@@ -104,7 +104,8 @@ class Evidence:
     is_error_of_number: bool = False
     """Of an error: whether it is predicted less true, and no share of wrong predictions."""
     worst: tuple[GroupLoss, ...] = ()
-    """Of an error, by its latest finding: the groups that have more of it than of the events."""
+    """Of an error: the groups that have significantly more of it than of the events, by the latest
+    finding or working baseline that knew of any."""
     named: str = ""
     """Of leakage and of what broke, by its latest finding: the feature to look at."""
     part: float = 0.0
@@ -124,10 +125,10 @@ class Evidence:
         """Let one more finding speak; whether it says anything new."""
         seen = evidence_of(finding)
         self.distances = seen.distances or self.distances
-        self.worst = seen.worst or self.worst
         self.named = seen.named or self.named
-        is_news = finding.detector not in self.detectors
-        self.detectors += [finding.detector] if is_news else []
+        is_news = self.name_worst(seen.worst)
+        is_news |= finding.detector not in self.detectors
+        self.detectors += [finding.detector] if finding.detector not in self.detectors else []
         # What happened before it came back is late evidence, and no new move.
         if self.standing is Standing.RETURNED and seen.change_event >= self.returned_event:
             self.standing, is_news = Standing.MOVED, True
@@ -166,6 +167,15 @@ class Evidence:
             return False
         self.effect, self.after, self.n_after = effect, after, n_after
         return not knew_after
+
+    def name_worst(self, worst: tuple[GroupLoss, ...]) -> bool:
+        """Take the groups that have most of the errors by now; whether none were known before.
+
+        When an error is found, its latest labels are mostly from before: few groups stand out.
+        """
+        is_news = bool(worst) and not self.worst
+        self.worst = worst or self.worst
+        return is_news
 
     def _say(self, seen: Evidence) -> bool:
         is_news = severity(seen.effect) != severity(self.effect)

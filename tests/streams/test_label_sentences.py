@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
 from detectors.fold import Fold
 from schemas.alerts import AlertData, WorstGroup
+from schemas.findings import GroupLoss
 from streams.label_sentences import label_subject, worst_groups
 from streams.sentences import move_of_named, subject
 from tests.detectors.decoded import decoded
@@ -13,8 +16,7 @@ from tests.detectors.test_outcome_numbers import stream
 from tests.detectors.test_outcome_signals import CONFIG
 from tests.detectors.test_outcome_signals import stream as of_classes
 from tests.streams.demo_kit import MODELS, alert_data
-from tests.streams.policy_kit import decide, policy
-
+from tests.streams.policy_kit import decide, finding, policy, settled
 
 OF_NUMBER = "the error (predicted less true)"
 DEPARTS = "the share of predictions whose error (predicted less true) departs from its constant"
@@ -85,3 +87,17 @@ def test_the_worst_groups_are_told_by_their_share_of_the_loss(
         f"; worst: region=west with 61 % of the {what} on 33 % of the events"
     )
     assert worst_groups(moved.model_copy(update={"worst_groups": []})) == ""
+
+
+def test_groups_that_stand_out_when_an_error_has_settled_are_told_then() -> None:
+    west = GroupLoss("error:region=west", 0.61, 0.33)
+    first, later = decide(
+        policy(),
+        finding(5_000, signal="error"),
+        settled(7_000, signal="error", effect=1.0)._replace(worst=(west,)),
+        settled(7_100, signal="error", effect=1.0)._replace(worst=(west,)),
+    )
+    assert first.signals[0].worst_groups == []
+    assert later.status == "updated"
+    assert later.signals[0].worst_groups == [WorstGroup(**asdict(west))]
+    assert "; worst: region=west with 61 % of the errors on 33 % of the events" in later.message

@@ -27,6 +27,7 @@ from streams.scan_performance import ModelPerformance
 from streams.scan_performance_report import performance_section
 from streams.scan_performance_story import group_errors, performance_lines, worst_group
 from streams.scan_report import render_scan_report
+from streams.scan_story import summary_lines
 from tests.streams.scan_kit import write_csv, write_ndjson, write_parquet
 from tests.streams.test_report import Page
 
@@ -299,7 +300,7 @@ def test_numbers_have_a_mean_absolute_error() -> None:
 
 
 def test_a_wider_error_has_a_level_after_it_in_the_words_of_a_scan() -> None:
-    """It is found within a few rows, of which no mean is told, and moves again before it settles."""
+    """It is found within a few rows, of which no mean is told, and moves before it settles."""
     rng = np.random.default_rng(3)
     n, at = 12_000, 3_000
     truth = 10.0 * rng.normal(size=n)
@@ -316,7 +317,8 @@ def test_a_wider_error_has_a_level_after_it_in_the_words_of_a_scan() -> None:
     assert (moved.unit, moved.direction) == ("spread", "rose")
     assert moved.before == pytest.approx(np.abs(error[:at]).mean(), rel=0.05)
     assert moved.after == pytest.approx(np.abs(error[at:]).mean(), rel=0.05)
-    assert re.search(r"error +\d +its spread rose from 0\.\d+ to 4\.\d+ \(", "\n".join(summary_lines(scan)))
+    words = "\n".join(summary_lines(scan))
+    assert re.search(r"error +\d +its spread rose from 0\.\d+ to 4\.\d+ \(", words)
 
 
 def test_the_groups_of_a_model_of_numbers_are_told_by_their_mean_absolute_error() -> None:
@@ -353,6 +355,26 @@ def test_the_groups_of_a_model_of_numbers_are_told_by_their_mean_absolute_error(
     text = Page(Path("t.csv-report.html").read_text("utf-8")).text
     assert "region=west, with" in text
     assert "Mean absolute error" in text
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_a_group_with_little_more_of_the_errors_is_no_worst_one(numbers: bool) -> None:
+    """Two regions that fare alike: chance gives one of them some more than half of the errors."""
+    table = labelled(worse_at=N)
+    rng = np.random.default_rng(9)
+    if numbers:
+        truth = rng.normal(size=N)
+        table |= {"prediction": truth.tolist(), "label": (truth + rng.normal(size=N)).tolist()}
+    path = write_csv(Path("t.csv"), table)
+    scan, _ = scanned(path, slices=("region",))
+    told = only(scan)
+    assert told.groups is not None
+    found = group_errors(told.groups)
+    assert found[0].of_errors > found[0].of_rows
+    assert worst_group(found) is None
+    assert "Worst: none has more of the errors than chance may give it." in "\n".join(
+        performance_lines(scan)
+    )
 
 
 def test_groups_without_labels_are_no_worst_ones() -> None:
