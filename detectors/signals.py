@@ -219,6 +219,11 @@ class Signal:
         return self.source in (SOURCE_WRONG, SOURCE_GAP, SOURCE_RESIDUE)
 
     @property
+    def is_estimate(self) -> bool:
+        """Whether it is the error that scores make one expect."""
+        return self.source == SOURCE_EXPECTED
+
+    @property
     def is_leakage(self) -> bool:
         """Whether it is of one feature, another one each time."""
         return self.source == SOURCE_LEAKAGE

@@ -55,6 +55,25 @@ class WorstGroup(BaseModel):
     of_events: float = Field(description="Its share of the predictions that these labels are of.")
 
 
+class ExpectedBeside(BaseModel):
+    """The error rate that scores make one expect, now and in the reference, with 95 % intervals.
+
+    Intervals are of means, by how blocks of 50 predictions varied in the reference.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float | None = Field(
+        description="Since the change; null where only the spread has moved, or where it was "
+        "always the same in the reference."
+    )
+    low: float | None
+    high: float | None
+    reference: float = Field(description="In the reference.")
+    reference_low: float
+    reference_high: float
+
+
 class MovedSignal(BaseModel):
     """One signal of an alert: what it did."""
 
@@ -102,6 +121,12 @@ class MovedSignal(BaseModel):
         default=None,
         description="Of `error` and `error:F=V`: what the model predicts. Of a `class` the signal "
         "is the share of wrong predictions, of a `number` predicted less true.",
+    )
+    expected: ExpectedBeside | None = Field(
+        default=None,
+        description="Of `expected_error`: what scores make one expect (`value`, from `low` to "
+        "`high`) and what they did in the reference (`reference`, from `reference_low` to "
+        "`reference_high`), with intervals of 95 %.",
     )
     worst_groups: list[WorstGroup] = Field(
         default_factory=list,
@@ -180,6 +205,7 @@ class AlertData(BaseModel):
                             "found_offset": 138511,
                             "distances": None,
                             "error_of": None,
+                            "expected": None,
                             "worst_groups": [],
                             "named_feature": None,
                             "part_factor": None,
@@ -260,7 +286,7 @@ class AlertData(BaseModel):
     )
     signals: list[MovedSignal] = Field(
         description="Its signals, those first that are away from the reference, then by size: at "
-        "most 20, and the one that the trigger is about."
+        "most 20, and the one that the trigger is about, `error`, `error_gap` and `expected_error`."
     )
     n_signals: int = Field(description="How many there are.")
     n_findings: int = Field(description="How often detectors have fired for it so far.")

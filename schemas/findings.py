@@ -73,6 +73,19 @@ MAX_GROUP_LOSSES: Final = 3
 """So many groups are named, those first that have most beyond their share of the predictions."""
 
 
+class BlockReference(NamedTuple):
+    """The reference of a signal that is observed once in a block of rows."""
+
+    mean: float
+    """In the signal's units."""
+    sd: float
+    """Of one observation; 0: they were all the same."""
+    n: int
+    """Observations."""
+    rows: int
+    """Rows of an observation."""
+
+
 class Firing(NamedTuple):
     """One firing of one detector on one lane, in the lane's own (standardised) units.
 
@@ -166,7 +179,9 @@ class Finding(NamedTuple):
     is_error_of_number: bool = False
     """Of `error` and `error:F=V`: numbers are predicted, and it is predicted less true."""
     worst: tuple[GroupLoss, ...] = ()
-    """Of an error: the groups that have more of it than of the predictions."""
+    """Of an error: the groups that have significantly more of it than of the predictions."""
+    reference: BlockReference | None = None
+    """Of `expected_error`: what it was in the reference."""
     named: str = ""
     """Of `leakage`: the feature that tells most of the label. Of `quality:range`,
     `quality:stuck`, `quality:type`: the first feature of which this is so, in the trigger."""

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from schemas.alerts import Severity
 from schemas.alerts import Standing as StandingWord
-from schemas.findings import Distances, Finding, GroupLoss
+from schemas.findings import BlockReference, Distances, Finding, GroupLoss
 from schemas.signal_names import JOINT, QUALITY
 
 MIN_EVENTS: Final = 20
@@ -106,6 +106,8 @@ class Evidence:
     worst: tuple[GroupLoss, ...] = ()
     """Of an error: the groups that have significantly more of it than of the events, by the latest
     finding or working baseline that knew of any."""
+    reference: BlockReference | None = None
+    """Of `expected_error`: what it was in the reference."""
     named: str = ""
     """Of leakage and of what broke, by its latest finding: the feature to look at."""
     part: float = 0.0
@@ -297,6 +299,7 @@ def evidence_of(finding: Finding) -> Evidence:
         distances=finding.distances,
         is_error_of_number=finding.is_error_of_number,
         worst=finding.worst,
+        reference=finding.reference,
         named=finding.named,
     )
 

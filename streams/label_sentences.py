@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from schemas.alerts import MovedSignal
@@ -89,6 +90,33 @@ def advice(moved: MovedSignal) -> str:
         return f" Feature {moved.named_feature} {how}: is it known when the model predicts?"
     said = _ADVICE.get(moved.signal.partition(":")[0], "")
     return f" {said}" if said else ""
+
+
+def of_estimate(away: Sequence[MovedSignal]) -> str:
+    """What scores make one expect now and in the reference, a sentence with a space before it.
+
+    "" where this has not moved, or is not known.
+    """
+    known = (each.expected for each in away if each.expected is not None)
+    told = next((each for each in known if each.value is not None), None)
+    if told is None:
+        return ""
+    now = _within(told.value, told.low, told.high)
+    was = _within(told.reference, told.reference_low, told.reference_high)
+    return f" Scores make one expect an error rate of {now}, in the reference {was}."
+
+
+def distrust(away: Sequence[MovedSignal], first: MovedSignal) -> str:
+    """That the estimate is not to be trusted, where the gap has moved and does not stand first."""
+    if first.signal == ERROR_GAP or all(each.signal != ERROR_GAP for each in away):
+        return ""
+    return f" {_ADVICE[ERROR_GAP]}"
+
+
+def _within(value: float | None, low: float | None, high: float | None) -> str:
+    """A rate with its interval, three digits each."""
+    shown = [f"{0.0 if each is None else each:.3g}" for each in (value, low, high)]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 def worst_groups(moved: MovedSignal) -> str:

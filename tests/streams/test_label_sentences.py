@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
+import orjson
 import pytest
 
 from detectors.fold import Fold
 from schemas.alerts import AlertData, WorstGroup
-from schemas.findings import GroupLoss
+from schemas.findings import Aspect, BlockReference, GroupLoss
 from streams.label_sentences import label_subject, worst_groups
+from streams.performance_view import performance_view
+from streams.policy import MAX_LISTED, Policy
 from streams.sentences import move_of_named, subject
 from tests.detectors.decoded import decoded
 from tests.detectors.test_outcome_numbers import stream
@@ -101,3 +105,110 @@ def test_groups_that_stand_out_when_an_error_has_settled_are_told_then() -> None
     assert later.status == "updated"
     assert later.signals[0].worst_groups == [WorstGroup(**asdict(west))]
     assert "; worst: region=west with 61 % of the errors on 33 % of the events" in later.message
+
+
+WEST = GroupLoss("error:region=west", 0.61, 0.33)
+NAMED = "; worst: region=west with 61 % of the errors on 33 % of the events"
+NOT_TRUSTED = "The estimate of performance from scores is not to be trusted"
+
+
+@pytest.mark.parametrize("signal", ["error", "error_gap"])
+def test_worst_groups_are_named_wherever_an_error_stands_in_the_alert(signal: str) -> None:
+    others = [finding(5_000, signal=f"feature:x{i:02}", effect=5.0) for i in range(MAX_LISTED + 5)]
+    of_errors = finding(5_010, signal=signal, effect=0.4)._replace(worst=(WEST,))
+    later = finding(5_020, signal="score", effect=4.0)
+    *_, told, last = decide(policy(), *others, of_errors, later)
+    assert told.signals[0].signal == "feature:x00"
+    for alert in (told, last):
+        assert signal in [each.signal for each in alert.signals]
+        assert NAMED in alert.message
+        assert alert.message.count("worst:") == 1
+
+
+def test_worst_groups_of_an_error_that_is_back_are_not_named() -> None:
+    *_, back = decide(
+        policy(),
+        finding(5_000),
+        finding(5_010, signal="error")._replace(worst=(WEST,)),
+        settled(7_000, signal="error", effect=0.0),
+    )
+    assert "worst" not in back.message
+
+
+@pytest.mark.parametrize("effect", [0.5, 9.0])
+def test_a_gap_says_wherever_it_stands_that_the_estimate_is_not_to_be_trusted(
+    effect: float,
+) -> None:
+    first, both = decide(
+        policy(), finding(5_000, effect=1.0), finding(5_010, signal="error_gap", effect=effect)
+    )
+    assert NOT_TRUSTED not in first.message
+    assert both.message.count(NOT_TRUSTED) == 1
+
+
+def test_what_is_expected_is_told_beside_the_reference_wherever_it_stands() -> None:
+    """Blocks of 50 vary by 0.02: 200 of them in the reference, 8 since the change."""
+    own = policy()
+    expected = finding(5_010, signal="expected_error", effect=2.0, n_after=400)._replace(
+        after=0.215, reference=BlockReference(0.175, 0.02, 200, 50)
+    )
+    _, alert = decide(own, finding(5_000, effect=9.0), expected)
+    says = (
+        " Scores make one expect an error rate of 0.215 [0.201, 0.229], in the reference 0.175 "
+        "[0.172, 0.178]."
+    )
+    assert alert.signals[0].signal == "feature:x"
+    assert says in alert.message
+    told = alert.signals[1].expected
+    assert told is not None
+    assert told.value == 0.215
+    assert told.high - 0.215 == pytest.approx(1.96 * 0.02 / 8**0.5, rel=1e-4)
+    again = Policy(own.config, "lineage", "deployment", 3, own.snapshot())
+    (more,) = decide(again, finding(5_020, signal="score"))
+    assert says in more.message
+
+
+@pytest.mark.parametrize("change", [{"aspect": Aspect.SPREAD}, {"is_departure": True}])
+def test_what_is_not_known_of_an_estimate_is_not_told(change: dict[str, Any]) -> None:
+    expected = finding(5_000, signal="expected_error")._replace(
+        **change, reference=BlockReference(0.175, 0.0, 200, 50)
+    )
+    (alert,) = decide(policy(), expected)
+    told = alert.signals[0].expected
+    assert told is not None
+    assert (told.value, told.low, told.reference) == (None, None, 0.175)
+    assert "Scores make one expect" not in alert.message
+
+
+def test_the_fold_knows_what_was_expected_in_the_reference() -> None:
+    def surer(i: int, rng: Any) -> float:
+        return float(rng.beta(0.3, 0.3) if i < 15_000 else rng.beta(2, 2))
+
+    events = of_classes(18_000, score=surer)
+    fold = Fold(CONFIG)
+    before = fold.process(decoded(events[:29_000]))
+    assert fold.outcomes is not None
+    within = fold.outcomes.expected_error_of(0)
+    assert within is not None
+    assert within.is_within
+    assert within.reference_low <= within.value <= within.reference_high
+    alerts = decide(policy(), *before, *fold.process(decoded(events[29_000:])))
+    told = next(
+        each
+        for alert in reversed(alerts)
+        for each in alert.signals
+        if each.signal == "expected_error" and each.unit == "value"
+    )
+    assert told.expected is not None
+    value, low = told.expected.value, told.expected.low
+    assert value is not None
+    assert low is not None
+    assert told.expected.reference == pytest.approx(within.reference)
+    assert low > told.expected.reference_high
+    assert any("Scores make one expect an error rate of 0." in each.message for each in alerts)
+    shown = orjson.loads(performance_view(fold.outcomes, 0))["expected_error"]
+    assert not shown["is_within"]
+    assert shown["value"] > shown["reference_high"]
+    assert orjson.loads(performance_view(fold.outcomes, 0))["expected"]["accuracy"][
+        "value"
+    ] == pytest.approx(1.0 - shown["value"])
