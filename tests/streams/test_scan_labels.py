@@ -414,7 +414,7 @@ def test_what_a_config_says_of_labels_stays() -> None:
 @pytest.mark.parametrize(
     ("change", "options", "said"),
     [
-        ({}, {"wishes": Wishes({"label": "prediction"})}, "name their column with --prediction"),
+        ({}, {"wishes": Wishes({"label": "prediction"})}, "predictions with --prediction"),
         (
             {},
             {"wishes": Wishes({"label": "score", "prediction": "score"})},
@@ -423,12 +423,26 @@ def test_what_a_config_says_of_labels_stays() -> None:
         ({"label": ["yes", "no"]}, {}, "is text, such as 'yes', and the prediction in"),
         ({"label": [True, False]}, {}, "is true or false, such as True, and the prediction in"),
         ({"label": None}, {}, "`label` has another text in nearly every row"),
-        ({}, {"slices": ("nowhere",)}, "there is no column `nowhere`"),
-        ({}, {"slices": ("label",)}, "the column `label` must be a feature"),
+        ({}, {"slices": ("nowhere",)}, "--slice: there is no column `nowhere`"),
+        ({}, {"slices": ("label",)}, "the column `label` is the label, and a slice is a"),
         ({}, {"slices": ("x",)}, "numbers with fractions"),
         ({}, {"slices": tuple("abcdefgh")}, "name 7 at most"),
         ({"model_id": ["a", "b"]}, {"slices": ("region",)}, "is for a file of one model"),
-        ({}, {"label_delay": 5, "wishes": Wishes({"label": "none"})}, "--label-delay need labels"),
+        (
+            {},
+            {"label_delay": 5, "wishes": Wishes({"label": "none"})},
+            "--label-delay needs labels, and `--label none` leaves them out: name their column",
+        ),
+        (
+            {},
+            {"slices": ("region",), "wishes": Wishes(drop=("region",))},
+            "--slice: --drop leaves the column `region` out: give it to one of the two only",
+        ),
+        (
+            {},
+            {"slices": ("region",), "wishes": Wishes(features=("x",))},
+            "--slice: the column `region` is no feature",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_with_the_column_and_the_remedy(
@@ -443,6 +457,60 @@ def test_what_cannot_be_is_said_with_the_column_and_the_remedy(
     with pytest.raises(ScanError) as refused:
         open_scan(path, ScanOptions(uses_labels=True, **options))
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("drop", "label", "arguments", "said"),
+    [
+        (
+            (),
+            ["yes", "no"],
+            ("--slice", "region"),
+            (
+                "--slice needs labels, and the column `label`, which was taken for them, cannot be "
+                "used: the label in `label` is text, such as 'yes', and the prediction in `prediction` "
+                "a number, such as 0, so that none would ever be right. Write both in the same way, "
+                "or name other columns with --label and --prediction"
+            ),
+        ),
+        (
+            (),
+            None,
+            ("--slice", "region", "--label-delay", "5"),
+            (
+                "--slice and --label-delay need labels, and the column `label`, which was taken for "
+                "them, cannot be used: the column `label` has another text in nearly every row, so "
+                "that it is no class. Name the column of the truth with --label"
+            ),
+        ),
+        (
+            ("prediction",),
+            [1, 0],
+            ("--slice", "region"),
+            (
+                "--slice needs labels, and the column `label`, which was taken for them, cannot be "
+                "used: labels are compared with predictions, and beside `label` no column looks like "
+                "them. Name the column of predictions with --prediction"
+            ),
+        ),
+        (
+            ("label",),
+            [1, 0],
+            ("--slice", "region"),
+            "--slice needs labels, and no column looks like them: name their column with --label",
+        ),
+    ],
+)
+def test_a_slice_without_usable_labels_says_which_column_why_and_what_to_do(
+    drop: tuple[str, ...], label: list[Any] | None, arguments: tuple[str, ...], said: str
+) -> None:
+    table = labelled(400)
+    own = label or [f"n{i}" for i in range(400)]
+    table |= {"label": [own[i % len(own)] for i in range(400)], "prediction": [0, 1] * 200}
+    write_csv(Path("t.csv"), {name: of for name, of in table.items() if name not in drop})
+    result = run("t.csv", "--no-report", *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.strip() == f"driftsentry: {said}"
 
 
 def test_a_guess_that_cannot_be_the_label_is_left_out_with_the_reason() -> None:
