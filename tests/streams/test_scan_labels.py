@@ -459,55 +459,49 @@ def test_what_cannot_be_is_said_with_the_column_and_the_remedy(
     assert said in str(refused.value)
 
 
+TAKEN = "and the column `label`, which was taken for them, cannot be used: "
+WRITTEN_OTHERWISE = (
+    "the label in `label` is text, such as 'yes', and the prediction in `prediction` a number, "
+    "such as 0, so that none would ever be right. Write both in the same way, or name other "
+    "columns with --label and --prediction"
+)
+NO_CLASS = (
+    "the column `label` has another text in nearly every row, so that it is no class. Name the "
+    "column of the truth with --label"
+)
+ALONE = (
+    "labels are compared with predictions, and beside `label` no column looks like them. Name the "
+    "column of predictions with --prediction"
+)
+NONE = "and no column looks like them: name their column with --label"
+
+
 @pytest.mark.parametrize(
     ("drop", "label", "arguments", "said"),
     [
         (
-            (),
+            "",
             ["yes", "no"],
             ("--slice", "region"),
-            (
-                "--slice needs labels, and the column `label`, which was taken for them, cannot be "
-                "used: the label in `label` is text, such as 'yes', and the prediction in `prediction` "
-                "a number, such as 0, so that none would ever be right. Write both in the same way, "
-                "or name other columns with --label and --prediction"
-            ),
+            f"--slice needs labels, {TAKEN}{WRITTEN_OTHERWISE}",
         ),
         (
-            (),
+            "",
             None,
             ("--slice", "region", "--label-delay", "5"),
-            (
-                "--slice and --label-delay need labels, and the column `label`, which was taken for "
-                "them, cannot be used: the column `label` has another text in nearly every row, so "
-                "that it is no class. Name the column of the truth with --label"
-            ),
+            f"--slice and --label-delay need labels, {TAKEN}{NO_CLASS}",
         ),
-        (
-            ("prediction",),
-            [1, 0],
-            ("--slice", "region"),
-            (
-                "--slice needs labels, and the column `label`, which was taken for them, cannot be "
-                "used: labels are compared with predictions, and beside `label` no column looks like "
-                "them. Name the column of predictions with --prediction"
-            ),
-        ),
-        (
-            ("label",),
-            [1, 0],
-            ("--slice", "region"),
-            "--slice needs labels, and no column looks like them: name their column with --label",
-        ),
+        ("prediction", [1, 0], ("--slice", "region"), f"--slice needs labels, {TAKEN}{ALONE}"),
+        ("label", [1, 0], ("--label-delay", "5"), f"--label-delay needs labels, {NONE}"),
     ],
 )
 def test_a_slice_without_usable_labels_says_which_column_why_and_what_to_do(
-    drop: tuple[str, ...], label: list[Any] | None, arguments: tuple[str, ...], said: str
+    drop: str, label: list[Any] | None, arguments: tuple[str, ...], said: str
 ) -> None:
     table = labelled(400)
     own = label or [f"n{i}" for i in range(400)]
     table |= {"label": [own[i % len(own)] for i in range(400)], "prediction": [0, 1] * 200}
-    write_csv(Path("t.csv"), {name: of for name, of in table.items() if name not in drop})
+    write_csv(Path("t.csv"), {name: of for name, of in table.items() if name != drop})
     result = run("t.csv", "--no-report", *arguments)
     assert result.exit_code == 2
     assert result.stderr.strip() == f"driftsentry: {said}"
