@@ -126,9 +126,11 @@ class Evidence:
     def take(self, finding: Finding) -> bool:
         """Let one more finding speak; whether it says anything new."""
         seen = evidence_of(finding)
+        had_worst = bool(self.worst)
         self.distances = seen.distances or self.distances
         self.named = seen.named or self.named
-        is_news = self.name_worst(seen.worst)
+        # Some detectors fire again and again: which groups are named then is news once.
+        is_news = self.name_worst(seen.worst) and not had_worst
         is_news |= finding.detector not in self.detectors
         self.detectors += [finding.detector] if finding.detector not in self.detectors else []
         # What happened before it came back is late evidence, and no new move.
@@ -171,13 +173,13 @@ class Evidence:
         return not knew_after
 
     def name_worst(self, worst: tuple[GroupLoss, ...]) -> bool:
-        """Take the groups that have most of the errors by now; whether none were known before.
+        """Take the groups that have most of the errors by now; whether one was not known before.
 
         When an error is found, its latest labels are mostly from before: few groups stand out.
         """
-        is_news = bool(worst) and not self.worst
+        known = {each.signal for each in self.worst}
         self.worst = worst or self.worst
-        return is_news
+        return any(each.signal not in known for each in worst)
 
     def _say(self, seen: Evidence) -> bool:
         is_news = severity(seen.effect) != severity(self.effect)

@@ -107,6 +107,23 @@ def test_groups_that_stand_out_when_an_error_has_settled_are_told_then() -> None
     assert "; worst: region=west with 61 % of the errors on 33 % of the events" in later.message
 
 
+def test_groups_that_are_named_again_and_again_are_news_once_before_it_settles() -> None:
+    west, east = (
+        GroupLoss("error:region=west", 0.61, 0.33),
+        GroupLoss("error:region=east", 0.5, 0.3),
+    )
+    own = policy()
+    (first,) = decide(own, finding(5_000, signal="error")._replace(worst=(west,)))
+    assert [each.signal for each in first.signals[0].worst_groups] == [west.signal]
+    again = finding(5_030, signal="error", n_after=130)._replace(worst=(west, east))
+    assert decide(own, again) == []
+    as_before = settled(7_000, signal="error", effect=1.0)._replace(worst=(east,))
+    assert decide(own, as_before) == []
+    more = settled(7_100, signal="error", effect=1.0)._replace(worst=(west, east))
+    (told,) = decide(own, more)
+    assert [each.signal for each in told.signals[0].worst_groups] == [west.signal, east.signal]
+
+
 WEST = GroupLoss("error:region=west", 0.61, 0.33)
 NAMED = "; worst: region=west with 61 % of the errors on 33 % of the events"
 NOT_TRUSTED = "The estimate of performance from scores is not to be trusted"
