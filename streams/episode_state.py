@@ -205,7 +205,7 @@ def _read_episode(document: _EpisodeDocument) -> Episode:
             standing=Standing(each.standing),
             distances=_distances(each.distances),
             worst=tuple(GroupLoss(**group.model_dump()) for group in each.worst),
-            reference=each.reference and BlockReference(**each.reference.model_dump()),
+            reference=_reference(each.reference),
         )
         for each in document.evidence
     }
@@ -226,6 +226,10 @@ def _read_episode(document: _EpisodeDocument) -> Episode:
     if (episode.closed_event >= 0) == episode.is_live:
         raise StateError("an episode is open and over at the same time")
     return episode
+
+
+def _reference(document: _ReferenceDocument | None) -> BlockReference | None:
+    return None if document is None else BlockReference(**document.model_dump())
 
 
 def _distances(document: _DistancesDocument | None) -> Distances | None:

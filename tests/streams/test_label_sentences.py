@@ -179,6 +179,7 @@ def test_what_is_expected_is_told_beside_the_reference_wherever_it_stands() -> N
     told = alert.signals[1].expected
     assert told is not None
     assert told.value == 0.215
+    assert told.high is not None
     assert told.high - 0.215 == pytest.approx(1.96 * 0.02 / 8**0.5, rel=1e-4)
     again = Policy(own.config, "lineage", "deployment", 3, own.snapshot())
     (more,) = decide(again, finding(5_020, signal="score"))
