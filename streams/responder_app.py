@@ -68,7 +68,7 @@ class ResponderApp(faust.App):
 
 def responder_group(settings: Settings) -> str:
     """The responder's own consumer group."""
-    return f"{settings.group}-responder"
+    return f"{settings.group}.responder"
 
 
 def make_app(settings: Settings, environ: Mapping[str, str] = os.environ) -> faust.App:

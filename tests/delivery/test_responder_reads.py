@@ -87,7 +87,7 @@ class Responders:
         self._guard = guard
         self._numbers = itertools.count()
         self._group = group
-        config = {"bootstrap.servers": topic.kafka, "group.id": f"{group}-responder"}
+        config = {"bootstrap.servers": topic.kafka, "group.id": f"{group}.responder"}
         self._reader = Consumer(config)
 
     def start(self, own: Mapping[str, object] | None = None, **more: Any) -> WorkerProcess:
@@ -143,7 +143,7 @@ class Responders:
     def shares(self) -> list[int]:
         """How many partitions each member of the group has, the least first."""
         admin = AdminClient({"bootstrap.servers": self.topic.kafka})
-        group = f"{self._group}-responder"
+        group = f"{self._group}.responder"
         described = admin.describe_consumer_groups([group])[group].result(timeout=30)
         return sorted(
             len(member.assignment.topic_partitions)

@@ -38,7 +38,7 @@ def test_what_faust_would_do_beside_reading_is_off(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("APP_ID_FORMAT", "other")
     app = made(Settings(bootstrap_servers="localhost:1,[::1]:2", group="g", instance="a"))
     conf = app.conf
-    assert conf.id == "g-responder" == responder_group(Settings(group="g"))
+    assert conf.id == "g.responder" == responder_group(Settings(group="g"))
     assert [str(url) for url in conf.broker_consumer] == ["kafka://localhost:1", "kafka://[::1]:2"]
     assert conf.broker_credentials is None
     assert conf.consumer_group_instance_id == "a"
@@ -57,7 +57,7 @@ def test_what_faust_would_do_beside_reading_is_off(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_default_group_is_the_responders_own() -> None:
-    assert responder_group(Settings()) == "driftsentry-responder"
+    assert responder_group(Settings()) == "driftsentry.responder"
 
 
 @pytest.mark.parametrize("session_ms", [1_000, 30_000, 300_000])
