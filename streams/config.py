@@ -65,7 +65,7 @@ class Topics(StrictSettings):
 
 
 class ResponderSettings(StrictSettings):
-    """What `driftsentry respond` decides by. Its consumer group is `GROUP.responder`."""
+    """What the responder decides by. Its consumer group is `GROUP.responder`."""
 
     duties: Annotated[tuple[Literal["drift", "security"], ...], Field(min_length=1), FROM_LIST] = (
         "drift",

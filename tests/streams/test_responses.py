@@ -18,7 +18,7 @@ from schemas.responses import (
     read_response,
 )
 from streams.obedience import Obedience
-from tests.streams.test_set_calibration import Said
+from tests.streams.test_set_reference import Said
 
 ABOUT: dict[str, Any] = {
     "command_id": "a-1",
