@@ -144,7 +144,7 @@ def _name_of(wish: WindowWish) -> bytes:
             wish.model_id,
             wish.model_version,
             wish.window.topic,
-            wish.spans(),
+            [list(each) for each in wish.spans()],
             [part.model_dump(mode="json") for part in wish.quarantine],
         ]
     )
