@@ -18,6 +18,14 @@ from schemas.config import DetectorsConfig
 from schemas.events import LabelEvent, PredictionEvent
 from schemas.liveness import LivenessData
 from schemas.reasons import Reason
+from schemas.retraining import (
+    CleanWindow,
+    ExpectedBenefit,
+    Hold,
+    QuarantinePart,
+    RetrainingData,
+    WindowPart,
+)
 from streams.config import Topics
 from streams.topics import TOPICS
 from tests.kit.pages import DOCS, INLINE, ROOT, table
@@ -71,6 +79,12 @@ def test_the_topics_table_is_what_is_created() -> None:
         ("anomalies.md", "anomaly", AnomalyData),
         ("anomalies.md", "unmapped", Unmapped),
         ("anomalies.md", "quarantine", Quarantine),
+        ("retraining.md", "request", RetrainingData),
+        ("retraining.md", "hold", Hold),
+        ("retraining.md", "window", CleanWindow),
+        ("retraining.md", "part", WindowPart),
+        ("retraining.md", "left-out", QuarantinePart),
+        ("retraining.md", "benefit", ExpectedBenefit),
     ],
 )
 def test_field_tables_name_every_field_and_say_what_it_means(

@@ -21,6 +21,14 @@ from schemas.config import BoundsConfig
 from schemas.events import LabelEvent, PredictionEvent
 from schemas.liveness import LivenessData
 from schemas.reasons import EXPLANATIONS
+from schemas.retraining import (
+    CleanWindow,
+    ExpectedBenefit,
+    Hold,
+    QuarantinePart,
+    RetrainingData,
+    WindowPart,
+)
 from streams.anomaly_sentences import TOLD
 from streams.config import Topics
 from streams.topics import TOPICS
@@ -36,6 +44,13 @@ _MEANINGS: Final = {
     "severity": "From the size of the effect: see below.",
     "lineage": "The unbroken fold that refused it.",
     "topic": "The events topic.",
+    "status": "See above.",
+    "ranges": "Of offsets, both ends included.",
+    "window": "What to train on: see below.",
+    "incident_id": "The incident that it follows from.",
+    "reference_error_rate": "That of the reference, as the alert on errors says it.",
+    "n_labels": "Of which the error rate is.",
+    "reason": "Which it is: see above.",
     "partition": "Its partition.",
     "offset": "Where the refused record is.",
 }
@@ -169,6 +184,12 @@ TABLES: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("anomalies.md", "anomaly"): lambda: field_table(AnomalyData),
     ("anomalies.md", "unmapped"): lambda: field_table(Unmapped),
     ("anomalies.md", "quarantine"): lambda: field_table(Quarantine),
+    ("retraining.md", "request"): lambda: field_table(RetrainingData),
+    ("retraining.md", "hold"): lambda: field_table(Hold),
+    ("retraining.md", "window"): lambda: field_table(CleanWindow),
+    ("retraining.md", "part"): lambda: field_table(WindowPart),
+    ("retraining.md", "left-out"): lambda: field_table(QuarantinePart),
+    ("retraining.md", "benefit"): lambda: field_table(ExpectedBenefit),
     ("detectors.md", "bounds"): bounds_table,
 }
 """By page and name."""

@@ -19,7 +19,7 @@ from schemas.config import DetectionConfig
 from schemas.records import Record
 from schemas.retraining import CleanWindow
 from streams import window_files, window_reader
-from streams.responder_ports import ModelName
+from streams.responder_ports import EventWindows, ModelName
 from streams.retraining_gate import WindowFacts
 from streams.window_export import (
     NothingToTrainOnError,
@@ -314,7 +314,7 @@ def test_half_of_a_window_is_none() -> None:
 
 def test_the_responder_is_told_and_remembers() -> None:
     reader = topic(*TWO)
-    windows = KafkaEventWindows(reader, DECODER)
+    windows: EventWindows = KafkaEventWindows(reader, DECODER)
     whole, half = window((0, 0, 3)), window((0, 0, 1))
     parts = [quarantine(0, 3, "eve")]
 

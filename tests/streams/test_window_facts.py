@@ -266,7 +266,7 @@ def test_any_polls_of_the_same_events_give_the_same_pairs(
     parts: list[Any],
     data: Any,
 ) -> None:
-    of = wish(window(*((p, *each) for p in (0, 1) for each in ranges)), *parts)
+    of = wish(window(*((p, first, last) for p in (0, 1) for first, last in ranges)), *parts)
     log = log_of(placed)
     single = events_of([[each] for each in log], of)
     pairs, facts = single.pairs(), single.facts()
