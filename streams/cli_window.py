@@ -50,8 +50,8 @@ def export(
 
     What is in quarantine is left out. The same request gives the same bytes.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 the request is held or
-    withdrawn, or the topic has other events by now.
+    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no use in trying again: the
+    request is held or withdrawn, or the topic does not have its events any more.
     """
     from streams.window_files import writer_of
 
@@ -97,7 +97,7 @@ def _export(
     )
     from streams.window_facts import QuarantineKeyError
     from streams.window_files import UnfitError
-    from streams.window_reader import Decoder
+    from streams.window_reader import Decoder, WindowGoneError
 
     settings = configuration.settings
     key = source_key(settings)
@@ -110,7 +110,7 @@ def _export(
             return request, export_window(reader, request, decoder, writer, output)
         finally:
             reader.close()
-    except OtherWindowError as error:
+    except (OtherWindowError, WindowGoneError) as error:
         raise fail(masked(str(error)), EXIT_DECISION) from None
     except QuarantineKeyError as error:
         raise fail(masked(str(error)), EXIT_USAGE) from None

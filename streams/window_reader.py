@@ -31,7 +31,11 @@ _KEPT: Final = 1_024
 
 
 class WindowError(LogError):
-    """Events of a window cannot be read: they are not there any more, or not yet."""
+    """Events of a window cannot be read: they are not there yet."""
+
+
+class WindowGoneError(WindowError):
+    """Retention has removed events of the window: it can never be read again."""
 
 
 class EventReader(Protocol):
@@ -55,14 +59,15 @@ class Decoder:
 def window_records(reader: EventReader, wish: WindowWish) -> Iterator[list[Record]]:
     """The committed records of a window, by partition and in the order of the log.
 
-    Raises `WindowError` where the topic does not have all of its offsets, else `LogError`.
+    Raises `WindowGoneError` or `WindowError` where the topic does not have all of its offsets, else
+    `LogError`.
     """
     topic = wish.window.topic
     for partition, first, last in wish.spans():
         tp = TopicPartition(topic, partition)
         low, high = reader.watermarks(tp)
         if low > first:
-            raise WindowError(
+            raise WindowGoneError(
                 f"{tp} begins at offset {low}, and the window at {first}: retention has removed "
                 f"events of it. Let {topic} keep them longer (retention.ms), or retrain on events "
                 "from elsewhere"

@@ -25,7 +25,7 @@ from streams.config import Topics
 from streams.ports import LogError
 from streams.responder_ports import ModelName
 from streams.retraining_gate import WindowFacts
-from streams.window_reader import KafkaEventWindows, WindowError
+from streams.window_reader import KafkaEventWindows, WindowError, WindowGoneError
 from tests.streams.events import START_MS
 from tests.streams.window_kit import (
     DECODER,
@@ -48,8 +48,11 @@ HOLD = Hold(reason="attack_suspected", detail="poisoning is suspected", evidence
 class MemoryTopics(MemoryEvents):
     """The events topic, and the latest records of the retraining topic."""
 
+    low = 0
+
     def __init__(self, requests: Mapping[str, RetrainingData]) -> None:
-        super().__init__([record(offset, event) for offset, event in enumerate(EVENTS)], high=4)
+        records = [record(offset, event) for offset, event in enumerate(EVENTS)]
+        super().__init__(records, low=self.low, high=4)
         self.requests = requests
         self.is_closed = False
 
@@ -155,6 +158,16 @@ def test_what_cannot_be_exported_is_a_sentence(
     topics(of)
     result = run("r1")
     assert (result.exit_code, said in result.stderr) == (exit_code, True), result.stderr
+    assert list(Path().iterdir()) == []
+
+
+def test_events_that_retention_has_removed_are_no_use_in_trying_again(
+    topics: Callable[..., MemoryTopics], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryTopics, "low", 1)
+    topics(request(WHOLE))
+    result = run("r1")
+    assert (result.exit_code, "retention has removed events of it" in result.stderr) == (3, True)
     assert list(Path().iterdir()) == []
 
 
@@ -274,7 +287,7 @@ def test_events_that_are_gone_or_not_yet_committed_are_an_error(
     admin = AdminClient({"bootstrap.servers": kafka})
     for future in admin.delete_records([KafkaPartition(topic, 0, 1)]).values():
         future.result(timeout=30)
-    with pytest.raises(WindowError, match="begins at offset 1, and the window at 0: retention"):
+    with pytest.raises(WindowGoneError, match="begins at offset 1, and the window at 0: retention"):
         facts_of(kafka, of)
     # What goes between the look at the range and the reading is seen as well.
     reader = reader_of(kafka, topic)

@@ -30,7 +30,13 @@ from streams.window_export import (
 )
 from streams.window_facts import QuarantineKeyError
 from streams.window_files import UnfitError, write_ndjson, write_parquet, writer_of
-from streams.window_reader import Decoder, KafkaEventWindows, WindowError, read_window
+from streams.window_reader import (
+    Decoder,
+    KafkaEventWindows,
+    WindowError,
+    WindowGoneError,
+    read_window,
+)
 from streams.window_rows import TrainingRow, training_rows
 from tests.schemas.arrow_streams import stream_of
 from tests.streams.events import START_MS
@@ -304,7 +310,7 @@ TWO = (predicted(1), labelled(1), predicted(2), labelled(2, 0))
 
 
 def test_half_of_a_window_is_none() -> None:
-    with pytest.raises(WindowError, match="begins at offset 2, and the window at 1: retention"):
+    with pytest.raises(WindowGoneError, match="begins at offset 2, and the window at 1: retention"):
         read_window(topic(*TWO, low=2), wish(window((0, 1, 3))), DECODER)
     with pytest.raises(WindowError, match="up to offset 2, and the window ends at 3: wait"):
         read_window(topic(*TWO, high=3), wish(window((0, 1, 3))), DECODER)

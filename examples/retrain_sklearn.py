@@ -1,0 +1,157 @@
+"""A training job: follows `driftsentry.retraining`, and trains a scikit-learn model once a request.
+
+    pip install driftsentry scikit-learn
+    python examples/retrain_sklearn.py --bootstrap-servers localhost:9092 --models models
+
+Each released request becomes `models/REQUEST_ID.joblib`. Delivery is at-least-once, and a job may
+die anywhere: the file is the note that a request is done, and it is written in one step. The offset
+is committed after it. Deploying the model is not its business.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer
+
+NO_USE = 3
+"""The exit code of an export that would fail again, as where the events are gone by now."""
+Export = Callable[[str, Path], bool]
+"""Writes the clean window of a request as NDJSON; False where it never can. Raises to try again."""
+Train = Callable[[Iterable[bytes]], Any]
+"""Makes a model of the lines of that file."""
+Save = Callable[[Any, Path], None]
+
+
+def retrain(value: bytes | None, models: Path, export: Export, train: Train, save: Save) -> bool:
+    """Train what a record of the topic asks for; False: nothing, or it is done already."""
+    request = json.loads(value or b"{}")
+    # Held ones come again when they are released; withdrawn ones, and tombstones, ask for nothing.
+    if request.get("status") != "released":
+        return False
+    request_id = request["request_id"]
+    if re.fullmatch("[0-9a-f]{32}", request_id) is None:
+        raise ValueError(f"{request_id!r} is no id of a request")  # it becomes the name of a file
+    done = models / f"{request_id}.joblib"
+    if done.exists():
+        return False
+    with tempfile.TemporaryDirectory(dir=models) as folder:
+        window, unfinished = Path(folder, "window.ndjson"), Path(folder, "model")
+        if not export(request_id, window):
+            return False
+        with window.open("rb") as lines:
+            model = train(lines)
+        save(model, unfinished)
+        unfinished.replace(done)
+    print(f"{request['model_id']} {request['model_version']}: trained anew, {done}")
+    return True
+
+
+def train_classifier(lines: Iterable[bytes]) -> Any:
+    """A classifier of features, whatever kinds they are of; `predict` takes a list of them.
+
+    What is missing stays so: gradient boosting learns on which side it goes.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.feature_extraction import DictVectorizer
+    from sklearn.pipeline import make_pipeline
+
+    rows = [json.loads(line) for line in lines]
+    # A fixed seed: the same window gives the same model.
+    model = make_pipeline(
+        DictVectorizer(sparse=False), HistGradientBoostingClassifier(random_state=0)
+    )
+    return model.fit([known(row["features"]) for row in rows], [row["label"] for row in rows])
+
+
+def known(features: dict[str, Any]) -> dict[str, Any]:
+    """The features as the model takes them, here and where it serves: null is NaN."""
+    return {name: float("nan") if value is None else value for name, value in features.items()}
+
+
+def save_model(model: Any, path: Path) -> None:
+    """Write it. Load such a file only from a place that you trust: to load it is to run it."""
+    import joblib
+
+    joblib.dump(model, path)
+
+
+def export_with(connection: Sequence[str]) -> Export:
+    """Exports by `driftsentry window export`, which refuses what is held or cannot be checked."""
+
+    def export(request_id: str, path: Path) -> bool:
+        command = ["driftsentry", "window", "export", request_id, "--output", str(path)]
+        done = subprocess.run([*command, *connection], check=False)
+        if done.returncode == NO_USE:
+            return False
+        done.check_returncode()
+        return True
+
+    return export
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Follow the topic until it is interrupted."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--bootstrap-servers", required=True)
+    parser.add_argument("--models", type=Path, required=True, help="where models go")
+    parser.add_argument("--topic", default="driftsentry.retraining")
+    parser.add_argument("--group", default="retrain")
+    parser.add_argument("--once", action="store_true", help="end where the topic ends")
+    asked = parser.parse_args(arguments)
+    asked.models.mkdir(parents=True, exist_ok=True)
+    servers = ["--bootstrap-servers", asked.bootstrap_servers]
+    export = export_with([*servers, "--retraining-topic", asked.topic])
+    follow(asked, lambda value: retrain(value, asked.models, export, train_classifier, save_model))
+
+
+def follow(asked: argparse.Namespace, handle: Callable[[bytes | None], bool]) -> None:
+    """Hand out records one by one; where handling one raises, it is read again later."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": asked.bootstrap_servers,
+            "group.id": asked.group,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            # A training may take long.
+            "max.poll.interval.ms": 6 * 60 * 60 * 1000,
+        }
+    )
+    at_end: set[int | None] = set()
+    try:
+        consumer.subscribe([asked.topic])
+        while not asked.once or not at_end or len(at_end) < len(consumer.assignment()):
+            message = consumer.poll(1.0)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                at_end.discard(message.partition())
+                handle(message.value())
+                consumer.commit(message, asynchronous=False)
+            elif error.name() == "_PARTITION_EOF":
+                at_end.add(message.partition())
+            else:
+                print(error.str(), file=sys.stderr)
+    finally:
+        consumer.close()
+
+
+if __name__ == "__main__":
+    # The exports' own temporary files belong to whoever runs this, and to nobody else.
+    os.umask(0o077)
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,190 @@
+"""The examples run: a training job that trains once a request."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka import Producer
+
+from tests.kit.loud_lines import say_at_the_end
+from tests.kit.pages import ROOT
+from tests.streams.window_kit import labelled, predicted, request, window
+
+FIRST, SECOND = "1" * 32, "2" * 32
+
+
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+JOB = loaded("retrain_sklearn")
+
+
+class Steps:
+    """Stands for the export, the training and the writing, and notes them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.done: list[str] = []
+        self.fails_at = ""
+        self.is_gone = False
+
+    def export(self, request_id: str, path: Path) -> bool:
+        self.step(f"export {request_id[0]}")
+        path.write_bytes(b"one\ntwo\n")
+        return not self.is_gone
+
+    def train(self, lines: Iterable[bytes]) -> int:
+        self.step("train")
+        return len(list(lines))
+
+    def save(self, model: int, path: Path) -> None:
+        path.write_text(f"{model} rows")
+        self.step("save")
+
+    def step(self, name: str) -> None:
+        self.done.append(name)
+        if name == self.fails_at:
+            raise RuntimeError(name)
+
+    def handle(self, value: bytes | None) -> bool:
+        found: bool = JOB.retrain(value, self.folder, self.export, self.train, self.save)
+        return found
+
+    def files(self) -> dict[str, str]:
+        return {each.name: each.read_text() for each in self.folder.iterdir()}
+
+
+@pytest.fixture
+def steps(tmp_path: Path) -> Steps:
+    return Steps(tmp_path)
+
+
+def value_of(request_id: str = FIRST, **given: Any) -> bytes:
+    of = request(window((0, 0, 3)), request_id=request_id, **given)
+    return of.model_dump_json().encode()
+
+
+def test_each_released_request_is_trained_once(steps: Steps) -> None:
+    assert steps.handle(value_of())
+    assert not steps.handle(value_of())
+    assert steps.handle(value_of(SECOND))
+    assert steps.done == ["export 1", "train", "save", "export 2", "train", "save"]
+    assert steps.files() == {f"{FIRST}.joblib": "2 rows", f"{SECOND}.joblib": "2 rows"}
+
+
+@pytest.mark.parametrize("value", [value_of(status="held"), value_of(status="withdrawn"), None])
+def test_what_is_not_released_is_not_looked_at(steps: Steps, value: bytes | None) -> None:
+    assert not steps.handle(value)
+    assert (steps.done, steps.files()) == ([], {})
+
+
+@pytest.mark.parametrize("fails_at", ["export 1", "train", "save"])
+def test_a_job_that_dies_anywhere_trains_again(steps: Steps, fails_at: str) -> None:
+    steps.fails_at = fails_at
+    with pytest.raises(RuntimeError, match=fails_at):
+        steps.handle(value_of())
+    assert steps.files() == {}
+    steps.fails_at = ""
+    assert steps.handle(value_of())
+    assert steps.files() == {f"{FIRST}.joblib": "2 rows"}
+
+
+def test_a_request_whose_events_are_gone_is_passed_over(steps: Steps) -> None:
+    steps.is_gone = True
+    assert not steps.handle(value_of())
+    assert (steps.done, steps.files()) == (["export 1"], {})
+
+
+def test_an_id_that_would_be_another_folder_is_refused(steps: Steps) -> None:
+    with pytest.raises(ValueError, match="is no id of a request"):
+        steps.handle(value_of("../../elsewhere"))
+    assert steps.done == []
+
+
+@pytest.mark.kafka
+def test_the_job_follows_a_real_topic(
+    kafka: str,
+    new_topic: Callable[..., str],
+    unique_name: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events, requests = new_topic("events"), new_topic("retraining", n_partitions=2)
+    producer = Producer({"bootstrap.servers": kafka})
+    for event in (predicted(1), labelled(1), predicted(2), labelled(2, 0)):
+        producer.produce(events, value=orjson.dumps(event), key=b"churn")
+    part = window((0, 0, 3)).model_copy(update={"topic": events})
+    beyond = window((0, 0, 3), n_predictions=9, n_labels=9, n_quarantined=0)
+    other = beyond.model_copy(update={"topic": events})
+    for request_id, of, status in (
+        (FIRST, part, "held"),
+        (FIRST, part, "released"),
+        (SECOND, other, "released"),  # its events are others by now
+    ):
+        value = request(of, request_id=request_id, status=status).model_dump_json()
+        producer.produce(requests, value=value, key=request_id)
+    assert producer.flush(30) == 0
+
+    trained: list[list[Any]] = []
+
+    def train(lines: Iterable[bytes]) -> str:
+        trained.append([orjson.loads(line)["label"] for line in lines])
+        return "a model"
+
+    monkeypatch.setattr(JOB, "train_classifier", train)
+    monkeypatch.setattr(JOB, "save_model", lambda model, path: path.write_text(model))
+    # As where the distribution is installed: its command can be found.
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    group = unique_name("retrain")
+    command = ["--bootstrap-servers", kafka, "--topic", requests, "--models", str(tmp_path)]
+    for _ in range(2):
+        JOB.main([*command, "--group", group, "--once"])
+    assert trained == [[1, 0]]
+    JOB.main([*command, "--group", f"{group}-2", "--once"])  # another group reads it all again
+    assert trained == [[1, 0]]
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {
+        f"{FIRST}.joblib": "a model"
+    }
+
+
+def test_a_classifier_learns_from_all_kinds_of_features(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if importlib.util.find_spec("sklearn") is None:
+        why = "NO SCIKIT-LEARN: the training of examples/retrain_sklearn.py DID NOT RUN"
+        say_at_the_end(request.config, why)
+        pytest.skip("scikit-learn is not installed")
+    import joblib  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - not everywhere
+
+    rows: list[bytes] = []
+    asked: list[dict[str, Any]] = []
+    true: list[str] = []
+    for i in range(400):
+        plan, age = ("basic", "gold")[i % 2], None if i % 5 == 0 else float(i % 7)
+        features = {"plan": plan, "age": age, "is_new": i % 3 == 0}
+        label = "yes" if plan == "gold" and (age is None or age > 3) else "no"
+        rows.append(orjson.dumps({"features": features, "label": label}))
+        asked.append(JOB.known(features))
+        true.append(label)
+    model = JOB.train_classifier(rows)
+    said = model.predict(asked)
+    assert sum(one == other for one, other in zip(said, true, strict=True)) >= 395
+    JOB.save_model(model, tmp_path / "model")
+    again = joblib.load(tmp_path / "model").predict(asked)
+    assert (again == JOB.train_classifier(rows).predict(asked)).all()
+    assert math.isnan(JOB.known({"x": None})["x"])
