@@ -101,7 +101,7 @@ class Pairs:
     """
 
     events: Rows
-    """(n,) all events of the model in the window, in the order of the log."""
+    """(n,) those of the model in the window, in the order of the log."""
     prediction: I64
     """(k,) index into `events`."""
     label: I64
@@ -229,15 +229,14 @@ class WindowEvents:
         )
 
     def _in_order(self) -> Rows:
-        """The events in the order of the log, each once."""
+        """The events in the order of the log; one that came twice stands there twice.
+
+        That changes nothing: of several with one id the first counts.
+        """
         if not self._pieces:
             return np.zeros(0, _EVENT)
         rows = np.concatenate(self._pieces)
-        rows = rows[np.lexsort((rows["row"], rows["offset"], rows["partition"]))]
-        first, _ = _runs(rows, ("partition", "offset", "row"))
-        rows = rows[first]
-        self._pieces[:] = [rows]
-        return rows
+        return rows[np.lexsort((rows["row"], rows["offset"], rows["partition"]))]
 
     def _times(self, events: Rows) -> tuple[int | None, int | None]:
         """The earliest `ts` and the latest, of events that are on time and not in quarantine.
