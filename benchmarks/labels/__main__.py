@@ -1,10 +1,11 @@
 """What waiting for labels costs: bytes, joins a second, what a checkpoint writes, and each event.
 
-    python -m benchmarks.labels [--only waiting|cost|memory] [--pending N] [--polls N]
+    python -m benchmarks.labels [--only waiting|cost|memory|quality] [--pending N] [--polls N]
                                 [--quick] [--json]
 
 Waiting: N predictions wait, a million unless asked otherwise. Cost: an event of a stream through a
-worker, with the join and without. Memory: bytes that are kept of a model version.
+worker, with the join and without. Memory: bytes that are kept of a model version. Quality: an event
+without labels, with the signals of data quality and without.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any, Final
 from benchmarks.kit.report import parser, publish
 from benchmarks.labels.cost import cost_table, measure_cost
 from benchmarks.labels.memory import measure_memory, memory_table
+from benchmarks.labels.quality import measure_quality, quality_table
 from benchmarks.labels.waiting import SHARE, measure, waiting_table
 from benchmarks.pipeline import as_the_worker_runs
 
-PARTS: Final = ("waiting", "cost", "memory")
+PARTS: Final = ("waiting", "cost", "memory", "quality")
 
 
 def main() -> None:
@@ -46,6 +48,9 @@ def main() -> None:
         if "memory" in parts:
             figures["memory"] = measure_memory()
             tables.append(memory_table(figures["memory"]))
+        if "quality" in parts:
+            figures["quality"] = measure_quality(3 if options.quick else options.polls)
+            tables.append(quality_table(figures["quality"]))
     publish("labels", tables, figures, options)
 
 

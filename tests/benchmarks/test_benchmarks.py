@@ -110,6 +110,13 @@ def test_a_checkpoint_of_what_waits_for_labels_writes_what_is_new() -> None:
     for name, n_windows in (("all", 3), ("all_of_most", 5)):
         assert memory[name] == sum(parts) + n_windows * memory["window"]
     assert 0 < memory["window"] < 20_000
+    off, by_default, and_duplicates = figures["quality"]
+    assert off["signals"] == []
+    kinds = ("late", "future", "range", "stuck", "type")
+    names = {"latency", *(f"quality:{kind}" for kind in kinds)}
+    assert set(by_default["signals"]) == names
+    assert set(and_duplicates["signals"]) == names | {"quality:duplicate"}
+    assert min(one["us"] for one in figures["quality"]) > 0
 
 
 @pytest.mark.long
