@@ -34,6 +34,7 @@ PAGES: Final = (
     ROOT / "docs" / "label-signals.md",
     ROOT / "docs" / "performance-metrics.md",
     ROOT / "docs" / "attacks.md",
+    ROOT / "docs" / "data-quality.md",
 )
 KEPT: Final = ROOT / "var" / "figures"
 _PLACE: Final = re.compile(

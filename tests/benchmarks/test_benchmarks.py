@@ -104,6 +104,19 @@ def test_a_checkpoint_of_what_waits_for_labels_writes_what_is_new() -> None:
     assert with_labels["n_joined"] > 1_000
     assert without["n_joined"] == 0
     assert min(one[us] for one in figures["costs"] for us in ("off_us", "on_us")) > 0
+    memory = figures["memory"]
+    parts = [memory[name] for name in ("total", "expected", "groups", "leakage")]
+    # Three windows, and five.
+    for name, n_windows in (("all", 3), ("all_of_most", 5)):
+        assert memory[name] == sum(parts) + n_windows * memory["window"]
+    assert 0 < memory["window"] < 20_000
+    off, by_default, and_duplicates = figures["quality"]
+    assert off["signals"] == []
+    kinds = ("late", "future", "range", "stuck", "type")
+    names = {"latency", *(f"quality:{kind}" for kind in kinds)}
+    assert set(by_default["signals"]) == names
+    assert set(and_duplicates["signals"]) == names | {"quality:duplicate"}
+    assert min(one["us"] for one in figures["quality"]) > 0
 
 
 @pytest.mark.long
@@ -111,7 +124,7 @@ def test_metrics_are_those_of_scikit_learn_and_estimates_those_of_nannyml() -> N
     said = run_quick("performance")
     assert said["not_run"] == []
     # Where scikit-learn says otherwise the benchmark ends with an error.
-    assert len(said["figures"]["delayed"]["differences"]) == 2 * (7 + 2)
+    assert len(said["figures"]["delayed"]["differences"]) == 4 * (7 + 2)
     estimates = said["figures"]["estimate"]["estimates"]
     for name, ours in estimates["driftsentry"].items():
         theirs = estimates["NannyML"][name]
