@@ -12,13 +12,13 @@ import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 
 log = structlog.get_logger(__name__)
 
-DUTIES: Final = ("drift", "security")
+DUTIES: Final[tuple[Literal["drift", "security"], ...]] = ("drift", "security")
 _LOOK_EVERY_S: Final = 0.1
 _STOP_S: Final = 15.0
 """A worker ends by itself, if need be hard, within 9 s of a signal."""

@@ -13,6 +13,7 @@ from streams.alert_book import SeenAlert, from_to
 from streams.demo_alerts import Verdict
 from streams.demo_story import N_BAD_EVENTS, NOT_DURABLE, Story, meaning
 from streams.evidence import SEVERITIES
+from streams.report_attack import attack_sections
 from streams.report_page import (
     detector_names,
     page,
@@ -36,6 +37,7 @@ def render_report(story: Story) -> str:
         verdict=_verdict(story),
         tiles=_tiles(story),
         changes=_changes(story),
+        attacks=attack_sections(story),
         models="".join(_model(story, model) for model in story.models),
         alerts=_alerts(story),
         n_alerts=f"{len(story.alerts):,}",
@@ -56,7 +58,8 @@ def _verdict(story: Story) -> str:
     if not problems:
         return (
             '<div class="card verdict"><b class="tick">As expected.</b> Every change was noticed,'
-            " and the control model, in which nothing changes, stayed quiet.</div>"
+            " the control model, in which nothing changes, stayed quiet, and the attacker was found"
+            " and none of that model's honest clients accused.</div>"
         )
     items = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
     return (
@@ -74,6 +77,13 @@ def _tiles(story: Story) -> str:
         (f"{sum(story.reasons.values()):,}", "bad events refused"),
         (f"{n_changes - len(missed)} of {n_changes}", "changes noticed"),
         (f"{len(story.alerts):,}", "alerts"),
+        *(
+            (
+                f"{each.n_queries:,}" if each.anomaly else "never",
+                "queries until the attacker was found",
+            )
+            for each in story.sightings()
+        ),
     ]
     return tiles(figures)
 
