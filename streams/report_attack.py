@@ -13,7 +13,7 @@ from matplotlib.colors import BoundaryNorm
 
 from schemas.batch import F64
 from streams.demo_anomalies import Sighting
-from streams.demo_story import Story, other_anomalies
+from streams.demo_story import Story
 from streams.report_plots import INK, svg_of
 from streams.traffic import ModelTraffic
 
@@ -122,12 +122,15 @@ def attack_sections(story: Story) -> str:
     """The report's part about attacks: what was said, and the picture of each."""
     models = {model.model_id: model for model in story.models}
     sections = "".join(_section(models[each.model_id], each) for each in story.sightings())
-    others = "".join(f"<li>{escape(line)}</li>" for line in other_anomalies(story))
+    others = "".join(
+        f"<li>{escape(anomaly.said.message)}</li>" for anomaly in story.false_accusations()
+    )
     if not others:
         return sections
     return (
-        f"{sections}<p>Suspected beside it, where nobody attacks; a change in the traffic can look"
-        f' like an attack:</p><ul class="small">{others}</ul>'
+        f'{sections}<div class="card change wide"><div><b class="cross">Accused falsely</b>'
+        '<div class="soft small">Nobody attacks there. A change that all clients make at once can'
+        f" look like an attack.</div><ul>{others}</ul></div></div>"
     )
 
 

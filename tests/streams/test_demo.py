@@ -135,10 +135,19 @@ def test_the_attack_is_told_with_what_it_took_and_what_was_said_beside_it() -> N
     text = "\n".join(summary_lines(story))
     assert "found after 10 of its queries, by probing; the accused is mallory" in text
     assert "no honest client was accused" in text
-    assert "beside it" not in text
+    assert "FALSE" not in text
+    assert "\nAs expected: every change was seen" in text
+
+
+def test_whom_it_accuses_where_nobody_attacks_is_told_as_false() -> None:
+    story = whole_story()
     other = anomalies_of(anomaly_record("client-01", 7_000, model=APP))
-    text = "\n".join(summary_lines(replace(story, anomalies=[*story.anomalies, *other])))
-    assert f"beside it: {other[0].said.message}" in text
+    story = replace(story, anomalies=[*story.anomalies, *other])
+    text = "\n".join(summary_lines(story))
+    assert f"FALSE, for nobody attacks there: {other[0].said.message}" in text
+    assert "\nAs expected, but for a false accusation: every change was seen" in text
+    more = replace(story, anomalies=[*story.anomalies, *other])
+    assert "but for 2 false accusations: " in summary_lines(more)[-1]
 
 
 def test_an_anomaly_gathers_its_updates_and_repeats_count_once() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 
 from streams.report import MAX_PLOTS, render_report
 from streams.report_plots import ChangeMark, plot_of_values, signal_svg
-from tests.streams.demo_kit import MODELS, alert_data, whole_story
+from tests.streams.demo_kit import MODELS, alert_data, anomalies_of, anomaly_record, whole_story
 
 CENSUS, APP, CONTROL, CREDIT = MODELS
 HOSTILE = "<script>alert(1)</script>"
@@ -63,6 +64,17 @@ def test_it_has_a_plot_for_each_drifting_signal_and_each_alerts_sentence() -> No
     assert "no honest client was accused" in page.text
     assert "No alert." in page.text
     assert "at-least-once" in page.text
+
+
+def test_it_says_whom_it_has_accused_falsely() -> None:
+    story = whole_story()
+    assert "0false accusations" in Page(render_report(story)).text
+    other = anomalies_of(anomaly_record("client-01", 7_000, model=APP))
+    page = Page(render_report(replace(story, anomalies=[*story.anomalies, *other])))
+    assert "As expected, but for a false accusation." in page.text
+    assert "1false accusations" in page.text
+    assert "Accused falsely" in page.text
+    assert other[0].said.message in page.text
 
 
 def test_it_says_what_was_not_as_expected() -> None:
