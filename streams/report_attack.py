@@ -74,7 +74,8 @@ def _draw(axes: Axes, plot: AttackPlot) -> None:
     norm = BoundaryNorm(edges.tolist(), _N_COLOURS)
     axes.plot(*plot.queries.T, color="#5b2a86", linewidth=0.5, alpha=0.35)
     axes.scatter(
-        *plot.queries.T,
+        plot.queries[:, 0],
+        plot.queries[:, 1],
         c=np.arange(1, n + 1),
         cmap=colours,
         norm=norm,

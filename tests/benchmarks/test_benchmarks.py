@@ -147,3 +147,16 @@ def test_the_pipeline_is_measured_with_the_default_detector_too() -> None:
     assert {"driftsentry, 1 model", "driftsentry, 1 model, focus"} < set(contestants)
     figures = said["figures"]["contestants"]
     assert all(one["events_per_s"] > 0 for one in figures.values())
+
+
+@pytest.mark.long
+@pytest.mark.kafka
+def test_an_attacker_is_named_on_the_topic_at_the_query_at_which_the_fold_names_it() -> None:
+    said = run_quick("attack_stream")
+    victims = said["figures"]["victims"]
+    assert len(rows(said, "stream")) == len(victims) == 2
+    for victim in victims:
+        assert victim["stream"] == victim["in_process"]
+        assert victim["stream"]["n_queries"] < victim["n_attack"]
+        assert victim["finding"]["class_uid"] == 2004
+        assert victim["finding"]["unmapped"]["is_provisional"] is False
