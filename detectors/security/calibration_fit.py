@@ -57,6 +57,11 @@ class CalibrationRows:
         self._of_kind: Final[dict[str, Learning]] = {}
         self._n_events: int = 0
 
+    @property
+    def n_rows(self) -> int:
+        """Rows that were wanted, of all kinds, without those that later ones have replaced."""
+        return sum(own.n_rows for own in self._of_kind.values())
+
     def take(self, kind: str, events: Decoded) -> None:
         """Take in the next events of this kind of client, in their order.
 
