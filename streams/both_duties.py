@@ -29,7 +29,7 @@ def run_both(arguments: Sequence[str]) -> int:
 
     SIGTERM and SIGINT are passed on. Where both end as asked it is 0.
     """
-    workers = {duty: _start(arguments, duty) for duty in DUTIES}
+    workers: dict[str, subprocess.Popen[bytes]] = {duty: _start(arguments, duty) for duty in DUTIES}
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         for worker in workers.values():
