@@ -12,6 +12,7 @@ Direction = Literal["rose", "fell", "changed"]
 Status = Literal["opened", "updated", "resolved"]
 Standing = Literal["moved", "returning", "returned", "superseded"]
 Resolution = Literal["returned", "superseded", "forgotten", "new_reference"]
+Vanished = Literal["category", "others"]
 
 
 class WindowDistances(BaseModel):
@@ -114,6 +115,12 @@ class MovedSignal(BaseModel):
         description="Of a number: the factor by which a part of its values seems to be larger "
         "since the change, one that units differ by; null where there is none, or nobody knows.",
     )
+    vanished: Vanished | None = Field(
+        default=None,
+        description="Of the share of a category, where 30 values or more of what is gone were to "
+        "be expected and at most a fiftieth of its share is left. `category`: it has vanished. "
+        "`others`: all other categories of its feature have.",
+    )
 
 
 class AlertData(BaseModel):
@@ -175,6 +182,7 @@ class AlertData(BaseModel):
                             "worst_groups": [],
                             "named_feature": None,
                             "part_factor": None,
+                            "vanished": None,
                         }
                     ],
                     "n_signals": 1,

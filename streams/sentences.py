@@ -27,6 +27,7 @@ from schemas.signal_names import (
 from streams.evidence import MAX_COARSE_EFFECT
 from streams.label_sentences import advice, label_subject, worst_groups
 from streams.units import FACTORS, unit_factor
+from streams.vanished import vanished_categories
 
 N_NAMED: Final = 3
 """Of the signals that moved with the first, so many are named."""
@@ -214,16 +215,23 @@ def drift_sentence(alert: AlertData, place: str = "offset", *, name_model: bool 
 
 
 def _look_at(alert: AlertData) -> str:
-    """Where to look, for the first signal that says what broke; "" where none rose."""
+    """Where to look, for the first signal that says what broke; "" where none did.
+
+    And for categories that are gone, whatever else is said.
+    """
     if alert.resolution is not None:
         return ""
-    rose = (each for each in alert.signals if _is_away(each) and each.direction == "rose")
-    units = next((words for each in alert.signals if (words := _unit(each))), "")
-    if units:
-        return f" Look at {units}."
-    found = next((each for each in rose if each.signal in _LOOK_AT), None)
-    where = _look_at_broken(found) if found is not None else _look_at_first(alert.signals[0])
-    return f" Look at {where}." if where else ""
+    away = [each for each in alert.signals if _is_away(each)]
+    gone = vanished_categories(away)
+    where = next((words for each in away if (words := _unit(each))), "")
+    if not where:
+        broken = (e for e in away if e.direction == "rose" and e.signal in _LOOK_AT)
+        found = next(broken, None)
+        if found is not None:
+            where = _look_at_broken(found)
+        elif not gone:
+            where = _look_at_first(alert.signals[0])
+    return "".join(f" Look at {words}." for words in (where, gone) if words)
 
 
 def _look_at_broken(moved: MovedSignal) -> str:
