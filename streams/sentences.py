@@ -20,6 +20,7 @@ from schemas.signal_names import (
     QUALITY_RANGE,
     QUALITY_STUCK,
     QUALITY_TYPE,
+    REPRESENTATIVENESS,
     of_feature,
     plain,
     plain_value,
@@ -62,6 +63,7 @@ _OF_EVENTS: Final = {
     QUALITY_RANGE: "the share of events with a number far beyond the reference",
     QUALITY_STUCK: "the share of events that repeat a number that hardly ever does",
     QUALITY_TYPE: "the share of events with a value of another type",
+    REPRESENTATIVENESS: "the surprise of events by what the reference held, over all features",
 }
 """Signals of single events, whatever the features are called."""
 _LOOK_AT: Final = {
@@ -72,6 +74,8 @@ _LOOK_AT: Final = {
     QUALITY_RANGE: "units, overflows, and numbers that stand for a missing value, such as -999",
     QUALITY_STUCK: "caches, joins and sensors that give their last value again",
     QUALITY_TYPE: "what writes the features: numbers as text, or another schema",
+    REPRESENTATIVENESS: "whether the reference stands for what is served now: other clients, other "
+    "values of many features at once, or a reference that is too short",
 }
 """Where the cause of a rise is found, most often."""
 
