@@ -108,7 +108,8 @@ class MovedSignal(BaseModel):
         default=None,
         description="Of `leakage`: the feature that told most of the label, when last found. Of "
         "`quality:range`, `quality:stuck`, `quality:type`: the first feature of which this was so, "
-        "in the event at which it was last found.",
+        "in the event at which it was last found. Of `representativeness`: the feature that had "
+        "been most unusual of late by then.",
     )
     part_factor: float | None = Field(
         default=None,

@@ -165,7 +165,8 @@ class Finding(NamedTuple):
     """Of an error: the groups that have more of it than of the predictions."""
     named: str = ""
     """Of `leakage`: the feature that tells most of the label. Of `quality:range`,
-    `quality:stuck`, `quality:type`: the first feature of which this is so, in the trigger."""
+    `quality:stuck`, `quality:type`: the first feature of which this is so, in the trigger. Of
+    `representativeness`: the one that has been most unusual of late."""
 
 
 class Notice(NamedTuple):

@@ -108,7 +108,7 @@ class Evidence:
     worst: tuple[GroupLoss, ...] = ()
     """Of an error, by its latest finding: the groups that have more of it than of the events."""
     named: str = ""
-    """Of leakage and of what broke, by its latest finding: the feature to look at."""
+    """Of leakage, what broke and unusual events, by its latest finding: the feature to look at."""
     part: float = 0.0
     """Of a feature, by its latest working baseline: see `streams.units.part_factor`."""
 

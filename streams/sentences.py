@@ -74,8 +74,6 @@ _LOOK_AT: Final = {
     QUALITY_RANGE: "units, overflows, and numbers that stand for a missing value, such as -999",
     QUALITY_STUCK: "caches, joins and sensors that give their last value again",
     QUALITY_TYPE: "what writes the features: numbers as text, or another schema",
-    REPRESENTATIVENESS: "whether the reference stands for what is served now: other clients, other "
-    "values of many features at once, or a reference that is too short",
 }
 """Where the cause of a rise is found, most often."""
 
@@ -229,12 +227,12 @@ def _look_at(alert: AlertData) -> str:
     gone = vanished_categories(away)
     where = next((words for each in away if (words := _unit(each))), "")
     if not where:
-        broken = (e for e in away if e.direction == "rose" and e.signal in _LOOK_AT)
-        found = next(broken, None)
-        if found is not None:
-            where = _look_at_broken(found)
-        elif not gone:
-            where = _look_at_first(alert.signals[0])
+        rose = [each for each in away if each.direction == "rose"]
+        found = next((each for each in rose if each.signal in _LOOK_AT), None)
+        where = "" if found is None else _look_at_broken(found)
+        if not (where or gone):
+            # What is so of all features together says least of where the cause is.
+            where = _look_at_first(alert.signals[0]) or _look_at_unusual(rose)
     return "".join(f" Look at {words}." for words in (where, gone) if words)
 
 
@@ -244,6 +242,19 @@ def _look_at_broken(moved: MovedSignal) -> str:
     if moved.named_feature is None:
         return where
     return f"{_quoted(plain(moved.named_feature))} first: {where}"
+
+
+def _look_at_unusual(rose: Sequence[MovedSignal]) -> str:
+    """What to look at where events are less typical of the reference; "" where they are not."""
+    moved = next((each for each in rose if each.signal == REPRESENTATIVENESS), None)
+    if moved is None:
+        return ""
+    named = moved.named_feature
+    most = "" if named is None else f", {_quoted(plain(named))} most"
+    return (
+        f"the features that are unusual by the reference{most}: other clients, something new "
+        "before all of them, or a reference that does not stand for the stream"
+    )
 
 
 def _unit(moved: MovedSignal) -> str:
