@@ -300,7 +300,8 @@ def _scores(
         derived,
         np.empty(n, np.int32),
     )
-    return derived[-1]
+    scores: F64 = derived[SOURCE_TYPICAL - FIRST_DERIVED]
+    return scores
 
 
 def _fit(value: F64, kind: U8, expected: int, categories: Categories) -> tuple[F64, I32, I32]:
@@ -382,7 +383,8 @@ def _centred(surprise: F64, counts: NDArray[np.int64]) -> F64:
     order = np.argsort(surprise, kind="stable")
     middle = order[min(int(np.searchsorted(np.cumsum(counts[order]), n / 2.0)), len(order) - 1)]
     off = np.clip(surprise - surprise[middle], -LIMIT, LIMIT)
-    return np.clip(off - float((off * counts).sum()) / n, -LIMIT, LIMIT)
+    centred: F64 = np.clip(off - float((off * counts).sum()) / n, -LIMIT, LIMIT)
+    return centred
 
 
 def _grains(nats: F64) -> I32:

@@ -78,7 +78,8 @@ def score(fold: Fold, typical: Typical, feature: str, value: object) -> float:
     if isinstance(value, str | bool):
         names = monitor.categories[monitor.feature_number[feature]].names
         name = str(value).lower() if isinstance(value, bool) else value
-        own = dict(zip(names, (typical.names[j] / GRAIN).tolist(), strict=True))
+        scores = (typical.names[j] / GRAIN).tolist()
+        own: dict[str, float] = dict(zip(names, scores, strict=True))
         return own.get(name, float(cells[CELL_NEW]))
     if kind != 0:
         return float(cells[0])

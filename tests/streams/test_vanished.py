@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ from tests.streams.demo_kit import MODELS, alert_data
 from tests.streams.policy_kit import finding
 
 N_BEFORE = 2_000
-SHARES = {"card": 0.5, "cash": 0.3, "cheque": 0.2}
+SHARES: dict[object, float] = {"card": 0.5, "cash": 0.3, "cheque": 0.2}
 
 
 def stream(after: dict[object, float], seed: int = 3, before: object = None) -> list[Event]:
@@ -92,7 +94,7 @@ def test_one_that_came_back_is_not_told_to_be_gone() -> None:
 KIND = category_signal("kind", "a")
 
 
-def evidence(before: float, after: float, n_after: int = 1_000, **change: object) -> Evidence:
+def evidence(before: float, after: float, n_after: int = 1_000, **change: Any) -> Evidence:
     own = finding(5_000, effect=after - before, n_after=n_after)
     own = own._replace(before=before, after=after, is_share=True)
     return evidence_of(own._replace(**change))
