@@ -15,8 +15,10 @@ import orjson
 
 from schemas.alerts import AlertData, DeadLetterData, Severity
 from schemas.anomalies import AnomalyData
+from schemas.incidents import IncidentData
 from schemas.printable import escaped
 from schemas.records import Reject
+from schemas.retraining import RetrainingData
 from streams.identity import record_id
 from streams.ports import Output
 
@@ -30,6 +32,16 @@ ANOMALY_TYPES: Final = {
     "opened": "io.driftsentry.anomaly.opened.v1",
     "updated": "io.driftsentry.anomaly.updated.v1",
     "closed": "io.driftsentry.anomaly.closed.v1",
+}
+INCIDENT_TYPES: Final = {
+    "opened": "io.driftsentry.incident.opened.v1",
+    "updated": "io.driftsentry.incident.updated.v1",
+    "closed": "io.driftsentry.incident.closed.v1",
+}
+RETRAINING_TYPES: Final = {
+    "held": "io.driftsentry.retraining.held.v1",
+    "released": "io.driftsentry.retraining.released.v1",
+    "withdrawn": "io.driftsentry.retraining.withdrawn.v1",
 }
 DEAD_LETTER_TYPE: Final = "io.driftsentry.record.refused.v1"
 
@@ -146,6 +158,38 @@ def dead_letter_output(
         value=orjson.dumps(letter.model_dump()),
         headers=_headers(attributes),
         timestamp_ms=min(reject.timestamp_ms, _LAST_MS),
+    )
+
+
+def incident_headers(incident: IncidentData) -> tuple[tuple[str, bytes], ...]:
+    """The headers of an incident as it is now; its time is that of what was said last."""
+    text, number = _SEVERITY[incident.severity]
+    return _headers(
+        {
+            "specversion": "1.0",
+            "id": f"{incident.incident_id}.{incident.revision}",
+            "type": INCIDENT_TYPES[incident.status],
+            "source": f"/driftsentry/{incident.deployment}",
+            "subject": f"{incident.model_id}/{incident.verdict.reason}",
+            "time": rfc3339(incident.last_ms),
+            "partitionkey": incident.incident_id,
+            "severitytext": text,
+            "severitynumber": str(number),
+        }
+    )
+
+
+def retraining_headers(request: RetrainingData) -> tuple[tuple[str, bytes], ...]:
+    """The headers of a retraining request as it is now. It has no time: none is in what it says."""
+    return _headers(
+        {
+            "specversion": "1.0",
+            "id": f"{request.request_id}.{request.status}",
+            "type": RETRAINING_TYPES[request.status],
+            "source": f"/driftsentry/{request.deployment}",
+            "subject": f"{request.model_id}/{request.model_version}",
+            "partitionkey": request.request_id,
+        }
     )
 
 

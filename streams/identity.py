@@ -130,3 +130,25 @@ def liveness_id(
 ) -> str:
     """The identity of what is said of a model's window by the clock, whichever worker says it."""
     return _identity(b"ds-liveness", deployment, model_id, version, shard, window_start_ms, kind)
+
+
+def silence_id(
+    deployment: str, model_id: str, version: str, shard: int, since_ms: int, trouble: str
+) -> str:
+    """The identity of a silence, or another volume, from its beginning to its end."""
+    return _identity(b"ds-silence", deployment, model_id, version, shard, since_ms, trouble)
+
+
+def incident_id(deployment: str, model_id: str, evidence_id: str) -> str:
+    """The identity of an incident: of the evidence in it that begins first."""
+    return _identity(b"ds-incident", deployment, model_id, evidence_id)
+
+
+def content_digest(value: bytes) -> str:
+    """By which two values are told apart that say the same."""
+    return blake2b(value, digest_size=_DIGEST_BYTES, person=b"ds-content").hexdigest()
+
+
+def request_id(deployment: str, model_id: str, version: str, incident: str) -> str:
+    """The identity of a retraining request: a training job that has done it once need not again."""
+    return _identity(b"ds-retraining", deployment, model_id, version, incident)

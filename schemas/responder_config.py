@@ -1,0 +1,51 @@
+"""What the responder decides by: when evidence is one incident, when a retraining is safe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from schemas.incidents import Reason
+from schemas.strict import FROM_LIST, Strict
+
+_MINUTE_MS: Final = 60_000
+_DAY_MS: Final = 24 * 60 * _MINUTE_MS
+MAX_SPELL_MS: Final = 366 * _DAY_MS
+
+Spell = Annotated[int, Field(ge=0, le=MAX_SPELL_MS)]
+
+
+class IncidentConfig(Strict):
+    """When evidence belongs together, and when an incident is over. All times are event times."""
+
+    join_ms: Spell = 60 * _MINUTE_MS
+    """Evidence of one model that begins within this time after other evidence has spread belongs to
+    the same incident. Where labels come later than this, errors open an incident of their own."""
+    quiet_ms: Spell = 60 * _MINUTE_MS
+    """An incident is closed when all of its evidence has ended and nothing was said so long."""
+    stale_ms: Spell = 7 * _DAY_MS
+    """Evidence that has not ended, and of which nothing was said for this time, counts as ended."""
+
+
+class RetrainingConfig(Strict):
+    """When a retraining is asked for, and what holds it back. Offsets are of the events topic."""
+
+    reasons: Annotated[tuple[Reason, ...], Field(min_length=1), FROM_LIST] = ("harmful_drift",)
+    """Incidents of these reasons ask for a retraining; what a person says counts as the reason."""
+    window_offsets: Annotated[int, Field(ge=100, le=100_000_000)] = 20_000
+    """Length of the clean window from where the change began, in offsets of each partition."""
+    max_doublings: Annotated[int, Field(ge=0, le=16)] = 4
+    """So often the window is doubled where too few of its predictions have labels in it."""
+    min_label_coverage: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Least share of the window's predictions that have their label in the window."""
+    min_labels: Annotated[int, Field(ge=1)] = 500
+    """Least number of labels in the window, those in quarantine left out."""
+    quarantine: Literal["ask", "act"] = "ask"
+    """What follows where an attack is suspected in the window and all its sources are named: `ask`
+    holds the request until a person approves of the quarantine, `act` releases it without them."""
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """With `act`: the largest share of the window's labels that may be left out without asking."""
+    cooldown_ms: Spell = _DAY_MS
+    """After a request for a model was released, none is released whose window begins within this
+    time from the end of that one's, in event time."""

@@ -1,0 +1,181 @@
+"""Takes evidence and what people say in, and has told what follows from all of it.
+
+A source record may be acknowledged when `take` or `hear` has returned: what follows from it stands
+on its topic then, or somebody else is about to write it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import orjson
+from pydantic import BaseModel
+
+from schemas.incidents import IncidentData
+from schemas.responder_config import IncidentConfig, RetrainingConfig
+from schemas.retraining import RetrainingData
+from streams.cloudevents import incident_headers, retraining_headers
+from streams.incident_evidence import Evidence, merge
+from streams.incident_reasons import Approval, Opening, Overruling, Said
+from streams.incidents import Group, cases_of, dismissed_in
+from streams.responder_ports import EventWindows, IncidentStore, Kept, ModelName, Outlet
+from streams.responder_teller import MOST_ROUNDS, RestlessError, Teller, Telling
+from streams.retraining_gate import (
+    Draft,
+    ModelCase,
+    Released,
+    WindowFacts,
+    clean_window,
+    draft_of,
+    is_short,
+    request_of,
+)
+
+
+class IncidentDesk:
+    """One responder's work. `writer` names it, and is never used twice."""
+
+    def __init__(
+        self,
+        store: IncidentStore,
+        outlet: Outlet,
+        windows: EventWindows,
+        incidents: IncidentConfig,
+        retraining: RetrainingConfig,
+        *,
+        events_topic: str,
+        writer: str,
+    ) -> None:
+        self._store: Final = store
+        self._windows: Final = windows
+        self._incidents: Final = incidents
+        self._retraining: Final = retraining
+        self._events_topic: Final = events_topic
+        self._teller: Final = Teller(store, outlet, writer)
+
+    async def take(self, evidence: Evidence) -> None:
+        """Take one record's evidence in, and tell what follows. Twice is as once."""
+        model = ModelName(evidence.deployment, evidence.model_id)
+        for _ in range(MOST_ROUNDS):
+            kept = await self._store.read(model)
+            before = kept.evidence.get(evidence.evidence_id)
+            now = evidence if before is None else merge(before, evidence)
+            if now == before or await self._store.write(model, kept.version, [now], ()):
+                await self.tell(model)
+                return
+        raise RestlessError(f"{model}: another responder was faster {MOST_ROUNDS} times")
+
+    async def hear(self, model: ModelName, said: Said) -> None:
+        """Take in what a person said of the model's incidents or requests. Twice is as once."""
+        for _ in range(MOST_ROUNDS):
+            kept = await self._store.read(model)
+            if said in kept.said or await self._store.write(model, kept.version, (), [said]):
+                await self.tell(model)
+                return
+        raise RestlessError(f"{model}: another responder was faster {MOST_ROUNDS} times")
+
+    async def sweep(self) -> None:
+        """Look at every model: what is over or settled, what a responder that died left behind."""
+        for model in await self._store.models():
+            await self.tell(model)
+
+    async def tell(self, model: ModelName) -> None:
+        """Write what topics do not say yet of this model."""
+        await self._teller.tell(model, self._wanted)
+
+    async def _wanted(self, model: ModelName) -> tuple[Kept, Mapping[str, Telling]]:
+        # How far the log is settled comes first: all that was said of it is in what is read next.
+        settled = await self._store.settled()
+        watermark_ms = await self._store.watermark(model)
+        kept = await self._store.read(model)
+        evidence = list(kept.evidence.values())
+        cases = cases_of(evidence, kept.said, watermark_ms, self._incidents)
+        wanted = {
+            f"incident/{each.incident_id}": Telling(as_bytes(each), incident_headers(each))
+            for _, each in cases
+        }
+        case = ModelCase(
+            evidence=evidence,
+            said=[each for each in kept.said if isinstance(each, Overruling)],
+            approvals=[each for each in kept.said if isinstance(each, Approval)],
+            opened=[each for each in kept.said if isinstance(each, Opening)],
+            dismissed=dismissed_in(cases),
+            topic=self._events_topic,
+        )
+        for request in await self._requests(model, cases, case, kept.released, settled):
+            key = f"retraining/{request.request_id}"
+            wanted[key] = Telling(as_bytes(request), retraining_headers(request))
+        return kept, wanted
+
+    async def _requests(
+        self,
+        model: ModelName,
+        cases: Sequence[tuple[Group, IncidentData]],
+        case: ModelCase,
+        released: Sequence[RetrainingData],
+        settled: Mapping[int, int],
+    ) -> list[RetrainingData]:
+        """Every request of the model, in the order in which its incidents begin."""
+        requests = {each.request_id: each for each in released}
+        for group, incident in cases:
+            request = await self._request(model, group, incident, case, requests, settled)
+            if request is not None:
+                requests[request.request_id] = request
+        return list(requests.values())
+
+    async def _request(
+        self,
+        model: ModelName,
+        group: Group,
+        incident: IncidentData,
+        case: ModelCase,
+        requests: Mapping[str, RetrainingData],
+        settled: Mapping[int, int],
+    ) -> RetrainingData | None:
+        config = self._retraining
+        for n_doublings in range(config.max_doublings + 1):
+            draft = draft_of(group, incident, case, config, n_doublings)
+            if draft is None:
+                return None
+            known = requests.get(draft.request_id)
+            if known is not None and known.status == "released":
+                return known
+            facts = await self._facts(model, draft, settled)
+            is_longest = n_doublings == config.max_doublings
+            if facts is None or is_longest or not is_short(facts, config):
+                return await self._judged(model, draft, facts, requests.values())
+        raise AssertionError("the longest window is judged")
+
+    async def _judged(
+        self,
+        model: ModelName,
+        draft: Draft,
+        facts: WindowFacts | None,
+        requests: Iterable[RetrainingData],
+    ) -> RetrainingData:
+        """The request as it is now; one that is released is kept for ever."""
+        earlier = [
+            Released(each.request_id, each.cooldown_until_ms)
+            for each in requests
+            if each.status == "released" and each.cooldown_until_ms is not None
+        ]
+        request = request_of(draft, facts, earlier, self._retraining)
+        if request.status == "released":
+            return await self._store.release(model, request)
+        return request
+
+    async def _facts(
+        self, model: ModelName, draft: Draft, settled: Mapping[int, int]
+    ) -> WindowFacts | None:
+        """What the window's events say; None while it is not settled."""
+        if any(settled.get(partition, 0) <= last for partition, last in draft.last.items()):
+            return None
+        return await self._windows.facts(
+            model, draft.model_version, clean_window(draft, None), draft.window.quarantine
+        )
+
+
+def as_bytes(record: BaseModel) -> bytes:
+    """The record's value: the same content gives the same bytes."""
+    return orjson.dumps(record.model_dump(mode="json"))

@@ -1,0 +1,246 @@
+"""What is known of one alert, anomaly or silence, whatever order its records came in.
+
+`merge` is a join: commutative, associative, idempotent. So records may come twice, late, or in any
+order, and two readers who have had the same ones know the same. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas.alerts import AlertData, Severity
+from schemas.anomalies import AnomalyData
+from schemas.documents import first_problem
+from schemas.incidents import EvidenceKind
+from schemas.liveness import LivenessData, Trouble
+from streams.identity import silence_id
+
+Family = Literal["drift", "poisoning", "probing", "silence"]
+
+POISONING: Final = frozenset({"label_poisoning", "backdoor", "frog_boiling"})
+"""Techniques that aim at the next training; all others ask the model."""
+_OCSF_SEVERITY: Final[dict[int, Severity]] = {
+    1: "low",
+    2: "low",
+    3: "medium",
+    4: "high",
+    5: "critical",
+}
+SEVERITIES: Final[tuple[Severity, ...]] = ("low", "medium", "high", "critical")
+
+
+class EvidenceError(ValueError):
+    """A record is no alert, no anomaly, no silence; the message names the field."""
+
+
+class Evidence(BaseModel):
+    """All that the records of one alert, anomaly or silence say, in one value.
+
+    One of `alert`, `anomaly`, `silence` is there: its record of the highest revision. Times are
+    event times in epoch milliseconds.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    evidence_id: str
+    deployment: str
+    model_id: str
+    revision: int
+    start_ms: int
+    """The least that a record says of its beginning."""
+    spread_ms: int
+    """When more was found of it for the last time; what only goes away does not count."""
+    last_ms: int
+    """That of its latest record."""
+    first_offset: int | None
+    """The least place in the input at which it may begin; None of a silence."""
+    alert: AlertData | None = None
+    anomaly: AnomalyData | None = None
+    silence: LivenessData | None = None
+
+    @property
+    def kind(self) -> EvidenceKind:
+        """Which of the three it is."""
+        if self.alert is not None:
+            return "alert"
+        return "anomaly" if self.anomaly is not None else "liveness"
+
+    @property
+    def family(self) -> Family:
+        """What it is evidence of."""
+        if self.anomaly is not None:
+            return "poisoning" if self.anomaly.unmapped.technique in POISONING else "probing"
+        return "silence" if self.silence is not None else "drift"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its latest record says that it is over."""
+        if self.alert is not None:
+            return self.alert.status == "resolved"
+        if self.anomaly is not None:
+            return self.anomaly.unmapped.status == "closed"
+        return self.silence is not None and self.silence.kind == "recovered"
+
+    @property
+    def severity(self) -> Severity:
+        """In the words of alerts."""
+        if self.alert is not None:
+            return self.alert.severity
+        if self.anomaly is not None:
+            return _OCSF_SEVERITY[self.anomaly.severity_id]
+        assert self.silence is not None
+        # A recovery is of low severity; what has recovered was not.
+        return "high" if trouble_of(self.silence) == "silence" else "medium"
+
+    @property
+    def model_version(self) -> str:
+        """The version that it is about; empty where it is about a partition."""
+        if self.alert is not None:
+            return self.alert.model_version
+        if self.anomaly is not None:
+            return self.anomaly.resources[0].version if self.anomaly.resources else ""
+        assert self.silence is not None
+        return self.silence.model_version
+
+    def dump(self) -> bytes:
+        """As JSON, for a store; the same evidence gives the same bytes."""
+        return orjson.dumps(self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, stored: bytes) -> Evidence:
+        """The evidence that `dump` gave; `EvidenceError` for anything else."""
+        try:
+            return cls.model_validate_json(stored)
+        except ValidationError as error:
+            raise EvidenceError(f"stored evidence: {first_problem(error, 'the record')}") from None
+
+
+def merge(one: Evidence, other: Evidence) -> Evidence:
+    """What both say together of the same alert, anomaly or silence."""
+    if one.evidence_id != other.evidence_id:
+        raise ValueError("evidence of two alerts cannot be merged")
+    # Two records of one revision are equal, unless somebody else writes to the topic. The bytes
+    # decide then, so that the order of reading does not.
+    latest = max(one, other, key=lambda each: (each.revision, _record(each)))
+    offsets = [each.first_offset for each in (one, other) if each.first_offset is not None]
+    return latest.model_copy(
+        update={
+            "start_ms": min(one.start_ms, other.start_ms),
+            "spread_ms": max(one.spread_ms, other.spread_ms),
+            "last_ms": max(one.last_ms, other.last_ms),
+            "first_offset": min(offsets, default=None),
+        }
+    )
+
+
+def merged(evidence: Iterable[Evidence]) -> dict[str, Evidence]:
+    """All evidence by its id."""
+    known: dict[str, Evidence] = {}
+    for each in evidence:
+        before = known.get(each.evidence_id)
+        known[each.evidence_id] = each if before is None else merge(before, each)
+    return known
+
+
+def from_alert(value: bytes) -> Evidence | None:
+    """The evidence in a record of the alerts topic; None of a bound, which says nothing of data.
+
+    `EvidenceError` where the record is no alert.
+    """
+    alert = _parsed(AlertData, value, "an alert")
+    if alert.kind == "bound":
+        return None
+    more = [each.found_offset for each in alert.signals if each.standing == "moved"]
+    spreads = alert.revision == 1 or alert.trigger_offset in more
+    return Evidence(
+        evidence_id=alert.alert_id,
+        deployment=alert.deployment,
+        model_id=alert.model_id,
+        revision=alert.revision,
+        start_ms=alert.event_time_ms,
+        # A signal that joins later says so once. Of other revisions the beginning is all they know.
+        spread_ms=alert.event_time_ms if spreads else _LONG_AGO,
+        last_ms=alert.event_time_ms,
+        first_offset=min([alert.change_offset, *(each.change_offset for each in alert.signals)]),
+        alert=alert,
+    )
+
+
+def from_anomaly(value: bytes) -> Evidence | None:
+    """The evidence in a record of the anomalies topic; None of an exposure, which is a rank.
+
+    `EvidenceError` where the record is no finding.
+    """
+    anomaly = _parsed(AnomalyData, value, "a finding")
+    own = anomaly.unmapped
+    if own.is_exposure:
+        return None
+    return Evidence(
+        evidence_id=anomaly.finding_info.uid,
+        deployment=own.deployment,
+        model_id=anomaly.resources[0].name if anomaly.resources else "",
+        revision=own.revision,
+        start_ms=anomaly.start_time,
+        spread_ms=anomaly.end_time,
+        last_ms=anomaly.time,
+        first_offset=min(
+            (each.first_offset for each in own.quarantine.ranges), default=own.opened_offset
+        ),
+        anomaly=anomaly,
+    )
+
+
+def from_liveness(value: bytes) -> Evidence:
+    """The evidence in a record of the liveness topic. `EvidenceError` where it is none.
+
+    All records of one silence have one id: when it began does not change.
+    """
+    said = _parsed(LivenessData, value, "a record of the liveness topic")
+    return Evidence(
+        evidence_id=silence_id(
+            said.deployment,
+            said.model_id,
+            said.model_version,
+            -1 if said.shard is None else said.shard,
+            said.since_ms,
+            trouble_of(said),
+        ),
+        deployment=said.deployment,
+        model_id=said.model_id,
+        revision=2 if said.kind == "recovered" else 1,
+        start_ms=said.since_ms,
+        spread_ms=said.until_ms,
+        last_ms=said.until_ms,
+        first_offset=None,
+        silence=said,
+    )
+
+
+def trouble_of(said: LivenessData) -> Trouble:
+    """What was or is wrong with the number of events."""
+    if said.kind != "recovered":
+        return said.kind
+    return said.recovered_from or "silence"
+
+
+_LONG_AGO: Final = -(2**62)
+_Form = TypeVar("_Form", bound=BaseModel)
+
+
+def _record(evidence: Evidence) -> bytes:
+    record = evidence.alert or evidence.anomaly or evidence.silence
+    assert record is not None
+    return orjson.dumps(record.model_dump(mode="json"))
+
+
+def _parsed(form: type[_Form], value: bytes, what: str) -> _Form:
+    try:
+        return form.model_validate_json(value)
+    except ValidationError as error:
+        raise EvidenceError(
+            f"the record is not {what}: {first_problem(error, 'the record')}"
+        ) from None

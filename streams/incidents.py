@@ -1,0 +1,228 @@
+"""Evidence to incidents: what shares model, cause and time is one. Pure.
+
+Incidents are a function of three sets: the evidence, what people have said, and how far event time
+has come. No order of arrival is in it. So they can be made again from the topics, and two
+responders that have read the same say the same.
+
+Evidence of one model falls into two causes: what its data and labels did, with attacks on the next
+training, which look like drift; and what its clients do to it. Within a cause, evidence that begins
+no later than `join_ms` after the rest has spread belongs to one incident. Drift that stays is no
+reason to take in what happens a month later: what counts is when more was found of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from schemas.incidents import EvidencePlace, IncidentData, IncidentStatus, Reason
+from schemas.responder_config import IncidentConfig
+from streams.identity import incident_id
+from streams.incident_causes import ranked_causes
+from streams.incident_evidence import SEVERITIES, Evidence, Family, trouble_of
+from streams.incident_reasons import Opening, Overruling, Said, verdict_of
+from streams.incident_sentences import sentence
+
+MAX_PLACES: Final = 64
+Cause = Literal["data", "queries"]
+
+_ATTACKS: Final[frozenset[Reason]] = frozenset({"suspected_poisoning", "suspected_probing"})
+_CAUSE: Final[dict[Family, Cause]] = {
+    "drift": "data",
+    "silence": "data",
+    "poisoning": "data",
+    "probing": "queries",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Evidence of one model that belongs together, in the order in which it begins."""
+
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def anchor(self) -> Evidence:
+        """What begins first: the incident is named after it."""
+        return self.evidence[0]
+
+    @property
+    def incident_id(self) -> str:
+        """The incident's name."""
+        return _name_of(self.anchor)
+
+    def answers_to(self, name: str) -> bool:
+        """Whether the incident has this name, or had it before it became part of this one."""
+        return any(_name_of(each) == name for each in self.evidence)
+
+
+def groups_of(evidence: Iterable[Evidence], config: IncidentConfig) -> Iterator[Group]:
+    """The evidence of one model, put together; each id at most once.
+
+    The same groups for any order of the evidence: they are the unions of stretches of time of which
+    each is at most `join_ms` away from the next.
+    """
+    by_cause: dict[Cause, list[Evidence]] = {"data": [], "queries": []}
+    for each in evidence:
+        by_cause[_CAUSE[each.family]].append(each)
+    for alike in by_cause.values():
+        alike.sort(key=_order)
+        group: list[Evidence] = []
+        spread_ms = 0
+        for each in alike:
+            if group and each.start_ms > spread_ms + config.join_ms:
+                yield Group(tuple(group))
+                group = []
+            spread_ms = max(spread_ms, _spread(each)) if group else _spread(each)
+            group.append(each)
+        if group:
+            yield Group(tuple(group))
+
+
+def incidents_of(
+    evidence: Iterable[Evidence],
+    said: Sequence[Said],
+    watermark_ms: int | None,
+    config: IncidentConfig,
+) -> list[IncidentData]:
+    """The incidents of one model, in the order in which they begin.
+
+    `watermark_ms`: all evidence up to this event time has been read; None where that is not known,
+    and nothing is closed. Of what was said only what names one of the incidents counts.
+    """
+    return [incident for _, incident in cases_of(evidence, said, watermark_ms, config)]
+
+
+def cases_of(
+    evidence: Iterable[Evidence],
+    said: Sequence[Said],
+    watermark_ms: int | None,
+    config: IncidentConfig,
+) -> list[tuple[Group, IncidentData]]:
+    """The same, each with all of its evidence."""
+    found = [
+        (
+            group,
+            _incident(
+                group,
+                [each for each in said if group.answers_to(each.incident_id)],
+                config,
+                watermark_ms,
+            ),
+        )
+        for group in groups_of(evidence, config)
+    ]
+    return sorted(found, key=lambda each: (each[1].start_ms, each[1].incident_id))
+
+
+def dismissed_in(incidents: Iterable[tuple[Group, IncidentData]]) -> frozenset[str]:
+    """The evidence of incidents that a person says are no attack."""
+    return frozenset(
+        each.evidence_id
+        for group, incident in incidents
+        if incident.verdict.by is not None and incident.verdict.reason not in _ATTACKS
+        for each in group.evidence
+    )
+
+
+def _incident(
+    group: Group, said: Sequence[Said], config: IncidentConfig, watermark_ms: int | None
+) -> IncidentData:
+    evidence = group.evidence
+    closed_ms = _closed_ms(evidence, watermark_ms, config)
+    words = [each for each in said if isinstance(each, Overruling)]
+    # One that a person overruled has been updated, however little evidence there is.
+    is_new = len(evidence) == 1 and evidence[0].revision == 1 and not words
+    status: IncidentStatus = "opened" if is_new else "updated"
+    anchor = group.anchor
+    opened = [each for each in said if isinstance(each, Opening)]
+    verdict = verdict_of(evidence, words, opened)
+    causes = ranked_causes(evidence)
+    versions = sorted({each.model_version for each in evidence} - {""})
+    return IncidentData(
+        incident_id=group.incident_id,
+        revision=sum(each.revision for each in evidence) + len(words) + (closed_ms is not None),
+        status=status if closed_ms is None else "closed",
+        deployment=anchor.deployment,
+        model_id=anchor.model_id,
+        model_versions=versions,
+        severity=max((each.severity for each in evidence), key=SEVERITIES.index),
+        verdict=verdict,
+        start_ms=anchor.start_ms,
+        last_ms=max(each.last_ms for each in evidence),
+        closed_ms=closed_ms,
+        causes=causes,
+        evidence=_places(evidence),
+        n_evidence=len(evidence),
+        message=sentence(anchor.model_id, versions, verdict, causes, anchor.start_ms, closed_ms),
+    )
+
+
+def _closed_ms(
+    evidence: Sequence[Evidence], watermark_ms: int | None, config: IncidentConfig
+) -> int | None:
+    """When it is over: the latest word and the time of quiet after it; None while it is not.
+
+    A function of the evidence, not of when somebody looked. Evidence that does not end is waited
+    for longer: a model version that was replaced sends nothing any more.
+    """
+    due_ms = max(
+        each.last_ms
+        + (config.quiet_ms if each.has_ended else max(config.stale_ms, config.quiet_ms))
+        for each in evidence
+    )
+    return due_ms if watermark_ms is not None and watermark_ms >= due_ms else None
+
+
+def _places(evidence: Sequence[Evidence]) -> list[EvidencePlace]:
+    """Where it can be looked at; of much, the first half and the last."""
+    if len(evidence) > MAX_PLACES:
+        half = MAX_PLACES // 2
+        evidence = [*evidence[:half], *evidence[-half:]]
+    return [_place(each) for each in evidence]
+
+
+def _place(evidence: Evidence) -> EvidencePlace:
+    lineage, last_offset = None, None
+    if evidence.alert is not None:
+        alert = evidence.alert
+        what, partition = alert.signal, alert.partition
+        lineage, last_offset = alert.lineage, alert.trigger_offset
+    elif evidence.anomaly is not None:
+        own = evidence.anomaly.unmapped
+        what, partition, lineage, last_offset = (
+            own.technique,
+            own.partition,
+            own.lineage,
+            own.trigger_offset,
+        )
+    else:
+        assert evidence.silence is not None
+        what, partition = trouble_of(evidence.silence), evidence.silence.partition
+    return EvidencePlace(
+        evidence_id=evidence.evidence_id,
+        kind=evidence.kind,
+        revision=evidence.revision,
+        what=what,
+        model_version=evidence.model_version,
+        partition=partition,
+        lineage=lineage,
+        first_offset=evidence.first_offset,
+        last_offset=last_offset,
+        start_ms=evidence.start_ms,
+        last_ms=evidence.last_ms,
+        has_ended=evidence.has_ended,
+    )
+
+
+def _name_of(anchor: Evidence) -> str:
+    return incident_id(anchor.deployment, anchor.model_id, anchor.evidence_id)
+
+
+def _order(evidence: Evidence) -> tuple[int, str]:
+    return evidence.start_ms, evidence.evidence_id
+
+
+def _spread(evidence: Evidence) -> int:
+    return max(evidence.start_ms, evidence.spread_ms)

@@ -1,0 +1,320 @@
+"""Incidents are a function of the set of evidence, and of nothing else."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any, get_args
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.security.base import Technique
+from schemas.incidents import IncidentData, Reason
+from schemas.responder_config import IncidentConfig
+from streams.incident_evidence import (
+    Evidence,
+    EvidenceError,
+    from_alert,
+    from_anomaly,
+    from_liveness,
+    merge,
+    merged,
+)
+from streams.incident_reasons import RULES, Opening, Overruling, Said
+from streams.incidents import incidents_of
+from tests.streams.incident_kit import (
+    MINUTE_MS,
+    START_MS,
+    alert,
+    anomalies,
+    evidence,
+    moved,
+    silence,
+)
+
+CONFIG = IncidentConfig()
+HOUR = 60
+
+
+def incidents(
+    *records: bytes, said: list[Said] | None = None, watermark: float | None = None
+) -> list[IncidentData]:
+    watermark_ms = None if watermark is None else START_MS + int(watermark * MINUTE_MS)
+    return incidents_of(merged(evidence(*records)).values(), said or [], watermark_ms, CONFIG)
+
+
+def only(*records: bytes, **given: Any) -> IncidentData:
+    (found,) = incidents(*records, **given)
+    return found
+
+
+# Records of the topics, as they may come: alerts of some revisions, silences, findings.
+_signals = st.sampled_from(["feature:age", "missing:age", "error", "quality:range", "score"])
+_alerts = st.builds(
+    lambda number, minute, revision, status, signal, moves: alert(
+        number,
+        minute + revision,
+        revision=revision,
+        status="resolved" if status else "opened" if revision == 1 else "updated",
+        trigger_offset=200 + revision,
+        signals=[moved(signal, found_offset=200 + (revision if moves else 0))],
+    ),
+    st.integers(0, 5),
+    st.integers(0, 300),
+    st.integers(1, 4),
+    st.booleans(),
+    _signals,
+    st.booleans(),
+)
+_silences = st.builds(
+    lambda minute, over: (
+        silence(minute, kind="recovered", recovered_from="silence") if over else silence(minute)
+    ),
+    st.integers(0, 300),
+    st.booleans(),
+)
+_PROBING = anomalies()
+_POISONING = anomalies(technique=Technique.LABEL_POISONING, detector="label_poisoning")
+_records = st.lists(
+    st.one_of(_alerts, _silences, st.sampled_from(_PROBING), st.sampled_from(_POISONING)),
+    max_size=14,
+)
+
+
+@given(_records, st.data(), st.none() | st.integers(-100, 20_000))
+def test_no_order_and_no_repetition_shows(
+    records: list[bytes], data: st.DataObject, watermark: int | None
+) -> None:
+    again = data.draw(st.permutations(records))
+    more = data.draw(st.lists(st.sampled_from(records), max_size=5)) if records else []
+    assert incidents(*again, *more, watermark=watermark) == incidents(*records, watermark=watermark)
+
+
+@given(_records, st.data())
+def test_what_was_kept_and_merged_in_parts_is_the_same(
+    records: list[bytes], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(records)))
+    kept = [Evidence.load(each.dump()) for each in merged(evidence(*records[:cut])).values()]
+    rest = merged(evidence(*records[cut:])).values()
+    found = incidents_of(merged([*rest, *kept]).values(), [], None, CONFIG)
+    assert found == incidents(*records)
+
+
+@given(_records)
+def test_merging_is_a_join(records: list[bytes]) -> None:
+    found = evidence(*records)
+    alike = [each for each in found if each.evidence_id == found[0].evidence_id] if found else []
+    for one in alike:
+        assert merge(one, one) == one
+        for other in alike:
+            assert merge(one, other) == merge(other, one)
+            for third in alike:
+                assert merge(merge(one, other), third) == merge(one, merge(other, third))
+
+
+@given(_records, st.integers(0, 20_000))
+def test_a_closed_incident_is_one_that_nothing_earlier_can_open(
+    records: list[bytes], watermark: int
+) -> None:
+    for found in incidents(*records, watermark=watermark):
+        assert (found.status == "closed") == (found.closed_ms is not None)
+        if found.closed_ms is not None:
+            assert found.last_ms + CONFIG.quiet_ms <= found.closed_ms
+            assert found.closed_ms <= START_MS + watermark * MINUTE_MS
+
+
+@given(_records)
+def test_every_piece_of_evidence_is_in_one_incident(records: list[bytes]) -> None:
+    places = [each.evidence_id for found in incidents(*records) for each in found.evidence]
+    assert sorted(places) == sorted(merged(evidence(*records)))
+
+
+@given(_records, st.data())
+def test_a_revision_grows_with_what_is_known(records: list[bytes], data: st.DataObject) -> None:
+    before = {each.incident_id: each for each in incidents(*records)}
+    more = alert(9, data.draw(st.integers(0, 300)))
+    after = {each.incident_id: each for each in incidents(*records, more)}
+    for name in before.keys() & after.keys():
+        assert after[name].revision >= before[name].revision
+
+
+def test_alerts_of_one_time_are_one_incident_and_those_of_a_later_one_another() -> None:
+    found = incidents(alert(1, 0), alert(2, HOUR), alert(3, 3 * HOUR))
+    assert [each.n_evidence for each in found] == [2, 1]
+
+
+def test_drift_that_stays_does_not_take_in_what_happens_a_month_later() -> None:
+    month = 30 * 24 * HOUR
+    opened = alert(1, 0)
+    returning = alert(
+        1,
+        month,
+        revision=2,
+        status="updated",
+        trigger_offset=900,
+        signals=[moved("feature:age", standing="returning")],
+    )
+    found = incidents(opened, returning, alert(2, month))
+    assert [each.n_evidence for each in found] == [1, 1]
+
+
+def test_late_evidence_joins_two_incidents_and_the_earlier_name_stays() -> None:
+    first, second = incidents(alert(1, 0), alert(2, 2 * HOUR))
+    (joined,) = incidents(alert(1, 0), alert(2, 2 * HOUR), alert(3, HOUR))
+    assert joined.incident_id == first.incident_id != second.incident_id
+
+
+def test_models_and_attacks_by_queries_have_incidents_of_their_own() -> None:
+    found = incidents(alert(1, event_time_ms=10_000), *anomalies())
+    assert {each.verdict.reason for each in found} == {"benign_drift", "suspected_probing"}
+
+
+def test_poisoning_belongs_to_the_drift_that_it_makes() -> None:
+    drift = alert(1, event_time_ms=10_000, signals=[moved("error")])
+    found = only(drift, *anomalies(technique=Technique.LABEL_POISONING))
+    assert found.verdict.reason == "suspected_poisoning"
+    assert found.verdict.also == ["harmful_drift"]
+    assert found.causes[0].kind == "source"
+
+
+@pytest.mark.parametrize(
+    ("reason", "rule", "records"),
+    [
+        ("benign_drift", "nothing_says_harm", [alert(1)]),
+        ("harmful_drift", "predictions_worse", [alert(1, signals=[moved("error")])]),
+        ("harmful_drift", "predictions_worse", [alert(1, signals=[moved("error:region=west")])]),
+        (
+            "harmful_drift",
+            "predictions_worse",
+            [alert(1, signals=[moved("selection_ratio:sex", direction="fell")])],
+        ),
+        (
+            "benign_drift",
+            "nothing_says_harm",
+            [alert(1, signals=[moved("selection_ratio:sex", direction="rose")])],
+        ),
+        (
+            "benign_drift",
+            "nothing_says_harm",
+            [alert(1, signals=[moved("error", direction="fell")])],
+        ),
+        ("data_fault", "data_broke", [alert(1, signals=[moved("error"), moved("quality:range")])]),
+        ("data_fault", "data_broke", [alert(1, signals=[moved("feature:x", part_factor=1000.0)])]),
+        ("data_fault", "data_broke", [alert(1, signals=[moved("missing:x")])]),
+        ("benign_drift", "nothing_says_harm", [alert(1, signals=[moved("missing:x", effect=0.1)])]),
+        ("data_fault", "events_stay_away", [silence()]),
+        ("deployment_change", "announced", [alert(1, planned="new model")]),
+        ("benign_drift", "nothing_says_harm", [alert(1, planned="new model"), alert(2)]),
+        ("deployment_change", "reference_does_not_fit", [alert(1, training_serving_skew=True)]),
+    ],
+)
+def test_a_rule_decides_and_says_on_what(reason: Reason, rule: str, records: list[bytes]) -> None:
+    found = only(*records)
+    assert (found.verdict.reason, found.verdict.rule) == (reason, rule)
+    assert set(found.verdict.evidence_ids) <= {each.evidence_id for each in found.evidence}
+    assert found.verdict.evidence_ids
+
+
+def test_every_reason_has_a_rule_and_rules_have_names_of_their_own() -> None:
+    assert {rule.reason for rule in RULES} == set(get_args(Reason))
+    assert len({rule.name for rule in RULES}) == len(RULES)
+
+
+def overruling(place: int, incident_id: str, reason: Reason = "benign_drift") -> Overruling:
+    return Overruling(place, incident_id, reason, "ana", "seen before")
+
+
+def test_a_person_overrules_and_the_last_word_counts() -> None:
+    records = [alert(1, signals=[moved("error")])]
+    name = only(*records).incident_id
+    words = [overruling(7, name, "data_fault"), overruling(3, name)]
+    for said in permutations(words):
+        found = only(*records, said=list(said))
+        assert (found.verdict.reason, found.verdict.rule) == ("data_fault", "overruled")
+        assert (found.verdict.ruled, found.verdict.by) == ("harmful_drift", "ana")
+        assert found.status == "updated"
+        assert "ana says so; the rules had said harmful drift" in found.message
+
+
+def test_whether_the_evidence_was_opened_before_it_was_overruled() -> None:
+    record = alert(1, signals=[moved("error")])
+    name = only(record).incident_id
+    word = overruling(7, name)
+    assert only(record, said=[word]).verdict.was_evidence_opened is False
+    for opened, is_seen in ((Opening(6, name, "ana"), True), (Opening(8, name, "ana"), False)):
+        assert only(record, said=[word, opened]).verdict.was_evidence_opened is is_seen
+
+
+def test_what_was_said_of_an_incident_holds_when_it_becomes_part_of_another() -> None:
+    later = alert(2, 2 * HOUR)
+    name = only(later).incident_id
+    joined = only(alert(1, 0), later, alert(3, HOUR), said=[overruling(1, name)])
+    assert joined.verdict.rule == "overruled"
+    assert only(alert(9), said=[overruling(1, name)]).verdict.rule == "nothing_says_harm"
+
+
+def test_it_closes_after_a_time_of_quiet_and_opens_again_on_late_evidence() -> None:
+    over = alert(1, 30, revision=2, status="resolved", resolution="returned")
+    records = [alert(1, 0), over]
+    assert only(*records, watermark=89).status == "updated"
+    closed = only(*records, watermark=90)
+    assert closed.closed_ms == START_MS + 90 * MINUTE_MS
+    assert closed.revision == 1 + 2
+    assert only(*records).status == "updated"
+    assert only(*records, alert(2, 60), watermark=1_000).status == "updated"
+
+
+def test_evidence_that_does_not_end_is_forgotten() -> None:
+    week = 7 * 24 * HOUR
+    assert only(alert(1), watermark=week - 1).status == "opened"
+    assert only(alert(1), watermark=week).status == "closed"
+
+
+def test_a_recovery_ends_its_silence() -> None:
+    over = silence(0, kind="recovered", recovered_from="silence", severity="low")
+    found = only(silence(0), over, watermark=10_000)
+    assert found.n_evidence == 1
+    assert found.status == "closed"
+    assert found.severity == "high"
+
+
+def test_exposures_and_bounds_are_no_evidence() -> None:
+    assert from_alert(alert(1, kind="bound", signal="bound:max_models")) is None
+    exposure = anomalies(technique=Technique.EXTRACTION, detail="exposure")
+    assert [from_anomaly(each) for each in exposure] == [None] * len(exposure)
+
+
+@pytest.mark.parametrize("read", [from_alert, from_anomaly, from_liveness, Evidence.load])
+@pytest.mark.parametrize("value", [b"", b"{", b"[]", b"{}", b"null", b"\xff", b'{"kind": 1}'])
+def test_what_is_no_record_is_refused(read: Any, value: bytes) -> None:
+    with pytest.raises(EvidenceError, match=r"the record|stored evidence"):
+        read(value)
+
+
+def test_a_refusal_names_the_field() -> None:
+    fields = orjson.loads(alert(1))
+    del fields["signals"]
+    with pytest.raises(EvidenceError, match="signals"):
+        from_alert(orjson.dumps(fields))
+
+
+def test_much_evidence_is_bounded_and_the_latest_is_there() -> None:
+    found = only(*(alert(number, number / 10) for number in range(200)))
+    assert (found.n_evidence, len(found.evidence), len(found.causes)) == (200, 64, 1)
+    assert found.evidence[-1].evidence_id == f"{199:032x}"
+
+
+def test_a_sentence_for_a_person() -> None:
+    groups = [{"signal": "error:region=west", "of_errors": 0.61, "of_events": 0.33}]
+    worse = moved("error", effect=0.3, worst_groups=groups)
+    found = only(alert(1, signals=[worse, moved("feature:age", effect=-1.2, direction="fell")]))
+    assert found.message == (
+        "churn 7: harmful drift since 2026-11-23T10:00:00.000Z: predictions are worse, or no "
+        "longer worth what they say: error. First: feature:age fell (-1.20 sd); error rose "
+        "(+0.30 sd); region=west with 61% of the errors on 33% of the events. Consider "
+        "retraining on events "
+        "since it began."
+    )
