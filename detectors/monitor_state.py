@@ -48,7 +48,7 @@ from detectors.ranks_state import RanksReader, RanksWriter, RowsReader, snapshot
 from detectors.reference import N_PREDICTION_KINDS, N_VALUE_KINDS, Cohort
 from detectors.signals import Scale, Signal
 from detectors.slices import MAX_SLICES, groups_of
-from detectors.typicality import TypicalReader, snapshot_typical
+from detectors.typicality_state import TypicalReader, snapshot_typical
 from schemas.batch import ModelKey, ValueKind
 from schemas.reference import DIGEST, FeatureCategories, ModelOutput
 
