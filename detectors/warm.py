@@ -25,8 +25,8 @@ from schemas.batch import Decoded, ModelKey, PredictionKind, ValueKind
 from schemas.config import DetectionConfig, DetectorsConfig, LabelsConfig
 from schemas.records import TopicPartition
 
-N_REFERENCE = 20
-"""The fewest events that a reference may have."""
+N_REFERENCE = 40
+"""The fewest events of a reference by which it is said how typical a row is."""
 
 
 def warm() -> list[str]:

@@ -191,6 +191,9 @@ class QualityConfig(Strict):
     """`quality:stuck`: whether a number that hardly ever does repeats its previous value."""
     type: bool = True
     """`quality:type`: whether a value is of another kind than in the reference."""
+    representativeness: bool = True
+    """`representativeness`: how unusual the values of an event are by the reference, over all its
+    features."""
 
 
 class LabelsConfig(Strict):

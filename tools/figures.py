@@ -30,6 +30,7 @@ PAGES: Final = (
     ROOT / "README.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "detectors.md",
+    ROOT / "docs" / "data-quality.md",
     ROOT / "docs" / "labels.md",
     ROOT / "docs" / "label-signals.md",
     ROOT / "docs" / "performance-metrics.md",

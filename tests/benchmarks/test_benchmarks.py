@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.data_quality import IS_UNIT, NULLS
 from benchmarks.scale import N_MODELS, N_PAUSED_SIGNALS, WIDTHS
 from benchmarks.trend import MOVES, WITHOUT
 from detectors.registry import REGISTRY
@@ -135,8 +136,20 @@ def test_metrics_are_those_of_scikit_learn_and_estimates_those_of_nannyml() -> N
 @pytest.mark.long
 def test_quiet_streams_have_the_signals_they_claim_and_state_what_is_expected() -> None:
     seeds = run_quick("quiet")["figures"]["seeds"]
-    assert [one["n_signals"] for one in seeds] == [52, 52]
+    assert [one["n_signals"] for one in seeds] == [53, 53]
     assert all(0 < one["expected"] < 0.01 for one in seeds)
+
+
+@pytest.mark.long
+def test_data_quality_measures_changes_rates_and_units() -> None:
+    figures = run_quick("data_quality")["figures"]
+    wider = figures["changes"]["normal, spread + 10 %"]
+    assert all(one["ours"] < (one["others"] or 10_000) for one in wider)
+    assert {one["null"] for one in figures["rates"]} == set(NULLS)
+    units = figures["units"]
+    others = [one for name, one in units.items() if name != IS_UNIT]
+    assert units[IS_UNIT]["n_named"] > 0.3 * units[IS_UNIT]["n_settled"]
+    assert sum(one["n_named"] for one in others) < 0.05 * sum(one["n_settled"] for one in others)
 
 
 @pytest.mark.long
