@@ -82,7 +82,7 @@ def test_a_calibration_of_files_is_told_of_written_and_set(monkeypatch: pytest.M
     ]
     lines = result.stdout.splitlines()
     assert lines[0] == f"credit 3  calibration {document.digest}"
-    assert lines[1] == "  900 rows, 6 numbers and 1 category, no predicted classes"
+    assert lines[1] == "  600 rows, 6 numbers and 1 category, no predicted classes"
     assert lines[2] == f"  holds under the source key {key} alone"
     assert lines[3].startswith("  clients of no kind: 600 rows of 10 sources from 2026-09-21T14:13")
     assert any("not windows off the benign rows, which needs 2,000" in line for line in lines)
