@@ -5,11 +5,13 @@ whoever writes notes it first (a flight, and what the topic says is unknown from
 and notes what it wrote only where no other flight was under way meanwhile. What is unknown is
 written again, by one of the two, or where it has died by whoever looks next. A source record may be
 acknowledged when `take` has returned.
+
+What is long over is forgotten: its last record stays on the topic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -20,8 +22,15 @@ from streams.cloudevents import incident_headers
 from streams.identity import content_digest
 from streams.incident_evidence import Evidence, merge
 from streams.incident_reasons import Overruling
-from streams.incidents import incidents_of
-from streams.responder_ports import UNKNOWN, IncidentStore, IncidentTopic, Kept, ModelName
+from streams.incidents import LongOver, incidents_of, long_over
+from streams.responder_ports import (
+    UNKNOWN,
+    Forgotten,
+    IncidentStore,
+    IncidentTopic,
+    Kept,
+    ModelName,
+)
 
 _MOST_ROUNDS: Final = 100
 
@@ -41,6 +50,8 @@ class IncidentDesk:
         self._config: Final = config
         self._writer: Final = writer
         self._n_tellings = 0
+        self.n_too_late = 0
+        """Records of what has been forgotten, or that came later than anybody waits for."""
 
     async def take(self, evidence: Evidence) -> None:
         """Take one record's evidence in, and tell what follows. Twice is as once."""
@@ -48,6 +59,9 @@ class IncidentDesk:
         for _ in range(_MOST_ROUNDS):
             kept = await self._store.read(model)
             before = kept.evidence.get(evidence.evidence_id)
+            if before is None and _is_too_late(evidence, kept):
+                self.n_too_late += 1
+                return
             now = evidence if before is None else merge(before, evidence)
             if now == before or await self._store.write(model, kept.version, [now], ()):
                 await self.tell(model)
@@ -64,9 +78,29 @@ class IncidentDesk:
         raise RestlessError(f"{model}: another responder was faster {_MOST_ROUNDS} times")
 
     async def sweep(self) -> None:
-        """Look at every model: what has closed, and what a responder that died left behind."""
+        """Look at every model: what has closed, and what a responder that died left behind.
+
+        And forget what is long over.
+        """
         for model in await self._store.models():
             await self.tell(model)
+            await self.forget(model)
+
+    async def forget(self, model: ModelName) -> int:
+        """Forget what is long over of this model, and told; how many incidents that are.
+
+        None where somebody is at work on them: the next sweep comes by again.
+        """
+        kept = await self._store.read(model)
+        watermark_ms = await self._store.watermark(model)
+        over = [
+            each
+            for each in long_over(kept.evidence.values(), kept.said, watermark_ms, self._config)
+            if kept.published.get(each.incident.incident_id) == _digest(each.incident)
+        ]
+        if over and await self._store.forget(model, kept.version, _forgotten(over)):
+            return len(over)
+        return 0
 
     async def tell(self, model: ModelName) -> None:
         """Write what the topic does not say yet of this model's incidents.
@@ -90,7 +124,8 @@ class IncidentDesk:
             }
             if not due:
                 return
-            await self._store.begin(model, list(due), writer)
+            if not await self._store.begin(model, kept.version, list(due), writer):
+                continue
             for key, incident in due.items():
                 await self._publish(key, incident)
             told.update({key: _digest(each) for key, each in due.items()})
@@ -116,6 +151,19 @@ def as_bytes(incident: IncidentData) -> bytes:
 
 def _digest(incident: IncidentData | None) -> str | None:
     return None if incident is None else content_digest(as_bytes(incident))
+
+
+def _is_too_late(evidence: Evidence, kept: Kept) -> bool:
+    return kept.forgotten_ms is not None and evidence.last_ms <= kept.forgotten_ms
+
+
+def _forgotten(over: Sequence[LongOver]) -> Forgotten:
+    return Forgotten(
+        {each.incident.incident_id: content_digest(as_bytes(each.incident)) for each in over},
+        [one.evidence_id for each in over for one in each.evidence],
+        [one for each in over for one in each.said],
+        max(each.incident.last_ms for each in over),
+    )
 
 
 def _due(

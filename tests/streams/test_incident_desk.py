@@ -17,10 +17,11 @@ from streams.incident_evidence import Evidence, merged
 from streams.incident_reasons import Overruling
 from streams.incidents import incidents_of
 from streams.responder_memory import MemoryIncidentStore, MemoryIncidentTopic
-from streams.responder_ports import ModelName
+from streams.responder_ports import InputPartition, ModelName
 from tests.streams.incident_kit import MINUTE_MS, START_MS, alert, evidence, moved
 
 MODEL = ModelName("driftsentry", "churn")
+PARTITION = InputPartition("driftsentry", 2)
 CONFIG = IncidentConfig()
 
 
@@ -198,11 +199,11 @@ def test_time_closes_an_incident() -> None:
     desk, store, topic = desk_of()
     over = alert(1, 30, revision=2, status="resolved", resolution="returned")
     take(desk, alert(1), over)
-    store.watermarks[MODEL] = START_MS + 89 * MINUTE_MS
+    run(store.raise_watermarks({PARTITION: START_MS + 89 * MINUTE_MS}))
     run(desk.sweep())
     assert topic.records[-1].value is not None
     assert b'"status":"updated"' in topic.records[-1].value
-    store.watermarks[MODEL] = START_MS + 90 * MINUTE_MS
+    run(store.raise_watermarks({PARTITION: START_MS + 90 * MINUTE_MS}))
     run(desk.sweep())
     assert topic.records[-1].value is not None
     assert b'"status":"closed"' in topic.records[-1].value
