@@ -140,7 +140,7 @@ def test_the_topic_ends_as_the_evidence_says(
 
 
 def test_no_order_of_steps_leaves_a_stale_record() -> None:
-    """Two responders that write the same key at once, and note it in the other order: 2 in 1,000."""
+    """Two responders that write a key at once, and note it in the other order: 2 in 1,000."""
     records = evidence(alert(0), alert(1, 1), alert(0, 2, revision=2), alert(2, 3))
     wanted = incidents_of(merged(records).values(), [], None, CONFIG)
     for seed in range(800):
