@@ -54,8 +54,9 @@ class RedisPlace:
         self.store, self.other = self.client(), self.client()
 
     def client(self, **given: Any) -> RedisIncidentStore:
-        """One more client."""
-        return RedisIncidentStore(url_of(self.server, USER), prefix=self.prefix, **given)
+        """One more client, which waits long where a test does not say otherwise."""
+        patient = {"timeout_s": 30.0, "connect_timeout_s": 30.0, **given}
+        return RedisIncidentStore(url_of(self.server, USER), prefix=self.prefix, **patient)
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """To the end, in the loop of the clients."""

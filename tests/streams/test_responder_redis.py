@@ -314,7 +314,7 @@ def test_a_server_that_hangs_is_an_error_within_the_timeout() -> None:
     with valkey_server() as own:
         make_user(own, USER)
         with redis_place(own) as place:
-            store = place.client(timeout_s=0.2, sleep=Naps())
+            store = place.client(timeout_s=2.0, sleep=Naps())
             version = 0
             assert place.run(store.write(MODEL, version, [one()], []))
             version = place.run(store.read(MODEL)).version
