@@ -138,6 +138,8 @@ class RedisIncidentStore:
         )
         if answers[1] is None:
             raise StoreLostError(f"{self.name} is being emptied")
+        # What was known of a store by another name says nothing of this one.
+        self._cache.clear()
         self._epoch = text_of(answers[1], key)
         return self._epoch
 
@@ -177,6 +179,8 @@ class RedisIncidentStore:
             "reading evidence", [call(READ_SCRIPT, keys, known.version)], base=keys[0]
         )
         version = number_of(answer[0], keys[0])
+        if version < known.version:
+            raise self._lost(f"{keys[0]} has an older version than before")
         if version != known.version:
             evidence = evidence_of(model, answer[4], keys[1])
             known = _Known(version, MappingProxyType(evidence), said_of(answer[5], keys[2]))

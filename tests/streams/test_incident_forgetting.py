@@ -155,9 +155,9 @@ class ForgetfulWorld(World):
         return min((each.last_ms for each in rest), default=END_MS + 1) - 1
 
     def sweep(self) -> None:
-        for name in range(self.n_lives):
+        for life in range(self.n_lives):
             for telling in range(200):
-                self.store.expire(f"{name}.{telling}")
+                self.store.expire(f"{life}.{telling}")
         run(self.store.raise_watermarks({PARTITION: END_MS}))
         for name in ("last", "very last"):
             run(self.desk(name).sweep())

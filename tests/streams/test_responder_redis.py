@@ -170,6 +170,19 @@ def test_what_a_server_has_thrown_away_is_missed(place: RedisPlace, kind: str) -
         place.run(place.other.read(MODEL))
 
 
+def test_a_server_that_was_set_back_is_missed_by_who_was_at_work(place: RedisPlace) -> None:
+    version = stored(place, one())
+    before = {key: place.admin.dump(key) for key in place.admin.keys("*")}
+    assert place.run(place.store.write(MODEL, version, [one(2)], []))
+    for key, value in before.items():
+        place.admin.restore(key, 0, value, replace=True)
+    with pytest.raises(StoreLostError, match="older version"):
+        place.run(place.store.read(MODEL))
+    # Begun again, it knows nothing of what was there.
+    place.run(place.store.start("name"))
+    assert len(place.run(place.store.read(MODEL)).evidence) == 1
+
+
 def test_a_wipe_that_ended_in_between_leaves_no_name(place: RedisPlace) -> None:
     place.run(place.store.start("old"))
     stored(place, one())
