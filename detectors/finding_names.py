@@ -11,7 +11,15 @@ from detectors.monitor import Monitor
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
 from schemas.config import DetectionConfig
-from schemas.findings import MAX_VANISHED, Aspect, Distances, Finding, Firing, GroupLoss
+from schemas.findings import (
+    MAX_VANISHED,
+    Aspect,
+    BlockReference,
+    Distances,
+    Finding,
+    Firing,
+    GroupLoss,
+)
 
 FROM_START: Final = 1_000
 """A change within so many events of a reference that was set is none: the two differ."""
@@ -54,6 +62,7 @@ def finding_of(
         move=firing.after - firing.before,
         # A baseline's statistic is its mean distance from the reference mean.
         spread_effect=firing.statistic - signal.reference_z(Aspect.SPREAD),
+        spread_after=signal.raw(firing.statistic, Aspect.SPREAD),
         is_within_budget=_is_within_budget(config, firing, monitor, signal),
         accepted_per_week=accepted_in_a_week(config, monitor),
         aspect=Aspect(firing.aspect),
@@ -66,9 +75,20 @@ def finding_of(
         distances=_distances(firing, monitor, signal),
         block=block,
         is_from_start=_is_from_start(firing, monitor, signal),
+        is_error_of_number=signal.is_error_of_number,
         worst=worst,
+        reference=block_reference(signal) if signal.is_estimate else None,
         named=named,
     )
+
+
+def block_reference(signal: Signal) -> BlockReference | None:
+    """The reference of a signal that is observed once in a block; None before it is complete."""
+    if signal.ranks is None:
+        return None
+    scale = signal.scale
+    mean, sd = (scale.constant, 0.0) if signal.is_departure else (scale.mean, scale.sd)
+    return BlockReference(mean, sd, signal.ranks.n, signal.block)
 
 
 def _is_from_start(firing: Firing, monitor: Monitor, signal: Signal) -> bool:

@@ -14,7 +14,13 @@ from detectors.kernels.observe import RULE_Z, SOURCE_PREDICTION
 from detectors.monitor import Monitor
 from detectors.outcome_rows import LabelledRows
 from detectors.outcome_sources import DISPARITIES, DISPARITY_ROWS
-from detectors.slice_counts import LOSS_PARTS, MAX_LOSS, MIN_GROUP, SliceCounts
+from detectors.performance.excess import (
+    Losses,
+    is_significant,
+    loss_by_chance,
+    wrong_by_chance,
+)
+from detectors.slice_counts import LOSS_PARTS, MAX_LOSS, MIN_GROUP, GroupCounts, SliceCounts
 from detectors.slices import group_of, groups_of, named_groups, tag_of
 from schemas.batch import F64, I32, I64, Bool
 from schemas.findings import MAX_GROUP_LOSSES, GroupLoss
@@ -48,24 +54,41 @@ def loss_unit(monitor: Monitor) -> float:
 
 
 def losses(monitor: Monitor, counts: SliceCounts) -> tuple[GroupLoss, ...]:
-    """The groups that have more of the latest errors than of the events, the worst first.
+    """The groups that have significantly more of the latest errors than of the events.
 
-    Of a model of numbers: more of the absolute error.
+    The worst first. Of a model of numbers: more of the absolute error.
     """
     is_binary = _is_binary(monitor)
-    found: list[GroupLoss] = []
+    found: list[tuple[GroupLoss, float]] = []
+    n_groups = 0
     for place, feature in enumerate(monitor.slices):
         recent = counts.recent(place)
         wrong, rows = recent.errors(is_binary=is_binary), recent.cells.sum(axis=1)
         n_wrong, n_rows = int(wrong.sum()), int(rows.sum())
         for group, name in named_groups(monitor.categories[feature]):
-            if n_wrong and rows[group] >= MIN_GROUP:
-                of_errors, of_events = int(wrong[group]) / n_wrong, int(rows[group]) / n_rows
-                if of_errors > of_events:
-                    signal = slice_signal(monitor.features[feature], name)
-                    found.append(GroupLoss(signal, of_errors, of_events))
-    found.sort(key=lambda each: (each.of_events - each.of_errors, each.signal))
-    return tuple(found[:MAX_GROUP_LOSSES])
+            if rows[group] < MIN_GROUP:
+                continue
+            n_groups += 1
+            own, n_own = int(wrong[group]), int(rows[group])
+            if own * n_rows <= n_wrong * n_own:
+                continue
+            signal = slice_signal(monitor.features[feature], name)
+            of = GroupLoss(signal, own / n_wrong, n_own / n_rows)
+            found.append((of, _by_chance(recent, group, own, n_own, n_wrong, n_rows)))
+    worst = [of for of, p in found if is_significant(p, n_groups)]
+    worst.sort(key=lambda each: (each.of_events - each.of_errors, each.signal))
+    return tuple(worst[:MAX_GROUP_LOSSES])
+
+
+def _by_chance(
+    counts: GroupCounts, group: int, own: int, n_own: int, total: int, n_rows: int
+) -> float:
+    """How often a group of n_own of n_rows rows has so much, `own` of `total`, by chance alone."""
+    if counts.losses is None:
+        return wrong_by_chance(own, n_own, total, n_rows)
+    squares, of_all = int(counts.losses[group, 1]), int(counts.losses[:, 1].sum())
+    others = Losses(n_rows - n_own, float(total - own), float(of_all - squares))
+    return loss_by_chance(Losses(n_own, float(own), float(squares)), others)
 
 
 def disparity(

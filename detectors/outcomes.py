@@ -15,6 +15,7 @@ import numpy as np
 from detectors.base import BankState, StateError, require_array
 from detectors.catalog import Catalog
 from detectors.feature_sample import FeatureSample, Found, Sampled, sample_tag
+from detectors.finding_names import block_reference
 from detectors.kernels.observe import RULE_DEPARTURE
 from detectors.labels.join import Decided, Joined
 from detectors.leakage import NOBODY, SUSPICIOUS, SampledLabels
@@ -33,6 +34,7 @@ from detectors.outcome_signals import prepare
 from detectors.outcome_state import WATCH_ARRAYS, WatchReader, snapshot_watches
 from detectors.performance.declare import output_of
 from detectors.performance.estimate import Estimate
+from detectors.performance.expected import ExpectedError, beside_reference
 from detectors.performance.groups import SliceMetrics, slice_metrics
 from detectors.performance.labelled import LabelledPerformance
 from detectors.performance.metrics import Metrics, metrics
@@ -228,6 +230,24 @@ class Outcomes:
         """
         row = self._row_of.get(slot)
         return None if row is None else self.unlabelled.estimate(row, n_blocks=n_blocks)
+
+    def expected_error_of(self, slot: int) -> ExpectedError | None:
+        """What is expected of the latest predictions beside the reference of `expected_error`.
+
+        None before both are known.
+        """
+        row = self._row_of.get(slot)
+        found = None if row is None else self.unlabelled.estimate(row)
+        if row is None or found is None or found.accuracy is None:
+            return None
+        own = [s for _, s in self._owner(row).watch.signals() if s.is_estimate]
+        reference = block_reference(own[0]) if own else None
+        if reference is None:
+            return None
+        right = found.accuracy
+        n = max(found.n_rows // reference.rows, 1)
+        value, low, high = 1.0 - right.value, 1.0 - right.high, 1.0 - right.low
+        return beside_reference(value, low, high, n, reference[:3])
 
     def slices_of(self, slot: int) -> dict[str, SliceMetrics]:
         """How the latest labels say that groups are treated, by feature; empty without slices."""

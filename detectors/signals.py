@@ -48,6 +48,7 @@ from detectors.outcome_sources import (
     SOURCE_RESIDUE,
     SOURCE_SELECTION,
     SOURCE_SLICE,
+    SOURCE_SLICE_RESIDUE,
     SOURCE_WRONG,
 )
 from schemas.findings import Aspect
@@ -208,9 +209,19 @@ class Signal:
         return self.source in (SOURCE_WRONG, SOURCE_SLICE)
 
     @property
+    def is_error_of_number(self) -> bool:
+        """Whether it is predicted less true, of all rows or of a group."""
+        return self.source in (SOURCE_RESIDUE, SOURCE_SLICE_RESIDUE)
+
+    @property
     def has_groups(self) -> bool:
         """Whether it is of all errors, of which groups may have more than their share."""
         return self.source in (SOURCE_WRONG, SOURCE_GAP, SOURCE_RESIDUE)
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether it is the error that scores make one expect."""
+        return self.source == SOURCE_EXPECTED
 
     @property
     def is_leakage(self) -> bool:

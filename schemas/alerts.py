@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Severity = Literal["low", "medium", "high", "critical"]
 Unit = Literal["value", "share", "departures", "spread", "shape"]
+ErrorOf = Literal["class", "number"]
 Direction = Literal["rose", "fell", "changed"]
 Status = Literal["opened", "updated", "resolved"]
 Standing = Literal["moved", "returning", "returned", "superseded"]
@@ -42,7 +43,7 @@ class WindowDistances(BaseModel):
 
 
 class WorstGroup(BaseModel):
-    """A group of a slice that has more of the errors than of the predictions."""
+    """A group of a slice that has significantly more of the errors than of the predictions."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,6 +53,25 @@ class WorstGroup(BaseModel):
         "absolute error, among the latest one to two thousand labels: its share of the loss."
     )
     of_events: float = Field(description="Its share of the predictions that these labels are of.")
+
+
+class ExpectedBeside(BaseModel):
+    """The error rate that scores make one expect, now and in the reference, with 95 % intervals.
+
+    Intervals are of means, by how blocks of 50 predictions varied in the reference.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float | None = Field(
+        description="Since the change; null where only the spread has moved, or where it was "
+        "always the same in the reference."
+    )
+    low: float | None
+    high: float | None
+    reference: float = Field(description="In the reference.")
+    reference_low: float
+    reference_high: float
 
 
 class MovedSignal(BaseModel):
@@ -97,11 +117,23 @@ class MovedSignal(BaseModel):
         "differ: `psi` (nats), `js` (bits), `ks`, `wasserstein` (reference standard deviations), "
         "of a category `psi`, `js`, `chi`, `new`, `vanished`.",
     )
+    error_of: ErrorOf | None = Field(
+        default=None,
+        description="Of `error` and `error:F=V`: what the model predicts. Of a `class` the signal "
+        "is the share of wrong predictions, of a `number` predicted less true.",
+    )
+    expected: ExpectedBeside | None = Field(
+        default=None,
+        description="Of `expected_error`: what scores make one expect (`value`, from `low` to "
+        "`high`) and what they did in the reference (`reference`, from `reference_low` to "
+        "`reference_high`), with intervals of 95 %.",
+    )
     worst_groups: list[WorstGroup] = Field(
         default_factory=list,
         description="Of `error` and `error_gap`: the groups of slices that have more of the errors "
-        "(of the absolute error, where numbers are predicted) than of the predictions, when it was "
-        "last found; at most three, the worst first.",
+        "(of the absolute error, where numbers are predicted) than of the predictions, and more "
+        "than chance would give them, when it was last found or had settled; at most three, the "
+        "worst first.",
     )
     named_feature: str | None = Field(
         default=None,
@@ -172,6 +204,8 @@ class AlertData(BaseModel):
                             "change_offset": 137950,
                             "found_offset": 138511,
                             "distances": None,
+                            "error_of": None,
+                            "expected": None,
                             "worst_groups": [],
                             "named_feature": None,
                             "part_factor": None,
@@ -252,7 +286,7 @@ class AlertData(BaseModel):
     )
     signals: list[MovedSignal] = Field(
         description="Its signals, those first that are away from the reference, then by size: at "
-        "most 20, and the one that the trigger is about."
+        "most 20, and the one that the trigger is about, `error`, `error_gap` and `expected_error`."
     )
     n_signals: int = Field(description="How many there are.")
     n_findings: int = Field(description="How often detectors have fired for it so far.")

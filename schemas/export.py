@@ -17,10 +17,12 @@ from pydantic import BaseModel, TypeAdapter
 
 from schemas.alerts import AlertData, DeadLetterData
 from schemas.anomalies import AnomalyData
-from schemas.commands import COMMAND
 from schemas.config import DetectionConfig
 from schemas.events import LabelEvent, PredictionEvent
+from schemas.incidents import IncidentData
 from schemas.liveness import LivenessData
+from schemas.responses import SAID
+from schemas.retraining import RetrainingData
 
 FOLDER: Final = Path(__file__).parent / "json"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -31,7 +33,9 @@ MODELS: Final[dict[str, type[BaseModel] | TypeAdapter[Any]]] = {
     "dead_letter": DeadLetterData,
     "liveness": LivenessData,
     "anomaly": AnomalyData,
-    "command": COMMAND,
+    "command": SAID,
+    "incident": IncidentData,
+    "retraining": RetrainingData,
     "detection_config": DetectionConfig,
 }
 """By the file's name without `.schema.json`."""

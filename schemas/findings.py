@@ -73,6 +73,19 @@ MAX_GROUP_LOSSES: Final = 3
 """So many groups are named, those first that have most beyond their share of the predictions."""
 
 
+class BlockReference(NamedTuple):
+    """The reference of a signal that is observed once in a block of rows."""
+
+    mean: float
+    """In the signal's units."""
+    sd: float
+    """Of one observation; 0: they were all the same."""
+    n: int
+    """Observations."""
+    rows: int
+    """Rows of an observation."""
+
+
 class Firing(NamedTuple):
     """One firing of one detector on one lane, in the lane's own (standardised) units.
 
@@ -150,6 +163,8 @@ class Finding(NamedTuple):
     """(after - before) in reference standard deviations."""
     spread_effect: float = 0.0
     """Of a settled baseline: as `effect`, of its mean distance from the reference mean."""
+    spread_after: float = 0.0
+    """Of a settled baseline: its mean distance from the reference mean, in the signal's units."""
     is_within_budget: bool = True
     """False: it is weaker than the budget asks, evidence for a change that is known otherwise."""
     accepted_per_week: float = 0.0
@@ -161,8 +176,12 @@ class Finding(NamedTuple):
     is_from_start: bool = False
     """Whether its model version has been so since a person set the reference that it differs from:
     that was made of other data."""
+    is_error_of_number: bool = False
+    """Of `error` and `error:F=V`: numbers are predicted, and it is predicted less true."""
     worst: tuple[GroupLoss, ...] = ()
-    """Of an error: the groups that have more of it than of the predictions."""
+    """Of an error: the groups that have significantly more of it than of the predictions."""
+    reference: BlockReference | None = None
+    """Of `expected_error`: what it was in the reference."""
     named: str = ""
     """Of `leakage`: the feature that tells most of the label. Of `quality:range`,
     `quality:stuck`, `quality:type`: the first feature of which this is so, in the trigger."""

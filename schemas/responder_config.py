@@ -1,12 +1,13 @@
-"""How alerts and anomalies become incidents: times by which they are put together and closed."""
+"""What the responder decides by: when evidence is one incident, when a retraining is safe."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from schemas.strict import Strict
+from schemas.incidents import Reason
+from schemas.strict import FROM_LIST, Strict
 
 _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 24 * 60 * _MINUTE_MS
@@ -32,3 +33,26 @@ class IncidentConfig(Strict):
     keep_unended_ms: Spell = MAX_SPELL_MS
     """The same where some of it has not ended: more may be said of it. Of a model version there are
     at most as many such alerts as a worker holds open."""
+
+
+class RetrainingConfig(Strict):
+    """When a retraining is asked for, and what holds it back. Offsets are of the events topic."""
+
+    reasons: Annotated[tuple[Reason, ...], Field(min_length=1), FROM_LIST] = ("harmful_drift",)
+    """Incidents of these reasons ask for a retraining; what a person says counts as the reason."""
+    window_offsets: Annotated[int, Field(ge=100, le=100_000_000)] = 20_000
+    """Length of the clean window from where the change began, in offsets of each partition."""
+    max_doublings: Annotated[int, Field(ge=0, le=16)] = 4
+    """So often the window is doubled where too few of its predictions have labels in it."""
+    min_label_coverage: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Least share of the window's predictions that have their label in the window."""
+    min_labels: Annotated[int, Field(ge=1)] = 500
+    """Least number of labels in the window, those in quarantine left out."""
+    quarantine: Literal["ask", "act"] = "ask"
+    """What follows where an attack is suspected in the window and all its sources are named: `ask`
+    holds the request until a person approves of the quarantine, `act` releases it without them."""
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """With `act`: the largest share of the window's labels that may be left out without asking."""
+    cooldown_ms: Spell = _DAY_MS
+    """After a request for a model was released, none is released whose window begins within this
+    time from the end of that one's, in event time."""

@@ -18,6 +18,7 @@ from schemas.anomalies import AnomalyData
 from schemas.incidents import IncidentData
 from schemas.printable import escaped
 from schemas.records import Reject
+from schemas.retraining import RetrainingData
 from streams.identity import record_id
 from streams.ports import Output
 
@@ -36,6 +37,11 @@ INCIDENT_TYPES: Final = {
     "opened": "io.driftsentry.incident.opened.v1",
     "updated": "io.driftsentry.incident.updated.v1",
     "closed": "io.driftsentry.incident.closed.v1",
+}
+RETRAINING_TYPES: Final = {
+    "held": "io.driftsentry.retraining.held.v1",
+    "released": "io.driftsentry.retraining.released.v1",
+    "withdrawn": "io.driftsentry.retraining.withdrawn.v1",
 }
 DEAD_LETTER_TYPE: Final = "io.driftsentry.record.refused.v1"
 
@@ -169,6 +175,20 @@ def incident_headers(incident: IncidentData) -> tuple[tuple[str, bytes], ...]:
             "partitionkey": incident.incident_id,
             "severitytext": text,
             "severitynumber": str(number),
+        }
+    )
+
+
+def retraining_headers(request: RetrainingData) -> tuple[tuple[str, bytes], ...]:
+    """The headers of a retraining request as it is now. It has no time: none is in what it says."""
+    return _headers(
+        {
+            "specversion": "1.0",
+            "id": f"{request.request_id}.{request.status}",
+            "type": RETRAINING_TYPES[request.status],
+            "source": f"/driftsentry/{request.deployment}",
+            "subject": f"{request.model_id}/{request.model_version}",
+            "partitionkey": request.request_id,
         }
     )
 

@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
+from schemas.responder_config import IncidentConfig, RetrainingConfig
+from schemas.strict import FROM_LIST
 from streams.config_errors import Location, dotted
 from streams.hosts import parse_brokers
 from streams.kafka_properties import (
@@ -56,6 +58,27 @@ class Topics(StrictSettings):
     """Said by the clock: models whose predictions stay away, or come in other numbers."""
     anomalies: TopicName = "driftsentry.anomalies"
     """Suspected attacks go out here for security teams, as OCSF findings in CloudEvents."""
+    incidents: TopicName = "driftsentry.incidents"
+    """What the responder makes of alerts, anomalies and silences. Compacted."""
+    retraining: TopicName = "driftsentry.retraining"
+    """Retraining requests, held and released. Compacted."""
+
+
+class ResponderSettings(StrictSettings):
+    """What the responder decides by. Its consumer group is `GROUP.responder`."""
+
+    duties: Annotated[tuple[Literal["drift", "security"], ...], Field(min_length=1), FROM_LIST] = (
+        "drift",
+        "security",
+    )
+    """The duties that workers of this deployment do. Nothing is released before each of them has
+    folded the events that it rests on."""
+    sweep_s: Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)] = 10.0
+    """Every so many seconds it looks what is over, what is settled, and what was left undone."""
+    incidents: IncidentConfig = IncidentConfig()
+    """When evidence belongs to one incident, and when that is over."""
+    retraining: RetrainingConfig = RetrainingConfig()
+    """When a retraining is asked for, and what holds it back."""
 
 
 class Settings(StrictSettings):
@@ -81,6 +104,8 @@ class Settings(StrictSettings):
     """`at-least-once` uses no transactions: after a crash alerts may come twice (same `ce_id`)."""
     topics: Topics = Topics()
     """The names of the topics."""
+    responder: ResponderSettings = ResponderSettings()
+    """What the responder decides by."""
     redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")] = "driftsentry"
     """Every key in Redis begins with it."""
     kafka: dict[str, KafkaValue] = Field(default_factory=dict)

@@ -53,7 +53,7 @@ def variables() -> dict[str, Location]:
     """The environment variables that stand for a setting, and which one."""
     found: dict[str, Location] = {}
     for name in Settings.model_fields:
-        if name not in {"kafka", "topics", *_SECRET_FIELDS[1:]}:
+        if name not in {"kafka", "topics", "responder", *_SECRET_FIELDS[1:]}:
             found[PREFIX + name.upper()] = (name,)
     for name in Topics.model_fields:
         found[f"{PREFIX}{name.upper()}_TOPIC"] = ("topics", name)

@@ -14,7 +14,14 @@ from detectors.base import BankState, StateError, require_array
 from detectors.registry import REGISTRY
 from schemas.alerts import Severity
 from schemas.commands import MAX_REASON_CHARS
-from schemas.findings import MAX_GROUP_LOSSES, MAX_VANISHED, Aspect, Distances, GroupLoss
+from schemas.findings import (
+    MAX_GROUP_LOSSES,
+    MAX_VANISHED,
+    Aspect,
+    BlockReference,
+    Distances,
+    GroupLoss,
+)
 from schemas.limits import MAX_CATEGORY_CHARS, MAX_ID_CHARS
 from schemas.signal_names import DISPARITY, OF_LABELS
 from streams.episodes import MAX_EPISODES, MAX_OPENED, MAX_SIGNALS, EpisodeBook
@@ -65,6 +72,13 @@ class _GroupDocument(_Document):
     of_events: _Share
 
 
+class _ReferenceDocument(_Document):
+    mean: _Number
+    sd: _Size
+    n: Annotated[int, Field(ge=1, lt=1 << 62)]
+    rows: Annotated[int, Field(ge=1, lt=1 << 62)]
+
+
 class _EvidenceDocument(_Document):
     signal: Annotated[str, Field(pattern=_SIGNAL)]
     aspect: Annotated[int, Field(ge=0, lt=len(Aspect))]
@@ -83,7 +97,9 @@ class _EvidenceDocument(_Document):
     standing: Annotated[int, Field(ge=0, lt=len(Standing))]
     returned_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
     distances: _DistancesDocument | None
+    is_error_of_number: bool
     worst: Annotated[list[_GroupDocument], Field(max_length=MAX_GROUP_LOSSES)]
+    reference: _ReferenceDocument | None
     named: str
     part: _Size
 
@@ -125,6 +141,9 @@ class _BookDocument(_Document):
     opened: Annotated[list[_OpenedDocument], Field(max_length=MAX_EPISODES)]
 
 
+_READ_APART: Final = {"signal", "aspect", "standing", "distances", "worst", "reference"}
+
+
 def snapshot_episodes(book: EpisodeBook) -> BankState:
     """The episodes, and when those of each model were opened."""
     document = {
@@ -146,7 +165,8 @@ def _episode(episode: Episode) -> dict[str, Any]:
         "shard": shard,
         **_plain(episode, {"alert_id", "model", "evidence"}),
         "evidence": [
-            {"signal": signal, "aspect": aspect, **_plain(each, set())}
+            {"signal": signal, "aspect": aspect, **_plain(each, {"reference"})}
+            | {"reference": each.reference and each.reference._asdict()}
             for (signal, aspect), each in episode.evidence.items()
         ],
     }
@@ -181,10 +201,11 @@ def restore_episodes(state: BankState) -> EpisodeBook:
 def _read_episode(document: _EpisodeDocument) -> Episode:
     evidence = {
         (each.signal, each.aspect): Evidence(
-            **each.model_dump(exclude={"signal", "aspect", "standing", "distances", "worst"}),
+            **each.model_dump(exclude=_READ_APART),
             standing=Standing(each.standing),
             distances=_distances(each.distances),
             worst=tuple(GroupLoss(**group.model_dump()) for group in each.worst),
+            reference=_reference(each.reference),
         )
         for each in document.evidence
     }
@@ -205,6 +226,10 @@ def _read_episode(document: _EpisodeDocument) -> Episode:
     if (episode.closed_event >= 0) == episode.is_live:
         raise StateError("an episode is open and over at the same time")
     return episode
+
+
+def _reference(document: _ReferenceDocument | None) -> BlockReference | None:
+    return None if document is None else BlockReference(**document.model_dump())
 
 
 def _distances(document: _DistancesDocument | None) -> Distances | None:

@@ -19,6 +19,7 @@ from streams.evidence import (
     Episode,
     Evidence,
     ModelName,
+    Since,
     Standing,
     Watched,
     change_event_of,
@@ -319,7 +320,7 @@ def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
     part = part_factor(finding)
     found: list[tuple[Aspect, float, float | None]] = [
         (Aspect.MEAN, finding.effect, finding.after),
-        (Aspect.SPREAD, finding.spread_effect, None),
+        (Aspect.SPREAD, finding.spread_effect, finding.spread_after),
     ]
     if finding.distances is not None:
         after = None if finding.distances.is_of_category else finding.after
@@ -343,6 +344,7 @@ def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
                 episode.is_settled = True
                 known.standing = Standing.MOVED
                 is_news |= known.settle(effect, after, finding.n_after)
+                is_news |= known.name_worst(finding.worst)
                 if finding.detector == _HAS_BASELINE:
                     is_news |= part not in (0.0, known.part)
                     known.part = part
@@ -388,9 +390,16 @@ def _supersede(of_model: list[Episode], newest: Episode, finding: Finding) -> li
         ]
         if not is_earlier or not away:
             continue
+        is_news = False
         for known in away:
+            if finding.detector == _HAS_BASELINE and _HAS_BASELINE in known.detectors:
+                # It has looked from that change on: what was before this one was after that one.
+                was = finding.effect - finding.move
+                is_news |= known.complete(Since(was, finding.before, finding.n_before))
             known.standing = Standing.SUPERSEDED
         if not episode.is_live:
             episode.closed_event = finding.model_event
             told.append(Told(episode, "resolved", "superseded"))
+        elif is_news:
+            told.append(Told(episode, "updated"))
     return told

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from schemas.alerts import Severity
 from schemas.alerts import Standing as StandingWord
-from schemas.findings import Distances, Finding, GroupLoss
+from schemas.findings import BlockReference, Distances, Finding, GroupLoss
 from schemas.signal_names import JOINT, QUALITY
 
 MIN_EVENTS: Final = 20
@@ -101,8 +101,13 @@ class Evidence:
     """Where it was found to have returned; -1: nowhere yet."""
     distances: Distances | None = None
     """Of the latest window that was found to differ; None: none was."""
+    is_error_of_number: bool = False
+    """Of an error: whether it is predicted less true, and no share of wrong predictions."""
     worst: tuple[GroupLoss, ...] = ()
-    """Of an error, by its latest finding: the groups that have more of it than of the events."""
+    """Of an error: the groups that have significantly more of it than of the events, by the latest
+    finding or working baseline that knew of any."""
+    reference: BlockReference | None = None
+    """Of `expected_error`: what it was in the reference."""
     named: str = ""
     """Of leakage and of what broke, by its latest finding: the feature to look at."""
     part: float = 0.0
@@ -121,11 +126,13 @@ class Evidence:
     def take(self, finding: Finding) -> bool:
         """Let one more finding speak; whether it says anything new."""
         seen = evidence_of(finding)
+        had_worst = bool(self.worst)
         self.distances = seen.distances or self.distances
-        self.worst = seen.worst or self.worst
         self.named = seen.named or self.named
-        is_news = finding.detector not in self.detectors
-        self.detectors += [finding.detector] if is_news else []
+        # Some detectors fire again and again: which groups are named then is news once.
+        is_news = self.name_worst(seen.worst) and not had_worst
+        is_news |= finding.detector not in self.detectors
+        self.detectors += [finding.detector] if finding.detector not in self.detectors else []
         # What happened before it came back is late evidence, and no new move.
         if self.standing is Standing.RETURNED and seen.change_event >= self.returned_event:
             self.standing, is_news = Standing.MOVED, True
@@ -164,6 +171,15 @@ class Evidence:
             return False
         self.effect, self.after, self.n_after = effect, after, n_after
         return not knew_after
+
+    def name_worst(self, worst: tuple[GroupLoss, ...]) -> bool:
+        """Take the groups that have most of the errors by now; whether one was not known before.
+
+        When an error is found, its latest labels are mostly from before: few groups stand out.
+        """
+        known = {each.signal for each in self.worst}
+        self.worst = worst or self.worst
+        return any(each.signal not in known for each in worst)
 
     def _say(self, seen: Evidence) -> bool:
         is_news = severity(seen.effect) != severity(self.effect)
@@ -283,7 +299,9 @@ def evidence_of(finding: Finding) -> Evidence:
         found_offset=finding.offset,
         change_event=change_event_of(finding),
         distances=finding.distances,
+        is_error_of_number=finding.is_error_of_number,
         worst=finding.worst,
+        reference=finding.reference,
         named=finding.named,
     )
 

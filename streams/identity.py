@@ -147,3 +147,8 @@ def incident_id(deployment: str, model_id: str, evidence_id: str) -> str:
 def content_digest(value: bytes) -> str:
     """By which two values are told apart that say the same."""
     return blake2b(value, digest_size=_DIGEST_BYTES, person=b"ds-content").hexdigest()
+
+
+def request_id(deployment: str, model_id: str, version: str, incident: str) -> str:
+    """The identity of a retraining request: a training job that has done it once need not again."""
+    return _identity(b"ds-retraining", deployment, model_id, version, incident)

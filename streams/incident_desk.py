@@ -1,62 +1,78 @@
-"""Takes evidence in, and sees to it that the topic says what follows from all of it.
+"""Takes evidence and what people say in, and has told what follows from all of it.
 
-Several responders may work on one model at once: one that was thought dead may still write. So
-whoever writes notes it first (a flight, and what the topic says is unknown from then on), writes,
-and notes what it wrote only where no other flight was under way meanwhile. What is unknown is
-written again, by one of the two, or where it has died by whoever looks next. A source record may be
-acknowledged when `take` has returned.
+A source record may be acknowledged when `take` or `hear` has returned: what follows from it stands
+on its topic then, or somebody else is about to write it.
 
 What is long over is forgotten: its last record stays on the topic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import orjson
+from pydantic import BaseModel
 
 from schemas.incidents import IncidentData
-from schemas.responder_config import IncidentConfig
-from streams.cloudevents import incident_headers
-from streams.identity import content_digest
+from schemas.responder_config import IncidentConfig, RetrainingConfig
+from schemas.retraining import RetrainingData
+from streams.cloudevents import incident_headers, retraining_headers
 from streams.incident_evidence import Evidence, merge
-from streams.incident_reasons import Overruling
-from streams.incidents import LongOver, incidents_of, long_over
-from streams.responder_ports import (
-    UNKNOWN,
-    Forgotten,
-    IncidentStore,
-    IncidentTopic,
-    Kept,
-    ModelName,
+from streams.incident_forgetting import forgettable
+from streams.incident_reasons import Approval, Opening, Overruling, Said
+from streams.incidents import Group, cases_of, dismissed_in
+from streams.responder_ports import EventWindows, IncidentStore, Kept, ModelName, Outlet
+from streams.responder_teller import MOST_ROUNDS, RestlessError, Teller, Telling
+from streams.retraining_gate import (
+    Draft,
+    ModelCase,
+    Released,
+    WindowFacts,
+    clean_window,
+    draft_of,
+    is_short,
+    request_of,
 )
 
-_MOST_ROUNDS: Final = 100
 
+class _Derived(NamedTuple):
+    """What follows from what is kept of a model."""
 
-class RestlessError(RuntimeError):
-    """A model's evidence changes faster than it can be told of."""
+    kept: Kept
+    watermark_ms: int | None
+    cases: Sequence[tuple[Group, IncidentData]]
+    requests: Sequence[RetrainingData]
+    tellings: Mapping[str, Telling]
 
 
 class IncidentDesk:
-    """One responder's work on incidents. `writer` names it, and is never used twice."""
+    """One responder's work. `writer` names it, and is never used twice."""
 
     def __init__(
-        self, store: IncidentStore, topic: IncidentTopic, config: IncidentConfig, writer: str
+        self,
+        store: IncidentStore,
+        outlet: Outlet,
+        windows: EventWindows,
+        incidents: IncidentConfig,
+        retraining: RetrainingConfig,
+        *,
+        events_topic: str,
+        writer: str,
     ) -> None:
         self._store: Final = store
-        self._topic: Final = topic
-        self._config: Final = config
-        self._writer: Final = writer
-        self._n_tellings = 0
+        self._windows: Final = windows
+        self._incidents: Final = incidents
+        self._retraining: Final = retraining
+        self._events_topic: Final = events_topic
+        self._teller: Final = Teller(store, outlet, writer)
         self.n_too_late = 0
         """Records of what has been forgotten, or that came later than anybody waits for."""
 
     async def take(self, evidence: Evidence) -> None:
         """Take one record's evidence in, and tell what follows. Twice is as once."""
         model = ModelName(evidence.deployment, evidence.model_id)
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(MOST_ROUNDS):
             kept = await self._store.read(model)
             before = kept.evidence.get(evidence.evidence_id)
             if before is None and _is_too_late(evidence, kept):
@@ -66,19 +82,19 @@ class IncidentDesk:
             if now == before or await self._store.write(model, kept.version, [now], ()):
                 await self.tell(model)
                 return
-        raise RestlessError(f"{model}: another responder was faster {_MOST_ROUNDS} times")
+        raise RestlessError(f"{model}: another responder was faster {MOST_ROUNDS} times")
 
-    async def hear(self, model: ModelName, said: Overruling) -> None:
-        """Take in what a person said of an incident of this model. Twice is as once."""
-        for _ in range(_MOST_ROUNDS):
+    async def hear(self, model: ModelName, said: Said) -> None:
+        """Take in what a person said of the model's incidents or requests. Twice is as once."""
+        for _ in range(MOST_ROUNDS):
             kept = await self._store.read(model)
             if said in kept.said or await self._store.write(model, kept.version, (), [said]):
                 await self.tell(model)
                 return
-        raise RestlessError(f"{model}: another responder was faster {_MOST_ROUNDS} times")
+        raise RestlessError(f"{model}: another responder was faster {MOST_ROUNDS} times")
 
     async def sweep(self) -> None:
-        """Look at every model: what has closed, and what a responder that died left behind.
+        """Look at every model: what is over or settled, what a responder that died left behind.
 
         And forget what is long over.
         """
@@ -86,90 +102,127 @@ class IncidentDesk:
             await self.tell(model)
             await self.forget(model)
 
-    async def forget(self, model: ModelName) -> int:
-        """Forget what is long over of this model, and told; how many incidents that are.
+    async def forget(self, model: ModelName) -> bool:
+        """Forget what is long over of this model, and told; whether there was any.
 
-        None where somebody is at work on them: the next sweep comes by again.
+        What somebody is at work on stays: the next sweep comes by again.
         """
-        kept = await self._store.read(model)
-        watermark_ms = await self._store.watermark(model)
-        over = [
-            each
-            for each in long_over(kept.evidence.values(), kept.said, watermark_ms, self._config)
-            if kept.published.get(each.incident.incident_id) == _digest(each.incident)
-        ]
-        if over and await self._store.forget(model, kept.version, _forgotten(over)):
-            return len(over)
-        return 0
+        derived = await self._derived(model)
+        what = forgettable(
+            derived.kept,
+            derived.cases,
+            derived.requests,
+            derived.tellings,
+            derived.watermark_ms,
+            self._incidents,
+        )
+        return what is not None and await self._store.forget(model, derived.kept.version, what)
 
     async def tell(self, model: ModelName) -> None:
-        """Write what the topic does not say yet of this model's incidents.
+        """Write what topics do not say yet of this model."""
+        await self._teller.tell(model, self._wanted)
 
-        Returns when it says all that was known when this began, but for what another writer has in
-        flight: that is for the next sweep.
-        """
-        # Two pieces of evidence of one model may be told of side by side here as well.
-        self._n_tellings += 1
-        writer = f"{self._writer}.{self._n_tellings}"
-        told: dict[str, str | None] = {}
-        for _ in range(_MOST_ROUNDS):
-            kept = await self._store.read(model)
-            wanted = await self._wanted(model, kept)
-            others = {each.key for each in kept.flights if not each.is_expired}
-            # Where another one writes as well, once is enough: it looks again, or the sweep does.
-            due = {
-                key: incident
-                for key, incident in _due(kept.published, wanted).items()
-                if key not in others or told.get(key, UNKNOWN) != _digest(incident)
-            }
-            if not due:
-                return
-            if not await self._store.begin(model, kept.version, list(due), writer):
-                continue
-            for key, incident in due.items():
-                await self._publish(key, incident)
-            told.update({key: _digest(each) for key, each in due.items()})
-            await self._store.settle(model, {key: told[key] for key in due}, writer)
-        raise RestlessError(f"{model}: new evidence came {_MOST_ROUNDS} times while it was told")
+    async def _wanted(self, model: ModelName) -> tuple[Kept, Mapping[str, Telling]]:
+        derived = await self._derived(model)
+        return derived.kept, derived.tellings
 
-    async def _wanted(self, model: ModelName, kept: Kept) -> dict[str, IncidentData]:
+    async def _derived(self, model: ModelName) -> _Derived:
+        # How far the log is settled comes first: all that was said of it is in what is read next.
+        settled = await self._store.settled()
         watermark_ms = await self._store.watermark(model)
-        found = incidents_of(kept.evidence.values(), kept.said, watermark_ms, self._config)
-        return {each.incident_id: each for each in found}
+        kept = await self._store.read(model)
+        evidence = list(kept.evidence.values())
+        cases = cases_of(evidence, kept.said, watermark_ms, self._incidents)
+        wanted = {
+            f"incident/{each.incident_id}": Telling(as_bytes(each), incident_headers(each))
+            for _, each in cases
+        }
+        case = ModelCase(
+            evidence=evidence,
+            said=[each for each in kept.said if isinstance(each, Overruling)],
+            approvals=[each for each in kept.said if isinstance(each, Approval)],
+            opened=[each for each in kept.said if isinstance(each, Opening)],
+            dismissed=dismissed_in(cases),
+            topic=self._events_topic,
+        )
+        requests = await self._requests(model, cases, case, kept.released, settled)
+        for request in requests:
+            key = f"retraining/{request.request_id}"
+            wanted[key] = Telling(as_bytes(request), retraining_headers(request))
+        return _Derived(kept, watermark_ms, cases, requests, wanted)
 
-    async def _publish(self, key: str, incident: IncidentData | None) -> None:
-        if incident is None:
-            await self._topic.publish(key, None, ())
-        else:
-            await self._topic.publish(key, as_bytes(incident), incident_headers(incident))
+    async def _requests(
+        self,
+        model: ModelName,
+        cases: Sequence[tuple[Group, IncidentData]],
+        case: ModelCase,
+        released: Sequence[RetrainingData],
+        settled: Mapping[int, int],
+    ) -> list[RetrainingData]:
+        """Every request of the model, in the order in which its incidents begin."""
+        requests = {each.request_id: each for each in released}
+        for group, incident in cases:
+            request = await self._request(model, group, incident, case, requests, settled)
+            if request is not None:
+                requests[request.request_id] = request
+        return list(requests.values())
 
+    async def _request(
+        self,
+        model: ModelName,
+        group: Group,
+        incident: IncidentData,
+        case: ModelCase,
+        requests: Mapping[str, RetrainingData],
+        settled: Mapping[int, int],
+    ) -> RetrainingData | None:
+        config = self._retraining
+        for n_doublings in range(config.max_doublings + 1):
+            draft = draft_of(group, incident, case, config, n_doublings)
+            if draft is None:
+                return None
+            known = requests.get(draft.request_id)
+            if known is not None and known.status == "released":
+                return known
+            facts = await self._facts(model, draft, settled)
+            is_longest = n_doublings == config.max_doublings
+            if facts is None or is_longest or not is_short(facts, config):
+                return await self._judged(model, draft, facts, requests.values())
+        raise AssertionError("the longest window is judged")
 
-def as_bytes(incident: IncidentData) -> bytes:
-    """The record's value: the same incident gives the same bytes."""
-    return orjson.dumps(incident.model_dump(mode="json"))
+    async def _judged(
+        self,
+        model: ModelName,
+        draft: Draft,
+        facts: WindowFacts | None,
+        requests: Iterable[RetrainingData],
+    ) -> RetrainingData:
+        """The request as it is now; one that is released is kept for ever."""
+        earlier = [
+            Released(each.request_id, each.cooldown_until_ms)
+            for each in requests
+            if each.status == "released" and each.cooldown_until_ms is not None
+        ]
+        request = request_of(draft, facts, earlier, self._retraining)
+        if request.status == "released":
+            return await self._store.release(model, request)
+        return request
 
-
-def _digest(incident: IncidentData | None) -> str | None:
-    return None if incident is None else content_digest(as_bytes(incident))
+    async def _facts(
+        self, model: ModelName, draft: Draft, settled: Mapping[int, int]
+    ) -> WindowFacts | None:
+        """What the window's events say; None while it is not settled."""
+        if any(settled.get(partition, 0) <= last for partition, last in draft.last.items()):
+            return None
+        return await self._windows.facts(
+            model, draft.model_version, clean_window(draft, None), draft.window.quarantine
+        )
 
 
 def _is_too_late(evidence: Evidence, kept: Kept) -> bool:
     return kept.forgotten_ms is not None and evidence.last_ms <= kept.forgotten_ms
 
 
-def _forgotten(over: Sequence[LongOver]) -> Forgotten:
-    return Forgotten(
-        {each.incident.incident_id: content_digest(as_bytes(each.incident)) for each in over},
-        [one.evidence_id for each in over for one in each.evidence],
-        [one for each in over for one in each.said],
-        max(each.incident.last_ms for each in over),
-    )
-
-
-def _due(
-    published: Mapping[str, str], wanted: Mapping[str, IncidentData]
-) -> dict[str, IncidentData | None]:
-    """What the topic does not say; None of an incident that has become part of another one."""
-    due: dict[str, IncidentData | None] = {key: None for key in published if key not in wanted}
-    due.update({key: each for key, each in wanted.items() if published.get(key) != _digest(each)})
-    return due
+def as_bytes(record: BaseModel) -> bytes:
+    """The record's value: the same content gives the same bytes."""
+    return orjson.dumps(record.model_dump(mode="json"))

@@ -37,7 +37,28 @@ class Overruling(NamedTuple):
     reason: Reason
     by: str
     note: str
-    was_evidence_opened: bool
+
+
+class Approval(NamedTuple):
+    """That a person approves of a request's quarantine. The latest one counts."""
+
+    place: int
+    request_id: str
+    incident_id: str
+    by: str
+    note: str
+
+
+class Opening(NamedTuple):
+    """That a person has been shown the evidence of an incident."""
+
+    place: int
+    incident_id: str
+    by: str
+
+
+Said = Overruling | Approval | Opening
+"""What people say, by its place in the commands topic."""
 
 
 class Held(NamedTuple):
@@ -57,7 +78,9 @@ class Rule:
     says: Callable[[Sequence[Evidence]], Held | None]
 
 
-def verdict_of(evidence: Sequence[Evidence], said: Sequence[Overruling]) -> Verdict:
+def verdict_of(
+    evidence: Sequence[Evidence], said: Sequence[Overruling], opened: Sequence[Opening] = ()
+) -> Verdict:
     """The reason of an incident, from all of its evidence and what people said of it."""
     held = [(rule, found) for rule in RULES if (found := rule.says(evidence)) is not None]
     rule, found = held[0]
@@ -73,8 +96,13 @@ def verdict_of(evidence: Sequence[Evidence], said: Sequence[Overruling]) -> Verd
         by=None if last is None else last.by,
         note=None if last is None else last.note,
         ruled=None if last is None else rule.reason,
-        was_evidence_opened=None if last is None else last.was_evidence_opened,
+        was_evidence_opened=None if last is None else was_opened(last, opened),
     )
+
+
+def was_opened(word: Overruling | Approval, opened: Sequence[Opening]) -> bool:
+    """Whether who said this had been shown the evidence before."""
+    return any(each.by == word.by and each.place < word.place for each in opened)
 
 
 def is_fault(moved: MovedSignal) -> bool:

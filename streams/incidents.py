@@ -16,17 +16,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from schemas.incidents import EvidencePlace, IncidentData, IncidentStatus
+from schemas.incidents import EvidencePlace, IncidentData, IncidentStatus, Reason
 from schemas.responder_config import IncidentConfig
 from streams.identity import incident_id
 from streams.incident_causes import ranked_causes
 from streams.incident_evidence import SEVERITIES, Evidence, Family, trouble_of
-from streams.incident_reasons import Overruling, verdict_of
+from streams.incident_reasons import Opening, Overruling, Said, verdict_of
 from streams.incident_sentences import sentence
 
 MAX_PLACES: Final = 64
 Cause = Literal["data", "queries"]
 
+_ATTACKS: Final[frozenset[Reason]] = frozenset({"suspected_poisoning", "suspected_probing"})
 _CAUSE: Final[dict[Family, Cause]] = {
     "drift": "data",
     "silence": "data",
@@ -81,7 +82,7 @@ def groups_of(evidence: Iterable[Evidence], config: IncidentConfig) -> Iterator[
 
 def incidents_of(
     evidence: Iterable[Evidence],
-    said: Sequence[Overruling],
+    said: Sequence[Said],
     watermark_ms: int | None,
     config: IncidentConfig,
 ) -> list[IncidentData]:
@@ -90,16 +91,39 @@ def incidents_of(
     `watermark_ms`: all evidence up to this event time has been read; None where that is not known,
     and nothing is closed. Of what was said only what names one of the incidents counts.
     """
+    return [incident for _, incident in cases_of(evidence, said, watermark_ms, config)]
+
+
+def cases_of(
+    evidence: Iterable[Evidence],
+    said: Sequence[Said],
+    watermark_ms: int | None,
+    config: IncidentConfig,
+) -> list[tuple[Group, IncidentData]]:
+    """The same, each with all of its evidence."""
     found = [
-        _incident(
+        (
             group,
-            [each for each in said if group.answers_to(each.incident_id)],
-            config,
-            watermark_ms,
+            _incident(
+                group,
+                [each for each in said if group.answers_to(each.incident_id)],
+                config,
+                watermark_ms,
+            ),
         )
         for group in groups_of(evidence, config)
     ]
-    return sorted(found, key=lambda each: (each.start_ms, each.incident_id))
+    return sorted(found, key=lambda each: (each[1].start_ms, each[1].incident_id))
+
+
+def dismissed_in(incidents: Iterable[tuple[Group, IncidentData]]) -> frozenset[str]:
+    """The evidence of incidents that a person says are no attack."""
+    return frozenset(
+        each.evidence_id
+        for group, incident in incidents
+        if incident.verdict.by is not None and incident.verdict.reason not in _ATTACKS
+        for each in group.evidence
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +131,13 @@ class LongOver:
     """An incident that is closed for good, and all that was kept of it."""
 
     incident: IncidentData
-    evidence: tuple[Evidence, ...]
-    said: tuple[Overruling, ...]
+    group: Group
+    said: tuple[Said, ...]
 
 
 def long_over(
     evidence: Iterable[Evidence],
-    said: Sequence[Overruling],
+    said: Sequence[Said],
     watermark_ms: int | None,
     config: IncidentConfig,
 ) -> list[LongOver]:
@@ -123,35 +147,37 @@ def long_over(
     same without it.
     """
     found = []
-    for group in groups_of(evidence, config):
-        of_it = [each for each in said if group.answers_to(each.incident_id)]
-        incident = _incident(group, of_it, config, watermark_ms)
+    for group, incident in cases_of(evidence, said, watermark_ms, config):
         have_ended = all(each.has_ended for each in group.evidence)
         keep_ms = config.keep_ms if have_ended else max(config.keep_ms, config.keep_unended_ms)
-        # Closed, so that the watermark is known.
-        is_long = incident.closed_ms is not None and incident.last_ms + keep_ms <= (
-            watermark_ms or 0
-        )
-        if is_long:
-            found.append(LongOver(incident, group.evidence, tuple(of_it)))
+        # Where it is closed the watermark is known.
+        if (
+            watermark_ms is not None
+            and incident.closed_ms is not None
+            and incident.last_ms + keep_ms <= watermark_ms
+        ):
+            words = tuple(each for each in said if group.answers_to(each.incident_id))
+            found.append(LongOver(incident, group, words))
     return found
 
 
 def _incident(
-    group: Group, said: Sequence[Overruling], config: IncidentConfig, watermark_ms: int | None
+    group: Group, said: Sequence[Said], config: IncidentConfig, watermark_ms: int | None
 ) -> IncidentData:
     evidence = group.evidence
     closed_ms = _closed_ms(evidence, watermark_ms, config)
+    words = [each for each in said if isinstance(each, Overruling)]
     # One that a person overruled has been updated, however little evidence there is.
-    is_new = len(evidence) == 1 and evidence[0].revision == 1 and not said
+    is_new = len(evidence) == 1 and evidence[0].revision == 1 and not words
     status: IncidentStatus = "opened" if is_new else "updated"
     anchor = group.anchor
-    verdict = verdict_of(evidence, said)
+    opened = [each for each in said if isinstance(each, Opening)]
+    verdict = verdict_of(evidence, words, opened)
     causes = ranked_causes(evidence)
     versions = sorted({each.model_version for each in evidence} - {""})
     return IncidentData(
         incident_id=group.incident_id,
-        revision=sum(each.revision for each in evidence) + len(said) + (closed_ms is not None),
+        revision=sum(each.revision for each in evidence) + len(words) + (closed_ms is not None),
         status=status if closed_ms is None else "closed",
         deployment=anchor.deployment,
         model_id=anchor.model_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from schemas.alerts import MovedSignal
@@ -30,6 +31,7 @@ _WORDS: Final = {
     LEAKAGE: "the strength of the one feature that tells most of the label (0 nothing, 1 all)",
 }
 _WRONG: Final = "the share of wrong predictions"
+_RESIDUE: Final = "predicted less true"
 _NEARLY: Final = 0.8
 """The strength, |2 AUC - 1|, from which a feature is said to predict the label nearly by itself: an
 AUC of 0.9."""
@@ -66,7 +68,7 @@ def label_subject(moved: MovedSignal) -> str | None:
     if kind == "label":
         return f"the share of label {plain_value(name)}"
     if kind == ERROR:
-        what = "the error (predicted less true)" if _is_number(moved) else _WRONG
+        what = _error(moved)
         return what if category is None else f"{what} where {own}={plain_value(category)}"
     words = _WORDS.get(kind)
     if words is not None and moved.unit == "departures":
@@ -90,9 +92,36 @@ def advice(moved: MovedSignal) -> str:
     return f" {said}" if said else ""
 
 
+def of_estimate(away: Sequence[MovedSignal]) -> str:
+    """What scores make one expect now and in the reference, a sentence with a space before it.
+
+    "" where this has not moved, or is not known.
+    """
+    known = (each.expected for each in away if each.expected is not None)
+    told = next((each for each in known if each.value is not None), None)
+    if told is None:
+        return ""
+    now = _within(told.value, told.low, told.high)
+    was = _within(told.reference, told.reference_low, told.reference_high)
+    return f" Scores make one expect an error rate of {now}, in the reference {was}."
+
+
+def distrust(away: Sequence[MovedSignal], first: MovedSignal) -> str:
+    """That the estimate is not to be trusted, where the gap has moved and does not stand first."""
+    if first.signal == ERROR_GAP or all(each.signal != ERROR_GAP for each in away):
+        return ""
+    return f" {_ADVICE[ERROR_GAP]}"
+
+
+def _within(value: float | None, low: float | None, high: float | None) -> str:
+    """A rate with its interval, three digits each."""
+    shown = [f"{0.0 if each is None else each:.3g}" for each in (value, low, high)]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
+
+
 def worst_groups(moved: MovedSignal) -> str:
     """The groups that have more of the errors than of the events; "" for none."""
-    what = "absolute error" if moved.signal == ERROR and _is_number(moved) else "errors"
+    what = "absolute error" if moved.error_of == "number" else "errors"
     told = [
         f"{_group(each.signal)} with {100 * each.of_errors:.0f} % of the {what} on "
         f"{100 * each.of_events:.0f} % of the events"
@@ -101,9 +130,13 @@ def worst_groups(moved: MovedSignal) -> str:
     return f"; worst: {', '.join(told)}" if told else ""
 
 
-def _is_number(moved: MovedSignal) -> bool:
-    """Of an error: whether it is that of a number, and not a share."""
-    return moved.unit not in ("share", "departures")
+def _error(moved: MovedSignal) -> str:
+    """What an error is: a share of wrong predictions, or of a number predicted less true."""
+    if moved.error_of != "number":
+        return _WRONG
+    if moved.unit == "departures":
+        return f"the share of predictions whose error ({_RESIDUE}) departs from its constant"
+    return f"the error ({_RESIDUE})"
 
 
 def _group(signal: str) -> str:

@@ -30,6 +30,7 @@ from schemas.commands import (
     read_command,
 )
 from schemas.reference import BadReferenceError
+from schemas.responses import is_response
 from streams.lineage import CommandPlace, JournaledCommand, JournalEntry
 from streams.ports import CommandLog, SaidRecord
 from streams.worker import PartitionWorker
@@ -57,6 +58,9 @@ class Obedience:
     def listen(self) -> None:
         """Read what has been said since the last time."""
         for record in self.commands.read():
+            if is_response(record.value):
+                # For the responder, which reads the same topic.
+                continue
             try:
                 command = _read(record.value)
             except (CommandError, BadReferenceError, BadCalibrationError) as error:

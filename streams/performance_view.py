@@ -14,8 +14,9 @@ from detectors.performance.metrics import Metrics
 def performance_view(outcomes: Outcomes | None, slot: int) -> bytes:
     """The metrics of a slot; null where no label of it has come.
 
-    In total, of its latest labels, what is expected of its latest predictions, how the groups of
-    its slices are treated, and which feature tells most of the label.
+    In total, of its latest labels, what is expected of its latest predictions, and whether that
+    is within what the reference made one expect, how the groups of its slices are treated, and
+    which feature tells most of the label.
     """
     known = None if outcomes is None else outcomes.metrics_of(slot)
     if outcomes is None or known is None:
@@ -26,6 +27,7 @@ def performance_view(outcomes: Outcomes | None, slot: int) -> bytes:
         "total": total,
         "window": window,
         "expected": outcomes.estimate_of(slot),
+        "expected_error": outcomes.expected_error_of(slot),
         "slices": outcomes.slices_of(slot),
         "leakage": outcomes.leakage_of(slot),
     }

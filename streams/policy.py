@@ -11,9 +11,12 @@ from dataclasses import asdict
 from typing import Final, NamedTuple
 
 from detectors.base import BankState
+from detectors.performance.expected import mean_interval
 from schemas.alerts import (
     AlertData,
     Direction,
+    ErrorOf,
+    ExpectedBeside,
     MovedSignal,
     Unit,
     WindowDistances,
@@ -31,6 +34,7 @@ from schemas.commands import (
 )
 from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding, Notice
+from schemas.signal_names import ERROR, ERROR_GAP, EXPECTED_ERROR
 from streams.episode_state import restore_episodes, snapshot_episodes
 from streams.episodes import EpisodeBook, Rules, Told
 from streams.evidence import Episode, Evidence, Watched, model_of, watched_by
@@ -39,11 +43,13 @@ from streams.orders import Orders, is_about
 from streams.orders_state import restore_orders, snapshot_orders
 from streams.sentences import bound_sentence, drift_sentence
 
-POLICY_VERSION: Final = 7
+POLICY_VERSION: Final = 8
 """Version of these rules and of their state."""
 
 MAX_LISTED: Final = 20
-"""Signals that one record names; the one that it is about is always among them."""
+"""Signals that one record names; the one that it is about is always among them, and so are those
+of all errors."""
+_OF_ERRORS: Final = frozenset({ERROR, ERROR_GAP, EXPECTED_ERROR})
 
 
 class Occasion(NamedTuple):
@@ -212,7 +218,7 @@ class Policy:
         listed += [
             (watched, evidence)
             for watched, evidence in ranked[MAX_LISTED:]
-            if now.is_about(watched)
+            if now.is_about(watched) or watched[0] in _OF_ERRORS
         ]
         signals = [_moved_signal(watched, evidence) for watched, evidence in listed]
         first = signals[0]
@@ -317,9 +323,40 @@ def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:
         change_offset=evidence.change_offset,
         found_offset=evidence.found_offset,
         distances=evidence.distances and WindowDistances(**asdict(evidence.distances)),
+        error_of=_error_of(signal, evidence),
+        expected=_expected(evidence, aspect),
         worst_groups=[WorstGroup(**asdict(each)) for each in evidence.worst],
         named_feature=evidence.named or None,
         part_factor=evidence.part or None,
+    )
+
+
+def _error_of(signal: str, evidence: Evidence) -> ErrorOf | None:
+    if signal.partition(":")[0] != ERROR:
+        return None
+    return "number" if evidence.is_error_of_number else "class"
+
+
+def _expected(evidence: Evidence, aspect: int) -> ExpectedBeside | None:
+    """What scores make one expect now and in the reference; None of other signals."""
+    reference = evidence.reference
+    if reference is None:
+        return None
+    least, most = mean_interval(reference.mean, reference.sd, reference.n)
+    # Of a spread the mean is not known, nor where what is told is a share of departures.
+    is_mean = aspect != Aspect.SPREAD and not evidence.is_departure
+    value = evidence.after if is_mean else None
+    low = high = None
+    if value is not None:
+        n_blocks = max(evidence.n_after // reference.rows, 1)
+        low, high = mean_interval(value, reference.sd, n_blocks)
+    return ExpectedBeside(
+        value=value,
+        low=low,
+        high=high,
+        reference=reference.mean,
+        reference_low=least,
+        reference_high=most,
     )
 
 

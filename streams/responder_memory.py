@@ -1,4 +1,4 @@
-"""The responder's store and topic in memory: for the demo, for tests, and to say what is meant."""
+"""The responder's store and topics in memory: for the demo, for tests, and to say what is meant."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from schemas.retraining import CleanWindow, QuarantinePart, RetrainingData
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import Overruling
+from streams.incident_reasons import Said
 from streams.responder_ports import (
     UNKNOWN,
     Flight,
@@ -18,6 +19,7 @@ from streams.responder_ports import (
     ModelName,
     StoreLostError,
 )
+from streams.retraining_gate import WindowFacts
 
 
 async def _at_once(_step: str) -> None:
@@ -28,6 +30,7 @@ async def _at_once(_step: str) -> None:
 class _Shared:
     kept: dict[ModelName, Kept] = field(default_factory=dict)
     watermarks: dict[InputPartition, int] = field(default_factory=dict)
+    settled: dict[int, int] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
 
 
@@ -49,6 +52,7 @@ class MemoryIncidentStore:
         self.shared: Final[_Shared] = shared
         self._kept: Final = shared.kept
         self._watermarks: Final = shared.watermarks
+        self._settled: Final = shared.settled
         self._names: Final = shared.names
         self._epoch: str | None = None
 
@@ -82,7 +86,7 @@ class MemoryIncidentStore:
         model: ModelName,
         version: int,
         evidence: Sequence[Evidence],
-        said: Sequence[Overruling],
+        said: Sequence[Said],
     ) -> bool:
         """Compare the version, and set."""
         await self._step("write")
@@ -153,6 +157,7 @@ class MemoryIncidentStore:
             published={
                 key: told for key, told in kept.published.items() if key not in what.digests
             },
+            released=[each for each in kept.released if each.request_id not in what.request_ids],
             forgotten_ms=what.last_ms if before_ms is None else max(before_ms, what.last_ms),
         )
         return True
@@ -177,10 +182,32 @@ class MemoryIncidentStore:
             return None
         return min(self._watermarks[each] for each in names)
 
+    async def raise_settled(self, offsets: Mapping[int, int]) -> None:
+        """The greater of each."""
+        await self._step("raise_settled")
+        for partition, offset in offsets.items():
+            self._settled[partition] = max(offset, self._settled.get(partition, offset))
+
+    async def settled(self) -> Mapping[int, int]:
+        """All of them."""
+        await self._step("settled")
+        return dict(self._settled)
+
+    async def release(self, model: ModelName, request: RetrainingData) -> RetrainingData:
+        """The first one of its name stays."""
+        await self._step("release")
+        kept = self._kept.get(model, Kept())
+        for each in kept.released:
+            if each.request_id == request.request_id:
+                return each
+        self._kept[model] = replace(kept, released=[*kept.released, request])
+        return request
+
     def lose(self) -> None:
         """Be empty all at once, as a server that was emptied."""
         self._kept.clear()
         self._watermarks.clear()
+        self._settled.clear()
         self._names.clear()
 
     def expire(self, writer: str) -> None:
@@ -206,8 +233,25 @@ class Written(NamedTuple):
     headers: Headers
 
 
-class MemoryIncidentTopic:
-    """`IncidentTopic` in memory, with every record that was ever written."""
+class MemoryWindows:
+    """`EventWindows` that say what they were told to, whatever the window."""
+
+    def __init__(self, facts: WindowFacts) -> None:
+        self.facts_of_all = facts
+
+    async def facts(
+        self,
+        _model: ModelName,
+        _version: str,
+        _window: CleanWindow,
+        _quarantine: Sequence[QuarantinePart],
+    ) -> WindowFacts:
+        """The same of every window."""
+        return self.facts_of_all
+
+
+class MemoryOutlet:
+    """`Outlet` in memory, with every record that was ever written."""
 
     def __init__(self, pause: Callable[[str], Awaitable[None]] = _at_once) -> None:
         self._pause: Final = pause

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
+from schemas.retraining import CleanWindow, QuarantinePart, RetrainingData
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import Overruling
+from streams.incident_reasons import Said
+from streams.retraining_gate import WindowFacts
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -67,9 +69,11 @@ class Kept:
 
     version: int = 0
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
-    said: Sequence[Overruling] = ()
+    said: Sequence[Said] = ()
     published: Mapping[str, str] = field(default_factory=dict)
-    """By incident the digest of its latest record on the topic, or `UNKNOWN`."""
+    """By `Outlet` key the digest of its latest record there, or `UNKNOWN`."""
+    released: Sequence[RetrainingData] = ()
+    """Requests that were released: they never change any more. In the order of their release."""
     flights: Sequence[Flight] = ()
     forgotten_ms: int | None = None
     """Event time of the last word of what has been forgotten. What comes now and is no younger is
@@ -80,11 +84,13 @@ class Forgotten(NamedTuple):
     """What is to be forgotten of a model."""
 
     digests: Mapping[str, str]
-    """By incident the digest of its latest record, which the topic must have."""
+    """By `Outlet` key the digest of its latest record, which the topic must have."""
     evidence_ids: Sequence[str]
-    said: Sequence[Overruling]
+    said: Sequence[Said]
     last_ms: int
     """Event time of the last word in it."""
+    request_ids: Sequence[str] = ()
+    """Requests that were released of it."""
 
 
 class IncidentStore(Protocol):
@@ -117,7 +123,7 @@ class IncidentStore(Protocol):
         model: ModelName,
         version: int,
         evidence: Sequence[Evidence],
-        said: Sequence[Overruling],
+        said: Sequence[Said],
     ) -> bool:
         """Replace this evidence and add what was said where the version is still this one.
 
@@ -148,7 +154,9 @@ class IncidentStore(Protocol):
         """
 
     async def forget(self, model: ModelName, version: int, what: Forgotten) -> bool:
-        """Drop evidence, what was said, and that incidents were published; the topic keeps those.
+        """Drop evidence, what was said and released, and that records were published.
+
+        Those stay on their topics.
 
         False, and nothing is changed, where the version is not this one any more, or the topic has
         not, or perhaps not, the records that it must have.
@@ -172,12 +180,40 @@ class IncidentStore(Protocol):
         known yet is not waited for.
         """
 
+    async def raise_settled(self, offsets: Mapping[int, int]) -> None:
+        """Note offsets of `settled`; none goes back."""
 
-class IncidentTopic(Protocol):
-    """Where incidents go: a compacted topic."""
+    async def settled(self) -> Mapping[int, int]:
+        """By input partition the first offset that not every duty has folded and been read of."""
+
+    async def release(self, model: ModelName, request: RetrainingData) -> RetrainingData:
+        """Keep a released request, unless one of its name is kept: the one that is kept.
+
+        The version of the model stays: other responders find it in `Kept.released`.
+        """
+
+
+class Outlet(Protocol):
+    """Where incidents and requests go: a compacted topic for each kind.
+
+    A key is `KIND/ID`; the record's own key is the ID.
+    """
 
     async def publish(self, key: str, value: bytes | None, headers: Headers) -> None:
         """Write one record, and return when brokers have it; without a value the key is gone.
 
         Raises what the client raises; whether the record was written is then not known.
         """
+
+
+class EventWindows(Protocol):
+    """What the responder reads of the events' topic."""
+
+    async def facts(
+        self,
+        model: ModelName,
+        version: str,
+        window: CleanWindow,
+        quarantine: Sequence[QuarantinePart],
+    ) -> WindowFacts:
+        """What the events of a settled window say; the same each time."""

@@ -8,9 +8,11 @@ Keys of a model (the braces put them into one slot of a cluster; names are perce
     {PREFIX:responder:DEPLOYMENT:MODEL}:published   hash: incident id -> digest, or ?
     {PREFIX:responder:DEPLOYMENT:MODEL}:flights     hash: "KEY WRITER" -> "MILLISECONDS ALONE"
     {PREFIX:responder:DEPLOYMENT:MODEL}:partitions  hash: the partitions that its evidence names
+    {PREFIX:responder:DEPLOYMENT:MODEL}:released    hash: request id -> its number, and the request
 
 and of all: PREFIX:responder:epoch, the store's name; PREFIX:responder:models, a hash with each
-DEPLOYMENT:MODEL; PREFIX:responder:watermarks, a hash DEPLOYMENT:PARTITION -> milliseconds.
+DEPLOYMENT:MODEL; PREFIX:responder:watermarks, a hash DEPLOYMENT:PARTITION -> milliseconds;
+PREFIX:responder:settled, a hash PARTITION -> offset.
 
 Nothing expires by itself: it can be had again from the topics, but only by a rebuild. With every
 answer comes the store's name, asked for after what was done: an answer from a server that was
@@ -28,11 +30,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+import orjson
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from schemas.retraining import RetrainingData
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import Overruling
+from streams.incident_reasons import Said
 from streams.redis_connection import async_connection_pool, in_words
 from streams.responder_ports import (
     Forgotten,
@@ -47,6 +51,7 @@ from streams.responder_script import (
     FORGET_SCRIPT,
     RAISE_SCRIPT,
     READ_SCRIPT,
+    RELEASE_SCRIPT,
     SETTLE_SCRIPT,
     WRITE_SCRIPT,
     call,
@@ -61,6 +66,8 @@ from streams.responder_stored import (
     model_of,
     number_of,
     partition_name,
+    released_of,
+    request_of,
     said_of,
     said_text,
     text_of,
@@ -74,7 +81,7 @@ LEASE_MS: Final = 300_000
 two minutes (Kafka's own `delivery.timeout.ms`); the rest is for a process that stood still. Longer
 only means that what a dead one has left is written again later."""
 
-_KINDS: Final = ("kept", "evidence", "said", "published", "flights", "partitions")
+_KINDS: Final = ("kept", "evidence", "said", "published", "flights", "partitions", "released")
 _MOST_CACHED: Final = 1_000
 _MAX_MS: Final = 1 << 53
 """Numbers in scripts are exact below it."""
@@ -85,7 +92,7 @@ class _Known(NamedTuple):
 
     version: int
     evidence: Mapping[str, Evidence]
-    said: tuple[Overruling, ...]
+    said: tuple[Said, ...]
 
 
 _NOTHING: Final = _Known(0, MappingProxyType({}), ())
@@ -168,7 +175,10 @@ class RedisIncidentStore:
                 await self._ask(deleting, commands, is_checked=False)
         self._cache.clear()
         self._epoch = epoch
-        commands = [("DEL", self._key("watermarks")), ("SET", self._key("epoch"), epoch)]
+        commands = [
+            ("DEL", self._key("watermarks"), self._key("settled")),
+            ("SET", self._key("epoch"), epoch),
+        ]
         await self._ask(deleting, commands, is_checked=False)
 
     async def read(self, model: ModelName) -> Kept:
@@ -182,9 +192,9 @@ class RedisIncidentStore:
         if version < known.version:
             raise self._lost(f"{keys[0]} has an older version than before")
         if version != known.version:
-            evidence = evidence_of(model, answer[4], keys[1])
-            known = _Known(version, MappingProxyType(evidence), said_of(answer[5], keys[2]))
-            if len(evidence) != number_of(answer[6], keys[0]):
+            evidence = evidence_of(model, answer[5], keys[1])
+            known = _Known(version, MappingProxyType(evidence), said_of(answer[6], keys[2]))
+            if len(evidence) != number_of(answer[7], keys[0]):
                 raise self._lost(f"{keys[1]} is not as it was written")
         elif version == 0 and answer[2]:
             raise self._lost(f"{keys[0]} is gone")
@@ -198,6 +208,7 @@ class RedisIncidentStore:
             known.evidence,
             known.said,
             published,
+            released_of(answer[4], keys[6]),
             flights,
             number_of(answer[1], keys[0]) if answer[1] else None,
         )
@@ -207,7 +218,7 @@ class RedisIncidentStore:
         model: ModelName,
         version: int,
         evidence: Sequence[Evidence],
-        said: Sequence[Overruling],
+        said: Sequence[Said],
     ) -> bool:
         """One script. The model's name is noted first, so that no evidence is without it."""
         keys = self._keys(model)
@@ -288,9 +299,11 @@ class RedisIncidentStore:
                     len(what.digests),
                     len(what.evidence_ids),
                     len(what.said),
+                    len(what.request_ids),
                     *(part for pair in what.digests.items() for part in pair),
                     *what.evidence_ids,
                     *(said_text(each) for each in what.said),
+                    *what.request_ids,
                     *sorted({each.partition for each in left.values()}),
                 )
             ],
@@ -335,6 +348,29 @@ class RedisIncidentStore:
         if not names or any(name not in known for name in names):
             return None
         return min(known[name] for name in names)
+
+    async def raise_settled(self, offsets: Mapping[int, int]) -> None:
+        """One script: the greater of each."""
+        pairs = [part for pair in offsets.items() for part in pair]
+        if pairs:
+            key = self._key("settled")
+            await self._ask("raising offsets", [call(RAISE_SCRIPT, [key], *pairs)], base=key)
+
+    async def settled(self) -> Mapping[int, int]:
+        """All of them."""
+        key = self._key("settled")
+        (pairs,) = await self._ask("reading offsets", [("HGETALL", key)])
+        return {number_of(each, key): number_of(offset, key) for each, offset in pairs.items()}
+
+    async def release(self, model: ModelName, request: RetrainingData) -> RetrainingData:
+        """One script: the first one of its name stays."""
+        keys, text = self._keys(model), orjson.dumps(request.model_dump(mode="json"))
+        (answer,) = await self._ask(
+            "releasing a request",
+            [call(RELEASE_SCRIPT, keys, request.request_id, text)],
+            base=keys[0],
+        )
+        return request_of(answer, keys[6])[1]
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,8 +1,8 @@
 """The scripts by which responders share evidence in Redis: each is done whole, or not at all.
 
-Keys of a model, in this order: kept, evidence, said, published, flights, partitions. All are hashes
-and have one hash tag. The first write of a script takes memory: where that is short it is refused
-before anything has changed.
+Keys of a model, in this order: kept, evidence, said, published, flights, partitions, released. All
+are hashes and have one hash tag. The first write of a script takes memory: where that is short it
+is refused before anything has changed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ for i = 1, #stored, 2 do
   flights[#flights + 1] = ends_ms <= now_ms and 1 or 0
 end
 local version = kept[1] or '0'
-local found = {version, kept[2] or '', redis.call('HGETALL', KEYS[4]), flights}
+local found = {version, kept[2] or '', redis.call('HGETALL', KEYS[4]), flights,
+  redis.call('HGETALL', KEYS[7])}
 if version ~= ARGV[1] then
-  found[5] = redis.call('HGETALL', KEYS[2])
-  found[6] = redis.call('HGETALL', KEYS[3])
-  found[7] = kept[3] or '0'
+  found[6] = redis.call('HGETALL', KEYS[2])
+  found[7] = redis.call('HGETALL', KEYS[3])
+  found[8] = kept[3] or '0'
 end
 return found
 """
@@ -120,11 +121,12 @@ end
 return 1
 """
 
-# ARGV: version, event time of the last word, numbers of incidents, of evidence and of things said,
-# then incident and digest, ids of evidence, things said, and the partitions that are left.
+# ARGV: version, event time of the last word, numbers of records, of evidence, of things said and of
+# requests, then key and digest of records, ids of evidence, things said, ids of requests, and the
+# partitions that are left.
 FORGET_SCRIPT: Final = """
 if redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] then return '0' end
-local at = 6
+local at = 7
 for _ = 1, tonumber(ARGV[3]) do
   if redis.call('HGET', KEYS[4], ARGV[at]) ~= ARGV[at + 1] then return '0' end
   at = at + 2
@@ -134,7 +136,7 @@ local before_ms = redis.call('HGET', KEYS[1], 'forgotten_ms')
 if not before_ms or tonumber(before_ms) < tonumber(ARGV[2]) then
   redis.call('HSET', KEYS[1], 'forgotten_ms', ARGV[2])
 end
-at = 6
+at = 7
 for _ = 1, tonumber(ARGV[3]) do
   redis.call('HDEL', KEYS[4], ARGV[at])
   at = at + 2
@@ -147,10 +149,23 @@ for _ = 1, tonumber(ARGV[5]) do
   redis.call('HDEL', KEYS[3], ARGV[at])
   at = at + 1
 end
+for _ = 1, tonumber(ARGV[6]) do
+  redis.call('HDEL', KEYS[7], ARGV[at])
+  at = at + 1
+end
 redis.call('DEL', KEYS[6])
 for i = at, #ARGV do redis.call('HSET', KEYS[6], ARGV[i], 1) end
 redis.call('HSET', KEYS[1], 'n_evidence', redis.call('HLEN', KEYS[2]))
 return redis.call('HGET', KEYS[1], 'version')
+"""
+
+# ARGV: id of a request, and the request. The first one stays; its number comes before it.
+RELEASE_SCRIPT: Final = """
+local before = redis.call('HGET', KEYS[7], ARGV[1])
+if before then return before end
+local number = redis.call('HINCRBY', KEYS[1], 'n_released', 1)
+redis.call('HSET', KEYS[7], ARGV[1], number .. ' ' .. ARGV[2])
+return redis.call('HGET', KEYS[7], ARGV[1])
 """
 
 # KEYS: the watermarks. ARGV: partition and milliseconds. None goes back.
@@ -172,6 +187,7 @@ _SHA: Final = {
         BEGIN_SCRIPT,
         SETTLE_SCRIPT,
         FORGET_SCRIPT,
+        RELEASE_SCRIPT,
         RAISE_SCRIPT,
     )
 }

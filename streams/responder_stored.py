@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from schemas.retraining import RetrainingData
 from streams.incident_evidence import Evidence, EvidenceError
-from streams.incident_reasons import Overruling
+from streams.incident_reasons import Approval, Opening, Overruling, Said
 from streams.responder_ports import Flight, InputPartition, ModelName, UnreadableStoreError
 
 REMEDY: Final = "Rebuild it from the topics: driftsentry respond --rebuild"
-_OVERRULING: Final = TypeAdapter(Overruling)
+_SAID: Final[dict[str, TypeAdapter[Said]]] = {
+    each.__name__: TypeAdapter(each) for each in (Overruling, Approval, Opening)
+}
 
 
 def model_name(model: ModelName) -> str:
@@ -35,9 +39,9 @@ def partition_name(each: InputPartition) -> str:
     return f"{quote(each.deployment, safe='')}:{each.partition}"
 
 
-def said_text(said: Overruling) -> bytes:
+def said_text(said: Said) -> bytes:
     """What a person said, as JSON: the same gives the same bytes."""
-    return orjson.dumps(said._asdict())
+    return orjson.dumps({"said": type(said).__name__, **said._asdict()})
 
 
 def evidence_of(model: ModelName, pairs: Sequence[bytes], key: str) -> dict[str, Evidence]:
@@ -55,13 +59,44 @@ def evidence_of(model: ModelName, pairs: Sequence[bytes], key: str) -> dict[str,
     return found
 
 
-def said_of(pairs: Sequence[bytes], key: str) -> tuple[Overruling, ...]:
+def said_of(pairs: Sequence[bytes], key: str) -> tuple[Said, ...]:
     """What people said, in the order in which it was stored."""
     numbered = [(number_of(number, key), text) for text, number in in_twos(pairs)]
     try:
-        return tuple(_OVERRULING.validate_json(text) for _, text in sorted(numbered))
-    except ValidationError:
+        return tuple(_said(orjson.loads(text)) for _, text in sorted(numbered))
+    except (ValidationError, ValueError, LookupError, TypeError):
         raise unreadable(key, "it holds what nobody said") from None
+
+
+def _said(fields: dict[str, object]) -> Said:
+    form = _SAID[str(fields["said"])]
+    return form.validate_python({key: each for key, each in fields.items() if key != "said"})
+
+
+def released_of(pairs: Sequence[bytes], key: str) -> tuple[RetrainingData, ...]:
+    """Requests that were released, in the order of their release."""
+    found = []
+    for field, value in in_twos(pairs):
+        number, request = request_of(value, key)
+        if request.request_id.encode() != field:
+            raise unreadable(key, f"{field[:100]!r} holds another request")
+        found.append((number, request))
+    return tuple(each for _, each in sorted(found, key=lambda pair: pair[0]))
+
+
+def request_of(value: bytes, key: str) -> tuple[int, RetrainingData]:
+    """A released request, and its number."""
+    number, _, text = value.partition(b" ")
+    try:
+        return number_of(number, key), _request(text)
+    except ValidationError:
+        raise unreadable(key, "it holds no request") from None
+
+
+@lru_cache(maxsize=1_000)
+def _request(text: bytes) -> RetrainingData:
+    # They never change, and come with every answer.
+    return RetrainingData.model_validate_json(text)
 
 
 def flights_of(stored: Sequence[bytes | int], key: str) -> tuple[Flight, ...]:

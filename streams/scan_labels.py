@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.alerts import AlertData
 from schemas.config import DetectionConfig, LabelsConfig, ModelConfig
 from schemas.records import Record
-from streams.scan_columns import NOTHING, Plan, Profile, ScanError, Wishes
+from streams.scan_columns import NOTHING, ROLES, Plan, Profile, ScanError, Wishes
 from streams.sentences import drift_sentence
 
 MAX_LABEL_DELAY: Final = 1_000_000
@@ -41,41 +41,63 @@ def with_usable_label(
     why = None if name is None else _why_not(name, plan, {own.name: own for own in profiles})
     if name is not None and why is not None:
         if "label" not in plan.guessed:
-            raise ScanError(why)
-        plan = replace(plan, left_out={**plan.left_out, name: f"no label: {why}"})
+            raise ScanError(f"{why.what}: {why.remedy}{why.otherwise}")
+        left_out = f"no label: {why.what}: {why.remedy}{why.otherwise}"
+        plan = replace(plan, left_out={**plan.left_out, name: left_out})
     if name is None or why is not None:
         given = ["--slice"] * bool(slices) + ["--label-delay"] * bool(delay)
         if given:
-            reason = "" if why is None else f"; {why}"
-            raise ScanError(
-                f"{' and '.join(given)} need labels: name their column with --label{reason}"
-            )
+            raise ScanError(_need_labels(given, name, why, wishes))
         return plan, False
     return _sliced(plan, profiles, wishes, slices), True
 
 
-def _why_not(name: str, plan: Plan, profiles: dict[str, Profile]) -> str | None:
+class _WhyNot(NamedTuple):
+    """Why a column cannot be the label."""
+
+    what: str
+    remedy: str
+    """What to do."""
+    otherwise: str = ""
+    """What to do where no labels are needed."""
+
+
+def _need_labels(given: Sequence[str], name: str | None, why: _WhyNot | None, said: Wishes) -> str:
+    """That these options are of no use without labels: why there are none, and what to do."""
+    need = f"{' and '.join(given)} need{'' if len(given) > 1 else 's'} labels"
+    if name is not None and why is not None:
+        return (
+            f"{need}, and the column `{name}`, which was taken for them, cannot be used: "
+            f"{why.what}. {why.remedy[0].upper()}{why.remedy[1:]}"
+        )
+    if "label" in said.roles:
+        return f"{need}, and `--label {NOTHING}` leaves them out: name their column with --label"
+    return f"{need}, and no column looks like them: name their column with --label"
+
+
+def _why_not(name: str, plan: Plan, profiles: dict[str, Profile]) -> _WhyNot | None:
     """Why a column cannot be the label; None: it can."""
     if "prediction" not in plan.roles:
-        return (
-            f"labels are compared with predictions, and the column `{name}` has none beside it: "
-            "name their column with --prediction"
+        return _WhyNot(
+            f"labels are compared with predictions, and beside `{name}` no column looks like them",
+            "name the column of predictions with --prediction",
         )
     own = plan.roles["prediction"]
     labels, predictions = profiles[name].sample, profiles[own].sample
     texts = [value for value in labels if isinstance(value, str)]
     if len(texts) >= _MANY and len(set(texts)) > 0.9 * len(texts) and _written(predictions):
-        return (
-            f"the column `{name}` has another text in nearly every row, so that it is no class: "
-            f"name the column of the truth with --label, or `--label {NOTHING}`"
+        return _WhyNot(
+            f"the column `{name}` has another text in nearly every row, so that it is no class",
+            "name the column of the truth with --label",
+            f", or `--label {NOTHING}`",
         )
     first, second = _written(labels), _written(predictions)
     if first and second and first != second:
-        return (
+        return _WhyNot(
             f"the label in `{name}` is {first}, such as {_shown(labels)}, and the prediction in "
-            f"`{own}` {second}, such as {_shown(predictions)}: none would ever be right. Write "
-            f"both in the same way, or name other columns (--label, --prediction; `--label "
-            f"{NOTHING}` leaves the label out)"
+            f"`{own}` {second}, such as {_shown(predictions)}, so that none would ever be right",
+            "write both in the same way, or name other columns with --label and --prediction",
+            f", or leave the label out with `--label {NOTHING}`",
         )
     return None
 
@@ -115,13 +137,27 @@ def _sliced(plan: Plan, profiles: Sequence[Profile], wishes: Wishes, slices: Seq
         if name not in by_name:
             raise ScanError(f"--slice: there is no column `{name}`")
         if name not in plan.features:
-            why = "--drop leaves it out" if name in wishes.drop else "it is none"
-            raise ScanError(
-                f"--slice: the column `{name}` must be a feature, and {why}: see the lines above "
-                "or name the features with --features"
-            )
+            raise ScanError(f"--slice: {_no_feature(name, plan, wishes)}")
         _require_groups(name, by_name[name].sample)
     return replace(plan, slices=wanted, texts=plan.texts | set(wanted))
+
+
+def _no_feature(name: str, plan: Plan, wishes: Wishes) -> str:
+    """Why a column is no feature, which a slice must be, and what to do."""
+    if name in wishes.drop:
+        return f"--drop leaves the column `{name}` out: give it to one of the two only"
+    role = next((role for role, own in plan.roles.items() if own == name), None)
+    if role is not None:
+        return (
+            f"the column `{name}` is the {role.replace('_', ' ')}, and a slice is a feature: name "
+            f"another slice, or another column with {ROLES[role]}"
+        )
+    why = plan.left_out.get(name)
+    because = f" ({why})" if why else ""
+    return (
+        f"the column `{name}` is no feature{because}, and a slice is one: name it among the "
+        "features with --features"
+    )
 
 
 def _require_groups(name: str, sample: Sequence[object]) -> None:

@@ -18,6 +18,7 @@ from streams.report_plots import INK, LINE, ChangeMark, draw_marks, svg_of
 from streams.scan import Scan
 from streams.scan_performance import Chunk, ModelPerformance
 from streams.scan_performance_story import (
+    NONE_WORST,
     calibration_sentence,
     group_errors,
     group_sentence,
@@ -187,7 +188,7 @@ def _slices(told: ModelPerformance) -> str:
         found = group_errors(groups)
         worst = worst_group(found)
         said = (
-            "None has more of the errors than of the rows."
+            NONE_WORST.capitalize()
             if worst is None
             else f"The worst: <b>{escape(group_sentence(worst))}.</b>"
         )

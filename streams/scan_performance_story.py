@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from detectors.performance.excess import (
+    Losses,
+    is_significant,
+    loss_by_chance,
+    wrong_by_chance,
+)
 from detectors.performance.groups import GroupMetrics
-from detectors.performance.intervals import Measure
+from detectors.performance.intervals import LEVEL, Measure, quantile
+from detectors.slice_counts import MIN_GROUP
 from schemas.signal_names import plain
 from streams.scan_performance import Chunk, Groups, ModelPerformance
 from streams.sentences import number, percent
@@ -19,9 +27,9 @@ MAX_CHUNKS: Final = 30
 MAX_GROUPS: Final = 12
 MAX_MODELS: Final = 5
 """Told on the terminal; the report has all."""
+NONE_WORST: Final = "none has more of the errors than chance may give it."
 MIN_ROWS: Final = 100
 """Labels from which on it is strange that all or none are as predicted."""
-_MIN_GROUP: Final = 30
 
 
 class GroupError(NamedTuple):
@@ -35,6 +43,8 @@ class GroupError(NamedTuple):
     of_errors: float
     """Its share of the wrong predictions of all groups of its slice, or of their absolute error."""
     of_rows: float
+    by_chance: float
+    """How often a group would have so much or more, if all of its slice fared alike."""
 
     @property
     def name(self) -> str:
@@ -68,7 +78,11 @@ def group_errors(groups: Groups) -> list[GroupError]:
         for name, error in known.items():
             of_errors = error.value * error.n / n_wrong if n_wrong else 0.0
             is_number = own.groups[name].mae is not None
-            found.append(GroupError(feature, name, error, is_number, of_errors, error.n / n_rows))
+            others = [each for other, each in known.items() if other != name]
+            p = _by_chance(error, others, is_number=is_number)
+            found.append(
+                GroupError(feature, name, error, is_number, of_errors, error.n / n_rows, p)
+            )
     return sorted(found, key=lambda each: (each.of_rows - each.of_errors, each.name))
 
 
@@ -81,9 +95,36 @@ def _error_of(group: GroupMetrics) -> Measure | None:
 
 
 def worst_group(found: Sequence[GroupError]) -> GroupError | None:
-    """The one with most of the errors beyond its share of the rows; None where there is none."""
-    those = [one for one in found if one.error.n >= _MIN_GROUP and one.of_errors > one.of_rows]
-    return those[0] if those else None
+    """The one with most of the errors beyond its share of the rows; None where there is none.
+
+    Only one that chance would not make so: as an alert names it.
+    """
+    compared = [one for one in found if one.error.n >= MIN_GROUP]
+    return next((one for one in compared if is_significant(one.by_chance, len(compared))), None)
+
+
+def _by_chance(own: Measure, others: Sequence[Measure], *, is_number: bool) -> float:
+    """How often a group would have so much of the errors, or so large ones, by chance alone."""
+    if is_number:
+        z = quantile(LEVEL)
+        rest = [_losses(each, z) for each in others]
+        return loss_by_chance(
+            _losses(own, z),
+            Losses(
+                sum(each.n for each in rest),
+                math.fsum(each.total for each in rest),
+                math.fsum(each.squares for each in rest),
+            ),
+        )
+    wrong = [round(each.value * each.n) for each in (own, *others)]
+    return wrong_by_chance(wrong[0], own.n, sum(wrong), sum(each.n for each in (own, *others)))
+
+
+def _losses(mean: Measure, z: float) -> Losses:
+    """The sums of a mean absolute error, whose interval reaches z standard errors upwards."""
+    total = mean.value * mean.n
+    deviation = (mean.high - mean.value) / z
+    return Losses(mean.n, total, deviation**2 * mean.n * (mean.n - 1) + total * mean.value)
 
 
 def interval(measure: Measure | None, *, is_number: bool) -> str:
@@ -148,9 +189,7 @@ def _of_model(told: ModelPerformance, *, name_model: bool) -> list[str]:
         if len(found) > len(shown):
             lines.append(f"  and {len(found) - len(shown)} further groups, in the report")
         lines.append(
-            "  Worst: none has more of the errors than of the rows."
-            if worst is None
-            else f"  Worst: {group_sentence(worst)}."
+            f"  Worst: {NONE_WORST}" if worst is None else f"  Worst: {group_sentence(worst)}."
         )
     sentence = calibration_sentence(told)
     return [*lines, "", sentence] if sentence else lines

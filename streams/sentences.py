@@ -25,7 +25,13 @@ from schemas.signal_names import (
     plain_value,
 )
 from streams.evidence import MAX_COARSE_EFFECT
-from streams.label_sentences import advice, label_subject, worst_groups
+from streams.label_sentences import (
+    advice,
+    distrust,
+    label_subject,
+    of_estimate,
+    worst_groups,
+)
 from streams.units import FACTORS, unit_factor
 
 N_NAMED: Final = 3
@@ -189,8 +195,12 @@ def _came_and_went(moved: MovedSignal) -> str:
 
 
 def move_of_named(moved: MovedSignal) -> str:
-    """As `move`, after the signal's name: says where it is its spread or its shape that moved."""
-    of = {"spread": "its spread ", "shape": "its distribution "}.get(moved.unit, "")
+    """As `move`, after the signal's name: says where it is not its mean that moved."""
+    of = {
+        "spread": "its spread ",
+        "shape": "its distribution ",
+        "departures": "the share that departs from its constant ",
+    }.get(moved.unit, "")
     return of + move(moved)
 
 
@@ -309,10 +319,15 @@ def _change_sentence(alert: AlertData, place: str, *, name_model: bool) -> str:
     if first.standing == "returning":
         with_it = f"; it is coming back, seen at {here}{with_it}"
     found = _listed(list(map(detector_name, first.detectors)))
+    away = [each for each in alert.signals if _is_away(each)]
+    errors = next((each for each in away if each.worst_groups), None)
+    worst = "" if errors is None else worst_groups(errors)
+    # Beside what they are about.
+    with_it = f"{worst}{with_it}" if errors is first else f"{with_it}{worst}"
     return (
         f"{model}{subject(first)} {move(first)} since about {since}, found by {found} at "
-        f"{at(first.found_offset)}{worst_groups(first)}{with_it}."
-        f"{advice(first)}"
+        f"{at(first.found_offset)}{with_it}."
+        f"{of_estimate(away)}{advice(first)}{distrust(away, first)}"
     )
 
 

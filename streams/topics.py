@@ -20,7 +20,16 @@ from streams.kafka_clients import describe, kafka_error
 from streams.kafka_errors import MISSING_TOPIC, NOT_AUTHORISED, TOPIC_EXISTS
 
 Duty = Literal[
-    "events", "alerts", "dead_letter", "journal", "commands", "checkpoints", "liveness", "anomalies"
+    "events",
+    "alerts",
+    "dead_letter",
+    "journal",
+    "commands",
+    "checkpoints",
+    "liveness",
+    "anomalies",
+    "incidents",
+    "retraining",
 ]
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
@@ -141,6 +150,27 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         "for security teams alone: who calls the models must not be able to read it; kept as long "
         "as an investigation, or the next training, may ask for it",
     ),
+    TopicSpec(
+        "incidents",
+        "incidents as they are now, of alerts, anomalies and silences",
+        "incident_id",
+        4,
+        -1,
+        "CreateTime",
+        "the latest record of an incident is all that is known of it; one without a value has "
+        "become part of another",
+        is_compacted=True,
+    ),
+    TopicSpec(
+        "retraining",
+        "retraining requests as they are now, held or released",
+        "request_id",
+        4,
+        -1,
+        "CreateTime",
+        "for training jobs; one that was released never changes again",
+        is_compacted=True,
+    ),
 )
 
 
@@ -160,7 +190,7 @@ class TopicError(Exception):
 
 
 def names_in(settings: Settings) -> dict[Duty, str]:
-    """The names of the topics that workers of these settings need, whatever their duty."""
+    """The names of the topics that workers, whatever their duty, and responders need."""
     topics = settings.topics
     names: dict[Duty, str] = {
         "events": topics.events,
@@ -169,6 +199,8 @@ def names_in(settings: Settings) -> dict[Duty, str]:
         "journal": topics.journal,
         "commands": topics.commands,
         "anomalies": topics.anomalies,
+        "incidents": topics.incidents,
+        "retraining": topics.retraining,
     }
     if settings.checkpoint_topic_interval_s > 0:
         names["checkpoints"] = topics.checkpoints
@@ -180,6 +212,8 @@ def names_in(settings: Settings) -> dict[Duty, str]:
 def needed_in(settings: Settings) -> dict[Duty, str]:
     """Those of them that a worker of the settings' duty reads or writes."""
     names = names_in(settings)
+    for duty in ("incidents", "retraining"):
+        del names[duty]
     if settings.duty == "drift":
         del names["anomalies"]
     return names

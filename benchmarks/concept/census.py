@@ -345,8 +345,8 @@ class Group(NamedTuple):
     """In the rows before the first change; None: there are none."""
     late: int | None
     """Rows from the drift to the first alarm on its own errors; None: none before the recovery."""
-    is_named: bool
-    """Whether the first alert that names groups after the drift names it among the worst."""
+    named: int | None
+    """Rows from the drift to the record of an alert that names it among the worst; None: none."""
 
 
 def by_group(data: LabelledCensus, told: Told) -> list[Group]:
@@ -355,7 +355,10 @@ def by_group(data: LabelledCensus, told: Told) -> list[Group]:
     error = data.error
     during, early = slice(start, stop), slice(0, data.index_of(REAL_CHANGES[0].row))
     amid = [each for each in told.alarms if CONCEPT <= each.row < RECOVERY]
-    named = next((one.signals for one in told.named if CONCEPT <= one.row < RECOVERY), [])
+    named: dict[str, int] = {}
+    for one in told.named:
+        if CONCEPT <= one.row < RECOVERY:
+            named = dict.fromkeys(one.signals, one.row - CONCEPT) | named
     groups = []
     for feature in SLICES:
         codes = data.features[feature]
@@ -372,7 +375,7 @@ def by_group(data: LabelledCensus, told: Told) -> list[Group]:
                     float(error[during][own].mean()),
                     float(error[early][before].mean()) if before.any() else None,
                     next((each.row - CONCEPT for each in amid if each.signal == signal), None),
-                    signal in named,
+                    named.get(signal),
                 )
             )
     return sorted(groups, key=lambda each: each.of_events - each.of_errors)
@@ -388,14 +391,14 @@ def group_table(groups: Sequence[Group]) -> FigureTable:
             f"{each.rate:.3f}",
             "" if each.rate_before is None else f"{each.rate_before:.3f}",
             "-" if each.late is None else f"{each.late:,}",
-            "yes" if each.is_named else "",
+            "-" if each.named is None else f"{each.named:,}",
         )
         for each in groups
     ]
     title = (
         f"errors by group in rows {CONCEPT:,} to {RECOVERY - 1:,}, error rates there and before "
-        f"row {REAL_CHANGES[0].row:,}, the delay of an alarm on the group itself, and whether the "
-        f"alert names it ({RUNS[0].name})"
+        f"row {REAL_CHANGES[0].row:,}, and the rows from the drift to an alarm on the group itself "
+        f"and to the record of the alert on all errors that names it ({RUNS[0].name})"
     )
     columns = ("group", "of errors", "of events", "rate", "before", "delay", "named")
     return FigureTable("groups", title, columns, rows)

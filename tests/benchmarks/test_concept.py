@@ -95,7 +95,9 @@ def test_groups_share_the_errors_and_the_events() -> None:
         assert sum(each.of_errors for each in own) == pytest.approx(1.0, abs=0.1)
     beyond = [each.of_errors - each.of_events for each in groups]
     assert beyond == sorted(beyond, reverse=True)
-    assert [each.signal for each in groups if each.is_named] == ["error:RELP=17"]
+    assert {each.signal: each.named for each in groups if each.named is not None} == {
+        "error:RELP=17": 9
+    }
     assert {each.signal: each.late for each in groups if each.late is not None} == {
         "error:MAR=5": 167
     }

@@ -141,6 +141,12 @@ def test_predictions_that_are_too_high_in_one_group_are_found_there() -> None:
     assert west.worst == (), "it is of one group"
     assert not [each for each in findings if each.signal == "error:region=north"]
     error = first_of(findings, "error")
+    # Few of the latest labels are of rows that it is so for, until the detector has settled.
+    error = next(
+        each
+        for each in findings
+        if each.signal == "error" and each.aspect is Aspect.SETTLED and each.offset > error.offset
+    )
     assert error.worst[0].signal == "error:region=west"
     assert error.worst[0].of_errors > error.worst[0].of_events == pytest.approx(1 / 3, abs=0.05)
 

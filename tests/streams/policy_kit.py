@@ -72,5 +72,5 @@ def settled(
 ) -> Finding:
     """The working baseline of a signal."""
     return finding(event, signal=signal, effect=effect, aspect=Aspect.SETTLED, ts=ts)._replace(
-        spread_effect=spread, n_before=0
+        spread_effect=spread, spread_after=spread, n_before=0
     )

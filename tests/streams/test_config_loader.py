@@ -80,6 +80,19 @@ def test_options_win_over_variables_over_the_file_over_defaults(write: WriteYaml
     assert load(other, environ={"DRIFTSENTRY_CONFIG": "/none"}).settings.group == "other"
 
 
+def test_the_responder_has_a_section_in_the_file(write: WriteYaml) -> None:
+    path = write(
+        "worker: {responder: {duties: [drift], sweep_s: 2, incidents: {join_ms: 5}, retraining: "
+        "{reasons: [harmful_drift, benign_drift], quarantine: act}}}"
+    )
+    chosen = load(path).settings.responder
+    assert chosen.duties == ("drift",)
+    assert (chosen.sweep_s, chosen.incidents.join_ms) == (2, 5)
+    assert chosen.retraining.reasons == ("harmful_drift", "benign_drift")
+    with pytest.raises(ConfigError, match=r"worker\.responder\.retraining\.quarantine"):
+        load(write("worker: {responder: {retraining: {quarantine: never}}}"))
+
+
 def test_every_plain_setting_has_a_variable() -> None:
     values = {
         "DRIFTSENTRY_BOOTSTRAP_SERVERS": "kafka:9092",
@@ -110,6 +123,8 @@ def test_every_plain_setting_has_a_variable() -> None:
         "DRIFTSENTRY_CHECKPOINTS_TOPIC": "c",
         "DRIFTSENTRY_LIVENESS_TOPIC": "l",
         "DRIFTSENTRY_ANOMALIES_TOPIC": "n",
+        "DRIFTSENTRY_INCIDENTS_TOPIC": "t",
+        "DRIFTSENTRY_RETRAINING_TOPIC": "r",
         "DRIFTSENTRY_DUTY": "security",
         "DRIFTSENTRY_LIVENESS_WINDOW_S": "0",
     }
@@ -117,7 +132,7 @@ def test_every_plain_setting_has_a_variable() -> None:
     chosen = load(environ=values).settings
     default = Settings()
     for name in Settings.model_fields:
-        if name not in {"kafka", "source_key", "checkpoint_key"}:
+        if name not in {"kafka", "responder", "source_key", "checkpoint_key"}:
             assert getattr(chosen, name) != getattr(default, name), name
 
 

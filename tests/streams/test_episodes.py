@@ -155,6 +155,39 @@ def test_late_evidence_opens_a_resolved_episode_again() -> None:
     ]
 
 
+def test_a_spread_that_was_found_over_few_events_has_a_level_once_it_has_settled() -> None:
+    own = policy()
+    (few,) = decide(own, finding(5_000, effect=4.2, n_after=5, aspect=Aspect.SPREAD))
+    assert (few.after, few.effect) == (None, 4.0)
+    (known,) = decide(own, settled(7_000, effect=0.0, spread=3.9))
+    assert (known.status, known.unit) == ("updated", "spread")
+    assert (known.after, known.effect) == (3.9, 3.9)
+    assert "spread of feature x rose from 0 to 3.9 (+3.90 sd" in known.message
+
+
+@pytest.mark.parametrize("aspect", [Aspect.MEAN, Aspect.SPREAD])
+def test_what_moves_again_before_it_settled_has_a_level_from_then_on(aspect: Aspect) -> None:
+    """FOCuS begins at the change: what was before its next one is what was after the last."""
+    own = policy()
+    few = finding(5_000, effect=4.2, n_after=5, aspect=aspect)
+    opened, joined = decide(own, few, finding(5_010, signal="score"))
+    assert (joined.alert_id, joined.after) == (opened.alert_id, None)
+    again = finding(8_000, effect=2.0, before=3.8, n_after=22, aspect=aspect)
+    later, earlier = decide(own, again)
+    assert later.alert_id != opened.alert_id
+    assert (earlier.alert_id, earlier.status) == (opened.alert_id, "updated")
+    (moved,) = [each for each in earlier.signals if each.signal == "feature:x"]
+    assert (moved.standing, moved.after, moved.effect) == ("superseded", 3.8, 3.8)
+
+
+def test_what_others_say_of_before_completes_no_level() -> None:
+    """Theirs may reach back beyond the change."""
+    own = policy()
+    few = finding(5_000, effect=4.2, n_after=5)
+    decide(own, few, finding(5_010, signal="score"))
+    assert len(decide(own, finding(8_000, effect=2.0, before=3.8, detector="adwin"))) == 1
+
+
 def test_a_settled_baseline_at_the_reference_is_a_return_and_one_elsewhere_is_none() -> None:
     own = policy()
     decide(own, finding(5_000), finding(5_000, aspect=Aspect.SPREAD))

@@ -11,18 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.responder_config import IncidentConfig
+from schemas.responder_config import IncidentConfig, RetrainingConfig
+from schemas.retraining import RetrainingData
 from streams.incident_desk import IncidentDesk, as_bytes
 from streams.incident_evidence import Evidence, merged
-from streams.incident_reasons import Overruling
+from streams.incident_reasons import Approval, Overruling
 from streams.incidents import incidents_of
-from streams.responder_memory import MemoryIncidentStore, MemoryIncidentTopic
-from streams.responder_ports import InputPartition, ModelName
+from streams.responder_memory import MemoryIncidentStore, MemoryOutlet, MemoryWindows
+from streams.responder_ports import IncidentStore, InputPartition, ModelName
+from streams.retraining_gate import WindowFacts
 from tests.streams.incident_kit import MINUTE_MS, START_MS, alert, evidence, moved
+from tests.streams.test_retraining_gate import attack, worse
 
 MODEL = ModelName("driftsentry", "churn")
 PARTITION = InputPartition("driftsentry", 2)
 CONFIG = IncidentConfig()
+FACTS = WindowFacts(9_000, 8_000, 1_600, 0, START_MS, START_MS + MINUTE_MS)
 
 
 class TopicDownError(Exception):
@@ -39,6 +43,20 @@ async def pause(name: str) -> None:
     await _step(name)
 
 
+def desk_at(
+    store: IncidentStore, topic: MemoryOutlet, name: str, config: IncidentConfig = CONFIG
+) -> IncidentDesk:
+    return IncidentDesk(
+        store,
+        topic,
+        MemoryWindows(FACTS),
+        config,
+        RetrainingConfig(),
+        events_topic="events",
+        writer=name,
+    )
+
+
 class World:
     """Records in one partition, read at least once by responders that take steps in any order."""
 
@@ -47,7 +65,7 @@ class World:
     ) -> None:
         self.random = random.Random(seed)
         self.store = MemoryIncidentStore(pause)
-        self.topic = MemoryIncidentTopic(pause)
+        self.topic = MemoryOutlet(pause)
         self.records = records
         self.acknowledged = 0
         self.n_lives = 0
@@ -71,13 +89,13 @@ class World:
         for name in range(self.n_lives):
             for telling in range(40):
                 self.store.expire(f"{name}.{telling}")
-        run(IncidentDesk(self.store, self.topic, CONFIG, "last").sweep())
+        run(desk_at(self.store, self.topic, "last").sweep())
 
     def life(self) -> tuple[str, Coroutine[Any, Any, None]]:
         """A responder that begins where records were acknowledged, and never has a name twice."""
         name = str(self.n_lives)
         self.n_lives += 1
-        return name, self.work(IncidentDesk(self.store, self.topic, CONFIG, name))
+        return name, self.work(desk_at(self.store, self.topic, name))
 
     async def work(self, desk: IncidentDesk) -> None:
         for place in range(self.acknowledged, len(self.records)):
@@ -135,23 +153,26 @@ def test_the_topic_ends_as_the_evidence_says(
         world.sweep()
     wanted = incidents_of(merged(records).values(), [], None, CONFIG)
     assert world.topic.compacted() == {
-        each.incident_id: as_bytes(each) for each in sorted(wanted, key=lambda one: one.incident_id)
+        f"incident/{each.incident_id}": as_bytes(each)
+        for each in sorted(wanted, key=lambda one: one.incident_id)
     }
 
 
 def test_no_order_of_steps_leaves_a_stale_record() -> None:
-    """Two responders that write a key at once, and note it in the other order: 2 in 1,000."""
+    """Two may write one key at once and note it in the other order: 2 runs in 1,000."""
     records = evidence(alert(0), alert(1, 1), alert(0, 2, revision=2), alert(2, 3))
     wanted = incidents_of(merged(records).values(), [], None, CONFIG)
     for seed in range(800):
         world = World(seed, records, 3, 0)
         world.run()
-        assert world.topic.compacted() == {each.incident_id: as_bytes(each) for each in wanted}
+        assert world.topic.compacted() == {
+            f"incident/{each.incident_id}": as_bytes(each) for each in wanted
+        }
 
 
-def desk_of(name: str = "a") -> tuple[IncidentDesk, MemoryIncidentStore, MemoryIncidentTopic]:
-    store, topic = MemoryIncidentStore(), MemoryIncidentTopic()
-    return IncidentDesk(store, topic, CONFIG, name), store, topic
+def desk_of(name: str = "a") -> tuple[IncidentDesk, MemoryIncidentStore, MemoryOutlet]:
+    store, topic = MemoryIncidentStore(), MemoryOutlet()
+    return desk_at(store, topic, name), store, topic
 
 
 def take(desk: IncidentDesk, *records: bytes) -> None:
@@ -181,9 +202,9 @@ def test_a_record_that_may_have_been_written_is_written_again() -> None:
     async def fails(_step: str) -> None:
         raise TopicDownError
 
-    broken = MemoryIncidentTopic(fails)
+    broken = MemoryOutlet(fails)
     with pytest.raises(TopicDownError):
-        run(IncidentDesk(store, broken, CONFIG, "b").take(stale))
+        run(desk_at(store, broken, "b").take(stale))
     run(desk.take(stale))
     assert len(topic.compacted()) == 1
     before = len(topic.records)
@@ -213,10 +234,83 @@ def test_time_closes_an_incident() -> None:
 def test_what_a_person_says_is_told_once() -> None:
     desk, _, topic = desk_of()
     take(desk, alert(1, signals=[moved("error")]))
-    name = topic.records[-1].key
-    word = Overruling(4, name, "data_fault", "ana", "a broken join", was_evidence_opened=True)
+    name = topic.records[0].key.removeprefix("incident/")
+    word = Overruling(4, name, "data_fault", "ana", "a broken join")
     run(desk.hear(MODEL, word))
     run(desk.hear(MODEL, word))
-    assert len(topic.records) == 2
-    assert topic.records[-1].value is not None
-    assert b'"reason":"data_fault"' in topic.records[-1].value
+    told = [each for each in topic.records if each.key.startswith("incident/")]
+    assert len(told) == 2
+    assert told[-1].value is not None
+    assert b'"reason":"data_fault"' in told[-1].value
+
+
+def requests_of(topic: MemoryOutlet) -> list[RetrainingData | None]:
+    return [
+        None if each.value is None else RetrainingData.model_validate_json(each.value)
+        for each in topic.records
+        if each.key.startswith("retraining/")
+    ]
+
+
+def test_a_request_is_held_then_released_once_and_stays() -> None:
+    desk, store, topic = desk_of()
+    take(desk, worse())
+    (held,) = requests_of(topic)
+    assert held is not None
+    assert [each.reason for each in held.holds] == ["window_not_settled"]
+    run(store.raise_settled({2: 24_999}))
+    run(desk.sweep())
+    assert len(requests_of(topic)) == 1
+    run(store.raise_settled({2: 25_000}))
+    run(desk.sweep())
+    run(desk.sweep())
+    last = requests_of(topic)[-1]
+    assert last is not None
+    assert (last.status, last.request_id) == ("released", held.request_id)
+    take(desk, attack((5_100, 5_300)))
+    assert len(requests_of(topic)) == 2, "what comes after the release does not change it"
+
+
+def test_an_attack_known_before_the_window_is_settled_holds_the_request() -> None:
+    desk, store, topic = desk_of()
+    take(desk, worse(), attack((5_100, 5_300)))
+    run(store.raise_settled({2: 25_000}))
+    run(desk.sweep())
+    (first, last) = requests_of(topic)[0], requests_of(topic)[-1]
+    assert last is not None
+    assert [each.reason for each in last.holds] == ["attack_suspected"]
+    assert first is not None
+    run(desk.hear(MODEL, Approval(1, first.request_id, first.incident_id, "ana", "seen")))
+    approved = requests_of(topic)[-1]
+    assert approved is not None
+    assert (approved.status, approved.approved_by) == ("released", "ana")
+    assert approved.quarantine
+
+
+def test_requests_of_two_incidents_within_a_cooldown() -> None:
+    desk, store, topic = desk_of()
+    take(desk, worse(), worse(2, 600, signals=[moved("error", change_offset=9_000)]))
+    run(store.raise_settled({2: 10**6}))
+    run(desk.sweep())
+    latest = {each.request_id: each for each in requests_of(topic) if each is not None}
+    assert sorted(each.status for each in latest.values()) == ["held", "released"]
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32), st.permutations(range(5)))
+def test_requests_are_the_same_whoever_dies_or_hangs(seed: int, order: list[int]) -> None:
+    records = evidence(
+        worse(),
+        attack((5_100, 5_300), number=1),
+        attack((5_100, 5_300), number=1, is_over=True),
+        worse(2, 600, signals=[moved("error", change_offset=90_000)]),
+        attack((90_000, 99_300), number=2),
+    )
+    plain = World(0, records, 1, 0)
+    disturbed = World(seed, [records[each] for each in order], 2, 8)
+    for world in (plain, disturbed):
+        world.run()
+        run(world.store.raise_settled({2: 10**6}))
+        world.sweep()
+    assert disturbed.topic.compacted() == plain.topic.compacted()
+    assert len(plain.topic.compacted()) == 4

@@ -10,14 +10,15 @@ from typing import Any, Final
 import pytest
 
 from streams.embedded import EmbeddedValkey
-from streams.incident_desk import IncidentDesk, as_bytes
+from streams.incident_desk import as_bytes
 from streams.incident_evidence import Evidence, merged
 from streams.incidents import incidents_of
-from streams.responder_memory import MemoryIncidentTopic
+from streams.responder_memory import MemoryOutlet
 from streams.responder_redis import RedisIncidentStore
 from tests.kit.valkey_server import server_binaries, valkey_server
 from tests.streams.incident_store_kit import MODEL, USER, RedisPlace, redis_place
 from tests.streams.store_kit import make_user, url_of
+from tests.streams.test_incident_desk import desk_at
 from tests.streams.test_incident_forgetting import END_MS, NEVER_UNENDED, PARTITION, told_of
 
 
@@ -69,7 +70,7 @@ class FrailStore(RedisIncidentStore):
         return answers
 
 
-class FrailTopic(MemoryIncidentTopic):
+class FrailTopic(MemoryOutlet):
     """The same, around each record."""
 
     def __init__(self, chance: Chance) -> None:
@@ -108,7 +109,7 @@ class LiveWorld:
         name = str(self.n_lives)
         self.n_lives += 1
         store = FrailStore(url_of(self.place.server, USER), self.place.prefix, self.chance)
-        desk = IncidentDesk(store, self.topic, NEVER_UNENDED, name)
+        desk = desk_at(store, self.topic, name, NEVER_UNENDED)
         try:
             await store.start("world")
             for at in range(self.acknowledged, len(self.records)):
@@ -137,7 +138,7 @@ class LiveWorld:
                 self.place.admin.hset(key, field, b"0 " + value[-1:])
         await self.place.store.raise_watermarks({PARTITION: END_MS})
         for name in ("last", "very last"):
-            await IncidentDesk(self.place.store, self.topic, NEVER_UNENDED, name).sweep()
+            await desk_at(self.place.store, self.topic, name, NEVER_UNENDED).sweep()
 
 
 @pytest.mark.parametrize(("seed", "n_crashes"), [(1, 0), (2, 12), (3, 12), (4, 12)])
@@ -146,7 +147,7 @@ def test_the_topic_ends_as_the_evidence_says(place: RedisPlace, seed: int, n_cra
     place.run(world.run(3))
     wanted = incidents_of(merged(world.records).values(), [], END_MS, NEVER_UNENDED)
     assert world.topic.compacted() == {
-        each.incident_id: as_bytes(each)
+        f"incident/{each.incident_id}": as_bytes(each)
         for each in sorted(wanted, key=lambda found: found.incident_id)
     }
     assert (world.chance.n_crashed > 0) == (n_crashes > 0)
@@ -154,7 +155,9 @@ def test_the_topic_ends_as_the_evidence_says(place: RedisPlace, seed: int, n_cra
     left = set(kept.evidence)
     assert left < set(merged(world.records)), "much is forgotten"
     assert set(kept.published) == {
-        each.incident_id for each in wanted if {one.evidence_id for one in each.evidence} <= left
+        f"incident/{each.incident_id}"
+        for each in wanted
+        if {one.evidence_id for one in each.evidence} <= left
     }
     assert not kept.flights
     assert kept.forgotten_ms is not None

@@ -15,7 +15,7 @@ from streams.incident_desk import IncidentDesk, as_bytes
 from streams.incident_evidence import Evidence, merged
 from streams.incident_reasons import Overruling
 from streams.incidents import incidents_of, long_over
-from streams.responder_memory import MemoryIncidentStore, MemoryIncidentTopic
+from streams.responder_memory import MemoryIncidentStore, MemoryOutlet
 from streams.responder_ports import InputPartition, Kept
 from tests.streams.incident_kit import (
     MINUTE_MS,
@@ -23,10 +23,12 @@ from tests.streams.incident_kit import (
     alert,
     anomalies,
     evidence,
+    moved,
     silence,
 )
 from tests.streams.incident_store_kit import MODEL
-from tests.streams.test_incident_desk import World, pause, run
+from tests.streams.test_incident_desk import World, desk_at, pause, run
+from tests.streams.test_retraining_gate import worse
 
 PARTITION: Final = InputPartition("driftsentry", 2)
 CONFIG: Final = IncidentConfig(
@@ -69,7 +71,7 @@ def test_the_other_incidents_are_as_they_were(
     watermark_ms = START_MS + watermark * MINUTE_MS
     names = [each.incident_id for each in incidents_of(known.values(), [], None, CONFIG)]
     said = [
-        Overruling(place, names[name % len(names)], "data_fault", "ana", "", False)
+        Overruling(place, names[name % len(names)], "data_fault", "ana", "")
         for place, name in enumerate(named)
         if names
     ]
@@ -80,8 +82,8 @@ def test_the_other_incidents_are_as_they_were(
         assert each.incident in before
         assert each.incident.status == "closed"
         assert each.incident.last_ms + CONFIG.keep_ms <= watermark_ms
-        assert len(each.evidence) == each.incident.n_evidence
-    dropped = {one.evidence_id for each in over for one in each.evidence}
+        assert len(each.group.evidence) == each.incident.n_evidence
+    dropped = {one.evidence_id for each in over for one in each.group.evidence}
     words = [one for each in over for one in each.said]
     assert len(words) == len(set(words))
     left = [each for key, each in known.items() if key not in dropped]
@@ -103,7 +105,7 @@ def test_what_has_not_ended_is_kept_for_longer() -> None:
 
     def over(minute: int) -> list[str]:
         found = long_over(groups, [], START_MS + minute * MINUTE_MS, CONFIG)
-        return [one.evidence_id for each in found for one in each.evidence]
+        return [one.evidence_id for each in found for one in each.group.evidence]
 
     assert over(129) == []
     assert over(130) == [f"{2:032x}"]
@@ -130,7 +132,7 @@ class ForgetfulWorld(World):
         self.n_forgotten = 0
 
     def desk(self, name: str) -> IncidentDesk:
-        return IncidentDesk(self.store, self.topic, NEVER_UNENDED, name)
+        return desk_at(self.store, self.topic, name, NEVER_UNENDED)
 
     def life(self) -> tuple[str, Coroutine[Any, Any, None]]:
         name = str(self.n_lives)
@@ -185,13 +187,13 @@ def check(world: ForgetfulWorld) -> None:
     world.sweep()
     wanted = incidents_of(merged(world.records).values(), [], END_MS, NEVER_UNENDED)
     assert world.topic.compacted() == {
-        each.incident_id: as_bytes(each)
+        f"incident/{each.incident_id}": as_bytes(each)
         for each in sorted(wanted, key=lambda found: found.incident_id)
     }
     kept = kept_in(world.store)
     ended = {each.incident_id for each in wanted if all(one.has_ended for one in each.evidence)}
     assert sorted(kept.published) == sorted(
-        each.incident_id for each in wanted if each.incident_id not in ended
+        f"incident/{each.incident_id}" for each in wanted if each.incident_id not in ended
     )
 
 
@@ -215,9 +217,9 @@ def test_something_is_forgotten_on_the_way() -> None:
     assert sum(world.n_forgotten > 0 for world in worlds) > 30
 
 
-def desk_of(name: str = "a") -> tuple[IncidentDesk, MemoryIncidentStore, MemoryIncidentTopic]:
-    store, topic = MemoryIncidentStore(), MemoryIncidentTopic()
-    return IncidentDesk(store, topic, CONFIG, name), store, topic
+def desk_of(name: str = "a") -> tuple[IncidentDesk, MemoryIncidentStore, MemoryOutlet]:
+    store, topic = MemoryIncidentStore(), MemoryOutlet()
+    return desk_at(store, topic, name, CONFIG), store, topic
 
 
 def take(desk: IncidentDesk, records: Sequence[Evidence]) -> None:
@@ -289,7 +291,8 @@ def test_what_was_said_goes_with_what_it_was_said_of(said_of: int) -> None:
     desk, store, topic = desk_of()
     take(desk, evidence(alert(1), resolved(1, 5), alert(2, 100)))
     name = [each.key for each in topic.records if each.value is not None][0 if said_of == 1 else -1]
-    run(desk.hear(MODEL, Overruling(1, name, "data_fault", "ana", "", was_evidence_opened=True)))
+    name = name.removeprefix("incident/")
+    run(desk.hear(MODEL, Overruling(1, name, "data_fault", "ana", "")))
     raise_to(store, 50)
     run(desk.sweep())
     kept = kept_in(store)
@@ -302,3 +305,47 @@ def run_to_result(work: Coroutine[Any, Any, bool]) -> bool:
     except StopIteration as done:
         return bool(done.value)
     raise AssertionError("it waits")
+
+
+def requests_in(topic: MemoryOutlet) -> list[str]:
+    return [each for each in topic.compacted() if each.startswith("retraining/")]
+
+
+def over(number: int, minute: int, **given: Any) -> bytes:
+    return worse(number, minute, revision=2, status="resolved", resolution="returned", **given)
+
+
+def test_a_request_is_forgotten_with_its_incident() -> None:
+    desk, store, topic = desk_of()
+    take(desk, evidence(worse(), over(1, 5), alert(2, 100)))
+    run(store.raise_settled({2: 10**6}))
+    run(desk.sweep())
+    assert [each.status for each in kept_in(store).released] == ["released"]
+    raise_to(store, 50)
+    run(desk.sweep())
+    kept = kept_in(store)
+    assert not kept.released
+    assert list(kept.evidence) == [f"{2:032x}"]
+    assert len(kept.published) == 1
+    before = len(topic.records)
+    run(desk.sweep())
+    assert len(topic.records) == before
+    assert len(requests_in(topic)) == 1
+    assert all(each.value is not None for each in topic.records)
+
+
+def test_what_a_held_request_is_judged_by_is_kept() -> None:
+    desk, store, topic = desk_of()
+    signals = [moved("error", change_offset=9_000)]
+    take(desk, evidence(worse(), over(1, 5), worse(2, 20, signals=signals)))
+    raise_to(store, 40)
+    run(desk.sweep())
+    # The second one is open, and its request waits for the log.
+    assert len(kept_in(store).evidence) == 2
+    take(desk, evidence(over(2, 21, signals=signals)))
+    raise_to(store, 60)
+    run(desk.sweep())
+    kept = kept_in(store)
+    assert not kept.evidence
+    assert not kept.published
+    assert len(requests_in(topic)) == 2

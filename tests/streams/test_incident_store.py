@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from schemas.retraining import RetrainingData
 from streams.embedded import EmbeddedValkey
 from streams.incident_evidence import Evidence, merge
-from streams.incident_reasons import Overruling
+from streams.incident_reasons import Approval, Opening, Overruling, Said
+from streams.responder_memory import MemoryIncidentStore, MemoryOutlet
 from streams.responder_ports import (
     UNKNOWN,
     Flight,
@@ -33,9 +35,11 @@ from tests.streams.incident_store_kit import (
     redis_place,
 )
 from tests.streams.store_kit import make_user
+from tests.streams.test_incident_desk import desk_at, run
+from tests.streams.test_retraining_gate import worse
 
 ODD = ModelName("de:ploy{1}", "mo del:ü/%3A\n")
-WORD = Overruling(4, "a" * 32, "data_fault", "ana", "a broken join\nü", was_evidence_opened=True)
+WORD = Overruling(4, "a" * 32, "data_fault", "ana", "a broken join\nü")
 LATER = WORD._replace(place=5, reason="benign_drift")
 
 
@@ -62,6 +66,17 @@ def place(server: EmbeddedValkey | None) -> Iterator[Place]:
 def one(number: int = 1, minute: float = 0, **given: object) -> Evidence:
     (found,) = evidence(alert(number, minute, **given))
     return found
+
+
+def request(name: str) -> RetrainingData:
+    """A request of this name."""
+    outlet = MemoryOutlet()
+    desk = desk_at(MemoryIncidentStore(), outlet, "a")
+    for each in evidence(worse()):
+        run(desk.take(each))
+    (found,) = (each.value for each in outlet.records if each.key.startswith("retraining/"))
+    assert found is not None
+    return RetrainingData.model_validate_json(found).model_copy(update={"request_id": name})
 
 
 def stored(place: Place, *records: Evidence, model: ModelName = MODEL) -> int:
@@ -313,6 +328,42 @@ def test_the_watermark_is_the_least_of_the_partitions_of_the_evidence(place: Pla
     what = Forgotten({}, [f"{2:032x}"], [], 0)
     assert place.run(place.other.forget(MODEL, version, what))
     assert place.run(place.store.watermark(MODEL)) == START_MS + 2 * MINUTE_MS + 1
+
+
+def test_settled_offsets_do_not_go_back(place: Place) -> None:
+    assert place.run(place.store.settled()) == {}
+    place.run(place.store.raise_settled({0: 5, 3: 2**52}))
+    place.run(place.other.raise_settled({0: 4, 3: 2**52 + 1, 7: 0}))
+    place.run(place.other.raise_settled({}))
+    assert place.run(place.store.settled()) == {0: 5, 3: 2**52 + 1, 7: 0}
+
+
+def test_the_first_release_of_a_request_stays(place: Place) -> None:
+    version = stored(place, one())
+    place.run(place.other.read(MODEL))
+    first, second = (request(name) for name in ("f" * 32, "a" * 32))
+    assert place.run(place.store.release(MODEL, first)) == first
+    assert place.run(place.other.release(MODEL, second)) == second
+    other = first.model_copy(update={"model_version": "another"})
+    for store in (place.store, place.other):
+        assert place.run(store.release(MODEL, other)) == first
+        kept = place.run(store.read(MODEL))
+        assert list(kept.released) == [first, second]
+        assert kept.version == version
+    what = Forgotten({}, [], [], 0, [first.request_id])
+    assert place.run(place.other.forget(MODEL, version, what))
+    assert list(place.run(place.store.read(MODEL)).released) == [second]
+
+
+def test_everything_that_people_say_is_kept(place: Place) -> None:
+    said: list[Said] = [
+        WORD,
+        Approval(7, "r" * 32, "a" * 32, "ana", "seen"),
+        Opening(6, "a" * 32, "ana"),
+    ]
+    assert place.run(place.store.write(MODEL, 0, [one()], said))
+    for store in (place.store, place.other):
+        assert list(place.run(store.read(MODEL)).said) == said
 
 
 def test_a_silence_and_an_anomaly_have_a_partition(place: Place) -> None:

@@ -22,7 +22,7 @@ from streams.incident_evidence import (
     merge,
     merged,
 )
-from streams.incident_reasons import RULES, Overruling
+from streams.incident_reasons import RULES, Opening, Overruling, Said
 from streams.incidents import incidents_of
 from tests.streams.incident_kit import (
     MINUTE_MS,
@@ -39,7 +39,7 @@ HOUR = 60
 
 
 def incidents(
-    *records: bytes, said: list[Overruling] | None = None, watermark: float | None = None
+    *records: bytes, said: list[Said] | None = None, watermark: float | None = None
 ) -> list[IncidentData]:
     watermark_ms = None if watermark is None else START_MS + int(watermark * MINUTE_MS)
     return incidents_of(merged(evidence(*records)).values(), said or [], watermark_ms, CONFIG)
@@ -224,7 +224,7 @@ def test_every_reason_has_a_rule_and_rules_have_names_of_their_own() -> None:
 
 
 def overruling(place: int, incident_id: str, reason: Reason = "benign_drift") -> Overruling:
-    return Overruling(place, incident_id, reason, "ana", "seen before", was_evidence_opened=True)
+    return Overruling(place, incident_id, reason, "ana", "seen before")
 
 
 def test_a_person_overrules_and_the_last_word_counts() -> None:
@@ -237,6 +237,15 @@ def test_a_person_overrules_and_the_last_word_counts() -> None:
         assert (found.verdict.ruled, found.verdict.by) == ("harmful_drift", "ana")
         assert found.status == "updated"
         assert "ana says so; the rules had said harmful drift" in found.message
+
+
+def test_whether_the_evidence_was_opened_before_it_was_overruled() -> None:
+    record = alert(1, signals=[moved("error")])
+    name = only(record).incident_id
+    word = overruling(7, name)
+    assert only(record, said=[word]).verdict.was_evidence_opened is False
+    for opened, is_seen in ((Opening(6, name, "ana"), True), (Opening(8, name, "ana"), False)):
+        assert only(record, said=[word, opened]).verdict.was_evidence_opened is is_seen
 
 
 def test_what_was_said_of_an_incident_holds_when_it_becomes_part_of_another() -> None:

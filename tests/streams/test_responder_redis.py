@@ -28,7 +28,7 @@ from tests.streams.incident_kit import alert, evidence
 from tests.streams.incident_store_kit import MODEL, USER, RedisPlace, flights, redis_place
 from tests.streams.store_kit import acl_words, make_user, url_of
 
-WORD = Overruling(4, "a" * 32, "data_fault", "ana", "note", was_evidence_opened=True)
+WORD = Overruling(4, "a" * 32, "data_fault", "ana", "note")
 
 
 @pytest.fixture(scope="module", params=server_binaries())
@@ -114,6 +114,8 @@ def test_no_version_comes_again_after_the_server_was_emptied(place: RedisPlace) 
         ("flights", b"k w", b"1", "no flight"),
         ("flights", b"k w", b"-1 1", "no flight"),
         ("flights", b"k w", b"1 2", "no flight"),
+        ("released", b"r", b"1 {}", "no request"),
+        ("released", b"r", b"x {}", "no number"),
         ("kept", b"version", b"x", "no number"),
         ("kept", b"forgotten_ms", b"x", "no number"),
     ],

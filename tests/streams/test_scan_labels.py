@@ -27,6 +27,7 @@ from streams.scan_performance import ModelPerformance
 from streams.scan_performance_report import performance_section
 from streams.scan_performance_story import group_errors, performance_lines, worst_group
 from streams.scan_report import render_scan_report
+from streams.scan_story import summary_lines
 from tests.streams.scan_kit import write_csv, write_ndjson, write_parquet
 from tests.streams.test_report import Page
 
@@ -298,6 +299,28 @@ def test_numbers_have_a_mean_absolute_error() -> None:
     assert "Mean absolute error" in Page(Path("t.csv-report.html").read_text("utf-8")).text
 
 
+def test_a_wider_error_has_a_level_after_it_in_the_words_of_a_scan() -> None:
+    """It is found within a few rows, of which no mean is told, and moves before it settles."""
+    rng = np.random.default_rng(3)
+    n, at = 12_000, 3_000
+    truth = 10.0 * rng.normal(size=n)
+    error = rng.normal(size=n) * np.where(np.arange(n) < at, 1.0, 6.0)
+    table = {"x": rng.normal(size=n).tolist(), "prediction": (truth + error).tolist()}
+    path = write_csv(Path("t.csv"), table | {"actual": truth.tolist()})
+    scan, _ = scanned(path)
+    moved = next(
+        each
+        for alert in scan.alerts
+        for each in alert.moved.values()
+        if each.signal == "error" and abs(each.change_offset - at) < 50
+    )
+    assert (moved.unit, moved.direction) == ("spread", "rose")
+    assert moved.before == pytest.approx(np.abs(error[:at]).mean(), rel=0.05)
+    assert moved.after == pytest.approx(np.abs(error[at:]).mean(), rel=0.05)
+    words = "\n".join(summary_lines(scan))
+    assert re.search(r"error +\d +its spread rose from 0\.\d+ to 4\.\d+ \(", words)
+
+
 def test_the_groups_of_a_model_of_numbers_are_told_by_their_mean_absolute_error() -> None:
     rng = np.random.default_rng(8)
     west = rng.random(N) < 0.3
@@ -332,6 +355,26 @@ def test_the_groups_of_a_model_of_numbers_are_told_by_their_mean_absolute_error(
     text = Page(Path("t.csv-report.html").read_text("utf-8")).text
     assert "region=west, with" in text
     assert "Mean absolute error" in text
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_a_group_with_little_more_of_the_errors_is_no_worst_one(numbers: bool) -> None:
+    """Two regions that fare alike: chance gives one of them some more than half of the errors."""
+    table = labelled(worse_at=N)
+    rng = np.random.default_rng(9)
+    if numbers:
+        truth = rng.normal(size=N)
+        table |= {"prediction": truth.tolist(), "label": (truth + rng.normal(size=N)).tolist()}
+    path = write_csv(Path("t.csv"), table)
+    scan, _ = scanned(path, slices=("region",))
+    told = only(scan)
+    assert told.groups is not None
+    found = group_errors(told.groups)
+    assert found[0].of_errors > found[0].of_rows
+    assert worst_group(found) is None
+    assert "Worst: none has more of the errors than chance may give it." in "\n".join(
+        performance_lines(scan)
+    )
 
 
 def test_groups_without_labels_are_no_worst_ones() -> None:
@@ -371,7 +414,7 @@ def test_what_a_config_says_of_labels_stays() -> None:
 @pytest.mark.parametrize(
     ("change", "options", "said"),
     [
-        ({}, {"wishes": Wishes({"label": "prediction"})}, "name their column with --prediction"),
+        ({}, {"wishes": Wishes({"label": "prediction"})}, "predictions with --prediction"),
         (
             {},
             {"wishes": Wishes({"label": "score", "prediction": "score"})},
@@ -380,12 +423,26 @@ def test_what_a_config_says_of_labels_stays() -> None:
         ({"label": ["yes", "no"]}, {}, "is text, such as 'yes', and the prediction in"),
         ({"label": [True, False]}, {}, "is true or false, such as True, and the prediction in"),
         ({"label": None}, {}, "`label` has another text in nearly every row"),
-        ({}, {"slices": ("nowhere",)}, "there is no column `nowhere`"),
-        ({}, {"slices": ("label",)}, "the column `label` must be a feature"),
+        ({}, {"slices": ("nowhere",)}, "--slice: there is no column `nowhere`"),
+        ({}, {"slices": ("label",)}, "the column `label` is the label, and a slice is a"),
         ({}, {"slices": ("x",)}, "numbers with fractions"),
         ({}, {"slices": tuple("abcdefgh")}, "name 7 at most"),
         ({"model_id": ["a", "b"]}, {"slices": ("region",)}, "is for a file of one model"),
-        ({}, {"label_delay": 5, "wishes": Wishes({"label": "none"})}, "--label-delay need labels"),
+        (
+            {},
+            {"label_delay": 5, "wishes": Wishes({"label": "none"})},
+            "--label-delay needs labels, and `--label none` leaves them out: name their column",
+        ),
+        (
+            {},
+            {"slices": ("region",), "wishes": Wishes(drop=("region",))},
+            "--slice: --drop leaves the column `region` out: give it to one of the two only",
+        ),
+        (
+            {},
+            {"slices": ("region",), "wishes": Wishes(features=("x",))},
+            "--slice: the column `region` is no feature",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_with_the_column_and_the_remedy(
@@ -400,6 +457,54 @@ def test_what_cannot_be_is_said_with_the_column_and_the_remedy(
     with pytest.raises(ScanError) as refused:
         open_scan(path, ScanOptions(uses_labels=True, **options))
     assert said in str(refused.value)
+
+
+TAKEN = "and the column `label`, which was taken for them, cannot be used: "
+WRITTEN_OTHERWISE = (
+    "the label in `label` is text, such as 'yes', and the prediction in `prediction` a number, "
+    "such as 0, so that none would ever be right. Write both in the same way, or name other "
+    "columns with --label and --prediction"
+)
+NO_CLASS = (
+    "the column `label` has another text in nearly every row, so that it is no class. Name the "
+    "column of the truth with --label"
+)
+ALONE = (
+    "labels are compared with predictions, and beside `label` no column looks like them. Name the "
+    "column of predictions with --prediction"
+)
+NONE = "and no column looks like them: name their column with --label"
+
+
+@pytest.mark.parametrize(
+    ("drop", "label", "arguments", "said"),
+    [
+        (
+            "",
+            ["yes", "no"],
+            ("--slice", "region"),
+            f"--slice needs labels, {TAKEN}{WRITTEN_OTHERWISE}",
+        ),
+        (
+            "",
+            None,
+            ("--slice", "region", "--label-delay", "5"),
+            f"--slice and --label-delay need labels, {TAKEN}{NO_CLASS}",
+        ),
+        ("prediction", [1, 0], ("--slice", "region"), f"--slice needs labels, {TAKEN}{ALONE}"),
+        ("label", [1, 0], ("--label-delay", "5"), f"--label-delay needs labels, {NONE}"),
+    ],
+)
+def test_a_slice_without_usable_labels_says_which_column_why_and_what_to_do(
+    drop: str, label: list[Any] | None, arguments: tuple[str, ...], said: str
+) -> None:
+    table = labelled(400)
+    own = label or [f"n{i}" for i in range(400)]
+    table |= {"label": [own[i % len(own)] for i in range(400)], "prediction": [0, 1] * 200}
+    write_csv(Path("t.csv"), {name: of for name, of in table.items() if name != drop})
+    result = run("t.csv", "--no-report", *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.strip() == f"driftsentry: {said}"
 
 
 def test_a_guess_that_cannot_be_the_label_is_left_out_with_the_reason() -> None:

@@ -51,6 +51,8 @@ def test_topics_are_created_once_and_then_found(
         TopicOutcome(names["checkpoints"], "created", f"12 partitions, {made}"),
         TopicOutcome(names["liveness"], "created", f"4 partitions, {made}"),
         TopicOutcome(names["anomalies"], "created", f"4 partitions, {made}"),
+        TopicOutcome(names["incidents"], "created", f"4 partitions, {made}"),
+        TopicOutcome(names["retraining"], "created", f"4 partitions, {made}"),
     ]
     again = create_topics(admin, names, n_partitions={"events": 3})
     assert {outcome.state for outcome in again} == {"existing"}

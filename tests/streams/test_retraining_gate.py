@@ -1,0 +1,328 @@
+"""When a retraining is asked for, and what holds it back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.responder_config import IncidentConfig, RetrainingConfig
+from schemas.retraining import RetrainingData
+from streams.incident_evidence import merged
+from streams.incident_reasons import Approval, Opening, Overruling, Said
+from streams.incidents import cases_of, dismissed_in
+from streams.retraining_gate import (
+    Draft,
+    ModelCase,
+    Released,
+    WindowFacts,
+    draft_of,
+    is_short,
+    request_of,
+)
+from tests.streams.incident_kit import MINUTE_MS, START_MS, alert, anomalies, evidence, moved
+
+INCIDENTS = IncidentConfig()
+CONFIG = RetrainingConfig(window_offsets=1_000, min_labels=100)
+ACT = CONFIG.model_copy(update={"quarantine": "act"})
+LINEAGE = "a3d1f0c2b4e5968778695a4b3c2d1e0f"
+WORSE = moved("error", before=0.1, change_offset=5_000, found_offset=5_200)
+FACTS = WindowFacts(900, 800, 160, 0, START_MS, START_MS + 5 * MINUTE_MS)
+CLOSED = START_MS + 10_000 * MINUTE_MS
+
+
+def worse(number: int = 1, minute: float = 0, **given: Any) -> bytes:
+    """An alert on errors from offset 5,000 on."""
+    fields: dict[str, Any] = {
+        "signals": [WORSE],
+        "trigger_offset": 5_200,
+        "opened_offset": 5_200,
+        "change_offset": 5_000,
+        "partition": 2,
+        "lineage": LINEAGE,
+    }
+    return alert(number, minute, **{**fields, **given})
+
+
+def attack(
+    *ranges: tuple[int, int],
+    number: int = 1,
+    technique: str = "label_poisoning",
+    is_over: bool = False,
+    **quarantine: Any,
+) -> bytes:
+    """A finding on poisoned labels in these offsets, by one source that is named."""
+    records = anomalies()
+    fields = orjson.loads(records[-1] if is_over else records[0])
+    fields["finding_info"]["uid"] = f"{number + 1_000:032x}"
+    for name in ("start_time", "end_time", "time"):
+        fields[name] = START_MS
+    own = fields["unmapped"]
+    own.update(technique=technique, opened_offset=ranges[0][0], partition=2, lineage=LINEAGE)
+    own["quarantine"].update(
+        partition=2,
+        ranges=[{"first_offset": first, "last_offset": last} for first, last in ranges],
+        **quarantine,
+    )
+    return orjson.dumps(fields)
+
+
+def drafts(
+    *records: bytes,
+    config: RetrainingConfig = CONFIG,
+    said: list[Said] | None = None,
+    n_doublings: int = 0,
+    watermark_ms: int | None = None,
+) -> list[Draft]:
+    known = list(merged(evidence(*records)).values())
+    cases = cases_of(known, said or [], watermark_ms, INCIDENTS)
+    words = said or []
+    model = ModelCase(
+        known,
+        [each for each in words if isinstance(each, Overruling)],
+        [each for each in words if isinstance(each, Approval)],
+        [each for each in words if isinstance(each, Opening)],
+        dismissed_in(cases),
+        "events",
+    )
+    found = [draft_of(group, each, model, config, n_doublings) for group, each in cases]
+    return [each for each in found if each is not None]
+
+
+def only(
+    *records: bytes,
+    facts: WindowFacts | None = FACTS,
+    released: list[Released] | None = None,
+    config: RetrainingConfig = CONFIG,
+    **given: Any,
+) -> RetrainingData:
+    (draft,) = drafts(*records, config=config, **given)
+    return request_of(draft, facts, released or [], config)
+
+
+def held_for(request: RetrainingData) -> list[str]:
+    assert (request.status == "held") == bool(request.holds)
+    return [each.reason for each in request.holds]
+
+
+def ranges_of(request: RetrainingData) -> list[tuple[int, int]]:
+    (part,) = request.window.parts
+    return [(each.first_offset, each.last_offset) for each in part.ranges]
+
+
+def test_harmful_drift_asks_for_a_retraining_on_events_since_it_began() -> None:
+    request = only(worse())
+    assert (request.status, request.reason) == ("released", "harmful_drift")
+    assert ranges_of(request) == [(5_000, 5_999)]
+    assert request.cooldown_until_ms == START_MS + 5 * MINUTE_MS + CONFIG.cooldown_ms
+    assert request.benefit is not None
+    assert request.benefit.loss == pytest.approx(0.1)
+    assert request.benefit.low < 0.1 < request.benefit.high
+    assert "retrain it, on offsets 5000 to 5999 of partition 2 of events" in request.message
+
+
+def test_benign_drift_asks_for_none_unless_the_config_or_a_person_says_so() -> None:
+    benign = worse(signals=[moved("feature:age", change_offset=5_000)])
+    assert drafts(benign) == []
+    assert drafts(benign, config=CONFIG.model_copy(update={"reasons": ("benign_drift",)}))
+    known = merged(evidence(benign))
+    ((_, incident),) = cases_of(known.values(), [], None, INCIDENTS)
+    word = Overruling(1, incident.incident_id, "harmful_drift", "ana", "")
+    assert only(benign, said=[word]).reason == "harmful_drift"
+
+
+def test_a_person_who_says_that_it_is_benign_ends_the_asking() -> None:
+    (draft,) = drafts(worse())
+    name = draft.incident.incident_id
+    word = Overruling(1, name, "benign_drift", "ana", "")
+    assert drafts(worse(), said=[word]) == []
+
+
+def test_it_is_held_until_the_window_is_settled() -> None:
+    assert held_for(only(worse(), facts=None)) == ["window_not_settled"]
+
+
+@pytest.mark.parametrize("technique", ["label_poisoning", "backdoor", "frog_boiling", "probing"])
+def test_it_is_held_while_an_attack_is_suspected_in_the_window(technique: str) -> None:
+    request = only(worse(), attack((5_100, 5_300), technique=technique))
+    assert held_for(request) == ["attack_suspected"]
+    assert "approve" in request.holds[0].detail
+
+
+@pytest.mark.parametrize(
+    "ranges", [[(4_000, 4_999)], [(6_000, 6_100)], [(100, 200), (7_000, 8_000)]]
+)
+def test_an_attack_outside_the_window_does_not_count(ranges: list[tuple[int, int]]) -> None:
+    assert only(worse(), attack(*ranges)).status == "released"
+
+
+def test_an_attack_that_is_found_beyond_the_window_does_not_enter() -> None:
+    late = orjson.loads(attack((5_100, 9_000)))
+    late["unmapped"]["opened_offset"] = 6_001
+    assert only(worse(), orjson.dumps(late)).status == "released"
+
+
+def test_once_an_attack_is_over_the_window_begins_behind_it() -> None:
+    request = only(worse(), attack((5_100, 5_300), is_over=True))
+    assert request.status == "released"
+    assert ranges_of(request) == [(5_301, 6_300)]
+    assert request.quarantine == []
+
+
+def test_the_window_moves_past_several_attacks() -> None:
+    attacks = [
+        attack((5_100, 5_300), number=1, is_over=True),
+        attack((6_200, 6_250), number=2, is_over=True),
+    ]
+    assert ranges_of(only(worse(), *attacks)) == [(6_251, 7_250)]
+    assert ranges_of(only(worse(), *reversed(attacks))) == [(6_251, 7_250)]
+
+
+def test_a_person_approves_of_the_quarantine() -> None:
+    poisoned = attack((5_100, 5_300))
+    held = only(worse(), poisoned)
+    word = Approval(3, held.request_id, held.incident_id, "ana", "looked at")
+    opened = Opening(2, held.incident_id, "ana")
+    request = only(worse(), poisoned, said=[word, opened])
+    assert request.status == "released"
+    assert ranges_of(request) == [(5_000, 5_999)]
+    (part,) = request.quarantine
+    assert [(each.first_offset, each.last_offset) for each in part.ranges] == [(5_100, 5_300)]
+    assert len(part.sources) == 1
+    assert (request.approved_by, request.was_evidence_opened) == ("ana", True)
+    for other in (opened._replace(by="bo"), opened._replace(place=4)):
+        assert only(worse(), poisoned, said=[word, other]).was_evidence_opened is False
+
+
+def test_the_config_may_let_a_small_quarantine_pass_where_all_sources_are_named() -> None:
+    few, many = FACTS._replace(n_quarantined=100), FACTS._replace(n_quarantined=600)
+    assert only(worse(), attack((5_100, 5_300)), config=ACT, facts=few).status == "released"
+    assert held_for(only(worse(), attack((5_100, 5_300)), config=ACT, facts=many)) == [
+        "attack_suspected"
+    ]
+    unnamed = attack((5_100, 5_300), is_complete=False)
+    assert held_for(only(worse(), unnamed, config=ACT, facts=few)) == ["attack_suspected"]
+
+
+def test_of_an_attack_whose_sources_are_not_all_named_the_ranges_are_left_out() -> None:
+    unnamed = attack((5_100, 5_300), is_complete=False)
+    name = only(worse(), unnamed).request_id
+    request = only(worse(), unnamed, said=[Approval(1, name, "0" * 32, "ana", "")])
+    assert request.quarantine[0].sources == []
+    assert request.quarantine[0].without_source
+
+
+def test_an_attack_that_a_person_dismissed_does_not_hold() -> None:
+    probing = attack((5_100, 5_300), technique="probing")
+    known = merged(evidence(worse(), probing)).values()
+    names = [
+        each.incident_id
+        for _, each in cases_of(known, [], None, INCIDENTS)
+        if each.verdict.reason == "suspected_probing"
+    ]
+    word = Overruling(1, names[0], "benign_drift", "ana", "a load test")
+    assert only(worse(), probing, said=[word]).status == "released"
+
+
+def broken(is_over: bool, **given: Any) -> bytes:
+    signals = [moved("quality:range", change_offset=5_100, found_offset=5_150)]
+    fields: dict[str, Any] = {"signals": signals, "trigger_offset": 5_150}
+    if is_over:
+        fields = {
+            "signals": [{**signals[0], "standing": "returned"}],
+            "trigger_offset": 5_400,
+            "revision": 2,
+            "status": "resolved",
+            "resolution": "returned",
+        }
+    return worse(2, 1, **fields, **given)
+
+
+def test_a_fault_of_the_data_holds_it_and_the_window_begins_behind() -> None:
+    assert held_for(only(worse(), broken(is_over=False))) == ["data_fault_open"]
+    assert ranges_of(only(worse(), broken(is_over=False), broken(is_over=True))) == [(5_401, 6_400)]
+
+
+def test_too_few_labels_double_the_window() -> None:
+    few = FACTS._replace(n_labels=300)
+    assert held_for(only(worse(), facts=few)) == ["label_coverage"]
+    assert is_short(few, CONFIG)
+    assert not is_short(FACTS, CONFIG)
+    assert ranges_of(only(worse(), n_doublings=2)) == [(5_000, 8_999)]
+    none = WindowFacts(0, 0, None, 0, None, None)
+    assert held_for(only(worse(), facts=none)) == ["too_few_labels"]
+
+
+def test_one_request_in_a_cooldown() -> None:
+    released = [Released("0" * 32, START_MS + 1)]
+    assert held_for(only(worse(), released=released)) == ["cooldown"]
+    assert only(worse(), released=[Released("0" * 32, START_MS)]).status == "released"
+
+
+def test_what_comes_back_within_the_window_is_not_asked_for() -> None:
+    over = worse(1, 1, revision=2, status="resolved", resolution="returned")
+    late = FACTS._replace(until_ms=CLOSED)
+    assert only(worse(), over, watermark_ms=CLOSED, facts=late).status == "withdrawn"
+    assert only(worse(), over, watermark_ms=CLOSED).status == "released"
+
+
+def test_shards_have_a_stretch_each_and_another_lineage_none() -> None:
+    other = worse(
+        2,
+        1,
+        partition=3,
+        lineage="0" * 32,
+        change_offset=70,
+        signals=[moved("error", change_offset=70, found_offset=90)],
+    )
+    request = only(worse(), other)
+    assert [each.partition for each in request.window.parts] == [2, 3]
+    again = worse(
+        2, 1, lineage="0" * 32, signals=[moved("error", change_offset=70, found_offset=90)]
+    )
+    assert ranges_of(only(worse(), again)) == [(70, 1_069)]
+
+
+_minutes = st.integers(0, 50)
+_attacks = st.builds(
+    lambda number, first, length, over: attack(
+        (first, first + length), number=number, is_over=over
+    ),
+    st.integers(10, 13),
+    st.integers(3_000, 9_000),
+    st.integers(0, 500),
+    st.booleans(),
+)
+
+
+@given(st.lists(_attacks, max_size=5), st.data())
+def test_no_order_shows_and_nothing_suspected_is_trained_on(
+    attacks: list[bytes], data: st.DataObject
+) -> None:
+    records = [worse(), *attacks]
+    request = only(*records)
+    assert only(*data.draw(st.permutations(records))) == request
+    if request.status != "released":
+        return
+    ((first, last),) = ranges_of(request)
+    for each in merged(evidence(*attacks)).values():
+        assert each.anomaly is not None
+        own = each.anomaly.unmapped
+        for part in own.quarantine.ranges:
+            is_apart = part.last_offset < first or part.first_offset > last
+            assert is_apart or own.opened_offset > last
+
+
+@given(st.lists(_attacks, max_size=4), _attacks, st.data())
+def test_evidence_beyond_the_window_changes_nothing(
+    attacks: list[bytes], more: bytes, data: st.DataObject
+) -> None:
+    request = only(worse(), *attacks)
+    ((_, last),) = ranges_of(request)
+    fields = orjson.loads(more)
+    fields["finding_info"]["uid"] = "f" * 32
+    fields["unmapped"]["opened_offset"] = last + data.draw(st.integers(1, 1_000))
+    assert only(worse(), *attacks, orjson.dumps(fields)) == request
