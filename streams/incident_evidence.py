@@ -106,6 +106,16 @@ class Evidence(BaseModel):
         assert self.silence is not None
         return self.silence.model_version
 
+    @property
+    def partition(self) -> int:
+        """The partition of the input that it is about, or in whose fold it was found."""
+        if self.alert is not None:
+            return self.alert.partition
+        if self.anomaly is not None:
+            return self.anomaly.unmapped.partition
+        assert self.silence is not None
+        return self.silence.partition
+
     def dump(self) -> bytes:
         """As JSON, for a store; the same evidence gives the same bytes."""
         return orjson.dumps(self.model_dump(mode="json"))
