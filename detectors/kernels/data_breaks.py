@@ -31,9 +31,18 @@ LEAST_OTHERS: Final = 24
 TENURE: Final = 1_024
 """Rows of its model after a source was first seen, from which on its rows are in the ring: whoever
 comes to attack says nothing of what is usual."""
-BROKEN_ONE_IN: Final = 4
-"""Of the rows that could be in a state are in it on top of what is usual: fewer are no event of
-the data, but of some clients."""
+RARE: Final = 1.0 / 16.0
+"""A state that so many rows at most are usually in does not become common by itself."""
+RARE_BROKEN: Final = 0.25
+"""Which share of the rows that are usually elsewhere is in a rare state, where data broke: fewer are
+no event of the data, but of some clients."""
+COMMON_BROKEN: Final = 0.875
+"""The same of states that are not rare, whose shares move with who asks and when: hardly any row
+is elsewhere."""
+NEAR: Final = 0.25
+"""A row that lies so much nearer to the others of its state, in the columns that did not break, than
+good rows lie to one another, is not one of many honest ones: from no place are good rows nearer
+than half of what two of them are apart on average, so this is half of the least there is."""
 SIGMAS: Final = 5.0
 """By chance one row in 3 million is beyond so many for each feature, however the shares lie: a
 wrong one would hold what is found of its source for 256 rows."""
@@ -48,10 +57,12 @@ TOTAL, NEXT, LAST, FIRST_ROW, FIRST_OFFSET, FIRST_TIME = range(6)
 """Of a model's evidence: broken rows, at how many it is told next, the latest and the first."""
 N_EVIDENCE: Final = 6
 MISSING: Final = -9.0
+MAX_DIMS: Final = 64
 
 F32_2D_IN = types.Array(types.float32, 2, "C", readonly=True)
 F32_3D = types.Array(types.float32, 3, "C")
 F32_3D_IN = types.Array(types.float32, 3, "C", readonly=True)
+F64_2D_IN = types.Array(types.float64, 2, "C", readonly=True)
 F64_3D_IN = types.Array(types.float64, 3, "C", readonly=True)
 I32_2D = types.Array(types.int32, 2, "C")
 U64_2D = types.Array(types.uint64, 2, "C")
@@ -61,12 +72,13 @@ BOOL_1D = types.Array(types.boolean, 1, "C", readonly=True)
 
 @part
 def _is_beyond(count: int, n: int, usual: float) -> bool:
-    """Whether so many of n rows are a quarter of those that are not usually so, and no chance."""
+    """Whether so many of n rows are more than come of clients who change, and no chance."""
     excess = count - n * usual
-    if BROKEN_ONE_IN * excess < n * (1.0 - usual):
+    wanted = RARE_BROKEN if usual <= RARE else COMMON_BROKEN
+    if excess <= 0.0 or excess < wanted * n * (1.0 - usual):
         return False
-    # A share of 0 has an error, too: that of one row in as many as there are.
-    share = max(usual, 1.0 / n)
+    # A share of 0 or 1 has an error, too: that of one row in as many as there are.
+    share = min(max(usual, 1.0 / n), 1.0 - 1.0 / n)
     return excess * excess >= SIGMAS * SIGMAS * n * share * (1.0 - share)
 
 
@@ -82,15 +94,23 @@ def _n_broken(
     share: NDArray[np.float64],
     limit: NDArray[np.float32],
     outside: NDArray[np.float64],
+    apart: NDArray[np.float64],
+    is_alike: NDArray[np.int32],
+    is_broken: NDArray[np.bool_],
 ) -> int:
-    """In how many columns a row is where too many of the others are as well."""
+    """In how many columns a row is where too many of the others are as well.
+
+    None, where these others are not as different in the other columns as honest ones are.
+    """
     n = 0
+    is_alike[:] = 0
     for c in range(n_dims):
+        is_broken[c] = False
         x = z[c]
         count = 0
         for s in range(RING):
             count += is_other[s] if ring_z[c, s] == x else 0
-        if BROKEN_ONE_IN * count >= n_others:
+        if count >= RARE_BROKEN * n_others:
             usual = share[c, N_ATOMS]
             for a in range(N_ATOMS):
                 if atom[c, a] == x:
@@ -98,6 +118,9 @@ def _n_broken(
                     break
             if _is_beyond(count, n_others, usual):
                 n += 1
+                is_broken[c] = True
+                for s in range(RING):
+                    is_alike[s] |= is_other[s] if ring_z[c, s] == x else 0
                 continue
         if c >= n_numbers or x == np.float32(MISSING):
             continue
@@ -105,19 +128,44 @@ def _n_broken(
             count = 0
             for s in range(RING):
                 count += is_other[s] if ring_z[c, s] > limit[c, 1] else 0
-            n += 1 if _is_beyond(count, n_others, outside[c, 1]) else 0
+            if _is_beyond(count, n_others, outside[c, 1]):
+                n += 1
+                is_broken[c] = True
+                for s in range(RING):
+                    is_alike[s] |= is_other[s] if ring_z[c, s] > limit[c, 1] else 0
         elif x < limit[c, 0]:
             count = 0
             for s in range(RING):
                 is_low = ring_z[c, s] < limit[c, 0] and ring_z[c, s] != np.float32(MISSING)
                 count += is_other[s] if is_low else 0
-            n += 1 if _is_beyond(count, n_others, outside[c, 0]) else 0
-    return n
+            if _is_beyond(count, n_others, outside[c, 0]):
+                n += 1
+                is_broken[c] = True
+                for s in range(RING):
+                    is_low = ring_z[c, s] < limit[c, 0] and ring_z[c, s] != np.float32(MISSING)
+                    is_alike[s] |= is_other[s] if is_low else 0
+    # Where more than half of the features broke it may as well be one row that is asked for again
+    # and again, a little changed.
+    if n == 0 or 2 * n > n_dims:
+        return 0
+    n_alike, far, usual = 0, 0.0, 0.0
+    for s in range(RING):
+        n_alike += is_alike[s]
+    for c in range(n_dims):
+        if is_broken[c]:
+            continue
+        usual += apart[c]
+        for s in range(RING):
+            if is_alike[s] > 0 and c < n_numbers:
+                far += abs(np.float64(ring_z[c, s]) - np.float64(z[c]))
+            elif is_alike[s] > 0:
+                far += 1.0 if ring_z[c, s] != z[c] else 0.0
+    return n if far >= NEAR * usual * n_alike else 0
 
 
 @kernel(
     *(I64_IN, I64_IN, I32_IN, F32_2D_IN, BOOL_IN, I32_IN, BOOL_IN, U64_2D_IN, I32_IN, I32_IN),
-    *(types.int64, BOOL_1D, F32_3D_IN, F64_3D_IN, F32_3D_IN, F64_3D_IN),
+    *(types.int64, BOOL_1D, F32_3D_IN, F64_3D_IN, F32_3D_IN, F64_3D_IN, F64_2D_IN),
     *(F32_3D, I32_2D, I64_2D, I64, I64_2D, I32, U64_2D, I64, I64, I64, I64, I32, I64),
 )
 def data_breaks_update(
@@ -137,6 +185,7 @@ def data_breaks_update(
     share: NDArray[np.float64],
     limit: NDArray[np.float32],
     outside: NDArray[np.float64],
+    apart: NDArray[np.float64],
     ring_z: NDArray[np.float32],
     ring_place: NDArray[np.int32],
     ring_row: NDArray[np.int64],
@@ -159,6 +208,7 @@ def data_breaks_update(
     how many rows it has sent (`n_sent`), with which of them, from 1 on, and at which offset it
     last sent a broken one.
     """
+    is_alike, is_broken = np.zeros(RING, np.int32), np.zeros(MAX_DIMS, np.bool_)
     for i in range(cursor[0], stop):
         m, place = np.int64(model[i]), np.int64(source[i])
         if place < 0 or not is_given[m]:
@@ -207,6 +257,9 @@ def data_breaks_update(
                 share[m],
                 limit[m],
                 outside[m],
+                apart[m],
+                is_alike,
+                is_broken,
             )
         if now - since[place] >= TENURE:
             slot = oldest if n_own < OF_ONE else own_oldest
@@ -214,9 +267,7 @@ def data_breaks_update(
                 ring_z[m, c, slot] = z[i, c]
             ring_place[m, slot] = np.int32(place)
             ring_row[m, slot] = now
-        # Where more than half of the features broke it may as well be one row that is asked for
-        # again and again, a little changed.
-        if broken == 0 or 2 * broken > dims:
+        if broken == 0:
             continue
         broken_at[place] = n_sent[place]
         broken_offset[place] = offset[i]

@@ -58,6 +58,7 @@ _MODELS: Final = (
     Column("share", np.float64, 0.0, _SHARES),
     Column("limit", np.float32, 0.0, _SIDES),
     Column("outside", np.float64, 0.0, _SIDES),
+    Column("apart", np.float64, 0.0, (MAX_DIMS,)),
     Column("ring_z", np.float32, 0.0, (MAX_DIMS, kernel.RING)),
     Column("ring_place", np.int32, -1, (kernel.RING,)),
     Column("ring_row", np.int64, -1, (kernel.RING,)),
@@ -99,8 +100,9 @@ class DataBreaksBank:
         models, places = self._models, self._places
         for name in ("atom", "limit", "ring_z"):
             require_all(np.abs(models[name]) <= MAX_VALUE, f"{name} is out of range")
-        for name in ("share", "outside"):
-            require_all((models[name] >= 0.0) & (models[name] <= 1.0), f"{name} is out of range")
+        for name in ("apart", "share", "outside"):
+            most = MAX_VALUE if name == "apart" else 1.0
+            require_all((models[name] >= 0.0) & (models[name] <= most), f"{name} is out of range")
         for name, most in (("ring_place", self._n_places - 1), ("ring_row", MAX_N)):
             require_all((models[name] >= -1) & (models[name] <= most), f"{name} is out of range")
         require_all(
@@ -185,6 +187,7 @@ class DataBreaksBank:
                 models["share"],
                 models["limit"],
                 models["outside"],
+                models["apart"],
                 models["ring_z"],
                 models["ring_place"],
                 models["ring_row"],
@@ -230,12 +233,13 @@ class DataBreaksBank:
 
         The strictest of all kinds is kind 0: what is usual of any of them is not broken.
         """
-        require_names(calibration, {"atom", "share", "limit", "outside"})
+        require_names(calibration, {"atom", "share", "limit", "outside", "apart"})
         values: dict[str, Any] = {
             "atom": calibrated(calibration, "atom", _ATOMS, -MAX_VALUE, MAX_VALUE),
             "share": calibrated(calibration, "share", _SHARES, 0.0, 1.0),
             "limit": calibrated(calibration, "limit", _SIDES, -MAX_VALUE, MAX_VALUE),
             "outside": calibrated(calibration, "outside", _SIDES, 0.0, 1.0),
+            "apart": calibrated(calibration, "apart", (MAX_DIMS,), 0.0, MAX_VALUE),
             "is_given": True,
             "is_reviewed": reviewed,
         }

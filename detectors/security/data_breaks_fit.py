@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels.data_breaks import N_ATOMS
 from detectors.security.base import MAX_DIMS, MISSING, Calibration, Learned, TooFewRowsError
+from schemas.batch import F64
 
 MIN_ROWS: Final = 200
 """Distinct ones that a calibration needs."""
@@ -24,7 +25,8 @@ def fit(rows: Learned, reviewed: bool) -> Calibration:  # noqa: ARG001 - frequen
 
     Arrays by column: `atom` (MAX_DIMS, N_ATOMS) values, the first one `MISSING`; `share`
     (MAX_DIMS, N_ATOMS + 1) of the rows that have them, at the end the largest that any other value
-    may have; `limit` (MAX_DIMS, 2) quantiles, and `outside` (MAX_DIMS, 2) the shares beyond them.
+    may have; `limit` (MAX_DIMS, 2) quantiles, and `outside` (MAX_DIMS, 2) the shares beyond them; `apart` (MAX_DIMS,)
+    how far two rows are apart on average (Gini's mean difference), of categories how often.
     """
     _, first = np.unique(rows.row_hash, return_index=True)
     z = rows.z[np.sort(first)]
@@ -43,6 +45,7 @@ def fit(rows: Learned, reviewed: bool) -> Calibration:  # noqa: ARG001 - frequen
         own["share"][c, 1 : 1 + len(known)] = counts[known] / n
         # What never came may come as often as what came once.
         own["share"][c, N_ATOMS] = max(int(counts[others].max(initial=1)), 1) / n
+        own["apart"][c] = _apart(z[:, c].astype(np.float64), is_number=c < rows.n_numbers)
         if c < rows.n_numbers and len(values):
             there = np.sort(z[z[:, c] != np.float32(MISSING), c])
             last = len(there) - 1
@@ -60,6 +63,7 @@ def strictest(calibrations: Sequence[Calibration]) -> Calibration:
     own["limit"][:, 0] = np.min([c["limit"][:, 0] for c in calibrations], axis=0)
     own["limit"][:, 1] = np.max([c["limit"][:, 1] for c in calibrations], axis=0)
     own["outside"] = np.max([c["outside"] for c in calibrations], axis=0)
+    own["apart"] = np.max([c["apart"] for c in calibrations], axis=0)
     for column in range(MAX_DIMS):
         shares: dict[float, float] = {}
         for each in calibrations:
@@ -86,4 +90,16 @@ def _nothing() -> dict[str, NDArray[Any]]:
         "share": np.zeros((MAX_DIMS, N_ATOMS + 1)),
         "limit": np.zeros((MAX_DIMS, 2)),
         "outside": np.zeros((MAX_DIMS, 2)),
+        "apart": np.zeros(MAX_DIMS),
     }
+
+
+def _apart(values: F64, *, is_number: bool) -> float:
+    """The mean difference of two values of different rows."""
+    n = len(values)
+    if is_number:
+        # Each difference of neighbours in order is between so many pairs.
+        pairs = np.arange(1, n) * np.arange(n - 1, 0, -1)
+        return float((np.diff(np.sort(values)) * pairs).sum() / (n * (n - 1) / 2))
+    counts = np.unique(values, return_counts=True)[1]
+    return float(1.0 - (counts * (counts - 1)).sum() / (n * (n - 1)))
