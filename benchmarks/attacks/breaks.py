@@ -26,8 +26,10 @@ from benchmarks.attacks.recordings import in_turn
 from benchmarks.attacks.surrogate import Surrogate
 from benchmarks.attacks.traffic import Traffic, generator, spread
 from benchmarks.census import FILE, FIRST_CHANGE, read
+from detectors.security.base import Technique
 from detectors.security.calibration import ModelCalibration
 from schemas.batch import F64
+from schemas.security_config import DataBreaksConfig, SecurityDetectorsConfig
 from streams.census import FEATURES
 
 FACTOR: Final = 12.0
@@ -42,7 +44,10 @@ SAMPLED: Final = "census, few rows"
 """Drawn again and again from rows that are few: so near rows come from many clients."""
 N_SAMPLED: Final = 3_500
 MAX_FEATURES: Final = 6
-"""So many lanes for each break, each with another feature broken."""
+"""So many lanes for each break, each with another feature broken; half as many where answers are
+sought for."""
+
+NOTHING_HELD: Final = SecurityDetectorsConfig(data_breaks=DataBreaksConfig(enabled=False))
 
 Values = Callable[[F64, int], F64]
 """What becomes of (n, d) rows whose feature of this number breaks."""
@@ -106,11 +111,18 @@ class Broken:
     is_answered: bool
     n_events: int
     n_of: dict[str, int]
-    """Findings by detector and what they are about; none: not in it."""
+    """Accusations by detector; none: not in it. A change of the data is none."""
+    n_of_without: dict[str, int]
+    """The same where nothing is held back."""
     n_accused: int
     """Clients that were named, summed over the lanes."""
+    n_accused_without: int
+    """The same where nothing is held back."""
     n_clients: int
     """Of all lanes."""
+    n_told: int
+    """Lanes in which it was told that the data has changed."""
+    n_lanes: int
 
 
 def broken(
@@ -119,8 +131,10 @@ def broken(
     """Run a break of one data set, in a fresh lane for each of so many features."""
     own = next(one for one in BREAKS if one.name == name)
     clean, calibration, surrogate = _known(path, data)
-    n_of: Counter[str] = Counter()
-    n_accused = n_events = n_clients = 0
+    n_of: list[Counter[str]] = [Counter(), Counter()]
+    n_accused = [0, 0]
+    n_events = n_clients = n_told = 0
+    configs = (config_for(), config_for(detectors=NOTHING_HELD))
     d = clean.x.shape[1]
     for number in range(min(n_features, d)):
         rng = generator("break", data, name, number)
@@ -131,12 +145,26 @@ def broken(
         rows = spread(rows, CENSUS_CLIENTS if data == CENSUS else N_CLIENTS)
         answers = surrogate if is_answered else None
         traffic = breaking(rows, own, number * d // min(n_features, d), answers)
-        said = Lane(calibration, config_for()).run(traffic)
-        n_of.update(f"{one.detector}: {one.technique}" for one in said)
-        n_accused += len({client for one in said for client in one.sources})
+        for k, config in enumerate(configs):
+            said = Lane(calibration, config).run(traffic)
+            accusing = [one for one in said if one.technique != Technique.DATA_CHANGE]
+            n_of[k].update(one.detector for one in accusing)
+            n_accused[k] += len({client for one in accusing for client in one.sources})
+            n_told += len(accusing) < len(said)
         n_events += len(traffic)
         n_clients += len(np.unique(traffic.source))
-    return Broken(data, name, is_answered, n_events, dict(n_of), n_accused, n_clients)
+    return Broken(
+        data,
+        name,
+        is_answered,
+        n_events,
+        dict(n_of[0]),
+        dict(n_of[1]),
+        *n_accused,
+        n_clients,
+        n_told,
+        min(n_features, d),
+    )
 
 
 def breaking(rows: Traffic, own: Break, feature: int, answers: Surrogate | None) -> Traffic:
@@ -167,5 +195,5 @@ def _known(path: Path | None, data: str) -> tuple[Traffic, ModelCalibration, Sur
         later = rows.take(few if data == SAMPLED else slice(N_CENSUS, FIRST_CHANGE))
         return later, calibration, None
     own = ready(path, data, with_sensors=False)
-    surrogate = Surrogate(own.known) if set(np.unique(own.known.benign.predicted)) <= {0, 1} else None
-    return own.known.benign, own.calibration, surrogate
+    is_binary = set(np.unique(own.known.benign.predicted).tolist()) <= {0, 1}
+    return own.known.benign, own.calibration, Surrogate(own.known) if is_binary else None

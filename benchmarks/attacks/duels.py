@@ -148,7 +148,7 @@ def first_alarms(calibration: ModelCalibration, traffic: Traffic) -> dict[str, f
 
 
 def queries_to(alarms: Sequence[Alarm], traffic: Traffic) -> dict[str, float]:
-    """Of alarms whose evidence is an attack's at least by half; a change of the data is no alarm."""
+    """Of alarms whose evidence is an attack's by half or more; a change of the data is none."""
     attackers = traffic.attackers()
     n_queries = np.cumsum(traffic.is_attack)
     found: dict[str, float] = {}

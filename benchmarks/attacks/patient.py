@@ -14,13 +14,12 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.attacks.breaks import BREAKS
+from benchmarks.attacks.breaks import BREAKS, NOTHING_HELD
 from benchmarks.attacks.calibrated import ready
 from benchmarks.attacks.duels import LANE, queries_to
 from benchmarks.attacks.intervals import quantile
 from benchmarks.attacks.lane import Lane, config_for
 from benchmarks.attacks.traffic import ATTACKER, Traffic, embedded, generator, joined, spread
-from schemas.security_config import DataBreaksConfig, SecurityDetectorsConfig
 
 N_NAMES: Final = 200
 ROWS_BEFORE: Final = 12
@@ -65,9 +64,7 @@ class Patient:
 def patient(path: Path | None, data: str, attack: str, share: float, break_name: str) -> Patient:
     """Run every victim of an attack, with the bank of breaks and without it."""
     own = ready(path, data, with_sensors=False)
-    off = config_for(
-        detectors=SecurityDetectorsConfig(data_breaks=DataBreaksConfig(enabled=False))
-    )
+    off = config_for(detectors=NOTHING_HELD)
     queries, without, n_told = [], [], 0
     for number, victim in enumerate(own.known.attacks[attack].victims):
         rng = generator("patient", data, attack, share, break_name, number)

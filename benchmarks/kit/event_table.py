@@ -18,7 +18,7 @@ class EventTable:
     """n events of one model, each a record of its own; row i is the record at offset i."""
 
     values: F64
-    """(n, d) features, all of them numbers, NaN where there is none; of labels they are not read."""
+    """(n, d) features, all numbers, NaN where there is none; of labels they are not read."""
     score: F64
     """(n,) NaN where there is none."""
     answer: I64

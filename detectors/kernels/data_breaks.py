@@ -34,20 +34,24 @@ comes to attack says nothing of what is usual."""
 RARE: Final = 1.0 / 16.0
 """A state that so many rows at most are usually in does not become common by itself."""
 RARE_BROKEN: Final = 0.25
-"""Which share of the rows that are usually elsewhere is in a rare state, where data broke: fewer are
-no event of the data, but of some clients."""
+"""Which share of the rows that are usually elsewhere is in a rare state, where data broke: fewer
+are no event of the data, but of some clients."""
 COMMON_BROKEN: Final = 0.875
 """The same of states that are not rare, whose shares move with who asks and when: hardly any row
 is elsewhere."""
 NEAR: Final = 0.25
-"""A row that lies so much nearer to the others of its state, in the columns that did not break, than
-good rows lie to one another, is not one of many honest ones: from no place are good rows nearer
-than half of what two of them are apart on average, so this is half of the least there is."""
+"""A row that lies so much nearer to the others of its state, in the columns that did not break,
+than good rows lie to one another, is not one of many honest ones: from no place are good rows
+nearer than half of what two of them are apart on average, so this is half of the least there is.
+"""
 SIGMAS: Final = 5.0
-"""By chance one row in 3 million is beyond so many for each feature, however the shares lie: a
-wrong one would hold what is found of its source for 256 rows."""
+"""By chance one row in 3 million is beyond so many for each feature, however the shares lie."""
 N_ATOMS: Final = 8
 """Values of a column whose usual shares are known; the first is `MISSING`."""
+AMONG: Final = 16
+SUSTAINED: Final = 3
+"""So many broken rows among the latest `AMONG` of a source, and it takes part in the break: of good
+rows one in a hundred lies beyond a limit, and so many together do once in 10,000."""
 NEEDED: Final = 32
 """Broken rows that are told of: half a ring of them."""
 QUIET: Final = 1_024
@@ -64,6 +68,7 @@ F32_3D = types.Array(types.float32, 3, "C")
 F32_3D_IN = types.Array(types.float32, 3, "C", readonly=True)
 F64_2D_IN = types.Array(types.float64, 2, "C", readonly=True)
 F64_3D_IN = types.Array(types.float64, 3, "C", readonly=True)
+U64 = types.Array(types.uint64, 1, "C")
 I32_2D = types.Array(types.int32, 2, "C")
 U64_2D = types.Array(types.uint64, 2, "C")
 U64_2D_IN = types.Array(types.uint64, 2, "C", readonly=True)
@@ -166,7 +171,7 @@ def _n_broken(
 @kernel(
     *(I64_IN, I64_IN, I32_IN, F32_2D_IN, BOOL_IN, I32_IN, BOOL_IN, U64_2D_IN, I32_IN, I32_IN),
     *(types.int64, BOOL_1D, F32_3D_IN, F64_3D_IN, F32_3D_IN, F64_3D_IN, F64_2D_IN),
-    *(F32_3D, I32_2D, I64_2D, I64, I64_2D, I32, U64_2D, I64, I64, I64, I64, I32, I64),
+    *(F32_3D, I32_2D, I64_2D, I64, I64_2D, I32, U64_2D, I64, I64, I64, I64, U64, I32, I64),
 )
 def data_breaks_update(
     offset: NDArray[np.int64],
@@ -197,6 +202,7 @@ def data_breaks_update(
     n_sent: NDArray[np.int64],
     broken_at: NDArray[np.int64],
     broken_offset: NDArray[np.int64],
+    hits: NDArray[np.uint64],
     is_other: NDArray[np.int32],
     cursor: NDArray[np.int64],
 ) -> int:
@@ -205,8 +211,8 @@ def data_breaks_update(
     `FULL`: the row before `cursor[0]` has `cursor[1]` broken columns, and is told of. Models and
     places must be in range. Of the ring of a model: `ring_row` is the number of the row among the
     model's, -1: none; `ring_place` -1: it is of a source that has left its place. A place notes
-    how many rows it has sent (`n_sent`), with which of them, from 1 on, and at which offset it
-    last sent a broken one.
+    how many rows it has sent (`n_sent`), which of the latest 64 were broken (`hits`, the latest one
+    lowest), and with which row, from 1 on, and at which offset it last took part in a break.
     """
     is_alike, is_broken = np.zeros(RING, np.int32), np.zeros(MAX_DIMS, np.bool_)
     for i in range(cursor[0], stop):
@@ -222,6 +228,7 @@ def data_breaks_update(
             n_sent[place] = 0
             broken_at[place] = 0
             broken_offset[place] = -1
+            hits[place] = np.uint64(0)
         words[place, 0] = source_words[i, 0]
         words[place, 1] = source_words[i, 1]
         if is_repeat[i]:
@@ -267,10 +274,15 @@ def data_breaks_update(
                 ring_z[m, c, slot] = z[i, c]
             ring_place[m, slot] = np.int32(place)
             ring_row[m, slot] = now
+        hits[place] = (hits[place] << np.uint64(1)) | np.uint64(1 if broken > 0 else 0)
         if broken == 0:
             continue
-        broken_at[place] = n_sent[place]
-        broken_offset[place] = offset[i]
+        n_hits = 0
+        for b in range(AMONG):
+            n_hits += np.int64((hits[place] >> np.uint64(b)) & np.uint64(1))
+        if n_hits >= SUSTAINED:
+            broken_at[place] = n_sent[place]
+            broken_offset[place] = offset[i]
         own = evidence[m]
         if own[TOTAL] == 0 or now - own[LAST] > QUIET:
             own[TOTAL] = 0

@@ -45,6 +45,7 @@ MEMORY: Final = 256
 their rings."""
 _NEVER_HELD: Final = frozenset({Technique.VOLUME, Technique.PRESSURE})
 """What counts queries does not ask where they lie."""
+_LATEST: Final = np.uint64(1)
 _RANKS: Final = "exposure"
 """The bank that accuses nobody."""
 
@@ -72,6 +73,7 @@ _PLACES: Final = (
     Column("n_sent", np.int64, 0),
     Column("broken_at", np.int64, 0),
     Column("broken_offset", np.int64, -1),
+    Column("hits", np.uint64, 0),
 )
 
 
@@ -84,7 +86,7 @@ class Sifted(NamedTuple):
 
 
 class DataBreaksBank:
-    """The latest 64 rows of each model, no more than 8 of a source, with which rows are compared."""
+    """The latest 64 rows of each model, at most 8 of a source, with which rows are compared."""
 
     def __init__(self, n_models: int, n_places: int, state: BankState | None) -> None:
         self._n_models, self._n_places = n_models, n_places
@@ -105,9 +107,7 @@ class DataBreaksBank:
             require_all((models[name] >= 0.0) & (models[name] <= most), f"{name} is out of range")
         for name, most in (("ring_place", self._n_places - 1), ("ring_row", MAX_N)):
             require_all((models[name] >= -1) & (models[name] <= most), f"{name} is out of range")
-        require_all(
-            models["ring_row"] < models["n_rows"][:, np.newaxis], "ring_row is yet to come"
-        )
+        require_all(models["ring_row"] < models["n_rows"][:, np.newaxis], "ring_row is yet to come")
         owner = places["owner"]
         require_all((owner >= -1) & (owner < self._n_models), "owner is out of range")
         counts = models["evidence"][:, : kernel.FIRST_OFFSET]
@@ -140,18 +140,20 @@ class DataBreaksBank:
             first, last = np.searchsorted(rows.offset, [each.offset, each.offset + 1])
             row = first + int(np.searchsorted(rows.event_row[first:last], each.event_row))
             said += self._advance(rows, own, int(row) + 1)
-            if self._is_held(each):
+            if self._is_held(each, int(rows.source[row])):
                 n_held += 1
             else:
                 said.append(each)
         said += self._advance(rows, own, len(rows))
         return Sifted(said, n_held)
 
-    def _is_held(self, found: Suspicion) -> bool:
-        """Whether half of those that it names, or more, have sent broken rows at the time."""
+    def _is_held(self, found: Suspicion, place: int) -> bool:
+        """Whether the row that it was found at is broken, or half of whom it names took part."""
         if found.technique in _NEVER_HELD or found.detector == _RANKS:
             return False
         places = self._places
+        if place >= 0 and places["owner"][place] == found.model and places["hits"][place] & _LATEST:
+            return True
         of_model = places["owner"] == found.model
         if found.source >= 0:
             named = np.array([found.source])
@@ -199,6 +201,7 @@ class DataBreaksBank:
                 places["n_sent"],
                 places["broken_at"],
                 places["broken_offset"],
+                places["hits"],
                 self._is_other,
                 self._cursor,
             )

@@ -25,8 +25,9 @@ def fit(rows: Learned, reviewed: bool) -> Calibration:  # noqa: ARG001 - frequen
 
     Arrays by column: `atom` (MAX_DIMS, N_ATOMS) values, the first one `MISSING`; `share`
     (MAX_DIMS, N_ATOMS + 1) of the rows that have them, at the end the largest that any other value
-    may have; `limit` (MAX_DIMS, 2) quantiles, and `outside` (MAX_DIMS, 2) the shares beyond them; `apart` (MAX_DIMS,)
-    how far two rows are apart on average (Gini's mean difference), of categories how often.
+    may have; `limit` (MAX_DIMS, 2) quantiles, and `outside` (MAX_DIMS, 2) the shares beyond them;
+    `apart` (MAX_DIMS,) how far two rows are apart on average (Gini's mean difference), of
+    categories how often.
     """
     _, first = np.unique(rows.row_hash, return_index=True)
     z = rows.z[np.sort(first)]
@@ -84,7 +85,7 @@ def strictest(calibrations: Sequence[Calibration]) -> Calibration:
 
 
 def _nothing() -> dict[str, NDArray[Any]]:
-    """Columns that hold nothing: what stands in unused places is `MISSING`, which is found first."""
+    """Columns that hold nothing; `MISSING`, which is found first, stands in unused places."""
     return {
         "atom": np.full((MAX_DIMS, N_ATOMS), MISSING),
         "share": np.zeros((MAX_DIMS, N_ATOMS + 1)),
