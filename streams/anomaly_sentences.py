@@ -158,4 +158,6 @@ def _who(anomaly: Anomaly) -> str:
         return "what has no source" if words == NAMELESS else f"source {pseudonym(words)[:12]}"
     if anomaly.n_sources:
         return f"{anomaly.n_sources:,} sources together"
+    if anomaly.kind.technique == Technique.DATA_CHANGE:
+        return "many sources at once"
     return "somebody"
