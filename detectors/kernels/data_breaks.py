@@ -90,8 +90,8 @@ def _is_beyond(count: int, n: int, usual: float) -> bool:
 @part
 def _n_broken(
     z: NDArray[np.float32],
-    n_dims: int,
-    n_numbers: int,
+    n_dims: int | np.int64,
+    n_numbers: int | np.int64,
     ring_z: NDArray[np.float32],
     is_other: NDArray[np.int32],
     n_others: int,
@@ -231,9 +231,6 @@ def data_breaks_update(
             hits[place] = np.uint64(0)
         words[place, 0] = source_words[i, 0]
         words[place, 1] = source_words[i, 1]
-        if is_repeat[i]:
-            continue
-        n_sent[place] += 1
         now = n_rows[m]
         n_rows[m] = now + 1
         n_others, n_own = 0, 0
@@ -250,13 +247,13 @@ def data_breaks_update(
                     n_others += 1
             if ring_row[m, s] < ring_row[m, oldest]:
                 oldest = s
-        dims = np.int64(n_dims[m])
+        dims, numbers = np.int64(n_dims[m]), np.int64(n_numbers[m])
         broken = 0
-        if n_others >= LEAST_OTHERS:
+        if n_others >= LEAST_OTHERS and not is_repeat[i]:
             broken = _n_broken(
                 z[i],
                 dims,
-                np.int64(n_numbers[m]),
+                numbers,
                 ring_z[m],
                 is_other,
                 n_others,
@@ -274,10 +271,14 @@ def data_breaks_update(
                 ring_z[m, c, slot] = z[i, c]
             ring_place[m, slot] = np.int32(place)
             ring_row[m, slot] = now
+        # A repeat says what the model is sent now, but is no evidence of or for its source.
+        if is_repeat[i]:
+            continue
+        n_sent[place] += 1
         hits[place] = (hits[place] << np.uint64(1)) | np.uint64(1 if broken > 0 else 0)
         if broken == 0:
             continue
-        n_hits = 0
+        n_hits = np.int64(0)
         for b in range(AMONG):
             n_hits += np.int64((hits[place] >> np.uint64(b)) & np.uint64(1))
         if n_hits >= SUSTAINED:

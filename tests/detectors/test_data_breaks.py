@@ -197,11 +197,28 @@ def test_one_source_and_names_that_are_new_break_nothing() -> None:
         assert len(ring) == RING
 
 
+def test_honest_clients_who_repeat_themselves_still_say_what_is_usual() -> None:
+    """They send 8 rows each again and again; known names whose rows are broken are a tenth."""
+    queries = honest(16, N_GOOD + 4_000)
+    rng = np.random.default_rng(16)
+    of_client = honest(17, 8 * N_SOURCES).z.reshape(N_SOURCES, 8, DIMS)
+    source = queries.source.copy()
+    source[rng.random(len(source)) < 0.1] = 100
+    is_name = source == 100
+    source[is_name] += np.arange(is_name.sum()) % 20
+    z = of_client[(source - 1) % N_SOURCES, rng.integers(0, 8, len(source))]
+    z[is_name] = queries.z[is_name]
+    z[is_name & (np.arange(len(z)) >= N_GOOD), FEATURE] = -8.0
+    rows = rows_of(Queries(z, source, queries.is_attack))
+    assert rows.is_repeat[N_GOOD:].mean() > 0.85
+    assert new().update(rows) == []
+
+
 def test_known_names_that_search_in_one_place_are_not_excused() -> None:
     """Half of their features lie out of range together, and in the others they hardly differ."""
     rng = np.random.default_rng(9)
     queries = honest(9, N)
-    walk: F32 = np.float32([9.0, -9.5, 30.0, 0.0, 1.0, 0.4]) * np.ones((N, 1), np.float32)
+    walk: F32 = np.tile(np.array([9.0, -9.5, 30.0, 0.0, 1.0, 0.4], np.float32), (N, 1))
     walk[:, :2] = np.clip(walk[:, :2], -8.0, 8.0)
     walk[:, 5] += 0.01 * rng.normal(size=N).astype(np.float32)
     is_walk = (np.arange(N) >= N_GOOD) & (rng.random(N) < 0.7)
@@ -250,7 +267,11 @@ def test_what_is_held_is_held_until_nothing_broken_is_left_of_the_source() -> No
     """Of the bank with the longest memory; longer where the evidence is older than that."""
     queries = broken(honest(12, N), "missing", everybody)
     after = honest(13, 20 * (MEMORY + 60))
-    both = Queries(*(np.concatenate(pair) for pair in zip(queries, after, strict=True)))
+    both = Queries(
+        np.concatenate([queries.z, after.z]),
+        np.concatenate([queries.source, after.source]),
+        np.concatenate([queries.is_attack, after.is_attack]),
+    )
     rows = rows_of(both)
     of_source = np.flatnonzero((rows.source == 5) & (np.arange(len(rows)) >= N))
     early, late = int(of_source[MEMORY - 40]), int(of_source[MEMORY + 40])
