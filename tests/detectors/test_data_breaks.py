@@ -199,7 +199,8 @@ def test_one_source_and_names_that_are_new_break_nothing() -> None:
 
 def test_honest_clients_who_repeat_themselves_still_say_what_is_usual() -> None:
     """They send 8 rows each again and again; known names whose rows are broken are a tenth."""
-    queries = honest(16, N_GOOD + 4_000)
+    n, begins = 20_000, 15_000
+    queries = honest(16, n)
     rng = np.random.default_rng(16)
     of_client = honest(17, 8 * N_SOURCES).z.reshape(N_SOURCES, 8, DIMS)
     source = queries.source.copy()
@@ -208,9 +209,9 @@ def test_honest_clients_who_repeat_themselves_still_say_what_is_usual() -> None:
     source[is_name] += np.arange(is_name.sum()) % 20
     z = of_client[(source - 1) % N_SOURCES, rng.integers(0, 8, len(source))]
     z[is_name] = queries.z[is_name]
-    z[is_name & (np.arange(len(z)) >= N_GOOD), FEATURE] = -8.0
+    z[is_name & (np.arange(n) >= begins), FEATURE] = -8.0
     rows = rows_of(Queries(z, source, queries.is_attack))
-    assert rows.is_repeat[N_GOOD:].mean() > 0.85
+    assert rows.is_repeat[begins:].mean() > 0.85
     assert new().update(rows) == []
 
 
