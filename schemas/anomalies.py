@@ -250,7 +250,8 @@ class Unmapped(_Ocsf):
     )
     technique: str = Field(
         description="`probing`, `extraction`, `inversion`, `membership`, `off_distribution`, "
-        "`label_poisoning`, `backdoor`, `frog_boiling`, `volume`, `chaff`, `pressure`."
+        "`label_poisoning`, `backdoor`, `frog_boiling`, `volume`, `chaff`, `pressure`, "
+        "`data_change`."
     )
     is_exposure: bool = Field(
         description="A rank of how much of a model a source has seen: never an accusation."

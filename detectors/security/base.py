@@ -57,6 +57,8 @@ class Technique(StrEnum):
     CHAFF = "chaff"
     PRESSURE = "pressure"
     """The table of sources is full: somebody may be hiding in a flood of names."""
+    DATA_CHANGE = "data_change"
+    """Rows of many sources broke together: no attack, but what is found of them is held back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from schemas.batch import I32, I64, U64, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.source_hash import SourceKey
 
-SECURITY_VERSION: Final = 1
+SECURITY_VERSION: Final = 2
 """Version of the models' and populations' state and of the rules by which it changes."""
 SOURCES_VERSION: Final = 1
 """The same of the table of sources."""
@@ -57,6 +57,7 @@ SECURITY_COUNTERS: Final = (
     "n_sources_dropped",
     *SOURCE_COUNTERS,
     "n_suspicions",
+    "n_held_suspicions",
     *LABEL_COUNTERS,
 )
 
@@ -382,6 +383,7 @@ class SecurityFold:
         placed = self.sources.place(model, words, number, row_hash, offset, event_row, time)
         said += placed.pressure
         scaled = populations.scale(columns, rows, model)
+        n_held = self.banks.n_held
         found = self.banks.update(
             SecurityRows(
                 offset=offset,
@@ -403,6 +405,7 @@ class SecurityFold:
                 n_numbers=populations.n_numbers,
             )
         )
+        self.counters["n_held_suspicions"] += self.banks.n_held - n_held
         said += [
             each if each.source < 0 else _with_source(each, offset, event_row, words)
             for each in found

@@ -132,7 +132,13 @@ def test_for_what_the_rows_are_too_few_is_said_with_how_many_it_needs() -> None:
     own = calibration(400).kinds[0]
     assert own.missing["off_distribution"] == "off_distribution needs 500 distinct rows, not 400"
     assert "baseline_guard needs 500 rows" in own.missing["baseline_guard"]
-    assert sorted(own.detectors) == ["exposure", "neighbours", "provenance", "volume"]
+    assert sorted(own.detectors) == [
+        "data_breaks",
+        "exposure",
+        "neighbours",
+        "provenance",
+        "volume",
+    ]
     few = CalibrationRows(Choice("m", "1"), CONFIG, KEY)
     few.take("", decoded(benign(15)))
     assert sorted(few.fit().kinds[0].detectors) == ["volume"]
