@@ -74,7 +74,7 @@ class Metadata(BaseModel):
     config_from: int = Field(description="The offset from which it is in force.")
     n_events: int
     n_alerts: int = Field(
-        description="The last `seq` on the alerts topic; of the security duty, on that of anomalies."
+        description="The last `seq` on the alerts topic; of anomalies for that duty."
     )
     n_dead: int = Field(description="The last `seq` on the dead-letter topic.")
     checkpoint: int = Field(
