@@ -13,12 +13,12 @@ MODEL = "credit"
 N_FEATURES = 6
 N_HONEST = 20
 ATTACKER = "mallory"
-_WEIGHTS = np.array([1.0, -0.8, 0.6, 0.4, -0.3, 0.2])
+WEIGHTS = np.array([1.0, -0.8, 0.6, 0.4, -0.3, 0.2])
 
 
 def probability(x: F64) -> F64:
     """(n,) what the model says of these (n, N_FEATURES) rows."""
-    p: F64 = 1.0 / (1.0 + np.exp(-2.0 * (x @ _WEIGHTS)))
+    p: F64 = 1.0 / (1.0 + np.exp(-2.0 * (x @ WEIGHTS)))
     return p
 
 
@@ -50,7 +50,7 @@ def boundary_walk(rng: np.random.Generator, n: int) -> F64:
         edge = (one + other) / 2
         rows += [edge + 0.05 * step for step in rng.normal(size=(24, N_FEATURES)) / N_FEATURES]
         along = 0.3 * rng.normal(size=N_FEATURES)
-        one, other = edge + along + 0.3 * _WEIGHTS, edge + along - 0.3 * _WEIGHTS
+        one, other = edge + along + 0.3 * WEIGHTS, edge + along - 0.3 * WEIGHTS
     return np.array(rows[:n])
 
 
