@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from schemas.batch import F64
-from tests.delivery.traffic import Sent, event, named
+from tests.delivery.traffic import N_PARTITIONS, Sent, event, named
 
 MODEL = "credit"
 N_FEATURES = 6
 N_HONEST = 20
 ATTACKER = "mallory"
+LEARNED = 1_000
 WEIGHTS = np.array([1.0, -0.8, 0.6, 0.4, -0.3, 0.2])
 
 
@@ -52,6 +53,38 @@ def boundary_walk(rng: np.random.Generator, n: int) -> F64:
         along = 0.3 * rng.normal(size=N_FEATURES)
         one, other = edge + along + 0.3 * WEIGHTS, edge + along - 0.3 * WEIGHTS
     return np.array(rows[:n])
+
+
+def attacked_stream(n: int, first: int = 0) -> list[Sent]:
+    """n events of models m0 to m3, each in the partition of its number; some are refused.
+
+    `first` is the number of the first one; in blocks of one size a stream can be sent in parts.
+    From event `LEARNED` on every fourth event of a model is an attacker's, another one in each
+    block.
+    """
+    rng = np.random.default_rng([13, first])
+    x = honest(rng, n)
+    walks = [boundary_walk(rng, n) for _ in range(N_PARTITIONS)]
+    sent: list[Sent] = []
+    for row in range(n):
+        i, number = first + row, (first + row) % N_PARTITIONS
+        model, source = f"m{number}", f"client-{i % 7}"
+        if i % 37 == 36:
+            sent.append(Sent(model.encode(), b"not json", number))
+            continue
+        if i >= LEARNED and i // N_PARTITIONS % 4 == 3:
+            source, x[row] = f"{ATTACKER}-{first}", walks[number][row // (4 * N_PARTITIONS)]
+        p = float(probability(np.round(x[row : row + 1], 6))[0])
+        one = event(
+            model,
+            i,
+            features=named(np.round(x[row], 6).tolist()),
+            prediction=int(p > 0.5),
+            probabilities={"0": 1.0 - p, "1": p},
+            source=source,
+        )
+        sent.append(one._replace(partition=number))
+    return sent
 
 
 def attacked(n: int, *, since: int = 3_000, every: int = 10, seed: int = 5) -> Iterator[Sent]:
