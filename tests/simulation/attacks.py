@@ -145,7 +145,8 @@ def security_command(rng: random.Random, number: int, n_partitions: int) -> byte
 
 def on_boundary(x: F64) -> F64:
     """(n, d) the points of the boundary that lie nearest to these."""
-    return x - (x @ WEIGHTS)[:, np.newaxis] * WEIGHTS / (WEIGHTS @ WEIGHTS)
+    nearest: F64 = x - (x @ WEIGHTS)[:, np.newaxis] * WEIGHTS / (WEIGHTS @ WEIGHTS)
+    return nearest
 
 
 def _event(
