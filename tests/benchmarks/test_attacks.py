@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -264,13 +265,13 @@ def test_the_lane_finds_the_walks_that_it_makes_and_says_what_it_costs() -> None
 @pytest.mark.long
 def test_any_number_of_processes_gives_the_same_figures_in_any_order_of_the_tasks() -> None:
     """Each task is seeded by what it is: what ran before it in the same process says nothing."""
-    tasks = [
+    tasks: list[Task[Any]] = [
         Task("benign", quiet, (None, "made", MIXES[0].name, 2_000, 1)),
         Task("frog", boiled, (None, "made", 0.3, 2_000, 1)),
         Task("benign again", quiet, (None, "made", MIXES[0].name, 2_000, 2)),
     ]
     with Workers(1) as workers:
-        alone: list[object] = workers.run("part", tasks)
+        alone: list[Any] = workers.run("part", tasks)
         assert workers.run("part", tasks[::-1]) == alone[::-1]
     with Workers(2) as workers:
         assert workers.run("part", tasks) == alone
