@@ -27,8 +27,15 @@ from detectors.labels.join import (
 from detectors.security.banks import SecurityBanks, kind_numbers
 from detectors.security.base import SecurityRows, Suspicion
 from detectors.security.calibration import KeptCalibrations, ModelCalibration, fit
+from detectors.security.calibration_document import is_salted
 from detectors.security.columns import PollColumns, columns_of
-from detectors.security.fold_state import Watched, numbers_of, restore_watched, snapshot_watched
+from detectors.security.fold_state import (
+    Watched,
+    kept_in,
+    numbers_of,
+    restore_watched,
+    snapshot_watched,
+)
 from detectors.security.models import ModelSlots
 from detectors.security.population import MAX_LEARNED_VALUES
 from detectors.security.populations import Populations
@@ -142,6 +149,15 @@ class SecurityFold:
             for name in self.banks
             if not calibration.of(name)
         ]
+
+    def keep_on(self, state: BankState) -> None:
+        """Take the calibrations that were set in another fold, whose part `security` this is.
+
+        Under another key those hold that depend on none; the others are void.
+        """
+        for name, calibration in kept_in(state, len(SECURITY_COUNTERS) + 1).items():
+            if not is_salted(calibration.population):
+                self.set_calibration(*name, calibration)
 
     def count_on(self, state: BankState) -> None:
         """Take the counters and the time of another fold, whose part `security` this is.

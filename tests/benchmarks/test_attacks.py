@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +16,17 @@ from benchmarks.attacks.baseline_kernels import growing_distances, knn_means
 from benchmarks.attacks.baselines import QUIET, Baselines, Prada, Volume, spaced
 from benchmarks.attacks.breaks import BREAKS, Break, breaking
 from benchmarks.attacks.duels import LANE, queries_to
+from benchmarks.attacks.frog import boiled
 from benchmarks.attacks.goals import MET, MISSED, NOT_SHOWN, goals
 from benchmarks.attacks.intervals import per_million, quantile, wilson
 from benchmarks.attacks.lane import Alarm
 from benchmarks.attacks.made import made
-from benchmarks.attacks.mixes import CANARIES, N_CLIENTS, canaries, load, retries
-from benchmarks.attacks.quiet import Quiet
+from benchmarks.attacks.mixes import CANARIES, MIXES, N_CLIENTS, canaries, load, retries
+from benchmarks.attacks.quiet import Quiet, quiet
 from benchmarks.attacks.recordings import NoRecordingsError, data_set, folder
 from benchmarks.attacks.results import Results
 from benchmarks.attacks.traffic import ATTACKER, Traffic, embedded, generator, spread
+from benchmarks.drift.work import Task, Workers
 from benchmarks.kit.event_table import EventTable
 from schemas.batch import Decoded, ValueKind
 from tests.benchmarks.run import rows, run_quick
@@ -277,3 +280,21 @@ def test_the_lane_finds_the_walks_that_it_makes_and_says_what_it_costs() -> None
     assert all(one["n_accused"] == 0 for one in of_all)
     assert any(one["n_accused_without"] > 0 for one in of_all)
     assert {row[0] for row in rows(said, "goals").values()} <= {MET, MISSED, NOT_SHOWN}
+
+
+@pytest.mark.long
+def test_any_number_of_processes_gives_the_same_figures_in_any_order_of_the_tasks() -> None:
+    """Each task is seeded by what it is: what ran before it in the same process says nothing."""
+    tasks: list[Task[Any]] = [
+        Task("benign", quiet, (None, "made", MIXES[0].name, 2_000, 1)),
+        Task("frog", boiled, (None, "made", 0.3, 2_000, 1)),
+        Task("benign again", quiet, (None, "made", MIXES[0].name, 2_000, 2)),
+    ]
+    with Workers(1) as workers:
+        alone: list[Any] = workers.run("part", tasks)
+        assert workers.run("part", tasks[::-1]) == alone[::-1]
+    with Workers(2) as workers:
+        assert workers.run("part", tasks) == alone
+    assert isinstance(alone[0], Quiet)
+    assert isinstance(alone[2], Quiet)
+    assert alone[0].n_events == alone[2].n_events > 0
