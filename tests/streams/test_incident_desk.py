@@ -138,7 +138,7 @@ _records = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(_records, st.integers(0, 2**32), st.integers(1, 3), st.sampled_from([0, 8]))
 def test_the_topic_ends_as_the_evidence_says(
     given_records: list[tuple[int, int, int]], seed: int, n_responders: int, n_crashes: int
@@ -296,7 +296,7 @@ def test_requests_of_two_incidents_within_a_cooldown() -> None:
     assert sorted(each.status for each in latest.values()) == ["held", "released"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.permutations(range(5)))
 def test_requests_are_the_same_whoever_dies_or_hangs(seed: int, order: list[int]) -> None:
     records = evidence(

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.responder_config import IncidentConfig, RetrainingConfig
@@ -298,6 +298,7 @@ _attacks = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(_attacks, max_size=5), st.data())
 def test_no_order_shows_and_nothing_suspected_is_trained_on(
     attacks: list[bytes], data: st.DataObject
@@ -316,6 +317,7 @@ def test_no_order_shows_and_nothing_suspected_is_trained_on(
             assert is_apart or own.opened_offset > last
 
 
+@settings(deadline=None)
 @given(st.lists(_attacks, max_size=4), _attacks, st.data())
 def test_evidence_beyond_the_window_changes_nothing(
     attacks: list[bytes], more: bytes, data: st.DataObject
