@@ -30,6 +30,7 @@ Cause = Literal["data", "queries"]
 _ATTACKS: Final[frozenset[Reason]] = frozenset({"suspected_poisoning", "suspected_probing"})
 _CAUSE: Final[dict[Family, Cause]] = {
     "drift": "data",
+    "fault": "data",
     "silence": "data",
     "poisoning": "data",
     "probing": "queries",
