@@ -39,10 +39,9 @@ def incident_named(typed: str, incidents: Iterable[IncidentData]) -> IncidentDat
     own = {each.incident_id: each for each in incidents}
     prefix = _read(typed, "incident")
     if not any(name.startswith(prefix) for name in own):
-        former = {name: each for each in own.values() for name in names_of(each)}
-        found = {each.incident_id: each for name, each in former.items() if name.startswith(prefix)}
+        found = [each for each in own.values() if _had(each, prefix)]
         if len(found) == 1:
-            return next(iter(found.values()))
+            return found[0]
     return one_named(prefix, own, "incident")
 
 
@@ -65,6 +64,10 @@ def one_named(typed: str, known: Mapping[str, Named], what: str) -> Named:
     more = f" and {len(found) - _MAX_NAMED:,} more" if len(found) > _MAX_NAMED else ""
     named = masked(", ".join(found[:_MAX_NAMED]))
     raise UnknownNameError(f"{len(found):,} begin with {prefix}: {named}{more}; give more digits")
+
+
+def _had(incident: IncidentData, prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in names_of(incident))
 
 
 _LISTED: Final = {"incident": "list --all", "request": "requests"}
