@@ -329,7 +329,8 @@ def test_a_responder_s_calls_are_allowed_and_a_judge_decides(with_topics: str) -
         asked = ConsumerGroupTopicPartitions(group)
         admin.list_consumer_group_offsets([asked])[group].result(timeout=30)
     responder = Producer({**own, "enable.idempotence": True})
-    responder.produce("driftsentry.incidents", *reversed(written(found)))
+    record = written(found)
+    responder.produce("driftsentry.incidents", record.value, record.key)
     responder.produce("driftsentry.retraining", None, b"x")
     assert responder.flush(30) == 0
 

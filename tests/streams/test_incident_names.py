@@ -63,6 +63,12 @@ def test_a_name_from_before_two_became_one_names_what_they_became() -> None:
         incident_named(former, [])
 
 
+def test_a_whole_name_is_not_made_doubtful_by_a_longer_one() -> None:
+    # Whoever can write to the topic can make one.
+    known = [of_name("a" * 32), of_name("a" * 33)]
+    assert incident_named("a" * 32, known) == known[0]
+
+
 def test_a_former_name_of_two_is_refused() -> None:
     former = incident_id("driftsentry", "churn", f"{2:032x}")
     with pytest.raises(UnknownNameError):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.incidents import EvidenceKind
+from schemas.incidents import EvidenceKind, IncidentData
 from schemas.responses import OpenEvidence, OverruleIncident, Response
 from streams.alert_reader import AlertsError
 from streams.incident_names import names_of
@@ -46,7 +46,8 @@ _steps = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9) | st.none()), m
 def test_the_latest_record_of_a_key_is_what_there_is_and_a_tombstone_ends_it(
     steps: list[tuple[int, int | None]],
 ) -> None:
-    records, model = [], {}
+    records: list[TopicRecord] = []
+    model: dict[str, IncidentData] = {}
     for number, revision in steps:
         name = SEVERAL[number].incident_id
         if revision is None:
@@ -65,7 +66,8 @@ def test_what_is_no_incident_or_stands_under_another_key_is_passed_over_and_coun
         TopicRecord(b"x", b"{}"),
         TopicRecord(b"y", b"\xff"),
         TopicRecord(b"", b""),
-        TopicRecord(other.incident_id.encode(), written(one).value),
+        # It would stand for the one whose name it bears, and no tombstone would end it.
+        written(one.model_copy(update={"revision": 99}))._replace(key=other.incident_id.encode()),
     ]
     assert incidents_now([written(one), *foreign]) == ({one.incident_id: one}, 4)
     request = only(worse())
