@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import permutations
 from typing import Any, get_args
 
@@ -293,6 +294,43 @@ def test_a_recovery_ends_its_silence() -> None:
     assert found.n_evidence == 1
     assert found.status == "closed"
     assert found.severity == "high"
+
+
+_HUGE = [b"18446744073709551616", b"-9007199254740993"]
+_NONE = [b"NaN", b"1e999"]
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [
+        *((field, number) for field in (b"event_time_ms", b"trigger_offset") for number in _HUGE),
+        *((field, number) for field in (b"effect", b"budget_share") for number in _NONE),
+    ],
+)
+def test_a_number_that_no_store_takes_is_refused(field: bytes, number: bytes) -> None:
+    """It was read, and could not be kept: so it came again, and stopped whoever read it."""
+    record = re.sub(rb'"%s":[-\d.]+' % field, b'"%s":%s' % (field, number), alert(1))
+    assert number in record
+    with pytest.raises(EvidenceError, match="cannot be kept"):
+        from_alert(record)
+
+
+@pytest.mark.parametrize("number", _HUGE)
+def test_a_finding_or_a_silence_of_such_a_number_is_refused(number: bytes) -> None:
+    with pytest.raises(EvidenceError, match="cannot be kept"):
+        from_liveness(re.sub(rb'"until_ms":\d+', b'"until_ms":' + number, silence()))
+    with pytest.raises(EvidenceError, match="cannot be kept"):
+        from_anomaly(re.sub(rb'"count":\d+', b'"count":' + number, anomalies()[0]))
+
+
+@pytest.mark.parametrize("revision", [0, -1, 2**31 + 1])
+def test_a_revision_that_nothing_has_is_refused(revision: int) -> None:
+    with pytest.raises(EvidenceError, match="revision"):
+        from_alert(alert(1, revision=revision))
+    finding = orjson.loads(anomalies()[0])
+    finding["unmapped"]["revision"] = revision
+    with pytest.raises(EvidenceError, match="revision"):
+        from_anomaly(orjson.dumps(finding))
 
 
 def test_exposures_and_bounds_are_no_evidence() -> None:
