@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, Self, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schemas.alerts import AlertData, Severity
 from schemas.anomalies import AnomalyData
@@ -62,6 +62,12 @@ class Evidence(BaseModel):
     alert: AlertData | None = None
     anomaly: AnomalyData | None = None
     silence: LivenessData | None = None
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> Self:
+        if sum(each is not None for each in (self.alert, self.anomaly, self.silence)) != 1:
+            raise ValueError("must be one of alert, anomaly and silence")
+        return self
 
     @property
     def kind(self) -> EvidenceKind:
@@ -115,9 +121,13 @@ class Evidence(BaseModel):
     def load(cls, stored: bytes) -> Evidence:
         """The evidence that `dump` gave; `EvidenceError` for anything else."""
         try:
-            return cls.model_validate_json(stored)
+            found = cls.model_validate_json(stored)
         except ValidationError as error:
             raise EvidenceError(f"stored evidence: {first_problem(error, 'the record')}") from None
+        _require_revision(found.revision)
+        if not all(_is_usual(number, -_LONG_AGO) for number in _numbers(found.model_dump())):
+            raise EvidenceError("stored evidence: it has a number that cannot be kept")
+        return found
 
 
 def merge(one: Evidence, other: Evidence) -> Evidence:
@@ -256,13 +266,13 @@ def _parsed(form: type[_Form], value: bytes, what: str) -> _Form:
             f"the record is not {what}: {first_problem(error, 'the record')}"
         ) from None
     # JSON can say numbers that no store takes: evidence of them would stop every responder.
-    if not all(_is_usual(number) for number in _numbers(record.model_dump())):
+    if not all(_is_usual(number, _MOST) for number in _numbers(record.model_dump())):
         raise EvidenceError(f"the record is not {what}: it has a number that cannot be kept")
     return record
 
 
-def _is_usual(number: float) -> bool:
-    return abs(number) <= _MOST if isinstance(number, int) else isfinite(number)
+def _is_usual(number: float, most: int) -> bool:
+    return abs(number) <= most if isinstance(number, int) else isfinite(number)
 
 
 def _numbers(value: object) -> Iterator[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import permutations
 from typing import Any, get_args
@@ -321,6 +322,22 @@ def test_a_finding_or_a_silence_of_such_a_number_is_refused(number: bytes) -> No
         from_liveness(re.sub(rb'"until_ms":\d+', b'"until_ms":' + number, silence()))
     with pytest.raises(EvidenceError, match="cannot be kept"):
         from_anomaly(re.sub(rb'"count":\d+', b'"count":' + number, anomalies()[0]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"alert": None},
+        {"silence": orjson.loads(silence())},
+        {"revision": 0},
+        {"last_ms": 2**70},
+    ],
+)
+def test_stored_evidence_that_nobody_can_have_stored_is_refused(change: dict[str, Any]) -> None:
+    (found,) = evidence(alert(1))
+    stored = json.dumps({**orjson.loads(found.dump()), **change}).encode()
+    with pytest.raises(EvidenceError):
+        Evidence.load(stored)
 
 
 @pytest.mark.parametrize("revision", [0, -1, 2**31 + 1])
