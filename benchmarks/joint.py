@@ -138,7 +138,13 @@ def config_of(p: int, arl0: float) -> DetectionConfig:
         arl0=arl0,
         joint=JointConfig(mmd=True),
         quality=QualityConfig(
-            latency=False, late=False, future=False, range=False, stuck=False, type=False
+            latency=False,
+            late=False,
+            future=False,
+            range=False,
+            stuck=False,
+            type=False,
+            representativeness=False,
         ),
         model={MODEL.model_id: own},
     )

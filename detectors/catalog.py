@@ -33,6 +33,7 @@ from detectors.reference import Cohort
 from detectors.reference_document import monitor_of
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
+from detectors.typicality import TypicalTable
 from schemas.batch import I32, I64, U8, ModelKey
 from schemas.config import DetectionConfig
 from schemas.reference import ReferenceDocument
@@ -96,20 +97,25 @@ class Catalog:
         self._layout: Layout | None = None
         self._joint: JointTable | None = None
         self._limits: LimitTable | None = None
+        self._typical: TypicalTable | None = None
 
     @property
     def layout(self) -> Layout:
         """The flat form of the catalog as it is now."""
         if self._layout is None:
-            self._layout = build_layout(self.slots, self.names, self._joint, self._limits)
+            self._layout = self._build()
             if self.names.is_stale():
                 for slot in self.slot_of.values():
-                    self.monitor(slot).columns = None
+                    self.monitor(slot).columns = self.monitor(slot).scoring = None
                 self.names.clear()
-                self._layout = build_layout(self.slots, self.names, self._joint, self._limits)
+                self._layout = self._build()
                 self.names.settle()
             self._joint, self._limits = self._layout.joint, self._layout.limits
+            self._typical = self._layout.typical
         return self._layout
+
+    def _build(self) -> Layout:
+        return build_layout(self.slots, self.names, self._joint, self._limits, self._typical)
 
     def changed(self, slot: int) -> None:
         """Derive anew what depends on this slot: features, kinds, references or lanes changed."""
@@ -119,7 +125,7 @@ class Catalog:
         self.feature_count[slot] = 0 if monitor is None else len(monitor.features)
         if monitor is None:
             return
-        monitor.columns = monitor.watching = None
+        monitor.columns = monitor.watching = monitor.scoring = None
         self.prediction_role[slot] = monitor.prediction_role
         self.awaits[slot] = (
             AWAITS_SCORE * monitor.awaits_score + AWAITS_PREDICTION * monitor.awaits_prediction

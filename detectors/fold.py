@@ -25,6 +25,7 @@ from detectors.kernels.labels import CODE, SLICES
 from detectors.kernels.observe import (
     FIRST_DERIVED,
     SOURCE_TYPE,
+    SOURCE_TYPICAL,
     count_unfit,
     gather_lanes,
     observe,
@@ -40,7 +41,6 @@ from detectors.labels.join import (
     given_by,
 )
 from detectors.learning import only_numbers
-from detectors.limits import BROKEN
 from detectors.monitor import NEVER, model_config, signal_config
 from detectors.outcome_batch import outcome_batch
 from detectors.outcome_signals import prepare
@@ -59,6 +59,7 @@ from detectors.stretch import (
     n_beyond,
     until_freeze,
 )
+from detectors.typicality import NAMING
 from schemas.batch import F64, I32, I64, U8, Batch, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.findings import (
@@ -69,7 +70,7 @@ from schemas.findings import (
 )
 from schemas.reference import ReferenceDocument
 
-FOLD_VERSION = 9
+FOLD_VERSION = 10
 """Version of the catalog's state and of the rules by which it changes."""
 
 COUNTERS = (
@@ -136,7 +137,7 @@ class Fold:
             self.outcomes = Outcomes(config, self.catalog, self.counters, own)
             if self.outcomes.sample.next_number > self.labels.next_number:
                 raise StateError("features wait for the label of a prediction that never came")
-        self._broken: NDArray[np.int32] = np.zeros((len(BROKEN), 0), np.int32)
+        self._broken: NDArray[np.int32] = np.zeros((len(NAMING), 0), np.int32)
         """Which feature of each row of the latest stretch broke first; no part of the state."""
         self.joined: list[Joined] = []
         """What the latest call of `process` joined, in log order; no part of the state."""
@@ -408,7 +409,7 @@ class Fold:
             events.prediction[rows],
         )
         unfit = np.empty(len(stretch.slot))
-        self._broken = np.full((len(BROKEN), len(stretch.slot)), -1, np.int32)
+        self._broken = np.full((len(NAMING), len(stretch.slot)), -1, np.int32)
         self.counters["n_unfit_values"] += count_unfit(
             stretch.slot,
             layout.feature_ptr,
@@ -418,7 +419,7 @@ class Fold:
             column,
             events.kind,
             unfit,
-            self._broken[BROKEN.index(SOURCE_TYPE)],
+            self._broken[NAMING.index(SOURCE_TYPE)],
         )
         for b in np.flatnonzero(catalog.freeze_at[stretch.block_slot] < NEVER).tolist():
             slot = int(stretch.block_slot[b])
@@ -467,6 +468,21 @@ class Fold:
             derived,
             self._broken,
         )
+        name_of = catalog.names.of_poll(events.categories)
+        layout.typical.score(
+            stretch.rows,
+            stretch.block_slot,
+            stretch.block_ptr,
+            value_ptr,
+            column_ptr,
+            column,
+            events.value,
+            events.kind,
+            name_of,
+            stretch.model_event,
+            derived,
+            self._broken[NAMING.index(SOURCE_TYPICAL)],
+        )
         n_lanes = np.diff(layout.ptr)[stretch.block_slot]
         block_value_ptr = ends_of_runs(np.diff(stretch.block_ptr) * n_lanes)
         value = np.empty(int(block_value_ptr[-1]))
@@ -493,7 +509,7 @@ class Fold:
             number,
             events.value,
             events.kind,
-            catalog.names.of_poll(events.categories),
+            name_of,
             score,
             prediction,
             predicted_class,
@@ -600,11 +616,12 @@ class Fold:
     def _named(self, events: Decoded, stretch: Stretch, firing: Firing) -> str:
         """The feature to look at, as of a firing's row, where its signal is of no single one.
 
-        Of leakage the one that tells most of the label; of what broke the first that did.
+        Of leakage the one that tells most of the label; of what broke the first that did; of all
+        features together the one that has been most unusual of late.
         """
         signal = signal_of(self.catalog, firing)
-        if signal.source in BROKEN:
-            broken = self._broken[BROKEN.index(signal.source)]
+        if signal.source in NAMING:
+            broken = self._broken[NAMING.index(signal.source)]
             feature = int(broken[_row_of(events, firing) - stretch.start])
             return self.catalog.monitor(firing.model).features[feature] if feature >= 0 else ""
         if self.outcomes is None or not signal.is_leakage:

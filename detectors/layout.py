@@ -14,6 +14,7 @@ from detectors.joint_table import JointTable, build_table
 from detectors.kernels.observe import SOURCE_CELL, SOURCE_NEW
 from detectors.limits import LimitTable, build_limits
 from detectors.monitor import Monitor
+from detectors.typicality import TypicalTable, build_typical
 from schemas.batch import F64, I32, I64, U8
 
 N_COLUMNS = 9
@@ -54,6 +55,8 @@ class Layout:
     """What features say together, and the blocks that are under way."""
     limits: LimitTable
     """What numbers keep to, and the latest ones."""
+    typical: TypicalTable
+    """How unusual which values are, and what has been so of late."""
 
 
 def _columns(
@@ -102,10 +105,12 @@ def build_layout(
     names: NameNumbers,
     joint: JointTable | None = None,
     limits: LimitTable | None = None,
+    typical: TypicalTable | None = None,
 ) -> Layout:
     """The flat form of these monitors, signals without a lane left out.
 
-    `joint` and `limits` are the tables of the layout before it: most changes concern none of it.
+    `joint`, `limits` and `typical` are the tables of the layout before it: most changes concern
+    none of it.
     """
     columns = [_NOTHING if monitor is None else _columns(monitor, names) for monitor in slots]
     signals = [of_slot for of_slot, _, _, _ in columns]
@@ -151,6 +156,7 @@ def build_layout(
         rhythm_knots=knots,
         joint=build_table([None if each is None else each.watched for each in slots], joint),
         limits=build_limits([None if each is None else each.limits for each in slots], limits),
+        typical=build_typical([None if s is None else s.scored(names) for s in slots], typical),
     )
 
 

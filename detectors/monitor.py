@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from detectors.categories import NO_CATEGORIES, Categories
+from detectors.categories import NO_CATEGORIES, Categories, NameNumbers
 from detectors.drift.joint import Joint, Partial, empty_partial
 from detectors.drift.rhythm import Rhythm
 from detectors.joint_fit import fit_joint
@@ -26,6 +26,7 @@ from detectors.kernels.observe import (
     SOURCE_RESIDUAL,
     SOURCE_STUCK,
     SOURCE_TYPE,
+    SOURCE_TYPICAL,
 )
 from detectors.limits import Limits, freeze_limits
 from detectors.outcome_sources import OF_GROUP
@@ -41,6 +42,7 @@ from detectors.reference import (
     is_class,
 )
 from detectors.signals import Signal, signal_name
+from detectors.typicality import Scored, Typical, freeze_typical, scored
 from schemas.batch import F64, I32, U8, ModelKey
 from schemas.config import (
     BoundsConfig,
@@ -111,6 +113,10 @@ class Monitor:
     """The current block of `joint:mmd`; there is one where there is `joint`."""
     limits: Limits | None = None
     """What the numbers of its first reference that has some keep to."""
+    typical: Typical | None = None
+    """How unusual which values of its features are; frozen with `limits`."""
+    scoring: Scored | None = None
+    """Derived: what `scored` says."""
     watching: Watched | None = None
     """Derived: what `watched` says."""
     columns: tuple[F64, U8, list[Rhythm | None], list[I32]] | None = None
@@ -234,6 +240,8 @@ class Monitor:
             self.partial = empty_partial(self.joint)
         if other.limits is not None:
             self.limits = other.limits.renumbered(at)
+        if other.typical is not None:
+            self.typical = other.typical.renumbered(at)
 
     @property
     def watched(self) -> Watched | None:
@@ -251,6 +259,16 @@ class Monitor:
                 missing=SOURCE_PATTERN in sources,
             )
         return self.watching
+
+    def scored(self, names: NameNumbers) -> Scored | None:
+        """How unusual its rows are is told by this; None where nobody watches it."""
+        if self.typical is None:
+            return None
+        if self.scoring is None:
+            if not any(s.source == SOURCE_TYPICAL and s.lane >= 0 for s in self.signals):
+                return None
+            self.scoring = scored(self.typical, self.kinds, self.categories, names)
+        return self.scoring
 
     def freeze(
         self,
@@ -294,6 +312,10 @@ class Monitor:
                 if not any(signal.is_quality for signal in known):
                     self.limits, own = freeze_limits(
                         cohort.rows, cohort.features, self.kinds, new, derived
+                    )
+                    new += own
+                    self.typical, own = freeze_typical(
+                        cohort.rows, cohort.features, self.kinds, self.categories, derived
                     )
                     new += own
                 stated = [self.config_of(s, config).rhythm for s in new]
@@ -386,6 +408,7 @@ def is_monitored(config: DetectionConfig, monitor: Monitor, signal: Signal) -> b
         SOURCE_RANGE: config.quality.range,
         SOURCE_STUCK: config.quality.stuck,
         SOURCE_TYPE: config.quality.type,
+        SOURCE_TYPICAL: config.quality.representativeness,
     }
     return own.monitor and switch.get(signal.source, True)
 

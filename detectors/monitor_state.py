@@ -31,7 +31,7 @@ from detectors.kernels.observe import (
     SOURCE_RANGE,
     SOURCE_RESIDUAL,
     SOURCE_STUCK,
-    SOURCE_TYPE,
+    SOURCE_TYPICAL,
 )
 from detectors.limits import LimitsReader, snapshot_limits
 from detectors.monitor import NEVER, PREDICTION_CLASS, PREDICTION_NUMBER, Monitor
@@ -48,6 +48,7 @@ from detectors.ranks_state import RanksReader, RanksWriter, RowsReader, snapshot
 from detectors.reference import N_PREDICTION_KINDS, N_VALUE_KINDS, Cohort
 from detectors.signals import Scale, Signal
 from detectors.slices import MAX_SLICES, groups_of
+from detectors.typicality_state import TypicalReader, snapshot_typical
 from schemas.batch import ModelKey, ValueKind
 from schemas.reference import DIGEST, FeatureCategories, ModelOutput
 
@@ -92,6 +93,7 @@ class MonitorDocument(StateDocument):
     sampled: list[int]
     n_outcomes: int
     n_limits: int
+    n_typical: int
     output: ModelOutput | None
     signals: list[list[int]]
     cohorts: list[_CohortDocument]
@@ -157,6 +159,7 @@ def snapshot_monitors(
         **written.arrays,
         **snapshot_joints(joints),
         **snapshot_limits([each.limits for each in monitors if each.limits is not None]),
+        **snapshot_typical([each.typical for each in monitors if each.typical is not None]),
         **snapshot_rows([cohort.rows for cohort in cohorts if cohort.rows is not None]),
         "cohort_n_kind": _stack([c.n_kind for c in cohorts], np.int64, (N_VALUE_KINDS,)),
         "cohort_mean": _stack([c.mean for c in cohorts], np.float64, ()),
@@ -196,6 +199,7 @@ def _document(monitor: Monitor, signals: list[list[int]]) -> dict[str, Any]:
         "sampled": monitor.sampled,
         "n_outcomes": monitor.n_outcomes,
         "n_limits": 0 if monitor.limits is None else len(monitor.limits.features),
+        "n_typical": 0 if monitor.typical is None else len(monitor.typical.features),
         "output": None if monitor.output is None else monitor.output.model_dump(),
         "signals": signals,
         "cohorts": [
@@ -248,6 +252,7 @@ class MonitorReader:
         self.rows = RowsReader(state)
         self.joints = JointReader(state)
         self.limits = LimitsReader(state)
+        self.typical = TypicalReader(state)
 
     def cut(self, name: str, length: int) -> NDArray[Any]:
         """The next `length` rows of one array."""
@@ -264,6 +269,7 @@ class MonitorReader:
         self.rows.finish()
         self.joints.finish()
         self.limits.finish()
+        self.typical.finish()
         for name, array in self.arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise StateError(f"array {name!r} has a value that is not finite")
@@ -326,6 +332,9 @@ class MonitorReader:
         monitor.limits = self.limits.read(document.n_limits, document.kinds)
         if monitor.limits is None and any(s.source in _OF_LIMITS for s in monitor.signals):
             raise StateError("a signal is of limits that do not exist")
+        monitor.typical = self.typical.read(document.n_typical, document.kinds, categories)
+        if monitor.typical is None and any(s.source == SOURCE_TYPICAL for s in monitor.signals):
+            raise StateError("a signal is of scores that do not exist")
         return monitor
 
     def signal(self, row: list[int], categories: list[Categories], n_classes: int) -> Signal:
@@ -347,7 +356,7 @@ class MonitorReader:
         fits = (
             (
                 0 <= source <= SOURCE_CELL
-                or FIRST_DERIVED <= source <= SOURCE_TYPE
+                or FIRST_DERIVED <= source <= SOURCE_TYPICAL
                 or source in OUTCOME_SOURCES
             )
             and 0 <= index < n_index

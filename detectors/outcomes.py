@@ -37,7 +37,7 @@ from detectors.performance.estimate import Estimate
 from detectors.performance.expected import ExpectedError, beside_reference
 from detectors.performance.groups import SliceMetrics, slice_metrics
 from detectors.performance.labelled import LabelledPerformance
-from detectors.performance.metrics import Metrics, metrics
+from detectors.performance.measured import Measured, measured
 from detectors.performance.numbering import NO_CLASS, Numbering
 from detectors.performance.outputs import SHAPE, Output, Task
 from detectors.performance.rows import JoinedRows, ScoredRows
@@ -48,7 +48,7 @@ from schemas.batch import F64, I32, I64, Bool
 from schemas.config import DetectionConfig
 from schemas.reference import ModelOutput
 
-OUTCOMES_VERSION: Final = 4
+OUTCOMES_VERSION: Final = 5
 """Version of the rules by which the banks are fed."""
 _FREE: Final = -1
 _NOTHING_FOUND: Final = Found(
@@ -127,7 +127,8 @@ class Outcomes:
             banks = _parted(state)
             slots = require_array(state, "slots", np.int64, (None,)).tolist()
             n_rows = len(slots)
-        self.labelled: Final = LabelledPerformance(SHAPE, n_rows, banks[0])
+        windows = config.labels.windows
+        self.labelled: Final = LabelledPerformance(SHAPE, windows, n_rows, banks[0])
         self.unlabelled: Final = UnlabelledPerformance(SHAPE, n_rows, banks[1])
         self.sample: Final = FeatureSample(config.bounds.max_leakage_rows, banks[2])
         self._found = _NOTHING_FOUND
@@ -160,6 +161,7 @@ class Outcomes:
         before = self.config.labels.calibration_labels
         self.config = self.lanes.config = config
         self.sample.bound(config.bounds.max_leakage_rows)
+        self.labelled.set_windows(config.labels.windows)
         self.follow()
         for row, owner in enumerate(self._owners):
             if owner is None:
@@ -206,12 +208,10 @@ class Outcomes:
             if owner is not None:
                 end(self._catalog, owner.watch)
 
-    def metrics_of(self, slot: int) -> tuple[Metrics, Metrics] | None:
-        """In total and of the window; None where no label has come."""
+    def metrics_of(self, slot: int) -> Measured | None:
+        """In total and by window; None where no label has come."""
         row = self._row_of.get(slot)
-        if row is None:
-            return None
-        return metrics(self.labelled.total(row)), metrics(self.labelled.window(row))
+        return None if row is None else measured(self.labelled, row)
 
     def total_of(self, slot: int) -> Tally | None:
         """What metrics in total are read from; None where no label has come."""

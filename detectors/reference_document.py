@@ -41,11 +41,12 @@ _NOTHING: Final = snapshot_monitors([])[1]
 _ARRAYS: Final = frozenset(
     name
     for name in _NOTHING
-    if name == "scale" or name.startswith(("ranks_", "rhythm_", "joint_", "limits_"))
+    if name == "scale" or name.startswith(("ranks_", "rhythm_", "joint_", "limits_", "typical_"))
 )
 """Those that a complete reference has; the others are of references that are still learned."""
 _LIMITS: Final = frozenset(name for name in _ARRAYS if name.startswith("limits_"))
-"""Those that a document of an earlier release may lack."""
+_TYPICAL: Final = frozenset(name for name in _ARRAYS if name.startswith("typical_"))
+"""Those that a document of an earlier release may lack, all of one kind or none."""
 _OF_ROLE: Final = {
     SOURCE_PREDICTION: PREDICTION_NUMBER,
     SOURCE_CLASS: PREDICTION_CLASS,
@@ -138,7 +139,9 @@ def correlation_of(document: ReferenceDocument) -> F64:
 
 def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Monitor:
     names = document.arrays.keys()
-    if names | _LIMITS != _ARRAYS | {_CORRELATION} or names & _LIMITS not in (_LIMITS, set()):
+    may_lack = _LIMITS | _TYPICAL
+    is_whole = all(names & group in (group, set()) for group in (_LIMITS, _TYPICAL))
+    if names | may_lack != _ARRAYS | {_CORRELATION} or not is_whole:
         raise StateError("its arrays are not those that a reference has")
     places = document.correlated
     if sorted(set(places)) != places or (places and places[-1] >= len(document.signals)):
@@ -169,6 +172,7 @@ def _monitor_of(document: ReferenceDocument, key: ModelKey, admitted: int) -> Mo
             sampled=[],
             n_outcomes=0,
             n_limits=reader.limits.n,
+            n_typical=reader.typical.n,
             output=document.output,
             signals=[[*row[:4], -1, *row[4:]] for row in document.signals],
             cohorts=[],

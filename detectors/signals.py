@@ -29,6 +29,7 @@ from detectors.kernels.observe import (
     SOURCE_SCORE,
     SOURCE_STUCK,
     SOURCE_TYPE,
+    SOURCE_TYPICAL,
     SOURCE_VALUE,
 )
 from detectors.outcome_sources import (
@@ -72,6 +73,7 @@ from schemas.signal_names import (
     QUALITY_STUCK,
     QUALITY_TYPE,
     RECALL,
+    REPRESENTATIVENESS,
     SELECTION,
     category_signal,
     class_signal,
@@ -115,6 +117,7 @@ QUALITY_NAMES = {
     SOURCE_RANGE: QUALITY_RANGE,
     SOURCE_STUCK: QUALITY_STUCK,
     SOURCE_TYPE: QUALITY_TYPE,
+    SOURCE_TYPICAL: REPRESENTATIVENESS,
 }
 """Those of what is wrong with any of its features."""
 _NAMES = JOINT_NAMES | EVENT_NAMES | QUALITY_NAMES
@@ -260,7 +263,7 @@ class Signal:
 
     @property
     def is_quality(self) -> bool:
-        """Whether it is the share of events with something wrong among their features."""
+        """Whether it is of single events with something wrong among their features."""
         return self.source in QUALITY_NAMES
 
     @property

@@ -25,8 +25,8 @@ from schemas.batch import Decoded, ModelKey, PredictionKind, ValueKind
 from schemas.config import DetectionConfig, DetectorsConfig, LabelsConfig
 from schemas.records import TopicPartition
 
-N_REFERENCE = 20
-"""The fewest events that a reference may have."""
+N_REFERENCE = 40
+"""The fewest events of a reference by which it is said how typical a row is."""
 
 
 def warm() -> list[str]:
@@ -65,7 +65,8 @@ def _watch(n: int) -> None:
 def _join(n: int) -> None:
     """Predictions of one model, then the labels of all of them."""
     output = Output(Task.BINARY, ScoreOf.POSITIVE, positive=1)
-    labelled, unlabelled = LabelledPerformance(Shape(), 1), UnlabelledPerformance(Shape(), 1)
+    labelled = LabelledPerformance(Shape(), LabelsConfig().windows, 1)
+    unlabelled = UnlabelledPerformance(Shape(), 1)
     labelled.declare(0, output)
     unlabelled.declare(0, output)
     slot, predicted = np.zeros(n, np.int32), np.ones(n, np.int32)

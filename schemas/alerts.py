@@ -13,6 +13,7 @@ Direction = Literal["rose", "fell", "changed"]
 Status = Literal["opened", "updated", "resolved"]
 Standing = Literal["moved", "returning", "returned", "superseded"]
 Resolution = Literal["returned", "superseded", "forgotten", "new_reference"]
+Vanished = Literal["category", "others"]
 
 
 class WindowDistances(BaseModel):
@@ -139,12 +140,19 @@ class MovedSignal(BaseModel):
         default=None,
         description="Of `leakage`: the feature that told most of the label, when last found. Of "
         "`quality:range`, `quality:stuck`, `quality:type`: the first feature of which this was so, "
-        "in the event at which it was last found.",
+        "in the event at which it was last found. Of `representativeness`: the feature that had "
+        "been most unusual of late by then.",
     )
     part_factor: float | None = Field(
         default=None,
         description="Of a number: the factor by which a part of its values seems to be larger "
         "since the change, one that units differ by; null where there is none, or nobody knows.",
+    )
+    vanished: Vanished | None = Field(
+        default=None,
+        description="Of the share of a category, where 30 values or more of what is gone were to "
+        "be expected and at most a fiftieth of its share is left. `category`: it has vanished. "
+        "`others`: all other categories of its feature have.",
     )
 
 
@@ -209,6 +217,7 @@ class AlertData(BaseModel):
                             "worst_groups": [],
                             "named_feature": None,
                             "part_factor": None,
+                            "vanished": None,
                         }
                     ],
                     "n_signals": 1,

@@ -161,12 +161,16 @@ class Observation(_Ocsf):
 class Observed(_Ocsf):
     """What a detector measured, or what it compares with."""
 
-    observation_parameter: str = Field(description="The detector's statistic.")
+    observation_parameter: str = Field(
+        description="The detector's statistic; `suspect_slices`: how many slices are suspect of "
+        "the same."
+    )
     observation_type: Literal["Deviation Analysis"] = "Deviation Analysis"
     observed_pattern: str | None = Field(
         default=None,
-        description="Of a baseline: `usual`, or `threshold`; of an anomaly what else is to be "
-        "named, such as a pair of classes.",
+        description="Of a baseline: `usual`, `threshold`, or `expected`, which is how many events "
+        "would be evidence where all is well; of an anomaly what else is to be named, such as a "
+        "pair of classes.",
     )
     observations: list[Observation]
 
@@ -250,7 +254,8 @@ class Unmapped(_Ocsf):
     )
     technique: str = Field(
         description="`probing`, `extraction`, `inversion`, `membership`, `off_distribution`, "
-        "`label_poisoning`, `backdoor`, `frog_boiling`, `volume`, `chaff`, `pressure`."
+        "`label_poisoning`, `backdoor`, `frog_boiling`, `volume`, `chaff`, `pressure`, "
+        "`data_change`."
     )
     is_exposure: bool = Field(
         description="A rank of how much of a model a source has seen: never an accusation."

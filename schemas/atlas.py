@@ -106,6 +106,8 @@ ATTACKS: Final[dict[str, tuple[AtlasAttack, ...]]] = {
     "pressure": (
         AtlasAttack(_IMPACT, AtlasEntry("AML.T0046", "Spamming AI System with Chaff Data")),
     ),
+    # No attack: ATLAS has nothing for it.
+    "data_change": (),
 }
 """By `detectors.security.base.Technique`; what it is above all comes first."""
 

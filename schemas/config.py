@@ -24,6 +24,7 @@ from schemas.strict import NonNegativeFloat, PositiveFloat, Strict
 
 MAX_CATEGORIES: Final = 1_024
 MAX_SKEW_MS: Final = 10 * 365 * 86_400_000
+MAX_LABEL_WINDOWS: Final = 5
 
 
 def _a_rate(given: object) -> object:
@@ -190,6 +191,9 @@ class QualityConfig(Strict):
     """`quality:stuck`: whether a number that hardly ever does repeats its previous value."""
     type: bool = True
     """`quality:type`: whether a value is of another kind than in the reference."""
+    representativeness: bool = True
+    """`representativeness`: how unusual the values of an event are by the reference, over all its
+    features."""
 
 
 class LabelsConfig(Strict):
@@ -214,6 +218,20 @@ class LabelsConfig(Strict):
     automatic_slices: Annotated[int, Field(ge=0, le=7)] = 4
     """Features with up to eight categories whose groups are watched though the config names no
     slices, or fewer than seven."""
+    windows: Annotated[
+        list[Annotated[int, Field(ge=100, le=10_000_000, multiple_of=10)]],
+        Field(min_length=1, max_length=MAX_LABEL_WINDOWS),
+    ] = Field(default=[1_000, 10_000, 100_000])
+    """Metrics are told of so many of the latest labels of a model version, beside those of all: up
+    to five windows, ascending, multiples of 10. Each moves on by a tenth of itself, and takes 16 KB
+    a model version."""
+
+    @field_validator("windows")
+    @classmethod
+    def _ascending(cls, windows: list[int]) -> list[int]:
+        if windows != sorted(set(windows)):
+            raise ValueError(f"should ascend, each once: `{sorted(set(windows))}`")
+        return windows
 
 
 class DetectorsConfig(Strict):
@@ -297,7 +315,7 @@ class BoundsConfig(Strict):
     max_lanes: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
     """Monitored signals of all models together."""
     max_measured_models: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Model versions whose labels become metrics, 80 KB each; those that get labels first."""
+    """Model versions whose labels become metrics, 107 KB each; those that get labels first."""
     max_leakage_rows: Annotated[int, Field(ge=0, le=1_000_000)] = 65_536
     """Predictions whose features wait for a label, 144 bytes each, while labels are joined: one of
     eight, the latest ones. See `leakage`."""

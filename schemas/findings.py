@@ -184,7 +184,8 @@ class Finding(NamedTuple):
     """Of `expected_error`: what it was in the reference."""
     named: str = ""
     """Of `leakage`: the feature that tells most of the label. Of `quality:range`,
-    `quality:stuck`, `quality:type`: the first feature of which this is so, in the trigger."""
+    `quality:stuck`, `quality:type`: the first feature of which this is so, in the trigger. Of
+    `representativeness`: the one that has been most unusual of late."""
 
 
 class Notice(NamedTuple):

@@ -26,6 +26,13 @@ class IncidentConfig(Strict):
     """An incident is closed when all of its evidence has ended and nothing was said so long."""
     stale_ms: Spell = 7 * _DAY_MS
     """Evidence that has not ended, and of which nothing was said for this time, counts as ended."""
+    keep_ms: Spell = 90 * _DAY_MS
+    """How long the evidence of a closed incident is kept after its last word. Evidence that comes
+    later than this is not taken in. It is as long as anomalies stay on their topic; a rebuild could
+    not have back what is older."""
+    keep_unended_ms: Spell = MAX_SPELL_MS
+    """The same where some of it has not ended: more may be said of it. Of a model version there are
+    at most as many such alerts as a worker holds open."""
 
 
 class RetrainingConfig(Strict):

@@ -105,6 +105,12 @@ class VolumeConfig(Strict):
     enabled: bool = True
 
 
+class DataBreaksConfig(Strict):
+    """States that many sources of a model get into together: what is found of them is held back."""
+
+    enabled: bool = True
+
+
 class SecurityDetectorsConfig(Strict):
     """One section per entry of the registry of security detectors, by its name."""
 
@@ -115,6 +121,7 @@ class SecurityDetectorsConfig(Strict):
     label_poisoning: LabelPoisoningConfig = LabelPoisoningConfig()
     baseline_guard: BaselineGuardConfig = BaselineGuardConfig()
     volume: VolumeConfig = VolumeConfig()
+    data_breaks: DataBreaksConfig = DataBreaksConfig()
 
 
 class SecurityConfig(Strict):

@@ -42,6 +42,8 @@ QUALITY_DUPLICATE: Final = "quality:duplicate"
 QUALITY_RANGE: Final = "quality:range"
 QUALITY_STUCK: Final = "quality:stuck"
 QUALITY_TYPE: Final = "quality:type"
+REPRESENTATIVENESS: Final = "representativeness"
+"""How unusual events are by the reference, over all features: more is less typical."""
 QUALITY: Final = (
     QUALITY_LATE,
     QUALITY_FUTURE,
@@ -49,8 +51,9 @@ QUALITY: Final = (
     QUALITY_RANGE,
     QUALITY_STUCK,
     QUALITY_TYPE,
+    REPRESENTATIVENESS,
 )
-"""The shares of events that something is wrong with."""
+"""The shares of events that something is wrong with, and how unusual they are."""
 NEW_CATEGORY: Final = "__new__"
 OTHER_CLASS: Final = "__other__"
 _OURS: Final = frozenset({NEW_CATEGORY, OTHER_CLASS})

@@ -23,7 +23,7 @@ from streams.anomaly_records import Occasion, Origin, anomaly_data
 from streams.anomaly_state import restore_anomalies, snapshot_anomalies
 from streams.identity import anomaly_id
 
-ANOMALY_POLICY_VERSION: Final = 1
+ANOMALY_POLICY_VERSION: Final = 2
 """Version of these rules and of their state."""
 
 

@@ -61,6 +61,10 @@ class Seen:
     statistic: float
     threshold: float
     baseline: float
+    n_expected: float
+    """Of `n_seen`, where all is well; 0: not said."""
+    n_slices: int
+    """Suspect of the same; 0: it is about none."""
     n_carried: int
     """Evidence from before it began anew."""
     n_hits: int
@@ -175,6 +179,8 @@ class Anomaly:
             statistic=float(suspicion.statistic),
             threshold=float(suspicion.threshold),
             baseline=float(suspicion.baseline),
+            n_expected=float(suspicion.n_expected),
+            n_slices=max(within(suspicion.n_slices), 0),
             n_carried=within(n_carried),
             n_hits=n_hits,
             n_seen=max(within(suspicion.n_seen), 0),

@@ -260,15 +260,30 @@ def _analyses(anomaly: Anomaly, origin: Origin) -> list[AnomalyAnalysis]:
                     observation_parameter=detector,
                     observed_pattern=details,
                     observations=[_observation(seen)],
-                )
+                ),
+                *_suspect_slices(seen),
             ],
-            baselines=[
-                _baseline(detector, "usual", seen.baseline),
-                _baseline(detector, "threshold", seen.threshold),
-            ],
+            baselines=_baselines(detector, seen),
         )
         for detector, seen in anomaly.seen.items()
     ]
+
+
+def _suspect_slices(seen: Seen) -> list[Observed]:
+    """How many there are, of a detector that looks at slices."""
+    if not seen.n_slices:
+        return []
+    value = str(seen.n_slices)
+    return [
+        Observed(observation_parameter="suspect_slices", observations=[Observation(value=value)])
+    ]
+
+
+def _baselines(detector: str, seen: Seen) -> list[Observed]:
+    said = {"usual": seen.baseline, "threshold": seen.threshold}
+    if seen.n_expected:
+        said["expected"] = seen.n_expected
+    return [_baseline(detector, pattern, value) for pattern, value in said.items()]
 
 
 def _observation(seen: Seen) -> Observation:

@@ -98,6 +98,13 @@ TOLD: Final[dict[Technique, Words]] = {
         "followed with a larger `security.max_sources`.",
         3,
     ),
+    Technique.DATA_CHANGE: Words(
+        "Change of the data, or a deployment",
+        "sending values that hardly ever came, or one value in place of many",
+        "Look for a deployment or a broken feed of the model's features. What is found of rows "
+        "that changed with it is held back until the data is as before, or calibrated anew.",
+        2,
+    ),
 }
 EXPOSED: Final = Words(
     "Exposure of the model",
@@ -151,4 +158,6 @@ def _who(anomaly: Anomaly) -> str:
         return "what has no source" if words == NAMELESS else f"source {pseudonym(words)[:12]}"
     if anomaly.n_sources:
         return f"{anomaly.n_sources:,} sources together"
+    if anomaly.kind.technique == Technique.DATA_CHANGE:
+        return "many sources at once"
     return "somebody"

@@ -45,7 +45,12 @@ _NUMBERS: Final = (
 """0 or more, as is every flag and count."""
 _TIMES: Final = ("opened_ms", "first_ms", "last_ms")
 _COLUMNS: Final = (*_FLAGS, "shard", *_COUNTS, *_NUMBERS, *_TIMES)
-_SEEN: Final = ("n_carried", "n_hits", "n_seen", "is_provisional", "first_ms", "last_ms")
+_SEEN: Final = (
+    *("n_carried", "n_hits", "n_seen", "is_provisional", "first_ms", "last_ms"),
+    "n_slices",
+)
+_N_STATISTICS: Final = 4
+"""Statistic, threshold, baseline, and how many events are expected."""
 _N_FIXED_TEXTS: Final = 5
 """Name, technique, key, model, version; then the detectors, then the details."""
 _MAX_TEXT_CHARS: Final = max(MAX_DETAIL_CHARS, MAX_ID_CHARS)
@@ -63,8 +68,9 @@ def snapshot_anomalies(book: AnomalyBook) -> BankState:
         "anomaly": _table([_row(anomaly) for anomaly in anomalies], len(_COLUMNS)),
         "anomaly_seen": _table([_seen_row(each) for each in seen], len(_SEEN)),
         "anomaly_statistic": np.array(
-            [(each.statistic, each.threshold, each.baseline) for each in seen], np.float64
-        ).reshape(-1, 3),
+            [(each.statistic, each.threshold, each.baseline, each.n_expected) for each in seen],
+            np.float64,
+        ).reshape(-1, _N_STATISTICS),
         "anomaly_source": np.array(sources, np.uint64).reshape(-1, 2),
         "anomaly_range": _table(ranges, 2),
         "anomaly_text_bytes": np.array([len(text) for text in texts], np.int64),
@@ -107,7 +113,7 @@ def _seen_row(seen: Seen) -> list[int]:
     return [
         *(seen.n_carried, seen.n_hits, seen.n_seen),
         int(seen.is_provisional),
-        *(seen.first_time_ms, seen.last_time_ms),
+        *(seen.first_time_ms, seen.last_time_ms, seen.n_slices),
     ]
 
 
@@ -149,7 +155,7 @@ class _Parts:
         self._tables: dict[str, NDArray[Any]] = {
             "anomaly_seen": seen,
             "anomaly_statistic": require_array(
-                state, "anomaly_statistic", np.float64, (len(seen), 3)
+                state, "anomaly_statistic", np.float64, (len(seen), _N_STATISTICS)
             ),
             "anomaly_source": require_array(state, "anomaly_source", np.uint64, (None, 2)),
             "anomaly_range": require_array(state, "anomaly_range", np.int64, (None, 2)),
@@ -267,19 +273,20 @@ def _anomaly(row: dict[str, int], parts: _Parts) -> Anomaly:
 def _read_seen(parts: _Parts, n: int) -> list[Seen]:
     found = []
     counts, statistics = parts.rows("anomaly_seen", n), parts.rows("anomaly_statistic", n)
-    for (carried, hits, n_seen, is_provisional, first_ms, last_ms), numbers in zip(
-        counts, statistics, strict=True
-    ):
-        if not all(0 <= count <= MAX_PLACE for count in (carried, hits, n_seen)):
+    for own, numbers in zip(counts, statistics, strict=True):
+        carried, hits, n_seen, is_provisional, first_ms, last_ms, n_slices = own
+        if not all(0 <= count <= MAX_PLACE for count in (carried, hits, n_seen, n_slices)):
             raise StateError("a detector has seen a number of events that cannot be")
         if is_provisional not in (0, 1) or max(abs(first_ms), abs(last_ms)) > MAX_PLACE:
             raise StateError("a detector has seen something at a time that cannot be")
-        statistic, threshold, baseline = numbers
+        statistic, threshold, baseline, n_expected = numbers
         found.append(
             Seen(
                 statistic=statistic,
                 threshold=threshold,
                 baseline=baseline,
+                n_expected=n_expected,
+                n_slices=n_slices,
                 n_carried=carried,
                 n_hits=hits,
                 n_seen=n_seen,

@@ -14,13 +14,18 @@ from typing import Final
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
 from streams.audit_ledger import Ledger, Place
-from streams.audit_observed import DUTIES, Observed, OutputDuty, as_seen
+from streams.audit_observed import OUTPUTS_OF, Observed, OutputDuty, as_seen
 from streams.audit_verdict import Difference, Kind, Verdict
 from streams.checkpoint import Checkpoint, state_digest
+from streams.duties import Duty, FormerKey
 from streams.lineage import JournalEntry, Lineage, Metadata
 from streams.worker import Detection, OutputTopics, PartitionWorker
 
-_TOPICS: Final = OutputTopics("alerts", "dead_letter", "journal")
+_TOPICS: Final[Mapping[Duty, OutputTopics]] = {
+    "drift": OutputTopics("alerts", "dead_letter", "journal"),
+    "security": OutputTopics("anomalies", "dead_letter", "journal"),
+}
+"""Each topic under the name that its ledger has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +84,20 @@ class LineageAudit:
         self._source_key: Final = source_key
         self._key_is_known = True
         at = plan.checkpoint
-        bases: dict[OutputDuty, int] = {
-            "alerts": 0 if at is None else int(at.fields["n_alerts"]),
-            "dead_letter": 0 if at is None else int(at.fields["n_dead"]),
-        }
         lineage = plan.lineage
+        base = dict.fromkeys(OUTPUTS_OF[lineage.duty], 0)
+        if at is not None:
+            n_alerts, n_dead = int(at.fields["n_alerts"]), int(at.fields["n_dead"])
+            base = last_numbers(lineage, n_alerts, n_dead)
         self._ledgers: Final[dict[str, Ledger]] = {
             duty: Ledger(
                 Place(duty, plan.tp.partition, lineage.id, lineage.start_offset),
                 observed,
-                bases[duty],
+                base[duty],
                 self.verdict,
                 repeats_allowed=repeats_allowed,
             )
-            for duty in DUTIES
+            for duty in OUTPUTS_OF[lineage.duty]
         }
         self._is_owed = True
 
@@ -104,10 +109,10 @@ class LineageAudit:
         """
         plan = self.plan
         if not plan.folds:
-            for duty, ledger in self._ledgers.items():
-                said = plan.metadata
-                n_alerts, n_dead = (0, 0) if said is None else (said.n_alerts, said.n_dead)
-                ledger.close_unfolded(n_alerts if duty == "alerts" else n_dead)
+            said = plan.metadata
+            n_alerts, n_dead = (0, 0) if said is None else (said.n_alerts, said.n_dead)
+            for duty, number in last_numbers(plan.lineage, n_alerts, n_dead).items():
+                self._ledgers[duty].close_unfolded(number)
             return self.verdict
         worker, stops = self._worker()
         for records in batches:
@@ -116,7 +121,7 @@ class LineageAudit:
                 break
         while stops:
             self._stop_at(worker, stops.pop(0))
-        for duty in DUTIES:
+        for duty in OUTPUTS_OF[plan.lineage.duty]:
             later = 0 if plan.n_later is None else plan.n_later[duty]
             self._ledgers[duty].close(later)
         self.verdict.n_events += worker.n_records
@@ -142,7 +147,7 @@ class LineageAudit:
             plan.lineage,
             self._detection(first),
             since,
-            _TOPICS,
+            _TOPICS[plan.lineage.duty],
             at,
             live_from=plan.start,
         )
@@ -161,16 +166,19 @@ class LineageAudit:
 
     def _detection(self, entry: JournalEntry) -> Detection:
         """The config of a journal record, under the key it names if that is ours."""
+        assert entry.document is not None  # that of a command is not asked for
         key = self._source_key if entry.source_key is not None else None
         if entry.source_key is not None and (key is None or key.fingerprint != entry.source_key):
+            if entry.lineage.duty == "security":
+                # Nothing is folded under it: planning has seen to that.
+                return Detection(entry.document, FormerKey(entry.source_key), "security")
             self._key_is_known = False
             key = None
             self.verdict.note(
                 f"the source key with fingerprint {entry.source_key} is not configured: alerts and "
                 "dead letters do not depend on it and are compared, state digests are not"
             )
-        assert entry.document is not None  # that of a command is not asked for
-        return Detection(entry.document, key)
+        return Detection(entry.document, key, entry.lineage.duty)
 
     def _fold(self, worker: PartitionWorker, stops: list[int], records: Sequence[Record]) -> None:
         while records:
@@ -220,7 +228,7 @@ class LineageAudit:
             "generation": self._in_force.generation,
             "config": self._in_force.config,
             "config_from": worker.config_from,
-            "n_events": worker.fold.counters["n_events"],
+            "n_events": worker.work.counters["n_events"],
             "n_alerts": worker.n_alerts,
             "n_dead": worker.n_dead,
             "n_commands": worker.n_commands,
@@ -233,6 +241,15 @@ class LineageAudit:
     def _differs(self, kind: Kind, detail: str) -> None:
         plan = self.plan
         self.verdict.differs(Difference(kind, plan.tp.partition, plan.lineage.id, detail))
+
+
+def last_numbers(lineage: Lineage, n_alerts: int, n_dead: int) -> dict[OutputDuty, int]:
+    """The last number on each topic of a lineage's duty, as a commit or a checkpoint counts them.
+
+    What the security duty tells is counted where the drift duty counts alerts.
+    """
+    number = {"alerts": n_alerts, "anomalies": n_alerts, "dead_letter": n_dead}
+    return {duty: number[duty] for duty in OUTPUTS_OF[lineage.duty]}
 
 
 def _offset(record: Record) -> int:

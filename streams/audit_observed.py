@@ -18,15 +18,21 @@ import numpy.typing as npt
 import orjson
 
 from schemas.batch import I64
+from streams.duties import Duty
 from streams.ports import Output
 
-OutputDuty = Literal["alerts", "dead_letter"]
-DUTIES: Final[tuple[OutputDuty, ...]] = ("alerts", "dead_letter")
-INPUT_OFFSET: Final[Mapping[OutputDuty, str]] = {
-    "alerts": "trigger_offset",
-    "dead_letter": "offset",
+OutputDuty = Literal["alerts", "dead_letter", "anomalies"]
+OUTPUTS_OF: Final[Mapping[Duty, tuple[OutputDuty, ...]]] = {
+    "drift": ("alerts", "dead_letter"),
+    "security": ("anomalies",),
 }
-"""The field of the data that names the input record."""
+"""Where each duty publishes. The security duty counts refused records, and tells of none."""
+INPUT_OFFSET: Final[Mapping[OutputDuty, tuple[str, ...]]] = {
+    "alerts": ("trigger_offset",),
+    "dead_letter": ("offset",),
+    "anomalies": ("unmapped", "trigger_offset"),
+}
+"""The way to the field of the data that names the input record."""
 
 MAX_FOREIGN: Final = 1_000
 """So many foreign lineages are counted by name; the rest together."""
@@ -86,11 +92,12 @@ def name_number(ce_id: str) -> int:
 def input_offset(duty: OutputDuty, seen: Seen) -> int:
     """The offset of the input record that caused it; -1 where it says none."""
     try:
-        document: Any = orjson.loads(seen.value or b"")
+        found: Any = orjson.loads(seen.value or b"")
     except orjson.JSONDecodeError:
         return -1
-    offset = document.get(INPUT_OFFSET[duty]) if isinstance(document, dict) else None
-    return offset if isinstance(offset, int) and 0 <= offset < 1 << 63 else -1
+    for name in INPUT_OFFSET[duty]:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, int) and 0 <= found < 1 << 63 else -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,7 +163,7 @@ class _Columns:
 
 @dataclass(slots=True)
 class Observed:
-    """The records of both output topics, those of `lineages` in detail, the others counted.
+    """The records of a duty's output topics, those of `lineages` in detail, the others counted.
 
     `low` gives the first retained offset of each output partition.
     """

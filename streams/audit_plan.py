@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 import orjson
 
 from schemas.records import TopicPartition
-from streams.audit import Milestone, Plan
+from streams.audit import Milestone, Plan, last_numbers
 from streams.audit_observed import OutputDuty
 from streams.checkpoint import Checkpoint, state_digest
 from streams.duties import state_versions
@@ -48,6 +48,8 @@ class Facts:
     checkpoints: Sequence[Checkpoint] = ()
     from_checkpoint: bool = False
     exactly_once: bool = True
+    source_key: str | None = None
+    """Fingerprint of the source key that can be had."""
 
 
 @dataclass(slots=True)
@@ -181,23 +183,21 @@ def _committed(
         return Plan(facts.tp, lineage, (), due, due, metadata=said, folds=False)
     n_later: dict[OutputDuty, int] | None = None
     if later is not None and later.lineage.id == lineage.id:
-        n_later = {"alerts": later.n_alerts, "dead_letter": later.n_dead}
+        n_later = last_numbers(lineage, later.n_alerts, later.n_dead)
     elif later is not None:
         planned.unverified.append(f"{facts.tp}: it was reset while it was looked at; verify again")
     end = due if facts.exactly_once else max(due, facts.watermarks.high)
     usable = _usable(facts, lineage, known, due)
-    start = usable[0] if facts.from_checkpoint and usable else None
-    plan = Plan(
-        facts.tp,
-        lineage,
-        tuple(known),
-        due,
-        end,
-        start,
-        said,
-        n_later=n_later,
-        folds=not facts.from_checkpoint or start is not None,
-    )
+    plan = Plan(facts.tp, lineage, tuple(known), due, end, None, said, n_later=n_later)
+    if facts.from_checkpoint:
+        begun = [replace(plan, checkpoint=each) for each in usable]
+        with_keys = [
+            each
+            for each in begun
+            # One behind which nothing is folded needs no key, and shows nothing.
+            if each.start < each.end and _missing_key(each, facts.source_key) is None
+        ]
+        plan = next(iter([*with_keys, *begun]), replace(plan, folds=False))
     if not plan.folds:
         planned.unverified.append(
             f"{facts.tp}: the store has no checkpoint of lineage {lineage.id[:12]} that fits the "
@@ -225,7 +225,7 @@ def _usable(
         for checkpoint in facts.checkpoints
         if checkpoint.lineage == lineage.id
         and facts.watermarks.low <= checkpoint.next_offset <= due
-        and dict(checkpoint.versions) == state_versions()
+        and dict(checkpoint.versions) == state_versions(lineage.duty)
         and checkpoint.config_identity in known
     ]
     return sorted(fitting, key=lambda checkpoint: checkpoint.next_offset)
@@ -252,7 +252,8 @@ def _checked(facts: Facts, plan: Plan, planned: PartitionPlan) -> Plan:
     lineage, low, high = plan.lineage, *facts.watermarks
     name = f"{facts.tp}: lineage {lineage.id[:12]}"
     problem = ""
-    odd = next((e for e in plan.entries if dict(e.versions) != state_versions()), None)
+    versions = state_versions(lineage.duty)
+    odd = next((e for e in plan.entries if dict(e.versions) != versions), None)
     if lineage.topic_id != facts.topic_id:
         problem = "is of a topic that was deleted and made again under the same name"
     elif plan.checkpoint is None and plan.entries[0].offset != lineage.start_offset:
@@ -260,7 +261,7 @@ def _checked(facts: Facts, plan: Plan, planned: PartitionPlan) -> Plan:
     elif odd is not None:
         problem = (
             f"was folded by algorithm versions {dict(odd.versions)}; this release has "
-            f"{state_versions()}: verify with the release that folded it"
+            f"{versions}: verify with the release that folded it"
         )
     elif plan.start < low:
         problem = (
@@ -269,7 +270,33 @@ def _checked(facts: Facts, plan: Plan, planned: PartitionPlan) -> Plan:
         )
     elif plan.due > high:
         problem = f"is committed up to {plan.due}, and the log ends at {high}: records were lost"
+    elif (key := _missing_key(plan, facts.source_key)) is not None:
+        problem = (
+            f"was folded under the source key with fingerprint {key}, and configured is "
+            f"{facts.source_key or 'none'}: anomalies depend on it"
+        )
     if not problem:
         return plan
     planned.unverified.append(f"{name} {problem}")
     return replace(plan, folds=False)
+
+
+def _missing_key(plan: Plan, fingerprint: str | None) -> str | None:
+    """The fingerprint of a source key that the fold needs and this is not; None: it has all.
+
+    What the drift duty says depends on none. A config under which nothing is folded needs none.
+    """
+    if plan.lineage.duty == "drift" or not plan.entries:
+        return None
+    configs = [entry for entry in plan.entries if entry.document is not None]
+    if plan.checkpoint is not None:
+        begins = next(e for e in configs if e.config == plan.checkpoint.config_identity)
+        configs = [begins, *(e for e in configs if e.generation > begins.generation)]
+    starts = [plan.start, *(entry.offset for entry in configs[1:])]
+    stops = [*starts[1:], plan.end]
+    missing = (
+        entry.source_key
+        for entry, start, stop in zip(configs, starts, stops, strict=True)
+        if start < stop and entry.source_key not in {None, fingerprint}
+    )
+    return next(missing, None)

@@ -144,7 +144,13 @@ class AuditReader:
                 yield _records(tp, messages)
 
     def _output_topic(self, duty: OutputDuty) -> str:
-        return self.topics.alerts if duty == "alerts" else self.topics.dead_letter
+        topics = self.topics
+        names: dict[OutputDuty, str] = {
+            "alerts": topics.alerts,
+            "dead_letter": topics.dead_letter,
+            "anomalies": topics.anomalies,
+        }
+        return names[duty]
 
     def _range(self, topic: str) -> tuple[dict[int, int], dict[int, int]]:
         """Where each partition begins and ends, with what is in open transactions."""

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from schemas.printable import masked
+from streams.audit_observed import OUTPUTS_OF, OutputDuty
 from streams.audit_verdict import Difference, Verdict
+from streams.duties import Duty
 
 EXIT_VERIFIED: Final = 0
 EXIT_DIFFERENT: Final = 1
 EXIT_UNVERIFIED: Final = 3
+NOUNS: Final[Mapping[OutputDuty, str]] = {
+    "alerts": "alert",
+    "dead_letter": "dead letter",
+    "anomalies": "anomaly",
+}
+"""What a record of each topic is called."""
 
 
 @dataclass(slots=True)
 class Report:
-    """The verdict over all partitions that were asked for."""
+    """The verdict over all partitions that were asked for, of one duty."""
 
     group: str
     topic: str
     exactly_once: bool
     from_checkpoint: bool
     verdict: Verdict
+    duty: Duty = "drift"
     n_partitions: int = 0
     """Partitions with a fold that was compared."""
     not_begun: list[int] = field(default_factory=list)
     """Partitions of which neither a commit nor the journal knows anything."""
     foreign: list[tuple[str, str, int]] = field(default_factory=list)
     """Records on the output topics of other folds: deployment, lineage, how many."""
+    has_begun: bool = True
+    """False: the duty's group has committed nothing, and its journal knows nothing."""
     seconds: float = 0.0
 
     @property
@@ -52,9 +63,7 @@ class Report:
             text = f"Differences found in {looked_at}: {kinds}"
             return text + ("; and not all could be verified." if self._unverified() else ".")
         equal = self.verdict.n_equal
-        outputs = (
-            f"{_count(equal['alerts'], 'alert')} and {_count(equal['dead_letter'], 'dead letter')}"
-        )
+        outputs = " and ".join(_count(equal[each], NOUNS[each]) for each in OUTPUTS_OF[self.duty])
         if self._unverified():
             return (
                 f"Could not verify all: {looked_at} were folded again and no difference was found "
@@ -84,6 +93,7 @@ class Report:
         """Everything, as an object of plain values."""
         verdict = self.verdict
         return {
+            "duty": self.duty,
             "exit_code": self.exit_code,
             "sentence": self.sentence(),
             "group": self.group,
@@ -92,7 +102,7 @@ class Report:
             "from": "checkpoint" if self.from_checkpoint else "earliest",
             "n_partitions": self.n_partitions,
             "n_events": verdict.n_events,
-            "n_equal": {duty: verdict.n_equal[duty] for duty in ("alerts", "dead_letter")},
+            "n_equal": {each: verdict.n_equal[each] for each in OUTPUTS_OF[self.duty]},
             "n_repeats": verdict.n_repeats,
             "n_later": verdict.n_later,
             "n_only_numbered": verdict.n_only_numbered,
@@ -152,7 +162,7 @@ class Report:
 
 
 def _line(each: Difference) -> str:
-    what = {"alerts": "alert", "dead_letter": "dead letter", None: ""}[each.duty]
+    what = "" if each.duty is None else NOUNS[each.duty]
     parts = [f"partition {each.partition}", f"lineage {each.lineage[:12]}"]
     if each.input_offset >= 0:
         parts.append(f"input offset {each.input_offset}")
@@ -165,4 +175,32 @@ def _line(each: Difference) -> str:
 
 
 def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{n:,} {noun if n == 1 else plural}"
+
+
+def exit_code_of(reports: Sequence[Report]) -> int:
+    """Differences in any of them count before what could not be verified."""
+    codes = {report.exit_code for report in reports}
+    return next(
+        (each for each in (EXIT_DIFFERENT, EXIT_UNVERIFIED) if each in codes), EXIT_VERIFIED
+    )
+
+
+def all_lines(reports: Sequence[Report]) -> Iterator[str]:
+    """What is printed: of each duty its lines and its sentence, under its name where they are two.
+
+    What was verified comes first, so that the last line says what is wrong, if anything is.
+    """
+    order = [EXIT_VERIFIED, EXIT_UNVERIFIED, EXIT_DIFFERENT]
+    for report in sorted(reports, key=lambda each: order.index(each.exit_code)):
+        name = f"{report.duty}: " if len(reports) > 1 else ""
+        yield from (f"{name}{text}" for text in (*report.lines(), report.sentence()))
+
+
+def all_as_json(reports: Sequence[Report]) -> dict[str, Any]:
+    """Everything, as an object of plain values."""
+    return {
+        "exit_code": exit_code_of(reports),
+        "duties": [report.as_json() for report in reports],
+    }

@@ -28,6 +28,7 @@ from streams.cli_scan import scan
 from streams.cli_security import security
 from streams.cli_source import source
 from streams.cli_verify import verify
+from streams.early_stop import end_if_asked_early
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -85,6 +86,7 @@ def worker(ctx: click.Context, /, **options: Any) -> None:
 
     Exit code 3: the worker stopped because a person has to decide, as its last message says.
     """
+    ctx.call_on_close(end_if_asked_early())
     configuration = load_configuration(ctx, options, "bootstrap_servers", "redis_url")
     import structlog
 

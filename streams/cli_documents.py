@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -14,6 +15,8 @@ from streams.cli_options import EXIT_USAGE, fail
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from streams.config import Settings
 
 OUT: Final = click.Path(dir_okay=False, path_type=Path)
 as_json_option: Final = click.option(
@@ -95,3 +98,22 @@ def set_document(
     }
     options["model_version"] = version or document.model_version
     send(ctx, said, model_id, options)
+
+
+@contextmanager
+def brokers(settings: Settings) -> Iterator[None]:
+    """Failures of what is asked of brokers here, as sentences."""
+    from confluent_kafka import KafkaException
+
+    from streams.kafka_clients import ClientConfigError, describe, kafka_error
+    from streams.lineage import LineageError
+    from streams.ports import LogError
+
+    try:
+        yield
+    except (LogError, ClientConfigError, LineageError) as error:
+        raise fail(masked(str(error))) from error
+    except KafkaException as error:
+        raise fail(
+            f"no broker answers at {settings.bootstrap_servers}: {describe(kafka_error(error))}"
+        ) from error

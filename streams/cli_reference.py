@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +10,14 @@ import click
 
 from schemas.printable import masked
 from streams.cli_commands import moment, said_options
-from streams.cli_documents import OUT, as_json_option, read_document, set_document, write_document
+from streams.cli_documents import (
+    OUT,
+    as_json_option,
+    brokers,
+    read_document,
+    set_document,
+    write_document,
+)
 from streams.cli_file import (
     FILE_PARAMETERS,
     given_options,
@@ -31,7 +36,6 @@ from streams.cli_options import (
 if TYPE_CHECKING:
     from detectors.reference_fit import Fitted
     from schemas.reference import ReferenceDocument
-    from streams.config import Settings
     from streams.reference_source import Wish
 
 _OWN: Final = ("file", "from_topic", "model", "n_events", "since_ms", "until_ms", "out", "as_json")
@@ -184,7 +188,7 @@ def _of_topic(ctx: click.Context, options: dict[str, Any], wish: Wish) -> Fitted
     own = {n: v for n, v in options.items() if n not in (*_OWN, *FILE_PARAMETERS)}
     configuration = load_configuration(ctx, own, "bootstrap_servers")
     settings, detection = configuration.settings, configuration.detection
-    with _brokers(settings):
+    with brokers(settings):
         return fit_topic(settings, detection, wish, say)
 
 
@@ -194,7 +198,7 @@ def _of_journals(
     from streams.reference_source import find_reference
 
     settings = load_configuration(ctx, options, "bootstrap_servers").settings
-    with _brokers(settings):
+    with brokers(settings):
         found = find_reference(settings, digest)
     if found is None:
         raise fail(
@@ -202,25 +206,6 @@ def _of_journals(
             EXIT_USAGE,
         )
     return found.document, found.places
-
-
-@contextmanager
-def _brokers(settings: Settings) -> Iterator[None]:
-    """Failures of what is asked of brokers here, as sentences."""
-    from confluent_kafka import KafkaException
-
-    from streams.kafka_clients import ClientConfigError, describe, kafka_error
-    from streams.lineage import LineageError
-    from streams.ports import LogError
-
-    try:
-        yield
-    except (LogError, ClientConfigError, LineageError) as error:
-        raise fail(masked(str(error))) from error
-    except KafkaException as error:
-        raise fail(
-            f"no broker answers at {settings.bootstrap_servers}: {describe(kafka_error(error))}"
-        ) from error
 
 
 def _read(file: Path) -> ReferenceDocument:

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import gc
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from schemas.printable import masked
 from streams.cli_commands import moment, said_options
-from streams.cli_documents import OUT, as_json_option, read_document, set_document, write_document
-from streams.cli_file import given_options, say_lines, scan_options, whole_file_options
+from streams.cli_documents import (
+    OUT,
+    as_json_option,
+    brokers,
+    read_document,
+    set_document,
+    write_document,
+)
+from streams.cli_file import (
+    FILE_PARAMETERS,
+    given_options,
+    say_lines,
+    scan_options,
+    whole_file_options,
+)
 from streams.cli_options import EXIT_USAGE, connection_options, fail, load_configuration
 
 if TYPE_CHECKING:
     from schemas.calibration import CalibrationDocument
+
+_OWN: Final = (
+    *("file", "kinds", "from_topic", "ranges", "model", "source", "n_rows", "since_ms"),
+    *("until_ms", "out", "as_json"),
+)
+_RANGE: Final = re.compile(r"([0-9]{1,9}):([0-9]{1,18})-([0-9]{1,18})")
 
 
 def _kinds(
@@ -37,8 +57,34 @@ def security() -> None:
     """Make, look at and set what a model's clients are judged by."""
 
 
+def _ranges(
+    _ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[int, tuple[int, int]]:
+    """PARTITION:FIRST-LAST, as often as it is given."""
+    found: dict[int, tuple[int, int]] = {}
+    for value in values:
+        match = _RANGE.fullmatch(value)
+        partition, first, last = map(int, match.groups()) if match else (-1, 0, 0)
+        if match is None or first > last or partition in found:
+            raise click.BadParameter(
+                "write it as PARTITION:FIRST-LAST, the first no later than the last, each "
+                "partition once"
+            )
+        found[partition] = first, last
+    return found
+
+
 @security.command("calibrate")
 @click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--from-topic", is_flag=True, help="Of what the events topic still has.")
+@click.option(
+    "--offsets",
+    "ranges",
+    metavar="PARTITION:FIRST-LAST",
+    multiple=True,
+    callback=_ranges,
+    help="Of the topic only these, both included; may be repeated.",
+)
 @click.option("--model", metavar="NAME", required=True, help="Of this model.")
 @click.option(
     "--kind",
@@ -59,27 +105,23 @@ def security() -> None:
 )
 @click.option("--since", "since_ms", callback=moment, metavar="TIME", help="From this `ts` on.")
 @click.option("--until", "until_ms", callback=moment, metavar="TIME", help="Before this `ts`.")
-@click.option("--config", metavar="FILE", help="That of the workers, with their source key.")
 @click.option(
     "--out", type=OUT, metavar="PATH", help="Where it goes; default calibration-DIGEST.json here."
 )
 @as_json_option
+@connection_options
 @whole_file_options
 @click.pass_context
 def calibrate(
     ctx: click.Context, /, file: Path | None, kinds: dict[str, Path], **options: Any
 ) -> None:
-    """Make a calibration of benign traffic that people have reviewed: of FILE, as `scan` reads it.
+    """Make a calibration of benign traffic that people have reviewed: of FILE, or of the topic.
 
-    FILE has clients of no kind. What is made of it is printed and written to a file. It changes
-    nothing: look at it, then `driftsentry security set`.
+    FILE is read as `scan` reads it, and has clients of no kind; what a client of the topic is, the
+    config says. What is made is printed and written to a file. It changes nothing: look at it, then
+    `driftsentry security set`.
     """
-    if file is None and not kinds:
-        raise click.UsageError("say of what: a FILE, or --kind KIND=FILE, or both")
-    if given := given_options(ctx, ("reference",)):
-        raise click.UsageError(
-            f"{given[0]} is for `scan`: here all events are used, or the latest --events"
-        )
+    _require_one_source(ctx, is_of_files=file is not None or bool(kinds), options=options)
     files = {**({} if file is None else {"": file}), **kinds}
     document = _calibrated(ctx, files, options)
     path: Path = options["out"] or Path(f"calibration-{document.digest[:12]}.json")
@@ -125,17 +167,41 @@ def set_calibration(
     set_document(ctx, "calibration", document, model, version, options)
 
 
+def _require_one_source(ctx: click.Context, *, is_of_files: bool, options: dict[str, Any]) -> None:
+    from_topic: bool = options["from_topic"]
+    if is_of_files == from_topic:
+        raise click.UsageError(
+            "say of what: either a FILE, --kind KIND=FILE, or both; or --from-topic"
+        )
+    if given := given_options(ctx, ("reference",)):
+        raise click.UsageError(
+            f"{given[0]} is for `scan`: here all events are used, or the latest --events"
+        )
+    names = ["source", *(name for name in FILE_PARAMETERS if name != "model_version")]
+    if from_topic and (given := given_options(ctx, names)):
+        raise click.UsageError(f"{given[0]} says what a file holds: leave it out")
+    others = [
+        str(each.name)
+        for each in ctx.command.params
+        if each.name not in (*_OWN, *FILE_PARAMETERS, "config")
+    ]
+    if not from_topic and (given := given_options(ctx, [*others, "ranges"])):
+        raise click.UsageError(f"{given[0]} says where in Kafka to look, and a FILE needs none")
+
+
 def _calibrated(
     ctx: click.Context, files: dict[str, Path], options: dict[str, Any]
 ) -> CalibrationDocument:
     from detectors.security.calibration_fit import Choice
     from schemas.calibration import BadCalibrationError
     from schemas.source_hash import SourceKey
-    from streams.calibration_source import calibrate_files
+    from streams.calibration_source import calibrate_files, calibrate_topic
     from streams.credentials import source_key
     from streams.scan_columns import ScanError
 
-    configuration = load_configuration(ctx, {"config": options["config"]})
+    from_topic: bool = options["from_topic"]
+    own = {n: v for n, v in options.items() if n not in (*_OWN, *FILE_PARAMETERS)}
+    configuration = load_configuration(ctx, own, *(["bootstrap_servers"] if from_topic else []))
     key = source_key(configuration.settings)
     if key is None:
         click.echo(
@@ -161,6 +227,16 @@ def _calibrated(
     # What is read makes no cycles; looking for some takes a tenth of the time.
     gc.disable()
     try:
+        if from_topic:
+            with brokers(configuration.settings):
+                return calibrate_topic(
+                    configuration.settings,
+                    configuration.detection,
+                    wish,
+                    None if key is None else SourceKey(key),
+                    options["ranges"],
+                    say=lambda lines: say_lines(lines, err=True),
+                )
         return calibrate_files(
             files,
             replace(scan_options(ctx, options), detection=configuration.detection),

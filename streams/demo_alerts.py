@@ -23,14 +23,20 @@ def event_numbers(
     """
 
     def event_at(said: AlertData, offset: int) -> int:
-        """The model's event at an offset or, where that is another model's, its next one."""
-        for later in range(offset, offset + _NEXT_WITHIN_OFFSETS):
-            model_id, event = positions.get((said.partition, later), ("", -1))
-            if model_id == said.model_id:
-                return event
-        return -1
+        return event_after(positions, said.partition, offset, said.model_id)
 
     return event_at
+
+
+def event_after(
+    positions: Mapping[tuple[int, int], tuple[str, int]], partition: int, offset: int, model_id: str
+) -> int:
+    """The model's event at an offset or, where that is another model's, its next one; else -1."""
+    for later in range(offset, offset + _NEXT_WITHIN_OFFSETS):
+        found, event = positions.get((partition, later), ("", -1))
+        if found == model_id:
+            return event
+    return -1
 
 
 class Verdict(NamedTuple):

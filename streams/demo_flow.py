@@ -13,6 +13,7 @@ from schemas.alerts import DeadLetterData
 from streams.alert_book import AlertBook, SeenAlert
 from streams.config import Topics
 from streams.demo_alerts import event_numbers
+from streams.demo_anomalies import AnomalyBook, SeenAnomaly
 from streams.traffic import ModelTraffic, bad_events, schedule
 from streams.traffic_producer import TrafficProducer, scheduled_event
 
@@ -34,7 +35,7 @@ class Progress(NamedTuple):
     """To be sent, the bad ones among them."""
     n_sent: int
     n_consumed: int
-    """Of those, how many the worker has committed."""
+    """Of those, how many the worker has committed, for each of its duties."""
     n_rejected: int
     rate: float
     """Events a second, over the last seconds."""
@@ -51,6 +52,13 @@ class Progress(NamedTuple):
         return self.n_sent - self.n_consumed
 
 
+class News(NamedTuple):
+    """What has just come, and was not there before."""
+
+    alerts: Sequence[SeenAlert] = ()
+    anomalies: Sequence[SeenAnomaly] = ()
+
+
 class DemoFlow:
     """Sends the traffic no faster than the worker folds it, and reads what comes back.
 
@@ -60,13 +68,13 @@ class DemoFlow:
     def __init__(
         self,
         bootstrap_servers: str,
-        group: str,
+        groups: Sequence[str],
         models: Sequence[ModelTraffic],
         *,
         seconds: float,
         topics: Topics | None = None,
     ) -> None:
-        """`group` is the worker's, whose commits show how far it is."""
+        """`groups` are the worker's, one a duty, whose commits show how far it is."""
         self._topics = topics or Topics()
         self._models = tuple(models)
         self._order = schedule(models)
@@ -94,21 +102,23 @@ class DemoFlow:
         self.reasons: Counter[str] = Counter()
         """How many dead letters came, by reason code."""
         self.book: Final = AlertBook(event_numbers(self._positions))
-        self._group = _consumer(bootstrap_servers, group)
+        self.anomaly_book: Final = AnomalyBook(self._positions)
+        self._groups = [_consumer(bootstrap_servers, group) for group in groups]
         self._reader = self._reading(bootstrap_servers)
 
     def close(self) -> None:
         """Close the clients."""
         self._producer.close()
         self._reader.close()
-        self._group.close()
+        for group in self._groups:
+            group.close()
 
     def start_clock(self) -> None:
         """From now on the traffic is spread over the seconds asked for."""
         self._began_s = time.monotonic()
 
-    def step(self) -> list[SeenAlert]:
-        """Send what is due, look at the worker's commits, read for 50 ms; the new alerts."""
+    def step(self) -> News:
+        """Send what is due, look at the worker's commits, read for 50 ms; what is new."""
         self._send_due()
         self._producer.serve()
         now_s = time.monotonic()
@@ -187,37 +197,51 @@ class DemoFlow:
 
     def _look_at_commits(self, now_s: float) -> None:
         asked = [TopicPartition(self._topics.events, p) for p in range(self._n_partitions)]
-        try:
-            answers = self._group.committed(asked, timeout=2.0)
-        except KafkaException:
-            return  # the coordinator is busy with a rebalance: ask again at the next step
-        for answer in answers:
-            if answer.error is None:
-                self._committed[answer.partition] = max(answer.offset, 0)
+        committed = []
+        for group in self._groups:
+            try:
+                answers = group.committed(asked, timeout=2.0)
+            except KafkaException:
+                return  # the coordinator is busy with a rebalance: ask again at the next step
+            if any(answer.error is not None for answer in answers):
+                return
+            by_partition = sorted((answer.partition, answer.offset) for answer in answers)
+            committed.append([max(offset, 0) for _, offset in by_partition])
+        # As far as the slowest of the duties is.
+        self._committed = [min(each) for each in zip(*committed, strict=True)]
         self._history.append((now_s, sum(self._committed)))
         while now_s - self._history[0][0] > _RATE_OVER_S:
             self._history.popleft()
 
-    def _read(self, timeout_s: float) -> list[SeenAlert]:
-        new = []
+    def _read(self, timeout_s: float) -> News:
+        alerts: list[SeenAlert] = []
+        anomalies: list[SeenAnomaly] = []
         for message in self._reader.consume(500, timeout_s):
             value = message.value()
             if message.error() is not None or value is None:
                 continue
             if message.topic() == self._topics.dead_letter:
                 self.reasons[DeadLetterData.model_validate_json(value).reason] += 1
+            elif message.topic() == self._topics.anomalies:
+                anomaly = self.anomaly_book.add(value)
+                if anomaly is not None:
+                    anomalies.append(anomaly)
             else:
                 alert = self.book.add(value)
                 if alert is not None:
-                    new.append(alert)
-        return new
+                    alerts.append(alert)
+        return News(alerts, anomalies)
 
     def _reading(self, bootstrap_servers: str) -> Consumer:
         reader = _consumer(bootstrap_servers, "driftsentry-demo-reader")
         reader.assign(
             [
                 TopicPartition(topic, partition, 0)
-                for topic in (self._topics.alerts, self._topics.dead_letter)
+                for topic in (
+                    self._topics.alerts,
+                    self._topics.dead_letter,
+                    self._topics.anomalies,
+                )
                 for partition in range(self._producer.touch(topic))
             ]
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.alert_book import SeenAlert
 from streams.census import MEANINGS
 from streams.demo_alerts import Verdict, change_before, verdicts
+from streams.demo_anomalies import SeenAnomaly, Sighting, sightings
 from streams.traffic import Change, ModelTraffic
 
 N_BAD_EVENTS = 4
@@ -20,6 +21,11 @@ NOT_DURABLE = (
     " mode; on a real Kafka it runs exactly-once. Valkey was the real server, without persistence."
 )
 
+AS_EXPECTED = (
+    "Every change was seen, the control stayed quiet, and the attacker was found and none of the"
+    " model's honest clients accused."
+)
+
 _WHY_OTHERS = ": the census goes from region to region, and people differ"
 
 
@@ -29,6 +35,9 @@ class Story:
 
     models: Sequence[ModelTraffic]
     alerts: Sequence[SeenAlert]
+    anomalies: Sequence[SeenAnomaly]
+    name_of: Callable[[str], str]
+    """Who stands behind a pseudonym: the demo made the key, so it can tell."""
     n_sent: int
     n_folded: int
     reasons: Mapping[str, int]
@@ -43,6 +52,28 @@ class Story:
     def verdicts(self) -> list[Verdict]:
         """Whether each change was seen where it had to be."""
         return verdicts(self.models, self.alerts)
+
+    def sightings(self) -> list[Sighting]:
+        """What was said of each attack."""
+        return sightings(self.models, self.anomalies, self.name_of)
+
+    def false_accusations(self) -> list[SeenAnomaly]:
+        """Anomalies where nobody attacks, without those that only rank."""
+        attacked = {model.model_id for model in self.models if model.attack is not None}
+        return [
+            anomaly
+            for anomaly in self.anomalies
+            if anomaly.model_id not in attacked and not anomaly.is_exposure
+        ]
+
+    def verdict(self) -> str:
+        """In a word or two, where there are no problems: what was said in error is no secret."""
+        n = len(self.false_accusations())
+        if not n:
+            return "As expected"
+        return "As expected, but for " + (
+            "a false accusation" if n == 1 else f"{n} false accusations"
+        )
 
     def of_model(self, model: ModelTraffic) -> list[SeenAlert]:
         """The alerts of one model."""
@@ -73,8 +104,10 @@ class Story:
         found += [
             f"{len(self.of_model(model))} alerts on {model.model_id}, in which nothing changes"
             for model in self.models
-            if not model.changes and len(self.of_model(model)) > MAX_FALSE_ALERTS
+            if is_quiet(model) and len(self.of_model(model)) > MAX_FALSE_ALERTS
         ]
+        for sighting in self.sightings():
+            found += _attack_problems(sighting)
         if n_rejected != N_BAD_EVENTS:
             found.append(f"{n_rejected} dead letters, but {N_BAD_EVENTS} bad events were sent")
         if self.n_folded + n_rejected != self.n_sent:
@@ -82,6 +115,25 @@ class Story:
         if self.worker_status != 0:
             found.append(f"the worker ended with status {self.worker_status} when asked to stop")
         return found
+
+
+def is_quiet(model: ModelTraffic) -> bool:
+    """Whether nothing happens in this model: an attack's queries are another traffic as well."""
+    return not model.changes and model.attack is None
+
+
+def _attack_problems(sighting: Sighting) -> list[str]:
+    attack = sighting.attack
+    found = []
+    if not sighting.is_in_time:
+        found.append(
+            f"no anomaly on {sighting.model_id} within {attack.within_queries} queries of:"
+            f" {attack.title}"
+        )
+    if sighting.accused:
+        who = ", ".join(sighting.accused)
+        found.append(f"honest clients of {sighting.model_id} were accused: {who}")
+    return found
 
 
 def meaning(signal: str) -> str:
@@ -117,6 +169,34 @@ def change_lines(story: Story) -> list[str]:
     return lines
 
 
+def attack_lines(story: Story) -> list[str]:
+    """Per attack: what it is, after how many queries it was found, and who else was accused."""
+    lines = []
+    for sighting in story.sightings():
+        attack, anomaly = sighting.attack, sighting.anomaly
+        lines.append(
+            f"  made up, {sighting.model_id} event {int(attack.at[0]):,}: {attack.title}"
+            f" ({len(attack.at):,} queries)"
+        )
+        if anomaly is None:
+            lines.append("       NOT SEEN")
+        else:
+            lines.append(
+                f"       found after {sighting.n_queries:,} of its queries, by"
+                f" {anomaly.said.unmapped.detectors[0]}; the accused is {attack.source}"
+            )
+        honest = ", ".join(sighting.accused)
+        lines.append(
+            f"       honest clients accused: {honest}"
+            if honest
+            else "       no honest client was accused"
+        )
+    return lines + [
+        f"  FALSE, for nobody attacks there: {anomaly.said.message}"
+        for anomaly in story.false_accusations()
+    ]
+
+
 def summary_lines(story: Story) -> list[str]:
     """The summary at the end of a run, as plain lines."""
     reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(story.reasons.items()))
@@ -132,6 +212,9 @@ def summary_lines(story: Story) -> list[str]:
         "Changes and what was seen of them:",
         *change_lines(story),
         "",
+        "The attack and what was seen of it:",
+        *attack_lines(story),
+        "",
         "Alerts:",
     ]
     for model in story.models:
@@ -143,7 +226,7 @@ def summary_lines(story: Story) -> list[str]:
         n_other = sum(1 for alert in alerts if not story.label_of(model, alert))
         counts = ", ".join(f"{name.removeprefix('feature:')} {n}" for name, n in by_signal.items())
         said = f"{len(alerts)} ({counts})" if alerts else "none"
-        note = "" if model.changes else ": nothing changes in it"
+        note = ": nothing changes in it" if is_quiet(model) else ""
         lines.append(f"  {model.model_id}: {said}{note}")
         if model.changes and n_other:
             lines.append(f"       {n_other} of them belong to none of these changes{_WHY_OTHERS}")
@@ -152,5 +235,5 @@ def summary_lines(story: Story) -> list[str]:
     if problems:
         lines += ["", "NOT AS EXPECTED:", *(f"  {problem}" for problem in problems)]
     else:
-        lines += ["", "As expected: every change was seen, and the control stayed quiet."]
+        lines += ["", f"{story.verdict()}: {AS_EXPECTED[0].lower()}{AS_EXPECTED[1:]}"]
     return lines

@@ -19,7 +19,8 @@ from rich.text import Text
 from schemas.alerts import MovedSignal
 from schemas.batch import F64
 from streams.alert_book import SeenAlert, from_to
-from streams.demo_flow import Progress
+from streams.demo_anomalies import SeenAnomaly
+from streams.demo_flow import News, Progress
 from streams.demo_story import meaning
 from streams.evidence import severity
 from streams.traffic import REFERENCE_EVENTS, ModelTraffic
@@ -38,13 +39,13 @@ class View(Protocol):
         """Show what is going on now."""
         ...
 
-    def show(self, progress: Progress, new: Sequence[SeenAlert]) -> None:
-        """Show where the run stands and the alerts that have just come."""
+    def show(self, progress: Progress, new: News) -> None:
+        """Show where the run stands and what has just come."""
         ...
 
 
 class PlainView:
-    """A line every five seconds, and one per alert."""
+    """A line every five seconds, and one per alert and per anomaly."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -54,10 +55,13 @@ class PlainView:
         """One line."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def show(self, progress: Progress, new: Sequence[SeenAlert]) -> None:
-        """The alerts at once, the progress now and then."""
-        for alert in new:
+    def show(self, progress: Progress, new: News) -> None:
+        """Alerts and anomalies at once, the progress now and then."""
+        for alert in new.alerts:
             self.say(f"ALERT {alert.number} [{alert.said.severity}] {alert.said.message}")
+        for anomaly in new.anomalies:
+            severity_word = anomaly.said.severity.lower()
+            self.say(f"ANOMALY {anomaly.number} [{severity_word}] {anomaly.said.message}")
         now_s = time.monotonic()
         if now_s - self._said_s >= _LINE_EVERY_S:
             self._said_s = now_s
@@ -85,6 +89,7 @@ class LiveView:
         self._status = ""
         self._progress: Progress | None = None
         self._alerts: deque[SeenAlert] = deque(maxlen=50)
+        self._anomalies: deque[SeenAnomaly] = deque(maxlen=50)
         self._n_by_model: dict[str, int] = {}
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self.picture)
 
@@ -93,10 +98,11 @@ class LiveView:
         self._status = text
         self._live.refresh()
 
-    def show(self, progress: Progress, new: Sequence[SeenAlert]) -> None:
+    def show(self, progress: Progress, new: News) -> None:
         """Take in what is new; it is drawn with the next picture."""
         self._progress = progress
-        for alert in new:
+        self._anomalies.extend(new.anomalies)
+        for alert in new.alerts:
             self._alerts.append(alert)
             model_id = alert.said.model_id
             self._n_by_model[model_id] = self._n_by_model.get(model_id, 0) + 1
@@ -133,13 +139,14 @@ class LiveView:
             ),
             Panel(
                 self._alert_lines(free - min(free // 2, 9)),
-                title="the latest alerts",
+                title="the latest anomaly, and the latest alerts",
                 title_align="left",
             ),
         )
 
     def _models_table(self, progress: Progress) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
+        suspected = {each.model_id for each in self._anomalies if not each.is_exposure}
         longest = max(len(model.model_id) for model in self._models)
         table.add_column("model", header_style="dim", no_wrap=True, min_width=longest)
         table.add_column("events", header_style="dim", no_wrap=True, justify="right")
@@ -153,6 +160,8 @@ class LiveView:
                 if learning
                 else Text("watched", style="green")
             )
+            if model.model_id in suspected:
+                state = Text("an attack is suspected", style="bold red")
             table.add_row(
                 model.model_id,
                 f"{n_sent:,}",
@@ -209,10 +218,12 @@ class LiveView:
         )[:n_lines]
 
     def _alert_lines(self, n_lines: int) -> RenderableType:
-        if not self._alerts:
+        if not self._alerts and not self._anomalies:
             return Text("none so far", style="dim")
         width = max(self._console.width - 4, 20)
         lines: deque[Text] = deque()
+        head = self._anomaly_lines(max(n_lines // 2, 1), width)
+        n_lines -= len(head)
         for alert in reversed(self._alerts):
             word = alert.said.severity
             text = Text.assemble((f"{word:<8} ", _COLOURS[word]), alert.said.message)
@@ -220,7 +231,16 @@ class LiveView:
             if n_lines < 0:
                 break
             lines.appendleft(text)
-        return Group(*lines)
+        return Group(*head, *lines)
+
+    def _anomaly_lines(self, n_lines: int, width: int) -> list[Text]:
+        """The latest anomaly, cut off after so many lines: alerts never push it out."""
+        if not self._anomalies:
+            return []
+        said = self._anomalies[-1].said
+        word = said.severity.lower()
+        text = Text.assemble((f"ANOMALY, {word} ", _COLOURS.get(word, "dim")), said.message)
+        return list(text.wrap(self._console, width))[:n_lines]
 
 
 def window_means(values: F64, n_bars: int = _N_BARS) -> F64:

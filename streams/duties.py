@@ -166,7 +166,8 @@ class SecurityWork:
             self._held = parts
             self.fold = SecurityFold(config, None)
             if parts is not None:
-                self.fold.count_on(parts["security"])
+                self.fold.count_on(part_of(parts, "security"))
+                self.fold.keep_on(part_of(parts, "security"))
         else:
             self.fold = SecurityFold(config, source_key, parts)
         self.policy = AnomalyPolicy(
@@ -236,7 +237,10 @@ class SecurityWork:
         return []
 
     def switch(self, config: DetectionConfig, source_key: SourceKey | None) -> None:
-        """Go on under another config; under another key what is known of sources is void."""
+        """Go on under another config; under another key what is known of sources is void.
+
+        What people have set stays, as far as it depends on no key.
+        """
         fingerprint = None if source_key is None else source_key.fingerprint
         if fingerprint == self._fingerprint and self._held is None:
             self.fold.reconfigure(config)
@@ -244,6 +248,7 @@ class SecurityWork:
             before = self.fold.snapshot()["security"]
             self.fold = SecurityFold(config, source_key)
             self.fold.count_on(before)
+            self.fold.keep_on(before)
             self._held, self._fingerprint, self.policy.key_id = None, fingerprint, fingerprint
         self.policy.config = config.security
 

@@ -39,7 +39,7 @@ _SIGNAL: Final = (
     + "|".join(
         [
             *("feature:", "missing:", "class:", "joint:", "quality:"),
-            *("score$", "prediction$", "latency$"),
+            *("score$", "prediction$", "latency$", "representativeness$"),
             *("error:", "label:", *(f"{name}$" for name in OF_LABELS)),
             *(f"{name}:" for name in DISPARITY),
         ]

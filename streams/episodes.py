@@ -29,6 +29,7 @@ from streams.evidence import (
     watched_by,
 )
 from streams.units import part_factor
+from streams.vanished import vanished
 
 MAX_EPISODES: Final = 10_000
 """Kept per partition; past it, the one opened first is forgotten (and its change may reopen)."""
@@ -257,7 +258,9 @@ def _add(episode: Episode, finding: Finding, *, has_moved_on: bool) -> bool:
         known = episode.evidence[watched] = evidence_of(finding)
         is_news = True
     else:
+        was = vanished(finding.signal, known)
         is_news = known.take(finding)
+        is_news |= vanished(finding.signal, known) not in (None, was)
     if has_moved_on:
         known.standing = Standing.SUPERSEDED
     # What was resolved is told of again only where it is open again.
@@ -343,7 +346,9 @@ def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
                 is_news |= episode.revision == 0 and not episode.is_settled
                 episode.is_settled = True
                 known.standing = Standing.MOVED
+                was = vanished(finding.signal, known)
                 is_news |= known.settle(effect, after, finding.n_after)
+                is_news |= vanished(finding.signal, known) not in (None, was)
                 is_news |= known.name_worst(finding.worst)
                 if finding.detector == _HAS_BASELINE:
                     is_news |= part not in (0.0, known.part)

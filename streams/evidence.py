@@ -23,6 +23,10 @@ SHARPNESS: Final = 20.0
 """A change by d standard deviations is located to about so many over d squared events: twice what
 the likelihood of a shift of independent normal values allows in 95 of 100 cases."""
 
+ROUNDING: Final = 1e-12
+"""An effect that is less by no more is the same: a share that fell to 0 can fall no further, and
+is the better known the more events it rests on."""
+
 SEVERITIES: Final[tuple[tuple[float, Severity], ...]] = (
     (1.0, "critical"),
     (0.5, "high"),
@@ -109,7 +113,7 @@ class Evidence:
     reference: BlockReference | None = None
     """Of `expected_error`: what it was in the reference."""
     named: str = ""
-    """Of leakage and of what broke, by its latest finding: the feature to look at."""
+    """Of leakage, what broke and unusual events, by its latest finding: the feature to look at."""
     part: float = 0.0
     """Of a feature, by its latest working baseline: see `streams.units.part_factor`."""
 
@@ -167,7 +171,8 @@ class Evidence:
         Where one is known, the signal may have come back part of the way since.
         """
         knew_after = self.after is not None
-        if after is None or (knew_after and abs(effect) < abs(self.effect)):
+        least = abs(self.effect) * (1.0 - ROUNDING)
+        if after is None or (knew_after and abs(effect) < least):
             return False
         self.effect, self.after, self.n_after = effect, after, n_after
         return not knew_after

@@ -2,12 +2,14 @@
 
 A source record may be acknowledged when `take` or `hear` has returned: what follows from it stands
 on its topic then, or somebody else is about to write it.
+
+What is long over is forgotten: its last record stays on the topic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 from pydantic import BaseModel
@@ -17,6 +19,7 @@ from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.retraining import RetrainingData
 from streams.cloudevents import incident_headers, retraining_headers
 from streams.incident_evidence import Evidence, merge
+from streams.incident_forgetting import forgettable
 from streams.incident_reasons import Approval, Opening, Overruling, Said
 from streams.incidents import Group, cases_of, dismissed_in
 from streams.responder_ports import EventWindows, IncidentStore, Kept, ModelName, Outlet
@@ -31,6 +34,16 @@ from streams.retraining_gate import (
     is_short,
     request_of,
 )
+
+
+class _Derived(NamedTuple):
+    """What follows from what is kept of a model."""
+
+    kept: Kept
+    watermark_ms: int | None
+    cases: Sequence[tuple[Group, IncidentData]]
+    requests: Sequence[RetrainingData]
+    tellings: Mapping[str, Telling]
 
 
 class IncidentDesk:
@@ -53,6 +66,8 @@ class IncidentDesk:
         self._retraining: Final = retraining
         self._events_topic: Final = events_topic
         self._teller: Final = Teller(store, outlet, writer)
+        self.n_too_late = 0
+        """Records of what has been forgotten, or that came later than anybody waits for."""
 
     async def take(self, evidence: Evidence) -> None:
         """Take one record's evidence in, and tell what follows. Twice is as once."""
@@ -60,6 +75,9 @@ class IncidentDesk:
         for _ in range(MOST_ROUNDS):
             kept = await self._store.read(model)
             before = kept.evidence.get(evidence.evidence_id)
+            if before is None and _is_too_late(evidence, kept):
+                self.n_too_late += 1
+                return
             now = evidence if before is None else merge(before, evidence)
             if now == before or await self._store.write(model, kept.version, [now], ()):
                 await self.tell(model)
@@ -76,15 +94,39 @@ class IncidentDesk:
         raise RestlessError(f"{model}: another responder was faster {MOST_ROUNDS} times")
 
     async def sweep(self) -> None:
-        """Look at every model: what is over or settled, what a responder that died left behind."""
+        """Look at every model: what is over or settled, what a responder that died left behind.
+
+        And forget what is long over.
+        """
         for model in await self._store.models():
             await self.tell(model)
+            await self.forget(model)
+
+    async def forget(self, model: ModelName) -> bool:
+        """Forget what is long over of this model, and told; whether there was any.
+
+        What somebody is at work on stays: the next sweep comes by again.
+        """
+        derived = await self._derived(model)
+        what = forgettable(
+            derived.kept,
+            derived.cases,
+            derived.requests,
+            derived.tellings,
+            derived.watermark_ms,
+            self._incidents,
+        )
+        return what is not None and await self._store.forget(model, derived.kept.version, what)
 
     async def tell(self, model: ModelName) -> None:
         """Write what topics do not say yet of this model."""
         await self._teller.tell(model, self._wanted)
 
     async def _wanted(self, model: ModelName) -> tuple[Kept, Mapping[str, Telling]]:
+        derived = await self._derived(model)
+        return derived.kept, derived.tellings
+
+    async def _derived(self, model: ModelName) -> _Derived:
         # How far the log is settled comes first: all that was said of it is in what is read next.
         settled = await self._store.settled()
         watermark_ms = await self._store.watermark(model)
@@ -103,10 +145,11 @@ class IncidentDesk:
             dismissed=dismissed_in(cases),
             topic=self._events_topic,
         )
-        for request in await self._requests(model, cases, case, kept.released, settled):
+        requests = await self._requests(model, cases, case, kept.released, settled)
+        for request in requests:
             key = f"retraining/{request.request_id}"
             wanted[key] = Telling(as_bytes(request), retraining_headers(request))
-        return kept, wanted
+        return _Derived(kept, watermark_ms, cases, requests, wanted)
 
     async def _requests(
         self,
@@ -174,6 +217,10 @@ class IncidentDesk:
         return await self._windows.facts(
             model, draft.model_version, clean_window(draft, None), draft.window.quarantine
         )
+
+
+def _is_too_late(evidence: Evidence, kept: Kept) -> bool:
+    return kept.forgotten_ms is not None and evidence.last_ms <= kept.forgotten_ms
 
 
 def as_bytes(record: BaseModel) -> bytes:

@@ -20,10 +20,12 @@ from schemas.incidents import EvidenceKind
 from schemas.liveness import LivenessData, Trouble
 from streams.identity import silence_id
 
-Family = Literal["drift", "poisoning", "probing", "silence"]
+Family = Literal["drift", "fault", "poisoning", "probing", "silence"]
 
 POISONING: Final = frozenset({"label_poisoning", "backdoor", "frog_boiling"})
-"""Techniques that aim at the next training; all others ask the model."""
+"""Techniques that aim at the next training; all others but `DATA_CHANGE` ask the model."""
+DATA_CHANGE: Final = "data_change"
+"""What the security duty calls a change of most clients' data at once: no attack."""
 _OCSF_SEVERITY: Final[dict[int, Severity]] = {
     1: "low",
     2: "low",
@@ -80,7 +82,10 @@ class Evidence(BaseModel):
     def family(self) -> Family:
         """What it is evidence of."""
         if self.anomaly is not None:
-            return "poisoning" if self.anomaly.unmapped.technique in POISONING else "probing"
+            technique = self.anomaly.unmapped.technique
+            if technique == DATA_CHANGE:
+                return "fault"
+            return "poisoning" if technique in POISONING else "probing"
         return "silence" if self.silence is not None else "drift"
 
     @property
@@ -112,6 +117,16 @@ class Evidence(BaseModel):
             return self.anomaly.resources[0].version if self.anomaly.resources else ""
         assert self.silence is not None
         return self.silence.model_version
+
+    @property
+    def partition(self) -> int:
+        """The partition of the input that it is about, or in whose fold it was found."""
+        if self.alert is not None:
+            return self.alert.partition
+        if self.anomaly is not None:
+            return self.anomaly.unmapped.partition
+        assert self.silence is not None
+        return self.silence.partition
 
     def dump(self) -> bytes:
         """As JSON, for a store; the same evidence gives the same bytes."""

@@ -171,10 +171,13 @@ def _silence(evidence: Sequence[Evidence]) -> Held | None:
 
 def _fault(evidence: Sequence[Evidence]) -> Held | None:
     found = [(each, moved) for each, _, moved in moved_of(evidence) if is_fault(moved)]
-    if not found:
+    of_most = [each for each in evidence if each.family == "fault"]
+    if not found and not of_most:
         return None
-    names = ", ".join(dict.fromkeys(moved.signal for _, moved in found[:_MAX_NAMED]))
-    return Held(f"data broke: {names}", _ids([each for each, _ in found]))
+    names = list(dict.fromkeys(moved.signal for _, moved in found[:_MAX_NAMED]))
+    if of_most:
+        names.append("those of most clients at once")
+    return Held(f"data broke: {', '.join(names)}", _ids([*(each for each, _ in found), *of_most]))
 
 
 def _planned(evidence: Sequence[Evidence]) -> Held | None:
@@ -235,7 +238,8 @@ RULES: Final[tuple[Rule, ...]] = (
         "data_broke",
         "data_fault",
         "a signal `quality:...` or `latency` moved, one seems to have another unit, or "
-        "`missing:F` rose by half a standard deviation or more",
+        "`missing:F` rose by half a standard deviation or more; or an anomaly `data_change` is "
+        "part of it",
         _fault,
     ),
     Rule("announced", "deployment_change", "every alert falls into a planned change", _planned),

@@ -30,6 +30,7 @@ Cause = Literal["data", "queries"]
 _ATTACKS: Final[frozenset[Reason]] = frozenset({"suspected_poisoning", "suspected_probing"})
 _CAUSE: Final[dict[Family, Cause]] = {
     "drift": "data",
+    "fault": "data",
     "silence": "data",
     "poisoning": "data",
     "probing": "queries",
@@ -126,6 +127,41 @@ def dismissed_in(incidents: Iterable[tuple[Group, IncidentData]]) -> frozenset[s
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LongOver:
+    """An incident that is closed for good, and all that was kept of it."""
+
+    incident: IncidentData
+    group: Group
+    said: tuple[Said, ...]
+
+
+def long_over(
+    evidence: Iterable[Evidence],
+    said: Sequence[Said],
+    watermark_ms: int | None,
+    config: IncidentConfig,
+) -> list[LongOver]:
+    """What need not be kept of one model: the arguments are those of `incidents_of`.
+
+    Whole incidents alone: what they are made of is linked to nothing else, so the others are the
+    same without it.
+    """
+    found = []
+    for group, incident in cases_of(evidence, said, watermark_ms, config):
+        have_ended = all(each.has_ended for each in group.evidence)
+        keep_ms = config.keep_ms if have_ended else max(config.keep_ms, config.keep_unended_ms)
+        # Where it is closed the watermark is known.
+        if (
+            watermark_ms is not None
+            and incident.closed_ms is not None
+            and incident.last_ms + keep_ms <= watermark_ms
+        ):
+            words = tuple(each for each in said if group.answers_to(each.incident_id))
+            found.append(LongOver(incident, group, words))
+    return found
+
+
 def _incident(
     group: Group, said: Sequence[Said], config: IncidentConfig, watermark_ms: int | None
 ) -> IncidentData:
@@ -189,26 +225,20 @@ def _place(evidence: Evidence) -> EvidencePlace:
     lineage, last_offset = None, None
     if evidence.alert is not None:
         alert = evidence.alert
-        what, partition = alert.signal, alert.partition
-        lineage, last_offset = alert.lineage, alert.trigger_offset
+        what, lineage, last_offset = alert.signal, alert.lineage, alert.trigger_offset
     elif evidence.anomaly is not None:
         own = evidence.anomaly.unmapped
-        what, partition, lineage, last_offset = (
-            own.technique,
-            own.partition,
-            own.lineage,
-            own.trigger_offset,
-        )
+        what, lineage, last_offset = own.technique, own.lineage, own.trigger_offset
     else:
         assert evidence.silence is not None
-        what, partition = trouble_of(evidence.silence), evidence.silence.partition
+        what = trouble_of(evidence.silence)
     return EvidencePlace(
         evidence_id=evidence.evidence_id,
         kind=evidence.kind,
         revision=evidence.revision,
         what=what,
         model_version=evidence.model_version,
-        partition=partition,
+        partition=evidence.partition,
         lineage=lineage,
         first_offset=evidence.first_offset,
         last_offset=last_offset,

@@ -73,7 +73,9 @@ class Metadata(BaseModel):
     config: str = Field(description="Identity of the detection config in force.")
     config_from: int = Field(description="The offset from which it is in force.")
     n_events: int
-    n_alerts: int = Field(description="The last `seq` on the alerts topic.")
+    n_alerts: int = Field(
+        description="The last `seq` on the alerts topic; of anomalies for that duty."
+    )
     n_dead: int = Field(description="The last `seq` on the dead-letter topic.")
     checkpoint: int = Field(
         description="Offset of the latest checkpoint made; -1 before the first."

@@ -14,18 +14,17 @@ from detectors.performance.metrics import Metrics
 def performance_view(outcomes: Outcomes | None, slot: int) -> bytes:
     """The metrics of a slot; null where no label of it has come.
 
-    In total, of its latest labels, what is expected of its latest predictions, and whether that
-    is within what the reference made one expect, how the groups of its slices are treated, and
-    which feature tells most of the label.
+    In total, of its latest labels by window, what is expected of its latest predictions, and
+    whether that is within what the reference made one expect, how the groups of its slices are
+    treated, and which feature tells most of the label.
     """
     known = None if outcomes is None else outcomes.metrics_of(slot)
     if outcomes is None or known is None:
         return orjson.dumps(None)
     names = outcomes.class_names(slot)
-    total, window = (_by_name(metrics, names) for metrics in known)
     shown = {
-        "total": total,
-        "window": window,
+        "total": _by_name(known.total, names),
+        "windows": {str(n): _by_name(found, names) for n, found in known.windows.items()},
         "expected": outcomes.estimate_of(slot),
         "expected_error": outcomes.expected_error_of(slot),
         "slices": outcomes.slices_of(slot),

@@ -42,6 +42,7 @@ from streams.identity import alert_id
 from streams.orders import Orders, is_about
 from streams.orders_state import restore_orders, snapshot_orders
 from streams.sentences import bound_sentence, drift_sentence
+from streams.vanished import vanished
 
 POLICY_VERSION: Final = 8
 """Version of these rules and of their state."""
@@ -328,6 +329,7 @@ def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:
         worst_groups=[WorstGroup(**asdict(each)) for each in evidence.worst],
         named_feature=evidence.named or None,
         part_factor=evidence.part or None,
+        vanished=vanished(signal, evidence),
     )
 
 

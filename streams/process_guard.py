@@ -127,17 +127,23 @@ class GuardedProcess:
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._kill()
         return self._ended()
 
     def kill(self) -> int:
-        """End by SIGKILL; the exit status."""
-        self._process.kill()
+        """End by SIGKILL, with the processes that it has started; the exit status."""
+        self._kill()
         return self._ended()
 
     def log_text(self) -> str:
         """All output so far, of every process that wrote to the same log."""
         return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def _kill(self) -> None:
+        # It leads a group of its own, which has its id as long as it was not waited for.
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _ended(self) -> int:
         status = self._process.wait()

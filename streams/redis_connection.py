@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
 from redis.exceptions import (
@@ -26,6 +29,9 @@ _URL_OPTIONS: Final = ("db", "socket_timeout", "socket_connect_timeout")
 _NO_PERMISSION: Final = ("ACL failure in script", "The user executing the script can't", "NOPERM")
 
 
+_Pool = TypeVar("_Pool")
+
+
 def connection_pool(
     url: str, timeout_s: float, connect_timeout_s: float
 ) -> tuple[str, ConnectionPool]:
@@ -35,13 +41,37 @@ def connection_pool(
     certificate is checked unless the URL says otherwise. Raises `StoreError` where it cannot be a
     URL of Redis, without repeating it.
     """
+    # A connection that the server has closed meanwhile is made anew, once, at once. A server
+    # that does not answer in time is not asked again: the fold goes on without it.
+    retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    return _pool(
+        url,
+        timeout_s,
+        connect_timeout_s,
+        lambda options: ConnectionPool.from_url(url, **options, retry=retry),
+    )
+
+
+def async_connection_pool(
+    url: str, timeout_s: float, connect_timeout_s: float
+) -> tuple[str, AsyncConnectionPool]:
+    """The same for asyncio; the connections belong to the loop in which they are first used."""
+    retry = AsyncRetry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    return _pool(
+        url,
+        timeout_s,
+        connect_timeout_s,
+        lambda options: AsyncConnectionPool.from_url(url, **options, retry=retry),
+    )
+
+
+def _pool(
+    url: str, timeout_s: float, connect_timeout_s: float, make: Callable[[dict[str, Any]], _Pool]
+) -> tuple[str, _Pool]:
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": connect_timeout_s,
         "socket_keepalive": True,
-        # A connection that the server has closed meanwhile is made anew, once, at once. A server
-        # that does not answer in time is not asked again: the fold goes on without it.
-        "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         # RESP2 and no introduction: then neither HELLO nor CLIENT is among the commands needed.
         "protocol": 2,
         "driver_info": None,
@@ -57,7 +87,7 @@ def connection_pool(
             place = f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
         if parts.scheme == "rediss":
             options["ssl_check_hostname"] = True
-        pool = ConnectionPool.from_url(url, **options)
+        pool = make(options)
     except ValueError:
         # Neither the URL nor urllib's words about it: either may show the password.
         raise StoreError(

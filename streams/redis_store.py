@@ -34,7 +34,7 @@ from streams.ports import SaveResult, StoredManifest, StoreError
 from streams.redis_connection import connection_pool, in_words
 from streams.redis_script import SAVE_SCRIPT
 from streams.segments import segment_digest
-from streams.store_rules import N_KEPT, VIEW_TTL_S, check_save_arguments
+from streams.store_rules import N_KEPT, VIEW_TTL_S, check_prefix, check_save_arguments
 
 NEW_SEGMENT_TTL_S: Final = 600
 """How long a segment waits for its manifest."""
@@ -67,8 +67,7 @@ class RedisStore:
         Raises `StoreError` for a URL that cannot be one (it is not repeated: it may hold a
         password) and `ValueError` for a prefix that would upset the keys.
         """
-        if not prefix or any(not 32 < ord(c) < 127 or c in "{}*?[]\\" for c in prefix):
-            raise ValueError(f"a Redis prefix has no braces, blanks or wildcards: {prefix!r}")
+        check_prefix(prefix)
         self._prefix = prefix
         self._group = quote(group, safe="")
         self._address, pool = connection_pool(url, timeout_s, connect_timeout_s)

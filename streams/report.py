@@ -11,8 +11,9 @@ from schemas.alerts import MovedSignal
 from schemas.config import PolicyConfig
 from streams.alert_book import SeenAlert, from_to
 from streams.demo_alerts import Verdict
-from streams.demo_story import N_BAD_EVENTS, NOT_DURABLE, Story, meaning
+from streams.demo_story import AS_EXPECTED, N_BAD_EVENTS, NOT_DURABLE, Story, meaning
 from streams.evidence import SEVERITIES
+from streams.report_attack import attack_sections
 from streams.report_page import (
     detector_names,
     page,
@@ -36,6 +37,7 @@ def render_report(story: Story) -> str:
         verdict=_verdict(story),
         tiles=_tiles(story),
         changes=_changes(story),
+        attacks=attack_sections(story),
         models="".join(_model(story, model) for model in story.models),
         alerts=_alerts(story),
         n_alerts=f"{len(story.alerts):,}",
@@ -55,8 +57,8 @@ def _verdict(story: Story) -> str:
     problems = story.problems()
     if not problems:
         return (
-            '<div class="card verdict"><b class="tick">As expected.</b> Every change was noticed,'
-            " and the control model, in which nothing changes, stayed quiet.</div>"
+            f'<div class="card verdict"><b class="tick">{escape(story.verdict())}.</b>'
+            f" {escape(AS_EXPECTED)}</div>"
         )
     items = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
     return (
@@ -74,12 +76,25 @@ def _tiles(story: Story) -> str:
         (f"{sum(story.reasons.values()):,}", "bad events refused"),
         (f"{n_changes - len(missed)} of {n_changes}", "changes noticed"),
         (f"{len(story.alerts):,}", "alerts"),
+        *(
+            (
+                f"{each.n_queries:,}" if each.anomaly else "never",
+                "queries until the attacker was found",
+            )
+            for each in story.sightings()
+        ),
+        (f"{_n_false(story):,}", "false accusations"),
     ]
     return tiles(figures)
 
 
 def _letter(letter: str, *, injected: bool) -> str:
     return f'<span class="letter{" injected" if injected else ""}">{letter}</span>'
+
+
+def _n_false(story: Story) -> int:
+    """Of honest clients where somebody attacks, and of anybody elsewhere."""
+    return len(story.false_accusations()) + sum(len(each.accused) for each in story.sightings())
 
 
 def _changes(story: Story) -> str:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from schemas.retraining import CleanWindow, QuarantinePart, RetrainingData
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import Said
-from streams.responder_ports import UNKNOWN, Flight, Headers, Kept, ModelName
+from streams.responder_ports import (
+    UNKNOWN,
+    Flight,
+    Forgotten,
+    Headers,
+    InputPartition,
+    Kept,
+    ModelName,
+    StoreLostError,
+)
 from streams.retraining_gate import WindowFacts
 
 
@@ -17,18 +26,59 @@ async def _at_once(_step: str) -> None:
     """Nothing else happens meanwhile."""
 
 
-class MemoryIncidentStore:
-    """`IncidentStore` in memory. `pause` is awaited before each step: others may act there."""
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    kept: dict[ModelName, Kept] = field(default_factory=dict)
+    watermarks: dict[InputPartition, int] = field(default_factory=dict)
+    settled: dict[int, int] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
 
-    def __init__(self, pause: Callable[[str], Awaitable[None]] = _at_once) -> None:
-        self._kept: Final[dict[ModelName, Kept]] = {}
+
+class MemoryIncidentStore:
+    """`IncidentStore` in memory. `pause` is awaited before each step: others may act there.
+
+    With `beside` it is another client of what that one keeps.
+    """
+
+    def __init__(
+        self,
+        pause: Callable[[str], Awaitable[None]] = _at_once,
+        *,
+        beside: MemoryIncidentStore | None = None,
+    ) -> None:
         self._pause: Final = pause
-        self.watermarks: Final[dict[ModelName, int]] = {}
-        self.settled_offsets: Final[dict[int, int]] = {}
+        # Those that are beside each other share what is in these, not a copy.
+        shared = _Shared() if beside is None else beside.shared
+        self.shared: Final[_Shared] = shared
+        self._kept: Final = shared.kept
+        self._watermarks: Final = shared.watermarks
+        self._settled: Final = shared.settled
+        self._names: Final = shared.names
+        self._epoch: str | None = None
+
+    async def start(self, epoch: str) -> str:
+        """The name, from now on expected."""
+        await self._pause("start")
+        if not self._names:
+            self._names.append(epoch)
+        (self._epoch,) = self._names
+        return self._epoch
+
+    async def epoch(self) -> str | None:
+        """The name."""
+        await self._pause("epoch")
+        return self._names[0] if self._names else None
+
+    async def wipe(self, epoch: str) -> None:
+        """Lose everything, and start."""
+        await self._pause("wipe")
+        self.lose()
+        self._names.append(epoch)
+        self._epoch = epoch
 
     async def read(self, model: ModelName) -> Kept:
         """All of a model, as it is now."""
-        await self._pause("read")
+        await self._step("read")
         return self._kept.get(model, Kept())
 
     async def write(
@@ -39,7 +89,7 @@ class MemoryIncidentStore:
         said: Sequence[Said],
     ) -> bool:
         """Compare the version, and set."""
-        await self._pause("write")
+        await self._step("write")
         kept = self._kept.get(model, Kept())
         if kept.version != version:
             return False
@@ -48,25 +98,35 @@ class MemoryIncidentStore:
         self._kept[model] = replace(kept, version=version + 1, evidence=known, said=words)
         return True
 
-    async def begin(self, model: ModelName, keys: Sequence[str], writer: str) -> None:
-        """Note flights that have not expired."""
-        await self._pause("begin")
-        kept = self._kept[model]
+    async def begin(self, model: ModelName, version: int, keys: Sequence[str], writer: str) -> bool:
+        """Note flights that have not expired; beginning twice is as once."""
+        await self._step("begin")
+        kept = self._kept.get(model)
+        if kept is None or kept.version != version:
+            return False
         under_way = [each for each in kept.flights if not each.is_expired]
-        shared = {each.key for each in under_way} & set(keys)
+        own = {each.key: each for each in under_way if each.writer == writer and each.key in keys}
+        others = [each for each in under_way if own.get(each.key) != each]
+        shared = {each.key for each in others} & set(keys)
         flights = [
-            each._replace(is_alone=each.is_alone and each.key not in shared) for each in under_way
+            each._replace(is_alone=each.is_alone and each.key not in shared) for each in others
         ]
-        flights += [Flight(key, writer, is_alone=key not in shared) for key in keys]
+        flights += [
+            Flight(key, writer, key not in shared and (key not in own or own[key].is_alone))
+            for key in keys
+        ]
         published = {**kept.published, **dict.fromkeys(keys, UNKNOWN)}
         self._kept[model] = replace(kept, published=published, flights=flights)
+        return True
 
     async def settle(
         self, model: ModelName, digests: Mapping[str, str | None], writer: str
     ) -> None:
         """Note digests, and end flights."""
-        await self._pause("settle")
-        kept = self._kept[model]
+        await self._step("settle")
+        kept = self._kept.get(model)
+        if kept is None:
+            return
         published = dict(kept.published)
         for each in kept.flights:
             if each.writer == writer and each.is_alone and each.key in digests:
@@ -78,30 +138,77 @@ class MemoryIncidentStore:
         flights = [each for each in kept.flights if each.writer != writer]
         self._kept[model] = replace(kept, published=published, flights=flights)
 
+    async def forget(self, model: ModelName, version: int, what: Forgotten) -> bool:
+        """Compare the version and digests, and drop."""
+        await self._step("forget")
+        kept = self._kept.get(model)
+        if kept is None or kept.version != version:
+            return False
+        if any(kept.published.get(key) != told for key, told in what.digests.items()):
+            return False
+        before_ms = kept.forgotten_ms
+        self._kept[model] = replace(
+            kept,
+            version=version + 1,
+            evidence={
+                key: each for key, each in kept.evidence.items() if key not in what.evidence_ids
+            },
+            said=[each for each in kept.said if each not in what.said],
+            published={
+                key: told for key, told in kept.published.items() if key not in what.digests
+            },
+            released=[each for each in kept.released if each.request_id not in what.request_ids],
+            forgotten_ms=what.last_ms if before_ms is None else max(before_ms, what.last_ms),
+        )
+        return True
+
     async def models(self) -> list[ModelName]:
         """Sorted."""
-        await self._pause("models")
+        await self._step("models")
         return sorted(self._kept)
 
+    async def raise_watermarks(self, watermarks: Mapping[InputPartition, int]) -> None:
+        """The greater of each."""
+        await self._step("raise_watermarks")
+        for each, raised_ms in watermarks.items():
+            self._watermarks[each] = max(raised_ms, self._watermarks.get(each, raised_ms))
+
     async def watermark(self, model: ModelName) -> int | None:
-        """What stands in `watermarks`."""
-        await self._pause("watermark")
-        return self.watermarks.get(model)
+        """The least of its evidence's partitions."""
+        await self._step("watermark")
+        evidence = self._kept.get(model, Kept()).evidence.values()
+        names = {InputPartition(model.deployment, each.partition) for each in evidence}
+        if not names or not names <= self._watermarks.keys():
+            return None
+        return min(self._watermarks[each] for each in names)
+
+    async def raise_settled(self, offsets: Mapping[int, int]) -> None:
+        """The greater of each."""
+        await self._step("raise_settled")
+        for partition, offset in offsets.items():
+            self._settled[partition] = max(offset, self._settled.get(partition, offset))
 
     async def settled(self) -> Mapping[int, int]:
-        """What stands in `settled_offsets`."""
-        await self._pause("settled")
-        return dict(self.settled_offsets)
+        """All of them."""
+        await self._step("settled")
+        return dict(self._settled)
 
     async def release(self, model: ModelName, request: RetrainingData) -> RetrainingData:
         """The first one of its name stays."""
-        await self._pause("release")
-        kept = self._kept[model]
+        await self._step("release")
+        kept = self._kept.get(model, Kept())
         for each in kept.released:
             if each.request_id == request.request_id:
                 return each
         self._kept[model] = replace(kept, released=[*kept.released, request])
         return request
+
+    def lose(self) -> None:
+        """Be empty all at once, as a server that was emptied."""
+        self._kept.clear()
+        self._watermarks.clear()
+        self._settled.clear()
+        self._names.clear()
 
     def expire(self, writer: str) -> None:
         """Let the time of this writer's flights be over."""
@@ -111,6 +218,11 @@ class MemoryIncidentStore:
                 for each in kept.flights
             ]
             self._kept[model] = replace(kept, flights=flights)
+
+    async def _step(self, name: str) -> None:
+        await self._pause(name)
+        if self._epoch is not None and self._names != [self._epoch]:
+            raise StoreLostError("what was kept in memory is gone")
 
 
 class Written(NamedTuple):

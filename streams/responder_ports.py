@@ -1,7 +1,8 @@
 """What the responder needs of the world: a store that every responder shares, and a topic.
 
 The methods that stand between two responders are compare-and-set, or touch what is one's own.
-`streams/responder_memory.py` keeps all of it in memory; the real ones are Redis and Kafka.
+`streams/responder_memory.py` keeps all of it in memory; the real ones are Redis
+(`streams/responder_redis.py`) and Kafka.
 """
 
 from __future__ import annotations
@@ -22,11 +23,33 @@ UNKNOWN: Final = "?"
 """Somebody writes the record just now, or has died of it, or two have written at once."""
 
 
+class IncidentStoreError(Exception):
+    """The store could not be reached, or refused. What was asked of it may be done, or not.
+
+    Whoever gets it acknowledges nothing: the same again is as once.
+    """
+
+
+class StoreLostError(IncidentStoreError):
+    """What was kept is gone, or was made anew by somebody else: begin again where that is known."""
+
+
+class UnreadableStoreError(IncidentStoreError):
+    """What is kept was not written by this program, or by another release of it."""
+
+
 class ModelName(NamedTuple):
     """Whose evidence is kept together; `model_id` is empty of what is about a partition."""
 
     deployment: str
     model_id: str
+
+
+class InputPartition(NamedTuple):
+    """A partition of the events that a deployment reads, as evidence names it."""
+
+    deployment: str
+    partition: int
 
 
 class Flight(NamedTuple):
@@ -52,10 +75,45 @@ class Kept:
     released: Sequence[RetrainingData] = ()
     """Requests that were released: they never change any more. In the order of their release."""
     flights: Sequence[Flight] = ()
+    forgotten_ms: int | None = None
+    """Event time of the last word of what has been forgotten. What comes now and is no younger is
+    of that, or later than anybody waits for: it is not taken in."""
+
+
+class Forgotten(NamedTuple):
+    """What is to be forgotten of a model."""
+
+    digests: Mapping[str, str]
+    """By `Outlet` key the digest of its latest record, which the topic must have."""
+    evidence_ids: Sequence[str]
+    said: Sequence[Said]
+    last_ms: int
+    """Event time of the last word in it."""
+    request_ids: Sequence[str] = ()
+    """Requests that were released of it."""
 
 
 class IncidentStore(Protocol):
-    """Evidence and what was published of it, shared by all responders of a deployment."""
+    """Evidence and what was published of it, shared by all responders of a deployment.
+
+    Every method may raise `IncidentStoreError`.
+    """
+
+    async def start(self, epoch: str) -> str:
+        """Give the store this name, unless it has one; the name that it has.
+
+        From then on every other method raises `StoreLostError` where the name is another, or none:
+        somebody has emptied the store, and what was acknowledged is not in it any more.
+        """
+
+    async def epoch(self) -> str | None:
+        """The store's name; None where it was never started, or has been lost since.
+
+        A responder that finds none, and whose group has committed offsets, has to begin again.
+        """
+
+    async def wipe(self, epoch: str) -> None:
+        """Forget everything, and go by this name, as after `start`. For a rebuild."""
 
     async def read(self, model: ModelName) -> Kept:
         """All of a model, as it was at one moment."""
@@ -72,11 +130,15 @@ class IncidentStore(Protocol):
         False, and nothing is changed, where another responder has been faster.
         """
 
-    async def begin(self, model: ModelName, keys: Sequence[str], writer: str) -> None:
+    async def begin(self, model: ModelName, version: int, keys: Sequence[str], writer: str) -> bool:
         """Note that this writer is about to write records of these keys: they are `UNKNOWN` now.
 
         Its flights are alone but for those of others that are under way, which are not alone any
         more either. Expired ones are forgotten.
+
+        False, and nothing is changed, where nothing is kept of the model, or the version is not
+        this one any more: what the records were made of may be forgotten by now, and nobody could
+        put them right.
         """
 
     async def settle(
@@ -91,17 +153,41 @@ class IncidentStore(Protocol):
         lie behind it.
         """
 
+    async def forget(self, model: ModelName, version: int, what: Forgotten) -> bool:
+        """Drop evidence, what was said and released, and that records were published.
+
+        Those stay on their topics.
+
+        False, and nothing is changed, where the version is not this one any more, or the topic has
+        not, or perhaps not, the records that it must have.
+        """
+
     async def models(self) -> list[ModelName]:
         """Every model of which anything is kept, sorted."""
 
+    async def raise_watermarks(self, watermarks: Mapping[InputPartition, int]) -> None:
+        """Note up to which event time, in epoch ms, all that is said of a partition has been read.
+
+        That is: everybody who folds it has committed past the events of this time, and all that
+        they wrote before those commits has been taken in. A watermark never goes back.
+        """
+
     async def watermark(self, model: ModelName) -> int | None:
-        """Up to which event time, in epoch ms, all that was said of the model has been read."""
+        """Up to which event time, in epoch ms, all that was said of the model has been read.
+
+        The least watermark of the partitions that its evidence names; None where one of them has
+        none, or there is no evidence. What is said of a model in a partition of which nothing is
+        known yet is not waited for.
+        """
+
+    async def raise_settled(self, offsets: Mapping[int, int]) -> None:
+        """Note offsets of `settled`; none goes back."""
 
     async def settled(self) -> Mapping[int, int]:
         """By input partition the first offset that not every duty has folded and been read of."""
 
     async def release(self, model: ModelName, request: RetrainingData) -> RetrainingData:
-        """Keep a released request for ever, unless one of its name is kept: the one that is kept.
+        """Keep a released request, unless one of its name is kept: the one that is kept.
 
         The version of the model stays: other responders find it in `Kept.released`.
         """

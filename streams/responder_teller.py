@@ -58,27 +58,29 @@ class Teller:
             due = {
                 key: telling
                 for key, telling in _due(kept.published, wanted).items()
-                if key not in others or told.get(key, UNKNOWN) != _digest(telling)
+                if key not in others or told.get(key, UNKNOWN) != digest_of(telling)
             }
             if not due:
                 return
-            await self._store.begin(model, list(due), writer)
+            if not await self._store.begin(model, kept.version, list(due), writer):
+                continue
             for key, telling in due.items():
                 if telling is None:
                     await self._outlet.publish(key, None, ())
                 else:
                     await self._outlet.publish(key, telling.value, telling.headers)
-            told.update({key: _digest(each) for key, each in due.items()})
+            told.update({key: digest_of(each) for key, each in due.items()})
             await self._store.settle(model, {key: told[key] for key in due}, writer)
         raise RestlessError(f"{model}: new evidence came {MOST_ROUNDS} times while it was told")
 
 
-def _digest(telling: Telling | None) -> str | None:
+def digest_of(telling: Telling | None) -> str | None:
+    """By which a record is told from an earlier one; None of one that is to go."""
     return None if telling is None else content_digest(telling.value)
 
 
 def _due(published: Mapping[str, str], wanted: Mapping[str, Telling]) -> dict[str, Telling | None]:
     """What topics do not say; None of what is wanted no more."""
     due: dict[str, Telling | None] = {key: None for key in published if key not in wanted}
-    due.update({key: each for key, each in wanted.items() if published.get(key) != _digest(each)})
+    due.update({key: each for key, each in wanted.items() if published.get(key) != digest_of(each)})
     return due

@@ -240,7 +240,7 @@ def _left_out(
     evidence: Sequence[Evidence], approval: Approval | None, config: RetrainingConfig
 ) -> frozenset[str]:
     """Attacks in quarantine: with approval all, by the config those whose sources are named."""
-    attacks = [each for each in evidence if each.anomaly is not None]
+    attacks = [each for each in evidence if each.family in ("poisoning", "probing")]
     if approval is None:
         if config.quarantine == "ask":
             return frozenset()

@@ -162,7 +162,7 @@ def _is_in(trouble: Trouble, stretch: Stretch) -> bool:
 
 def _attacks(evidence: Iterable[Evidence]) -> Iterator[Trouble]:
     for each in evidence:
-        if each.anomaly is None:
+        if each.anomaly is None or each.family == "fault":
             continue
         own = each.anomaly.unmapped
         ranges = tuple((one.first_offset, one.last_offset) for one in own.quarantine.ranges)
@@ -173,6 +173,16 @@ def _attacks(evidence: Iterable[Evidence]) -> Iterator[Trouble]:
 def _faults(evidence: Iterable[Evidence]) -> Iterator[Trouble]:
     """From where data broke to where an alert was told that they are whole again."""
     for each in evidence:
+        if each.anomaly is not None and each.family == "fault":
+            own = each.anomaly.unmapped
+            first = min(
+                (one.first_offset for one in own.quarantine.ranges), default=own.opened_offset
+            )
+            last = max(
+                (one.last_offset for one in own.quarantine.ranges), default=own.opened_offset
+            )
+            end = last if each.has_ended else _FOR_EVER
+            yield Trouble(each, own.partition, ((first, end),), own.opened_offset, each.has_ended)
         alert = each.alert
         if alert is None:
             continue

@@ -75,6 +75,8 @@ class ModelPerformance:
     chunks: list[Chunk] = field(default_factory=list)
     total: Metrics | None = None
     """None: no label came."""
+    windows: dict[int, Metrics] = field(default_factory=dict)
+    """Of the latest labels at the end of the file, by how many a window holds at most."""
     class_names: list[str] = field(default_factory=list)
     groups: Groups | None = None
     """At the end of the file; None without slices."""
@@ -202,6 +204,8 @@ class Performance:
             if of_file is not None:
                 found = metrics(of_file)
                 told.total = found if found.n_rows else None
+            known = fold.outcomes.metrics_of(slot)
+            told.windows = {} if known is None else known.windows
             told.class_names = fold.outcomes.class_names(slot)
             told.groups = _groups(fold, slot, self._n_rows)
 

@@ -16,13 +16,13 @@ from schemas.signal_names import CALIBRATION, ERROR, ERROR_GAP, EXPECTED_ERROR
 from streams.report_page import table_rows
 from streams.report_plots import INK, LINE, ChangeMark, draw_marks, svg_of
 from streams.scan import Scan
+from streams.scan_metrics import interval, metric_table
 from streams.scan_performance import Chunk, ModelPerformance
 from streams.scan_performance_story import (
     NONE_WORST,
     calibration_sentence,
     group_errors,
     group_sentence,
-    interval,
     measure_name,
     told_groups,
     worst_group,
@@ -68,8 +68,8 @@ def _of_model(
         f"{n_labels:,} labels. Intervals are of 95 %. What scores make one expect is told before "
         f"labels come; where what came true leaves it, scores no longer mean what they meant."
         f"{delay}</p>\n"
-        f"{_key(told)}{_performance_plot(scan, told, marks)}{_chunks(told)}{_slices(told)}"
-        f"{_calibration(told)}"
+        f"{_key(told)}{_performance_plot(scan, told, marks)}{_chunks(told)}{_metrics(told)}"
+        f"{_slices(told)}{_calibration(told)}"
     )
 
 
@@ -178,6 +178,22 @@ def _chunks(told: ModelPerformance) -> str:
         '<div class="scroll"><table><thead><tr><th class="n">Rows</th><th class="n">Labels</th>'
         f'<th class="n">{what[0].upper()}{what[1:]}</th>{expected}<th></th></tr></thead>'
         f"<tbody>{table_rows(rows)}</tbody></table></div></details>\n"
+    )
+
+
+def _metrics(told: ModelPerformance) -> str:
+    table = metric_table(told)
+    if table is None:
+        return ""
+    head = "".join(f'<th class="n">{escape(name)}</th>' for name in table.columns)
+    rows = table_rows(
+        f"<td>{escape(name)}</td>" + "".join(f'<td class="n">{escape(cell)}</td>' for cell in cells)
+        for name, cells in table.rows
+    )
+    return (
+        '<h3 style="margin-top:18px">Metrics of all labels, and of the latest ones</h3>'
+        f'<div class="card scroll"><table><thead><tr><th>Metric</th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>\n"
     )
 
 

@@ -16,8 +16,9 @@ from detectors.performance.groups import GroupMetrics
 from detectors.performance.intervals import LEVEL, Measure, quantile
 from detectors.slice_counts import MIN_GROUP
 from schemas.signal_names import plain
+from streams.scan_metrics import interval, metric_lines
 from streams.scan_performance import Chunk, Groups, ModelPerformance
-from streams.sentences import number, percent
+from streams.sentences import percent
 
 if TYPE_CHECKING:
     from streams.scan import Scan
@@ -127,16 +128,6 @@ def _losses(mean: Measure, z: float) -> Losses:
     return Losses(mean.n, total, deviation**2 * mean.n * (mean.n - 1) + total * mean.value)
 
 
-def interval(measure: Measure | None, *, is_number: bool) -> str:
-    """A measure with its interval of 95 %."""
-    if measure is None:
-        return "-"
-    if is_number:
-        return f"{number(measure.value)} ({number(measure.low)} to {number(measure.high)})"
-    low, high = 100 * measure.low, 100 * measure.high
-    return f"{100 * measure.value:.1f} % ({low:.1f} to {high:.1f})"
-
-
 def measure_name(told: ModelPerformance) -> str:
     """What is measured of a model."""
     return "mean absolute error" if told.is_number else "accuracy"
@@ -171,7 +162,7 @@ def _of_model(told: ModelPerformance, *, name_model: bool) -> list[str]:
         f"Performance{name} from row {told.first_row:,} on: {what} "
         f"{interval(told.measure, is_number=told.is_number)}, by {_n_labels(told):,} labels."
     )
-    lines = [head, *_chunk_lines(told)]
+    lines = [head, *_chunk_lines(told), *metric_lines(told)]
     for groups, when in told_groups(told):
         found = group_errors(groups)
         worst = worst_group(found)

@@ -212,6 +212,7 @@ def _meaning(signal: str) -> str:
         "prediction": "mean prediction; ",
         "latency": "mean latency; ",
         "quality": "share of rows that something is wrong with; ",
+        "representativeness": "how unusual rows are by the reference; ",
         "bound": "a limit was reached; ",
         "feature": f"share of rows whose {plain(feature)} is new; " if is_new else "",
     }.get(kind, "")

@@ -20,6 +20,7 @@ from schemas.signal_names import (
     QUALITY_RANGE,
     QUALITY_STUCK,
     QUALITY_TYPE,
+    REPRESENTATIVENESS,
     of_feature,
     plain,
     plain_value,
@@ -33,6 +34,7 @@ from streams.label_sentences import (
     worst_groups,
 )
 from streams.units import FACTORS, unit_factor
+from streams.vanished import vanished_categories
 
 N_NAMED: Final = 3
 """Of the signals that moved with the first, so many are named."""
@@ -67,6 +69,7 @@ _OF_EVENTS: Final = {
     QUALITY_RANGE: "the share of events with a number far beyond the reference",
     QUALITY_STUCK: "the share of events that repeat a number that hardly ever does",
     QUALITY_TYPE: "the share of events with a value of another type",
+    REPRESENTATIVENESS: "the surprise of events by what the reference held, over all features",
 }
 """Signals of single events, whatever the features are called."""
 _LOOK_AT: Final = {
@@ -224,16 +227,23 @@ def drift_sentence(alert: AlertData, place: str = "offset", *, name_model: bool 
 
 
 def _look_at(alert: AlertData) -> str:
-    """Where to look, for the first signal that says what broke; "" where none rose."""
+    """Where to look, for the first signal that says what broke; "" where none did.
+
+    And for categories that are gone, whatever else is said.
+    """
     if alert.resolution is not None:
         return ""
-    rose = (each for each in alert.signals if _is_away(each) and each.direction == "rose")
-    units = next((words for each in alert.signals if (words := _unit(each))), "")
-    if units:
-        return f" Look at {units}."
-    found = next((each for each in rose if each.signal in _LOOK_AT), None)
-    where = _look_at_broken(found) if found is not None else _look_at_first(alert.signals[0])
-    return f" Look at {where}." if where else ""
+    away = [each for each in alert.signals if _is_away(each)]
+    gone = vanished_categories(away)
+    where = next((words for each in away if (words := _unit(each))), "")
+    if not where:
+        rose = [each for each in away if each.direction == "rose"]
+        found = next((each for each in rose if each.signal in _LOOK_AT), None)
+        where = "" if found is None else _look_at_broken(found)
+        if not (where or gone):
+            # What is so of all features together says least of where the cause is.
+            where = _look_at_first(alert.signals[0]) or _look_at_unusual(rose)
+    return "".join(f" Look at {words}." for words in (where, gone) if words)
 
 
 def _look_at_broken(moved: MovedSignal) -> str:
@@ -242,6 +252,19 @@ def _look_at_broken(moved: MovedSignal) -> str:
     if moved.named_feature is None:
         return where
     return f"{_quoted(plain(moved.named_feature))} first: {where}"
+
+
+def _look_at_unusual(rose: Sequence[MovedSignal]) -> str:
+    """What to look at where events are less typical of the reference; "" where they are not."""
+    moved = next((each for each in rose if each.signal == REPRESENTATIVENESS), None)
+    if moved is None:
+        return ""
+    named = moved.named_feature
+    most = "" if named is None else f", {_quoted(plain(named))} most"
+    return (
+        f"the features that are unusual by the reference{most}: other clients, something new "
+        "before all of them, or a reference that does not stand for the stream"
+    )
 
 
 def _unit(moved: MovedSignal) -> str:

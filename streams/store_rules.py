@@ -14,6 +14,12 @@ VIEW_TTL_S: Final = 3600
 """How long a live view stays after it was last published."""
 
 
+def check_prefix(prefix: str) -> None:
+    """Raise `ValueError` for a prefix of Redis keys that would upset them."""
+    if not prefix or any(not 32 < ord(c) < 127 or c in "{}*?[]\\" for c in prefix):
+        raise ValueError(f"a Redis prefix has no braces, blanks or wildcards: {prefix!r}")
+
+
 def check_save_arguments(
     lineage: str, next_offset: int, segments: Mapping[str, bytes], referenced: Iterable[str]
 ) -> None:

@@ -42,6 +42,20 @@ class Change(NamedTuple):
     """... triggered by one of this many events after the change."""
 
 
+class Attack(NamedTuple):
+    """Who attacks a model, and what must be said of it."""
+
+    title: str
+    source: str
+    """The attacker, as events name them."""
+    at: I64
+    """(k,) which of the model's events are the attacker's queries, ascending."""
+    within_queries: int
+    """The attacker must be named after at most so many of them."""
+    weights: F64
+    """(n_numbers,) of a linear model: its boundary is where the weighted sum is 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelTraffic:
     """The n events of one model, as columns."""
@@ -58,6 +72,9 @@ class ModelTraffic:
     score: F64
     """(n,) the probability of class 1."""
     changes: tuple[Change, ...]
+    sources: tuple[str, ...] = ()
+    """Who asks, for each event; empty: so many clients in turn."""
+    attack: Attack | None = None
 
     def __len__(self) -> int:
         return len(self.prediction)
@@ -65,7 +82,7 @@ class ModelTraffic:
     def event(self, index: int, event_id: str, ts: str) -> dict[str, object]:
         """One event in the wire form of `schemas.events.PredictionEvent`."""
         features: dict[str, object] = {
-            name: None if np.isnan(values[index]) else int(values[index])
+            name: None if np.isnan(values[index]) else _number(float(values[index]))
             for name, values in self.numbers.items()
         }
         features |= {name: values[index] for name, values in self.categories.items()}
@@ -75,11 +92,15 @@ class ModelTraffic:
             "model_id": self.model_id,
             "model_version": self.model_version,
             "ts": ts,
-            "source": f"client-{index % _N_SOURCES:02d}",
+            "source": self.source(index),
             "features": features,
             "prediction": int(self.prediction[index]),
             "score": round(float(self.score[index]), 6),
         }
+
+    def source(self, index: int) -> str:
+        """Who sends this event."""
+        return self.sources[index] if self.sources else f"client-{index % _N_SOURCES:02d}"
 
     def signal(self, name: str) -> F64 | None:
         """(n,) what the worker sees of a signal; NaN where nothing; None if it is not a number."""
@@ -95,8 +116,13 @@ class ModelTraffic:
         return self.score if name == "score" else None
 
 
+def _number(value: float) -> float:
+    """As the clients write it: codes and ages are whole numbers."""
+    return int(value) if value.is_integer() else value
+
+
 def census_traffic(sample: CensusSample) -> tuple[ModelTraffic, ...]:
-    """The three models of the demo; the same arrays on every call."""
+    """The three models of census rows; the same arrays on every call."""
     first, second, third = (sample.index_of(change.row) for change in REAL_CHANGES)
     titles = [change.title for change in REAL_CHANGES]
     everything = ("feature:RELP", "class:1", "score")

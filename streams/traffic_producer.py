@@ -12,8 +12,8 @@ from typing import Final
 import orjson
 from confluent_kafka import KafkaError, Message, Producer
 
-from streams.census import read_sample
-from streams.traffic import ModelTraffic, Schedule, census_traffic, schedule, timestamp
+from streams.demo_models import demo_models
+from streams.traffic import ModelTraffic, Schedule, schedule, timestamp
 
 _REPORT_EVERY_S: Final = 10.0
 _TICK_S: Final = 0.05
@@ -129,7 +129,7 @@ def run_demo_producer(
     """
     if rate <= 0:
         raise ValueError("rate must be above 0 events a second")
-    models = census_traffic(read_sample())
+    models = demo_models()
     order = schedule(models)
     producer = TrafficProducer(bootstrap_servers, topic, properties)
     stopping = threading.Event()

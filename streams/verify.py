@@ -16,14 +16,15 @@ from typing import Final
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
 from streams.audit import LineageAudit, Plan
-from streams.audit_observed import DUTIES, Observed
+from streams.audit_observed import OUTPUTS_OF, Observed
 from streams.audit_plan import Facts, lineage_ids, plan_partition
 from streams.audit_reader import AuditReader
 from streams.audit_report import Report
 from streams.audit_verdict import Difference, Kind, Verdict, differing_fields
 from streams.checkpoint import Checkpoint, CheckpointError, fetch_checkpoint
-from streams.config import Settings
+from streams.config import Settings, of_duty
 from streams.credentials import checkpoint_key, source_key
+from streams.duties import Duty
 from streams.opened import audit_reader_of, store_of
 from streams.ports import LogError, StateStore, StoreError
 
@@ -69,13 +70,50 @@ def run_verify(
     settings: Settings,
     say: Callable[[str], None],
     *,
+    duty: Duty | None = None,
     partitions: Sequence[int] = (),
     from_checkpoint: bool = False,
     n_examples: int = 5,
-) -> Report:
+) -> list[Report]:
     """Verify these partitions of the events topic, or all of them; `say` takes progress.
 
-    Raises `LogError` where Kafka gives no answer, `NoSuchPartitionError`, `ConfigError`.
+    A report for each duty that somebody does, or for the one that is asked for; where nobody does
+    any, that of the drift duty says so. Raises `LogError` where Kafka gives no answer,
+    `NoSuchPartitionError`, `ConfigError`.
+    """
+    wanted: tuple[Duty, ...] = ("drift", "security") if duty is None else (duty,)
+    reports = [
+        _report(
+            of_duty(settings, each),
+            each,
+            say if duty is not None else _under_name(say, each),
+            partitions,
+            from_checkpoint=from_checkpoint,
+            n_examples=n_examples,
+            is_asked_for=each == wanted[0],
+        )
+        for each in wanted
+    ]
+    return [report for report in reports if report.has_begun] or reports[:1]
+
+
+def _under_name(say: Callable[[str], None], duty: Duty) -> Callable[[str], None]:
+    return lambda text: say(f"{duty}: {text}")
+
+
+def _report(
+    settings: Settings,
+    duty: Duty,
+    say: Callable[[str], None],
+    partitions: Sequence[int],
+    *,
+    from_checkpoint: bool,
+    n_examples: int,
+    is_asked_for: bool,
+) -> Report:
+    """That of one duty, of whose group the settings are.
+
+    Of one that is not asked for no output is read where nobody does it: its topic may be missing.
     """
     begun_s = time.monotonic()
     key = source_key(settings)
@@ -87,9 +125,10 @@ def run_verify(
             settings.mode == "exactly-once" and not reader.is_mock(),
             from_checkpoint,
             Verdict(n_examples),
+            duty,
         )
         checkpoints = _checkpoints(settings, report.verdict) if from_checkpoint else _no_checkpoints
-        audit = _Audit(reader, report, None if key is None else SourceKey(key), say)
+        audit = _Audit(reader, report, None if key is None else SourceKey(key), say, is_asked_for)
         audit.run(partitions, checkpoints)
     finally:
         reader.close()
@@ -136,6 +175,7 @@ class _Audit:
     report: Report
     source_key: SourceKey | None
     say: Callable[[str], None]
+    is_asked_for: bool
 
     def run(self, wanted: Sequence[int], checkpoints: Checkpoints) -> None:
         reader, report, verdict = self.reader, self.report, self.report.verdict
@@ -147,6 +187,9 @@ class _Audit:
         tps = [tp for tp in every if not wanted or tp.partition in wanted]
         committed = reader.committed(tps)
         journals = reader.journals(every)
+        report.has_begun = any(journals.values()) or any(committed.values())
+        if not (report.has_begun or self.is_asked_for):
+            return
         observed = self._observed(set().union(*(lineage_ids(journals[tp]) for tp in every)))
         settled = reader.committed(tps)
         topic_id = reader.topic_id()
@@ -166,6 +209,7 @@ class _Audit:
                     checkpoints(tp),
                     report.from_checkpoint,
                     report.exactly_once,
+                    None if self.source_key is None else self.source_key.fingerprint,
                 )
             )
             plans += planned.plans
@@ -177,9 +221,9 @@ class _Audit:
         report.foreign = [(*name, n) for name, n in sorted(observed.foreign.items())]
 
     def _observed(self, lineages: set[str]) -> Observed:
-        low = {duty: self.reader.low(duty) for duty in DUTIES}
-        observed = Observed(frozenset(lineages), low)
-        for duty in DUTIES:
+        duties = OUTPUTS_OF[self.report.duty]
+        observed = Observed(frozenset(lineages), {duty: self.reader.low(duty) for duty in duties})
+        for duty in duties:
             n_read, due_s = 0, time.monotonic() + REPORT_S
             for records in self.reader.outputs(duty):
                 observed.extend(duty, records)

@@ -30,10 +30,12 @@ PAGES: Final = (
     ROOT / "README.md",
     ROOT / "docs" / "performance.md",
     ROOT / "docs" / "detectors.md",
+    ROOT / "docs" / "data-quality.md",
     ROOT / "docs" / "labels.md",
     ROOT / "docs" / "label-signals.md",
     ROOT / "docs" / "performance-metrics.md",
     ROOT / "docs" / "attacks.md",
+    ROOT / "docs" / "data-quality.md",
 )
 KEPT: Final = ROOT / "var" / "figures"
 _PLACE: Final = re.compile(

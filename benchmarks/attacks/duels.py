@@ -23,6 +23,7 @@ from benchmarks.attacks.traffic import (
     generator,
     spread,
 )
+from detectors.security.base import Technique
 from detectors.security.calibration import ModelCalibration
 from schemas.batch import I64
 
@@ -147,12 +148,14 @@ def first_alarms(calibration: ModelCalibration, traffic: Traffic) -> dict[str, f
 
 
 def queries_to(alarms: Sequence[Alarm], traffic: Traffic) -> dict[str, float]:
-    """Of alarms whose evidence is an attack's at least by half."""
+    """Of alarms whose evidence is an attack's by half or more; a change of the data is none."""
     attackers = traffic.attackers()
     n_queries = np.cumsum(traffic.is_attack)
     found: dict[str, float] = {}
     for alarm in alarms:
         n = float(n_queries[alarm.row])
+        if alarm.technique == Technique.DATA_CHANGE:
+            continue
         if n > 0 and alarm.share_of(traffic, attackers) >= HALF:
             for who in (alarm.detector, LANE):
                 found[who] = min(n, found.get(who, math.inf))

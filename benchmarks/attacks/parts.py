@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from benchmarks.attacks.adaptive import ATTACKS as ADAPTIVE_ATTACKS
 from benchmarks.attacks.adaptive import FLOORS, Adapted, adapted
+from benchmarks.attacks.breaks import BREAKS, CENSUS, MAX_FEATURES, SAMPLED, Broken, broken
 from benchmarks.attacks.calibrated import known_as, switched_off
 from benchmarks.attacks.cost import WIDTHS, costs
 from benchmarks.attacks.duels import SETTINGS, Duel, Setting, duel
@@ -16,6 +17,9 @@ from benchmarks.attacks.frog import SHARES as FROG_SHARES
 from benchmarks.attacks.frog import Boiled, boiled
 from benchmarks.attacks.goals import goal_table, goals
 from benchmarks.attacks.mixes import MIXES
+from benchmarks.attacks.patient import BROKEN as PATIENT_BREAK
+from benchmarks.attacks.patient import NO_BREAK, Patient, patient
+from benchmarks.attacks.patient import SHARES as PATIENT_SHARES
 from benchmarks.attacks.poisoned import FLIPS, Lies, lies
 from benchmarks.attacks.quiet import Quiet, census, has_census, quiet
 from benchmarks.attacks.recordings import (
@@ -30,10 +34,12 @@ from benchmarks.attacks.tables import (
     attack_table,
     benign_table,
     boiled_table,
+    break_table,
     cost_table,
     detector_table,
     label_table,
     off_table,
+    patient_table,
     peer_table,
     theft_tables,
 )
@@ -59,6 +65,8 @@ class Size:
     n_frog_events: int
     n_frog_runs: int
     n_cost_events: int
+    n_broken: int
+    """Events of a lane in which data breaks."""
     widths: Sequence[int]
     with_census: bool
 
@@ -75,7 +83,9 @@ class Size:
 def size_of(*, quick: bool) -> tuple[Size, list[str]]:
     """What can be run here, and what cannot."""
     if quick:
-        size = Size(None, ("made",), SETTINGS[:4:3], 2_000, 1, 1, 1, 6_000, 1, 1_000, (6,), False)
+        size = Size(
+            None, ("made",), SETTINGS[:4:3], 2_000, 1, 1, 1, 6_000, 1, 1_000, 4_000, (6,), False
+        )
         return size, []
     not_run = []
     if not has_census():
@@ -86,7 +96,9 @@ def size_of(*, quick: bool) -> tuple[Size, list[str]]:
     except NoRecordingsError as error:
         not_run.append(f"the recorded attacks: {error}; what is shown is a made data set's")
         path, names = None, ("made",)
-    size = Size(path, names, SETTINGS, 40_000, 3, 10, 10, 40_000, 3, 20_000, WIDTHS, has_census())
+    size = Size(
+        path, names, SETTINGS, 40_000, 3, 10, 10, 40_000, 3, 20_000, 10_000, WIDTHS, has_census()
+    )
     return size, not_run
 
 
@@ -240,6 +252,43 @@ def adaptive(workers: Workers, size: Size, results: Results) -> Part:
     return Part([adaptive_table(found)], {"adaptive": [asdict(one) for one in found]})
 
 
+def breaks(workers: Workers, size: Size, results: Results) -> Part:
+    """Honest clients whose data breaks, and attackers who could feign it."""
+    n = size.n_broken
+    asked: list[tuple[str, str, bool, int]] = []
+    for data in [*size.names, *((CENSUS, SAMPLED) if size.with_census else ())]:
+        for one in BREAKS:
+            asked.append((data, one.name, False, MAX_FEATURES))
+            # The models are not there: only of the first data set there are answers to go by.
+            if data == size.first:
+                asked.append((data, one.name, True, MAX_FEATURES // 2))
+    tasks = [
+        Task(f"{data} {name} {is_answered}", _broken, (size.path, data, name, n, is_answered, d))
+        for data, name, is_answered, d in asked
+    ]
+    found: list[Broken] = workers.run("breaks", tasks)
+    results.broken = found
+    attacks = [
+        Task(f"{name} {attack} {share} {of}", patient, (size.path, name, attack, share, of))
+        for name in size.names
+        for attack in size.attacks(name)
+        if attack in ADAPTIVE_ATTACKS
+        for share, of in (*((s, NO_BREAK) for s in PATIENT_SHARES), (0.1, PATIENT_BREAK))
+    ]
+    patients: list[Patient] = workers.run("patient", attacks)
+    figures = {
+        "breaks": [asdict(one) for one in found],
+        "patient": [asdict(one) for one in patients],
+    }
+    return Part([break_table(found), patient_table(patients)], figures)
+
+
+def _broken(
+    path: Path | None, data: str, name: str, n: int, is_answered: bool, n_features: int
+) -> Broken:
+    return broken(path, data, name, n, is_answered=is_answered, n_features=n_features)
+
+
 def judged(results: Results) -> Part:
     """The goals, as far as what was run says anything of them."""
     found = goals(results)
@@ -253,4 +302,5 @@ PARTS: Final[dict[str, Callable[[Workers, Size, Results], Part]]] = {
     "labels": labels,
     "baseline": baseline,
     "adaptive": adaptive,
+    "breaks": breaks,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from benchmarks.attacks.adaptive import Adapted
+from benchmarks.attacks.breaks import Broken
 from benchmarks.attacks.cost import Cost
 from benchmarks.attacks.duels import Duel
 from benchmarks.attacks.frog import Boiled
@@ -25,3 +26,4 @@ class Results:
     lies: list[Lies] = field(default_factory=list)
     boiled: list[Boiled] = field(default_factory=list)
     adapted: list[Adapted] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)

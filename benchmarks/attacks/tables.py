@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from benchmarks.attacks.adaptive import Adapted
 from benchmarks.attacks.baselines import NAMES as PEERS
+from benchmarks.attacks.breaks import Broken
 from benchmarks.attacks.cost import Cost
 from benchmarks.attacks.duels import MOST_QUERIES, N_BEFORE, Duel, Found, Setting
 from benchmarks.attacks.frog import Boiled
 from benchmarks.attacks.intervals import per_million, quantile, wilson
+from benchmarks.attacks.patient import Patient
 from benchmarks.attacks.poisoned import Lies
 from benchmarks.attacks.quiet import Quiet
 from benchmarks.attacks.thefts import Mixed, Ranked
@@ -111,6 +113,72 @@ def benign_table(found: Sequence[Quiet]) -> FigureTable:
         "benign",
         "findings in benign traffic, each firing counted; the exact 95 % upper bound of their rate",
         ("data, mix", "events", "findings", "per million", "at most", "by detector"),
+        rows,
+    )
+
+
+def break_table(found: Sequence[Broken]) -> FigureTable:
+    """One line for each break of each data set."""
+    rows = []
+    for one in found:
+        which = ", ".join(f"{who} {n}" for who, n in sorted(one.n_of.items())) or "none"
+        before = ", ".join(f"{who} {n}" for who, n in sorted(one.n_of_without.items())) or "none"
+        rows.append(
+            (
+                f"{one.data}, {one.break_name}, {'answered' if one.is_answered else 'recorded'}",
+                f"{one.n_events:,}",
+                f"{one.n_accused} of {one.n_clients:,}",
+                which,
+                f"{one.n_accused_without}",
+                before,
+                f"{one.n_told} of {one.n_lanes}",
+            )
+        )
+    return FigureTable(
+        "breaks",
+        "honest clients accused while data is broken, and where nothing is held back",
+        (
+            "data, break, predictions",
+            "events",
+            "accused",
+            "by detector",
+            "else accused",
+            "else by detector",
+            "change told",
+        ),
+        rows,
+    )
+
+
+def patient_table(found: Sequence[Patient]) -> FigureTable:
+    """One line for each attack of many names that were known before."""
+    rows = []
+    for one in found:
+        held, free = one.medians
+        n = len(one.queries)
+        rows.append(
+            (
+                f"{one.data}, {one.attack}, {100 * one.share:.0f} %",
+                one.break_name,
+                f"{one.n_found} of {n}",
+                count(held),
+                f"{one.n_found_without} of {n}",
+                count(free),
+                f"{one.n_told} of {n}",
+            )
+        )
+    return FigureTable(
+        "patient",
+        "attacks by 200 names among 20 honest clients, all known before",
+        (
+            "data, attack, share",
+            "break",
+            "found",
+            "queries",
+            "else found",
+            "else queries",
+            "change told",
+        ),
         rows,
     )
 

@@ -13,7 +13,8 @@ from benchmarks.kit.event_table import EventTable
 from schemas.batch import F64, I64, Bool
 from schemas.source_hash import SourceKey
 
-KEY: Final = SourceKey(b"the key of the benchmark of attacks")
+KEY_TEXT: Final = "the key of the benchmark of attacks"
+KEY: Final = SourceKey(KEY_TEXT.encode())
 STEP_MS: Final = 50
 """Between two events."""
 _START_MS: Final = 1_700_000_000_000

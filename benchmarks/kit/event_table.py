@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from schemas.batch import F64, I64, U64, Bool, Decoded, ModelKey, PredictionKind
+from schemas.batch import F64, I64, U64, Bool, Decoded, ModelKey, PredictionKind, ValueKind
 from schemas.records import TopicPartition
 
 _TP: Final = TopicPartition("events", 0)
@@ -18,7 +18,7 @@ class EventTable:
     """n events of one model, each a record of its own; row i is the record at offset i."""
 
     values: F64
-    """(n, d) features, all of them numbers; of labels they are not read."""
+    """(n, d) features, all numbers, NaN where there is none; of labels they are not read."""
     score: F64
     """(n,) NaN where there is none."""
     answer: I64
@@ -55,7 +55,7 @@ class EventTable:
             shapes=[feature_names(n_features)],
             value_ptr=np.cumsum(np.append(0, np.where(is_label, 0, n_features)), dtype=np.int64),
             value=values.astype(np.float64),
-            kind=np.zeros(len(values), np.uint8),
+            kind=np.where(np.isnan(values), ValueKind.NULL, ValueKind.NUMBER).astype(np.uint8),
             categories=[],
             score=self.score[own].astype(np.float64),
             prediction_kind=np.full(n, PredictionKind.INTEGER, np.uint8),

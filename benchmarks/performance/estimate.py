@@ -110,7 +110,7 @@ def own(
     reference = slice(0, n_reference)
     started = time.process_time()
     output = output_of(declared(("0", "1"), predicted[reference], rows.score[reference], shape))
-    labelled, unlabelled = LabelledPerformance(shape, 1), UnlabelledPerformance(shape, 1)
+    labelled, unlabelled = LabelledPerformance(shape, (), 1), UnlabelledPerformance(shape, 1)
     labelled.declare(0, output)
     unlabelled.declare(0, output)
     labelled.update(

@@ -31,8 +31,10 @@ JOINT_SOURCES = (SOURCE_RESIDUAL, SOURCE_MMD, SOURCE_PATTERN)
 # Of the event as such, by `detectors.quality`: how long the model took, and what is wrong with it.
 SOURCE_LATENCY, SOURCE_LATE, SOURCE_FUTURE, SOURCE_DUPLICATE = range(19, 23)
 SOURCE_RANGE, SOURCE_STUCK, SOURCE_TYPE = range(23, 26)
+# Of all its features, by `detectors.typicality`: how unusual they are by the reference.
+SOURCE_TYPICAL = 26
 FIRST_DERIVED = SOURCE_RESIDUAL
-N_DERIVED_ROWS = SOURCE_TYPE + 1 - FIRST_DERIVED
+N_DERIVED_ROWS = SOURCE_TYPICAL + 1 - FIRST_DERIVED
 RULE_Z, RULE_DEPARTURE = range(2)
 
 # Expected kinds of a feature beside those of `ValueKind`: still learning, and never seen.
@@ -186,8 +188,8 @@ def observe(
     (ascending) is new. A lane of cells observes the number of a name's cell: the one that stands in
     `known_cell` where the name stands in `known`, for other names `category`.
     `predicted_class` is the class's index in its model, -1 for another class, -2 where absent.
-    `derived` (10, n) is what `detectors.kernels.joint` makes of all features of a row, and below
-    that what `detectors.quality` says of the event.
+    `derived` (11, n) is what `detectors.kernels.joint` makes of all features of a row, below
+    that what `detectors.quality` says of the event, and last how unusual its values are.
     """
     for b in range(len(block_slot)):
         first = block_row_ptr[b]

@@ -1,4 +1,4 @@
-"""Predictions and their labels counted by slot: in total, and in a ring of blocks of rows.
+"""Predictions and their labels counted by slot: in total, and in rings of blocks of rows.
 
 Every sum is a strict left fold over a slot's rows in the order of the log. All of it stands in this
 file, since numba's cache looks at no other one.
@@ -46,6 +46,8 @@ LOG_LOSS, LOG_LOSS_2, BRIER, BRIER_2, ABSOLUTE, SQUARE, FOURTH = range(7)
 """What is summed up: log loss and Brier score and the squares of both, powers 1, 2 and 4 of the
 absolute error."""
 N_SUMS = 7
+N_BLOCKS = 10
+"""Blocks of the ring that is a window of joined rows."""
 MOST_ERROR = 1e60
 """An error beyond it counts as that: no sum of fourth powers overflows."""
 LEAST = 2.0**-52
@@ -112,39 +114,62 @@ def _oriented(score: float, task: int, score_of: int, is_positive: bool) -> floa
 @part
 def _stamp(
     one: int,
-    at: int,
+    at: NDArray[np.int64],
     time: int,
-    n: int,
-    n_block: int,
     total: NDArray[np.int64],
+    counts: NDArray[np.int64],
     blocks: NDArray[np.int64],
+    block_counts: NDArray[np.int32],
 ) -> None:
-    """Widen the times of the slot and of its block by that of a row; n, n_block rows before it."""
+    """Widen the times of the slot and of its blocks by that of a row that is not counted yet."""
+    n = counts[one, ROWS]
     total[one, 0] = min(total[one, 0], time) if n > 0 else time
     total[one, 1] = max(total[one, 1], time) if n > 0 else time
-    blocks[one, at, 0] = min(blocks[one, at, 0], time) if n_block > 0 else time
-    blocks[one, at, 1] = max(blocks[one, at, 1], time) if n_block > 0 else time
+    for block in at:
+        n = block_counts[one, block, ROWS]
+        blocks[one, block, 0] = min(blocks[one, block, 0], time) if n > 0 else time
+        blocks[one, block, 1] = max(blocks[one, block, 1], time) if n > 0 else time
 
 
 @part
 def _count(
-    one: int, at: int, what: int, total: NDArray[np.int64], blocks: NDArray[np.int32]
+    one: int,
+    at: NDArray[np.int64],
+    what: int,
+    total: NDArray[np.int64],
+    blocks: NDArray[np.int32],
 ) -> None:
     total[one, what] += 1
-    blocks[one, at, what] += 1
+    for block in at:
+        blocks[one, block, what] += 1
+
+
+@part
+def _count_cell(
+    one: int,
+    at: NDArray[np.int64],
+    row: int,
+    column: int,
+    total: NDArray[np.int64],
+    blocks: NDArray[np.int32],
+) -> None:
+    total[one, row, column] += 1
+    for block in at:
+        blocks[one, block, row, column] += 1
 
 
 @part
 def _add(
     one: int,
-    at: int,
+    at: NDArray[np.int64],
     what: int,
     x: float,
     total: NDArray[np.float64],
     blocks: NDArray[np.float64],
 ) -> None:
     total[one, what] += x
-    blocks[one, at, what] += x
+    for block in at:
+        blocks[one, block, what] += x
 
 
 @kernel(
@@ -152,7 +177,7 @@ def _add(
     *(U8, I32, U8, F64_2D),
     *(I64_2D, I64_2D, I64_3D, I64_3D, F64_2D, F64_2D),
     *(I64_3D, I32_3D, I32_4D, I32_4D, F64_3D, F64_3D),
-    *(types.int64, types.int64),
+    *(I64_2D, I64_IN, types.int64),
 )
 def labelled_update(
     slot: NDArray[np.int32],
@@ -178,29 +203,35 @@ def labelled_update(
     block_histogram: NDArray[np.int32],
     block_score_sums: NDArray[np.float64],
     block_sums: NDArray[np.float64],
-    block_rows: int,
+    since: NDArray[np.int64],
+    block_rows: NDArray[np.int64],
     n_slots: int,
 ) -> int:
-    """Fold joined rows, each into its slot and the slot's newest block.
+    """Fold joined rows, each into its slot and the newest block of each of the slot's windows.
 
-    A block that has `block_rows` rows is full; the next row clears the oldest one and goes there.
-    Returns `DONE`, or `NO_LANE` at an unknown slot.
+    The blocks of window w are those from `w * N_BLOCKS` on. One that has `block_rows[w]` rows is
+    full; the next row clears the oldest one and goes there. `since`, (slots, windows): rows of the
+    slot before the window began. Returns `DONE`, or `NO_LANE` at an unknown slot.
     """
-    n_blocks = block_counts.shape[1]
+    n_windows = len(block_rows)
+    at = np.empty(n_windows, np.int64)
     other = confusion.shape[1] - 1
     for i in range(len(slot)):
         one = slot[i]
         if one < 0 or one >= n_slots:
             return NO_LANE
-        n = counts[one, ROWS]
-        at = (n // block_rows) % n_blocks
-        if n % block_rows == 0:
-            block_counts[one, at, :] = 0
-            block_confusion[one, at, :, :] = 0
-            block_histogram[one, at, :, :] = 0
-            block_score_sums[one, at, :] = 0.0
-            block_sums[one, at, :] = 0.0
-        _stamp(one, at, event_time_ms[i], n, block_counts[one, at, ROWS], times, block_times)
+        for w in range(n_windows):
+            n = counts[one, ROWS] - since[one, w]
+            number = n // block_rows[w]
+            block = w * N_BLOCKS + number % N_BLOCKS
+            at[w] = block
+            if n == number * block_rows[w]:
+                block_counts[one, block, :] = 0
+                block_confusion[one, block, :, :] = 0
+                block_histogram[one, block, :, :] = 0
+                block_score_sums[one, block, :] = 0.0
+                block_sums[one, block, :] = 0.0
+        _stamp(one, at, event_time_ms[i], times, counts, block_times, block_counts)
         _count(one, at, ROWS, counts, block_counts)
         kind = task[one]
         if kind == REGRESSION:
@@ -221,8 +252,7 @@ def labelled_update(
                 _count(one, at, RIGHT, counts, block_counts)
             if y >= other or guess >= other:
                 _count(one, at, POOLED, counts, block_counts)
-            confusion[one, min(y, other), min(guess, other)] += 1
-            block_confusion[one, at, min(y, other), min(guess, other)] += 1
+            _count_cell(one, at, min(y, other), min(guess, other), confusion, block_confusion)
         s, what = score[i], score_of[one]
         if what == NO_SCORE or not math.isfinite(s):
             continue
@@ -235,8 +265,7 @@ def labelled_update(
         is_so = y == positive[one] if kind == BINARY else y == guess
         row, k = 1 if is_so else 0, _bin(one, s, cuts)
         _count(one, at, SCORED, counts, block_counts)
-        histogram[one, row, k] += 1
-        block_histogram[one, at, row, k] += 1
+        _count_cell(one, at, row, k, histogram, block_histogram)
         if what == RANK:
             continue
         _add(one, at, k, s, score_sums, block_score_sums)
@@ -274,7 +303,8 @@ def unlabelled_update(
 ) -> int:
     """Count predictions by bin of their score: of a binary slot those of the positive class apart.
 
-    Blocks are as in `labelled_update`. Returns `DONE`, or `NO_LANE` at an unknown slot.
+    A block that has `block_rows` rows is full; the next row clears the oldest one and goes there.
+    Returns `DONE`, or `NO_LANE` at an unknown slot.
     """
     n_blocks = block_cells.shape[1]
     for i in range(len(slot)):

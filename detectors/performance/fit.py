@@ -44,7 +44,7 @@ def output_with_labels(
     if output.score_of == "none" or not (has_label & ~np.isnan(events.score)).any():
         return output
     predicted, label = Numbering(output.classes).pairs(codes, labels.code)
-    bank = LabelledPerformance(shape, 1)
+    bank = LabelledPerformance(shape, (), 1)
     bank.declare(0, output_of(output))
     nothing = np.full(len(events), np.nan)
     bank.update(

@@ -19,7 +19,7 @@ from detectors.drift.lane_table import (
     require_names,
 )
 from detectors.kernels import performance as kernels
-from schemas.batch import F64, I32
+from schemas.batch import F64, I32, I64
 
 N_RELIABILITY: Final = 16
 """Bins of a reliability diagram; each is a whole number of score bins."""
@@ -49,8 +49,9 @@ class ScoreOf(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How much a performance bank keeps of each slot; the window is `n_blocks * block_rows` rows.
+    """How much a performance bank keeps of each slot.
 
+    `n_blocks * block_rows` is the window of predictions; those of joined rows are given apart.
     Raises ValueError where a number is out of range.
     """
 
@@ -213,22 +214,26 @@ class SlotTable:
         """The whole state; a function of the rows alone, not of batches or capacity."""
         return self._slots.snapshot()
 
-    def _blocks(self, n_rows: int, n_blocks: int | None = None) -> list[int]:
-        """The places in the ring that are used after so many rows, the oldest first.
 
-        `n_blocks`: of the latest so many at most; None: of all that are kept.
-        """
-        last = (n_rows - 1) // self.shape.block_rows
-        kept = self.shape.n_blocks if n_blocks is None else min(n_blocks, self.shape.n_blocks)
-        first = max(last - kept + 1, 0)
-        return [number % self.shape.n_blocks for number in range(first, last + 1)]
+def blocks_of(n_rows: int, n_blocks: int, block_rows: int, kept: int | None = None) -> list[int]:
+    """The places in a ring that are used after so many rows, the oldest first.
 
-    def _held(self, n: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(slots, blocks) rows that each place of the ring holds, of (slots,) rows so far."""
-        shape = self.shape
-        require_all((n >= 0) & (n <= MAX_N), "a number of rows is out of range")
-        last = np.maximum(n - 1, 0) // shape.block_rows
-        back = (last[:, np.newaxis] - np.arange(shape.n_blocks)) % shape.n_blocks
-        number = last[:, np.newaxis] - back
-        held = np.clip(n[:, np.newaxis] - number * shape.block_rows, 0, shape.block_rows)
-        return np.where(number >= 0, held, 0)
+    `kept`: of the latest so many blocks at most; None: of all that are kept.
+    """
+    last = (n_rows - 1) // block_rows
+    kept = n_blocks if kept is None else min(kept, n_blocks)
+    first = max(last - kept + 1, 0)
+    return [number % n_blocks for number in range(first, last + 1)]
+
+
+def held_by(n: I64, n_blocks: int, block_rows: int) -> I64:
+    """(slots, blocks) rows that each place of a ring holds, of (slots,) rows so far.
+
+    Raises `StateError` where there cannot be so many rows.
+    """
+    require_all((n >= 0) & (n <= MAX_N), "a number of rows is out of range")
+    last = np.maximum(n - 1, 0) // block_rows
+    back = (last[:, np.newaxis] - np.arange(n_blocks)) % n_blocks
+    number = last[:, np.newaxis] - back
+    held = np.clip(n[:, np.newaxis] - number * block_rows, 0, block_rows)
+    return np.where(number >= 0, held, 0)

@@ -10,7 +10,14 @@ from detectors.kernels.performance import unlabelled_update
 from detectors.performance.calibration import calibrate
 from detectors.performance.estimate import Estimate, estimate
 from detectors.performance.intervals import LEVEL
-from detectors.performance.outputs import ScoreOf, Shape, SlotTable, Task
+from detectors.performance.outputs import (
+    ScoreOf,
+    Shape,
+    SlotTable,
+    Task,
+    blocks_of,
+    held_by,
+)
 from detectors.performance.rows import ScoredRows
 from detectors.performance.tally import Tally
 from schemas.batch import F64, I64
@@ -20,7 +27,10 @@ class UnlabelledPerformance(SlotTable):
     """Folds predictions; `estimate` says what the metrics of a slot's window should be.
 
     Its state are whole numbers: rows by bin of the score, and the labelled rows that say what a
-    score means. The window is as in `LabelledPerformance`, of predictions in place of joined rows.
+    score means. The window of a slot is its last predictions: as many blocks of `block_rows` as the
+    shape has, the newest of which may not be full. So it holds more than
+    `(n_blocks - 1) * block_rows` of them and at most `n_blocks * block_rows`, and which it holds
+    does not depend on batches.
     """
 
     def __init__(self, shape: Shape, n_slots: int, state: BankState | None = None) -> None:
@@ -114,14 +124,14 @@ class UnlabelledPerformance(SlotTable):
         so many blocks, the newest of which may not be full; None: of all that are kept.
         """
         require_lanes(np.array([slot], np.int32), self.n_slots)
-        blocks = self._blocks(int(self._slots["rows"][slot]), n_blocks)
+        blocks = self._blocks(slot, n_blocks)
         window: I64 = self._slots["block_cells"][slot, blocks].sum(axis=0, dtype=np.int64)
         return window
 
     def times(self, slot: int) -> tuple[int, int]:
         """The least and the greatest event time of the slot's window, epoch ms; 0 without rows."""
         require_lanes(np.array([slot], np.int32), self.n_slots)
-        blocks = self._blocks(int(self._slots["rows"][slot]))
+        blocks = self._blocks(slot)
         if not blocks:
             return 0, 0
         held = self._slots["block_times"][slot, blocks]
@@ -132,11 +142,15 @@ class UnlabelledPerformance(SlotTable):
         require_lanes(np.array([slot], np.int32), self.n_slots)
         return int(self._slots["refused"][slot])
 
+    def _blocks(self, slot: int, kept: int | None = None) -> list[int]:
+        n_rows = int(self._slots["rows"][slot])
+        return blocks_of(n_rows, self.shape.n_blocks, self.shape.block_rows, kept)
+
     def _check(self) -> None:
         slots = self._slots
         task, score_of = slots["task"], slots["score_of"]
         rows, cells, reference = slots["rows"], slots["block_cells"], slots["reference"]
-        held = self._held(rows)
+        held = held_by(rows, self.shape.n_blocks, self.shape.block_rows)
         require_all((slots["refused"] >= 0) & (slots["refused"] <= rows), "refused is out of range")
         require_all((reference >= 0) & (reference <= MAX_N), "reference is out of range")
         require_all(cells >= 0, "block_cells is out of range")

@@ -16,6 +16,7 @@ from detectors.security.base import (
     Suspicion,
 )
 from detectors.security.calibration import ModelCalibration
+from detectors.security.data_breaks import DataBreaksBank
 from detectors.security.registry import LABEL_SECURITY_REGISTRY, SECURITY_REGISTRY
 from schemas.batch import I32
 from schemas.config import DetectionConfig
@@ -36,6 +37,8 @@ class SecurityBanks(Mapping[str, SecurityBank]):
         self._banks: dict[str, SecurityBank] = {}
         self.of_labels: dict[str, LabelSecurityBank] = {}
         """Those that see joined labels; none where labels are not joined."""
+        self.n_held = 0
+        """Suspicions held back since this was built; no part of the state."""
         self._config = config
         for name in _enabled(config):
             self._banks[name] = self._build(name, None if state is None else part_of(state, name))
@@ -64,8 +67,22 @@ class SecurityBanks(Mapping[str, SecurityBank]):
         return spec.build(detector, own.max_models, own.max_sources, self._salt, state)
 
     def update(self, rows: SecurityRows) -> list[Suspicion]:
-        """Advance all of them; what they suspect, in no particular order."""
-        return [suspicion for bank in self._banks.values() for suspicion in bank.update(rows)]
+        """Advance all of them; what they suspect, in no particular order.
+
+        What is found of rows that broke with the data is held back, and counted in `n_held`.
+        """
+        of_breaks: DataBreaksBank | None = None
+        found: list[Suspicion] = []
+        for bank in self._banks.values():
+            if isinstance(bank, DataBreaksBank):
+                of_breaks = bank
+            else:
+                found += bank.update(rows)
+        if of_breaks is None:
+            return found
+        sifted = of_breaks.sift(rows, found)
+        self.n_held += sifted.n_held
+        return sifted.said
 
     def update_labels(self, joined: Joined) -> list[Suspicion]:
         """The same of those that see joined labels."""

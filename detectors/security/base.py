@@ -57,6 +57,8 @@ class Technique(StrEnum):
     CHAFF = "chaff"
     PRESSURE = "pressure"
     """The table of sources is full: somebody may be hiding in a flood of names."""
+    DATA_CHANGE = "data_change"
+    """Rows of many sources broke together: no attack, but what is found of them is held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,10 @@ class Suspicion(NamedTuple):
     first_time_ms: int
     baseline: float = 0.0
     """What the statistic is where all is well, by the calibration."""
+    n_expected: float = 0.0
+    """How many of `n_seen` would be evidence where all is well; 0: not said."""
+    n_slices: int = 0
+    """How many slices are suspect of the same; 0: it is about none."""
     sources: tuple[tuple[int, int], ...] = ()
     """Keyed hashes of further sources that take part, those with most evidence first; at most
     `MAX_NAMED`."""
@@ -170,7 +176,8 @@ class Suspicion(NamedTuple):
     is_provisional: bool = True
     """Whether thresholds come of unreviewed first events."""
     detail: str = ""
-    """A class pair, a slice: what else has to be named."""
+    """A class pair, a slice: what else has to be named. No number that grows with the evidence: one
+    anomaly keeps each text once."""
     source_words: tuple[int, int] = (0, 0)
     """The keyed hash of `source`, which outlives its place; 0, 0: it has no name. A bank need not
     say it: the fold fills it in, from the row at which the bank fired."""

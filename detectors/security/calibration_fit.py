@@ -57,6 +57,11 @@ class CalibrationRows:
         self._of_kind: Final[dict[str, Learning]] = {}
         self._n_events: int = 0
 
+    @property
+    def n_rows(self) -> int:
+        """Rows that were wanted, of all kinds, without those that later ones have replaced."""
+        return sum(own.n_rows for own in self._of_kind.values())
+
     def take(self, kind: str, events: Decoded) -> None:
         """Take in the next events of this kind of client, in their order.
 
@@ -94,7 +99,11 @@ class CalibrationRows:
             )
 
     def fit(self) -> CalibrationDocument:
-        """What every detector makes of these rows, by one population of all of them.
+        """What every detector makes of these rows, by one population.
+
+        It is that of the clients of no kind: they are what is usual, and it is they who are judged
+        by it. Rows of another kind, such as those of a sensor that follow each other in time, would
+        make near what is far. Where every client has a kind it is that of all.
 
         Raises `BadCalibrationError` where there are none, or they do for no detector.
         """
@@ -111,7 +120,7 @@ class CalibrationRows:
         }
         lengths = [len(rows.length) for rows in latest.values()]
         together = Learning(self._features, list(latest.values()), sum(lengths))
-        population, learned = together.freeze(self._salt)
+        population, learned = together.freeze(self._salt, latest.get(""))
         if not population.features:
             raise BadCalibrationError("the rows have no features to calibrate by")
         kinds: dict[str, KindFit] = {}

@@ -27,8 +27,15 @@ from detectors.labels.join import (
 from detectors.security.banks import SecurityBanks, kind_numbers
 from detectors.security.base import SecurityRows, Suspicion
 from detectors.security.calibration import KeptCalibrations, ModelCalibration, fit
+from detectors.security.calibration_document import is_salted
 from detectors.security.columns import PollColumns, columns_of
-from detectors.security.fold_state import Watched, numbers_of, restore_watched, snapshot_watched
+from detectors.security.fold_state import (
+    Watched,
+    kept_in,
+    numbers_of,
+    restore_watched,
+    snapshot_watched,
+)
 from detectors.security.models import ModelSlots
 from detectors.security.population import MAX_LEARNED_VALUES
 from detectors.security.populations import Populations
@@ -38,7 +45,7 @@ from schemas.batch import I32, I64, U64, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.source_hash import SourceKey
 
-SECURITY_VERSION: Final = 1
+SECURITY_VERSION: Final = 2
 """Version of the models' and populations' state and of the rules by which it changes."""
 SOURCES_VERSION: Final = 1
 """The same of the table of sources."""
@@ -57,6 +64,7 @@ SECURITY_COUNTERS: Final = (
     "n_sources_dropped",
     *SOURCE_COUNTERS,
     "n_suspicions",
+    "n_held_suspicions",
     *LABEL_COUNTERS,
 )
 
@@ -141,6 +149,15 @@ class SecurityFold:
             for name in self.banks
             if not calibration.of(name)
         ]
+
+    def keep_on(self, state: BankState) -> None:
+        """Take the calibrations that were set in another fold, whose part `security` this is.
+
+        Under another key those hold that depend on none; the others are void.
+        """
+        for name, calibration in kept_in(state, len(SECURITY_COUNTERS) + 1).items():
+            if not is_salted(calibration.population):
+                self.set_calibration(*name, calibration)
 
     def count_on(self, state: BankState) -> None:
         """Take the counters and the time of another fold, whose part `security` this is.
@@ -382,6 +399,7 @@ class SecurityFold:
         placed = self.sources.place(model, words, number, row_hash, offset, event_row, time)
         said += placed.pressure
         scaled = populations.scale(columns, rows, model)
+        n_held = self.banks.n_held
         found = self.banks.update(
             SecurityRows(
                 offset=offset,
@@ -403,6 +421,7 @@ class SecurityFold:
                 n_numbers=populations.n_numbers,
             )
         )
+        self.counters["n_held_suspicions"] += self.banks.n_held - n_held
         said += [
             each if each.source < 0 else _with_source(each, offset, event_row, words)
             for each in found

@@ -136,18 +136,31 @@ def numbers_of(state: BankState, n: int) -> list[int]:
     return numbers
 
 
-def restore_watched(watched: Watched, salt: int, state: BankState, n_numbers: int) -> list[int]:
+def kept_in(state: BankState, n_numbers: int) -> KeptCalibrations:
+    """The calibrations that people had set, of a snapshot under whatever source key.
+
+    Raises `StateError` where it is none.
+    """
+    n_slots = len(require_array(state, "last_seen", np.int64, (None,)))
+    watched = Watched(ModelSlots(n_slots, 0), Populations(n_slots, 0), {}, KeptCalibrations())
+    restore_watched(watched, None, state, n_numbers)
+    return watched.kept
+
+
+def restore_watched(
+    watched: Watched, salt: int | None, state: BankState, n_numbers: int
+) -> list[int]:
     """Fill it, empty so far, from a snapshot; returns the fold's counters, that of events first.
 
-    Raises `StateError` where the snapshot contradicts itself: its bytes come from a store that
-    others may write to.
+    `salt` None: of whatever source key. Raises `StateError` where the snapshot contradicts itself:
+    its bytes come from a store that others may write to.
     """
     try:
         raw = require_array(state, "document", np.uint8, (None,)).tobytes()
         document = _Document.model_validate(orjson.loads(raw))
     except (orjson.JSONDecodeError, ValidationError) as error:
         raise StateError(f"the document of the models is not one: {error}") from None
-    if document.salt != _told(salt):
+    if salt is not None and document.salt != _told(salt):
         raise StateError("the state belongs to another source key")
     models = watched.models
     if len(document.slots) != len(models):

@@ -258,8 +258,6 @@ class LabelPoisoning:
         if statistic < 2.0 * level:
             return []
         x[kernel.POOL_LEVEL] = statistic
-        expected = float(x[kernel.POOL_EXPECTED])
-        detail = f"all sources: {self._pair(model, self._worst_pair(model))}"
         return [
             Suspicion(
                 offset=int(joined.offset[row]),
@@ -275,8 +273,9 @@ class LabelPoisoning:
                 n_seen=int(n[kernel.POOL_SEEN]),
                 first_offset=int(n[kernel.POOL_OFFSET]),
                 first_time_ms=int(n[kernel.POOL_TIME]),
+                n_expected=_rounded(float(x[kernel.POOL_EXPECTED])),
                 is_provisional=not n[kernel.REVIEWED],
-                detail=f"{detail}; {expected:.1f} expected",
+                detail=f"all sources: {self._pair(model, self._worst_pair(model))}",
             )
         ]
 
@@ -325,8 +324,7 @@ class LabelPoisoning:
         row = int(fired[kernel.ROW])
         model = int(joined.slot[row])
         is_table = fired[kernel.KIND] == kernel.OF_TABLE
-        expected = float(fired_x[kernel.FIRED_EXPECTED])
-        detail = f"{self._pair(model, int(fired[kernel.FIRED_PAIR]))}; {expected:.1f} expected"
+        pair = self._pair(model, int(fired[kernel.FIRED_PAIR]))
         words = (int(source[row, 0]) & _MASK, int(source[row, 1]) & _MASK)
         return Suspicion(
             offset=int(joined.offset[row]),
@@ -342,10 +340,11 @@ class LabelPoisoning:
             n_seen=int(fired[kernel.FIRED_SEEN]),
             first_offset=int(fired[kernel.FIRED_OFFSET]),
             first_time_ms=int(fired[kernel.FIRED_TIME]),
+            n_expected=0.0 if is_table else _rounded(float(fired_x[kernel.FIRED_EXPECTED])),
             sources=() if is_table else (words,),
             n_sources=0 if is_table else 1,
             is_provisional=not self._arrays["model_n"][model, kernel.REVIEWED],
-            detail="label sources" if is_table else detail,
+            detail="label sources" if is_table else pair,
         )
 
     def _of_slice(self, joined: Joined, row: int, time: int, found: Slice) -> Suspicion:
@@ -366,8 +365,10 @@ class LabelPoisoning:
             n_seen=found.n,
             first_offset=found.first_offset,
             first_time_ms=found.first_time_ms,
+            n_expected=_rounded(found.expected),
+            n_slices=found.n_slices,
             is_provisional=not n[kernel.REVIEWED],
-            detail=f"{detail}; {found.expected:.1f} expected; slices {found.n_slices}",
+            detail=detail,
         )
 
     def _pair(self, model: int, pair: int) -> str:

@@ -240,10 +240,13 @@ class Learning:
             self.chunks = [Rows(**joined)]
         return self.chunks[0]
 
-    def freeze(self, salt: int) -> tuple[Population, Learned]:
-        """The population of these rows, and the rows scaled by it."""
+    def freeze(self, salt: int, usual: Rows | None = None) -> tuple[Population, Learned]:
+        """The population of these rows, or of those that are usual, and the rows scaled by it.
+
+        `usual` have their features numbered as these rows have.
+        """
         rows = self.rows()
-        population, entry_of = _population_of(rows, list(self.features))
+        population, entry_of = _population_of(rows if usual is None else usual, list(self.features))
         return population, _scaled(rows, entry_of, population, salt)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from detectors.security import (
     baseline_guard,
+    data_breaks,
     exposure,
     label_poisoning,
     neighbours,
@@ -23,6 +24,7 @@ SECURITY_REGISTRY: Final[dict[str, SecuritySpec]] = {
     exposure.NAME: exposure.SPEC,
     baseline_guard.NAME: baseline_guard.SPEC,
     volume.NAME: volume.SPEC,
+    data_breaks.NAME: data_breaks.SPEC,
 }
 """Those that see predictions, by the name that stands in the config's `security.detectors` section
 and in a suspicion's `detector`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,18 +14,21 @@ from hypothesis import strategies as st
 
 from benchmarks.attacks.baseline_kernels import growing_distances, knn_means
 from benchmarks.attacks.baselines import QUIET, Baselines, Prada, Volume, spaced
+from benchmarks.attacks.breaks import BREAKS, Break, breaking
 from benchmarks.attacks.duels import LANE, queries_to
+from benchmarks.attacks.frog import boiled
 from benchmarks.attacks.goals import MET, MISSED, NOT_SHOWN, goals
 from benchmarks.attacks.intervals import per_million, quantile, wilson
 from benchmarks.attacks.lane import Alarm
 from benchmarks.attacks.made import made
-from benchmarks.attacks.mixes import CANARIES, N_CLIENTS, canaries, load, retries
-from benchmarks.attacks.quiet import Quiet
+from benchmarks.attacks.mixes import CANARIES, MIXES, N_CLIENTS, canaries, load, retries
+from benchmarks.attacks.quiet import Quiet, quiet
 from benchmarks.attacks.recordings import NoRecordingsError, data_set, folder
 from benchmarks.attacks.results import Results
 from benchmarks.attacks.traffic import ATTACKER, Traffic, embedded, generator, spread
+from benchmarks.drift.work import Task, Workers
 from benchmarks.kit.event_table import EventTable
-from schemas.batch import Decoded
+from schemas.batch import Decoded, ValueKind
 from tests.benchmarks.run import rows, run_quick
 from tests.detectors.decoded import Event, decoded
 
@@ -67,6 +71,21 @@ def test_a_poll_is_what_the_decoder_gives_for_the_same_events() -> None:
         np.testing.assert_array_equal(
             getattr(table.poll(0, 2), name), getattr(made_by_hand, name), err_msg=name
         )
+
+
+@pytest.mark.parametrize("own", BREAKS, ids=lambda one: one.name)
+def test_a_break_changes_the_rows_of_its_clients_and_no_answer_that_is_recorded(own: Break) -> None:
+    rows = spread(made().benign.take(slice(0, 1_000)), 20)
+    broken = breaking(rows, own, 3, None)
+    is_changed = (broken.x != rows.x).any(axis=1)
+    is_hit = (np.arange(1_000) >= 300) & (rows.source % own.n_th_client == 0)
+    # A feature that is stuck at a row's value does not change that row.
+    assert not (is_changed & ~is_hit).any()
+    assert (is_hit & ~is_changed).sum() <= 1
+    assert np.array_equal(broken.predicted, rows.predicted)
+    poll = broken.table().poll(0, 1_000)
+    is_null = (poll.kind == ValueKind.NULL).reshape(1_000, -1)
+    assert np.array_equal(is_null, np.isnan(broken.x))
 
 
 def test_retries_are_rows_that_their_client_has_just_sent() -> None:
@@ -256,4 +275,26 @@ def test_the_lane_finds_the_walks_that_it_makes_and_says_what_it_costs() -> None
     assert {one["flips"] for one in said["figures"]["labels"]} == {0.0, 0.1, 0.2, 0.5}
     assert {one["floor"] for one in said["figures"]["adaptive"]} == {0.0, 0.5, 1.0, 2.0, 4.0}
     assert len(said["figures"]["baseline"]) == 3
+    assert {one["break_name"] for one in said["figures"]["breaks"]} == {one.name for one in BREAKS}
+    of_all = [one for one in said["figures"]["breaks"] if "client" not in one["break_name"]]
+    assert all(one["n_accused"] == 0 for one in of_all)
+    assert any(one["n_accused_without"] > 0 for one in of_all)
     assert {row[0] for row in rows(said, "goals").values()} <= {MET, MISSED, NOT_SHOWN}
+
+
+@pytest.mark.long
+def test_any_number_of_processes_gives_the_same_figures_in_any_order_of_the_tasks() -> None:
+    """Each task is seeded by what it is: what ran before it in the same process says nothing."""
+    tasks: list[Task[Any]] = [
+        Task("benign", quiet, (None, "made", MIXES[0].name, 2_000, 1)),
+        Task("frog", boiled, (None, "made", 0.3, 2_000, 1)),
+        Task("benign again", quiet, (None, "made", MIXES[0].name, 2_000, 2)),
+    ]
+    with Workers(1) as workers:
+        alone: list[Any] = workers.run("part", tasks)
+        assert workers.run("part", tasks[::-1]) == alone[::-1]
+    with Workers(2) as workers:
+        assert workers.run("part", tasks) == alone
+    assert isinstance(alone[0], Quiet)
+    assert isinstance(alone[2], Quiet)
+    assert alone[0].n_events == alone[2].n_events > 0

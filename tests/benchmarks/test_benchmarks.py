@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.data_quality import IS_UNIT, NULLS
 from benchmarks.scale import N_MODELS, N_PAUSED_SIGNALS, WIDTHS
 from benchmarks.trend import MOVES, WITHOUT
 from detectors.registry import REGISTRY
@@ -104,6 +105,19 @@ def test_a_checkpoint_of_what_waits_for_labels_writes_what_is_new() -> None:
     assert with_labels["n_joined"] > 1_000
     assert without["n_joined"] == 0
     assert min(one[us] for one in figures["costs"] for us in ("off_us", "on_us")) > 0
+    memory = figures["memory"]
+    parts = [memory[name] for name in ("total", "expected", "groups", "leakage")]
+    # Three windows, and five.
+    for name, n_windows in (("all", 3), ("all_of_most", 5)):
+        assert memory[name] == sum(parts) + n_windows * memory["window"]
+    assert 0 < memory["window"] < 20_000
+    off, by_default, and_duplicates = figures["quality"]
+    assert off["signals"] == []
+    kinds = ("late", "future", "range", "stuck", "type")
+    names = {"latency", *(f"quality:{kind}" for kind in kinds)}
+    assert set(by_default["signals"]) == names
+    assert set(and_duplicates["signals"]) == names | {"quality:duplicate"}
+    assert min(one["us"] for one in figures["quality"]) > 0
 
 
 @pytest.mark.long
@@ -111,7 +125,7 @@ def test_metrics_are_those_of_scikit_learn_and_estimates_those_of_nannyml() -> N
     said = run_quick("performance")
     assert said["not_run"] == []
     # Where scikit-learn says otherwise the benchmark ends with an error.
-    assert len(said["figures"]["delayed"]["differences"]) == 2 * (7 + 2)
+    assert len(said["figures"]["delayed"]["differences"]) == 4 * (7 + 2)
     estimates = said["figures"]["estimate"]["estimates"]
     for name, ours in estimates["driftsentry"].items():
         theirs = estimates["NannyML"][name]
@@ -122,8 +136,20 @@ def test_metrics_are_those_of_scikit_learn_and_estimates_those_of_nannyml() -> N
 @pytest.mark.long
 def test_quiet_streams_have_the_signals_they_claim_and_state_what_is_expected() -> None:
     seeds = run_quick("quiet")["figures"]["seeds"]
-    assert [one["n_signals"] for one in seeds] == [52, 52]
+    assert [one["n_signals"] for one in seeds] == [53, 53]
     assert all(0 < one["expected"] < 0.01 for one in seeds)
+
+
+@pytest.mark.long
+def test_data_quality_measures_changes_rates_and_units() -> None:
+    figures = run_quick("data_quality")["figures"]
+    wider = figures["changes"]["normal, spread + 10 %"]
+    assert all(one["ours"] < (one["others"] or 10_000) for one in wider)
+    assert {one["null"] for one in figures["rates"]} == set(NULLS)
+    units = figures["units"]
+    others = [one for name, one in units.items() if name != IS_UNIT]
+    assert units[IS_UNIT]["n_named"] > 0.3 * units[IS_UNIT]["n_settled"]
+    assert sum(one["n_named"] for one in others) < 0.05 * sum(one["n_settled"] for one in others)
 
 
 @pytest.mark.long
@@ -134,3 +160,16 @@ def test_the_pipeline_is_measured_with_the_default_detector_too() -> None:
     assert {"driftsentry, 1 model", "driftsentry, 1 model, focus"} < set(contestants)
     figures = said["figures"]["contestants"]
     assert all(one["events_per_s"] > 0 for one in figures.values())
+
+
+@pytest.mark.long
+@pytest.mark.kafka
+def test_an_attacker_is_named_on_the_topic_at_the_query_at_which_the_fold_names_it() -> None:
+    said = run_quick("attack_stream")
+    victims = said["figures"]["victims"]
+    assert len(rows(said, "stream")) == len(victims) == 2
+    for victim in victims:
+        assert victim["stream"] == victim["in_process"]
+        assert victim["stream"]["n_queries"] < victim["n_attack"]
+        assert victim["finding"]["class_uid"] == 2004
+        assert victim["finding"]["unmapped"]["is_provisional"] is False

@@ -11,11 +11,12 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient
 
 from schemas.source_hash import SourceKey
-from tests.delivery.attacked import ATTACKER, MODEL, N_HONEST, attacked
+from tests.delivery.attacked import ATTACKER, HONEST, MODEL, attacked
 from tests.delivery.kit import Run, make_topics, wait_until
 from tests.delivery.oracle import folded, journal_of, outputs_of
 from tests.delivery.outputs import Said, check_equal
 from tests.delivery.traffic import produce
+from tests.delivery.verifying import call, copied, publish, records_of, report
 from tests.faults.audit import check_states
 
 N_EVENTS = 9_000
@@ -82,10 +83,44 @@ def test_kills_change_nothing_of_what_is_told_of_an_attacker(
         check_equal(run.outputs(), outputs_of(workers))
         check_states(run, workers)
         told = anomalies(run)
+        verified = report(run)
+        assert verified["exit_code"] == 0, verified
+        assert (verified["n_equal"], verified["n_events"]) == ({"anomalies": len(told)}, N_EVENTS)
+        assert report(run, "--from", "checkpoint")["exit_code"] == 0
+        look_for_what_is_wrong(run, len(told))
     key = SourceKey(KEY)
     assert accused(told) == {key.digest(ATTACKER).hex()}
-    assert not {key.digest(f"client-{k}").hex() for k in range(N_HONEST)} & accused(told)
+    assert not {key.digest(source).hex() for source in HONEST} & accused(told)
     assert all(record.key == MODEL.encode() for record in told)
+
+
+def look_for_what_is_wrong(run: Run, n_told: int) -> None:
+    """`verify` finds a finding that is dropped, altered, or there twice."""
+
+    def alter(records: list[Said]) -> list[Said]:
+        value = orjson.loads(records[1].value or b"") | {"severity_id": 1}
+        changed = records[1]._replace(value=orjson.dumps(value))
+        return [*records[:1], changed, *records[2:]]
+
+    dropped = copied(run, "anomalies", "dropped", lambda records: records[1:])
+    found = report(run, anomalies=dropped)
+    assert (found["exit_code"], found["differences"]) == (1, {"missing": 1})
+    assert found["examples"][0]["seq"] == 1
+    altered = copied(run, "anomalies", "altered", alter)
+    found = report(run, anomalies=altered)
+    assert (found["exit_code"], found["differences"]) == (1, {"altered": 1})
+    assert found["examples"][0]["detail"].endswith(": data.severity_id")
+    shown = call(run, anomalies=altered)
+    assert any(line.startswith("altered: anomaly seq 2") for line in shown.stdout.splitlines())
+    # Who has no key sees the numbers alone, and says so.
+    keyless = {name: value for name, value in run.settings.items() if name != "source_key"}
+    whole, run.settings = run.settings, keyless
+    assert report(run)["exit_code"] == 3
+    run.settings = whole
+    publish(run, run.topics["anomalies"], records_of(run, "anomalies")[:1])
+    found = report(run)
+    assert (found["exit_code"], found["differences"]) == (1, {"duplicated": 1})
+    assert found["n_equal"] == {"anomalies": n_told}
 
 
 def committed(run: Run, group: str) -> int:
@@ -108,3 +143,15 @@ def test_both_duties_at_once_are_two_groups_and_end_together(
             "drift",
             "security",
         }
+        verified = orjson.loads(call(run, "--json").stdout)
+        assert verified["exit_code"] == 0, verified
+        assert [each["duty"] for each in verified["duties"]] == ["drift", "security"]
+        n_told = {name: n for each in verified["duties"] for name, n in each["n_equal"].items()}
+        assert n_told["anomalies"] == len(anomalies(run))
+        lines = call(run).stdout.splitlines()
+        assert [line.split(":")[0] for line in lines if ": Verified " in line] == [
+            "drift",
+            "security",
+        ]
+        (alone,) = orjson.loads(call(run, "--json", "--duty", "security").stdout)["duties"]
+        assert alone["duty"] == "security"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import orjson
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import TopicPartition
 
-from tests.delivery.kit import SmallRun, make_topics, wait_until
+from tests.delivery.kit import SmallRun, wait_until
 from tests.delivery.oracle import journal_of
-from tests.delivery.outputs import Said, n_records, read_to_end, said
-from tests.delivery.verifying import call, report
+from tests.delivery.outputs import Said, n_records
+from tests.delivery.verifying import call, copied, publish, records_of, report
 
 SECOND = {"generation": 2, "detectors": {"page_hinkley": {"enabled": True, "threshold": 20.0}}}
-Edit = Callable[[list[Said]], list[Said]]
 
 
 def fold(run: SmallRun, n: int, *options: str, **settings: Any) -> None:
@@ -23,30 +21,6 @@ def fold(run: SmallRun, n: int, *options: str, **settings: Any) -> None:
     run.send(n)
     run.wait_done()
     worker.stop()
-
-
-def publish(run: SmallRun, topic: str, records: list[Said]) -> None:
-    producer = Producer({"bootstrap.servers": run.kafka, "partitioner": "murmur2_random"})
-    for record in records:
-        headers: Any = list(record.headers)
-        producer.produce(
-            topic, record.value, record.key, headers=headers, timestamp=record.timestamp[1]
-        )
-    assert producer.flush(30) == 0
-
-
-def alerts_of(run: SmallRun) -> list[Said]:
-    """Every alert, lineage by lineage in the order of `seq`."""
-    records = [said(message) for message in read_to_end(run.kafka, run.topics["alerts"])]
-    return sorted(records, key=lambda record: (record.header("ce_lineage"), record.sequence))
-
-
-def copied(run: SmallRun, name: str, edit: Edit) -> str:
-    """A copy of the alerts topic with its records edited; its name."""
-    topic = f"{run.name}.alerts-{name}"
-    make_topics(run.admin, {topic: 2})
-    publish(run, topic, edit(alerts_of(run)))
-    return topic
 
 
 def test_kills_a_switched_config_and_an_accepted_reset_are_verified(small_run: SmallRun) -> None:
@@ -107,19 +81,19 @@ def test_a_duplicated_a_dropped_and_an_altered_alert_are_found(small_run: SmallR
         changed = records[3]._replace(value=orjson.dumps(value))
         return [*records[:3], changed, *records[4:]]
 
-    honest = report(run, alerts=copied(run, "honest", lambda records: records))
+    honest = report(run, alerts=copied(run, "alerts", "honest", lambda records: records))
     assert honest["exit_code"] == 0, honest
     n_alerts = honest["n_equal"]["alerts"]
     assert n_alerts > 10
 
-    dropped = report(run, alerts=copied(run, "dropped", drop))
+    dropped = report(run, alerts=copied(run, "alerts", "dropped", drop))
     assert dropped["exit_code"] == 1
     assert dropped["differences"] == {"missing": 1}
     assert dropped["n_equal"]["alerts"] == n_alerts - 1
     (example,) = dropped["examples"]
     assert (example["duty"], example["kind"]) == ("alerts", "missing")
 
-    topic = copied(run, "altered", alter)
+    topic = copied(run, "alerts", "altered", alter)
     altered = report(run, alerts=topic)
     assert altered["exit_code"] == 1
     assert altered["differences"] == {"altered": 1}
@@ -134,7 +108,7 @@ def test_a_duplicated_a_dropped_and_an_altered_alert_are_found(small_run: SmallR
     assert sentence.endswith(": 1 altered.")
 
     # Kafka cannot take a record away; it can take another one in.
-    publish(run, run.topics["alerts"], alerts_of(run)[3:4])
+    publish(run, run.topics["alerts"], records_of(run, "alerts")[3:4])
     duplicated = report(run)
     assert duplicated["exit_code"] == 1
     assert duplicated["differences"] == {"duplicated": 1}

@@ -48,7 +48,13 @@ SMALL = DetectionConfig(
 )
 
 NO_QUALITY = QualityConfig(
-    latency=False, late=False, future=False, range=False, stuck=False, type=False
+    latency=False,
+    late=False,
+    future=False,
+    range=False,
+    stuck=False,
+    type=False,
+    representativeness=False,
 )
 
 Said = list[Finding | Notice]

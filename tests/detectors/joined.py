@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -15,6 +15,7 @@ from detectors.performance.rows import JoinedRows, ScoredRows
 from detectors.performance.unlabelled import UnlabelledPerformance
 
 SHAPE = Shape(n_blocks=3, block_rows=7, max_classes=3, n_bins=16)
+WINDOWS = (10, 30, 200)
 RANKS = tuple(quantile_cuts(np.linspace(-2.0, 2.0, 40), SHAPE.n_bins).tolist())
 OUTPUTS = (
     Output(Task.BINARY, ScoreOf.POSITIVE, 1),
@@ -30,10 +31,14 @@ OUTPUTS = (
 N_SLOTS = len(OUTPUTS)
 
 
-def labelled(shape: Shape = SHAPE, outputs: Iterable[Output] = OUTPUTS) -> LabelledPerformance:
+def labelled(
+    shape: Shape = SHAPE,
+    outputs: Iterable[Output] = OUTPUTS,
+    windows: Sequence[int] = WINDOWS,
+) -> LabelledPerformance:
     """A bank whose slots predict this."""
     outputs = list(outputs)
-    bank = LabelledPerformance(shape, len(outputs))
+    bank = LabelledPerformance(shape, windows, len(outputs))
     for slot, output in enumerate(outputs):
         bank.declare(slot, output)
     return bank

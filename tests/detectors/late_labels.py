@@ -198,6 +198,14 @@ def expected_of(log: LateLog, max_delay_ms: int, n_reference: int) -> Expected:
     return expected
 
 
+def latest(pairs: list[JoinedPair], window: int) -> list[JoinedPair]:
+    """The pairs that a window of at most so many holds: it moves on by a tenth of itself."""
+    first = 0
+    while len(pairs) - first > window:
+        first += window // 10
+    return pairs[first:]
+
+
 def columns_of(pairs: Sequence[JoinedPair]) -> tuple[F64, F64, F64]:
     """(k,) each: what was predicted, the score, the truth."""
     predicted, score, truth = np.array(pairs, np.float64).reshape(-1, 3).T

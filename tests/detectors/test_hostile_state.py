@@ -173,14 +173,15 @@ def attack_performance() -> None:
     for _ in range(n_tries):
         try:
             bank = LabelledPerformance(
-                joined.SHAPE, joined.N_SLOTS, made_up(rng, honest.snapshot())
+                joined.SHAPE, joined.WINDOWS, joined.N_SLOTS, made_up(rng, honest.snapshot())
             )
         except StateError:
             continue
         n_taken[0] += 1
         bank.update(second)
         for slot in range(joined.N_SLOTS):
-            metrics(bank.window(slot))
+            for window in joined.WINDOWS:
+                metrics(bank.window(slot, window))
             metrics(bank.total(slot))
     for _ in range(n_tries):
         try:

@@ -38,6 +38,7 @@ from schemas.config import (
     WindowsConfig,
 )
 from schemas.findings import Aspect, Finding
+from schemas.signal_names import REPRESENTATIVENESS
 from streams.reference_report import reference_json, reference_lines
 from tests.detectors.damage import Arrays, cut, put
 from tests.detectors.decoded import MODEL, Event, decoded, table
@@ -68,6 +69,8 @@ def config(p: int = 0, joint: JointConfig = ALL_OF_IT, **others: Any) -> Detecti
     """ARL0 as stated; of p features nothing but what they say together is watched."""
     off = SignalConfig(monitor=False)
     names = [f"{kind}:f{i:03}" for i in range(p) for kind in ("feature", "missing")]
+    # A change of correlation makes rows that are unusual in all features more frequent.
+    names.append(REPRESENTATIVENESS)
     signals = dict.fromkeys([*names, *(("score", "class:0") if p else ())], off)
     return DetectionConfig(
         **{"reference_events": N_REFERENCE, "arl0": 1e6, **others},

@@ -193,7 +193,10 @@ def test_a_pair_of_many_classes_is_named() -> None:
     label = np.where(lies & (rng.random(n) < 0.6), 9, labels.label)
     found = [s for s in bank().update(joined(replace(labels, label=label))) if s.sources]
     assert accused(found) == {words_of(LIAR)}
-    assert {each.detail.split(";")[0] for each in found} == {"4 -> 9"}
+    # The text stays as it is while the numbers grow: one anomaly keeps each text once.
+    assert {each.detail for each in found} == {"4 -> 9"}
+    assert len({each.n_expected for each in found}) == len(found) >= 2
+    assert all(0.0 < each.n_expected < each.n_hits for each in found)
     # First, and each time that the evidence has doubled: no more than that.
     assert all(b.statistic >= 2.0 * a.statistic for a, b in pairwise(found))
 
@@ -206,6 +209,8 @@ def test_many_small_sources_that_lie_alike_are_a_finding_about_the_model() -> No
     found = bank(n_places=2_048).update(joined(flipped(rng, labels, lies, 1.0)))
     pooled = [each for each in found if each.detail.startswith("all sources: ")]
     assert pooled
+    assert {each.detail for each in pooled} <= {"all sources: 0 -> 1", "all sources: 1 -> 0"}
+    assert all(0.0 < each.n_expected < each.n_hits for each in pooled)
     assert all(not each.sources and each.source == -1 for each in pooled)
     assert pooled[0].offset > 10_000
 
@@ -222,7 +227,8 @@ def test_a_trigger_is_found_and_named() -> None:
     label = np.where(has_it, 1, labels.label)
     found = bank().update(joined(replace(labels, label=label), slices=slices))
     assert {each.technique for each in found} == {Technique.BACKDOOR}
-    assert {each.detail.split(";")[0] for each in found} == {"slice 2=100: labels 1"}
+    assert {each.detail for each in found} == {"slice 2=100: labels 1"}
+    assert all(each.n_slices == 1 and 0.0 < each.n_expected < each.n_hits for each in found)
     assert has_it[found[0].first_offset] or found[0].first_offset > 8_000
     assert np.count_nonzero(has_it[: found[0].offset]) < 150
 

@@ -26,6 +26,7 @@ from tests.detectors.late_labels import (
     expected_of,
     found_of,
     late_log,
+    latest,
     number_metrics,
     polls,
 )
@@ -34,9 +35,10 @@ N_ROWS = 14_000
 N_REFERENCE = 300
 MOST = 4_000
 MAX_DELAY_MS = allowed_delay_ms(MOST)
-WINDOW, BLOCK = 10_000, 500
+WINDOWS = [1_000, 3_000, 10_000, 100_000]
 CONFIG = DetectionConfig(
-    reference_events=N_REFERENCE, labels=LabelsConfig(enabled=True, max_delay_ms=MAX_DELAY_MS)
+    reference_events=N_REFERENCE,
+    labels=LabelsConfig(enabled=True, max_delay_ms=MAX_DELAY_MS, windows=WINDOWS),
 )
 
 
@@ -72,17 +74,18 @@ def folded() -> tuple[Fold, Expected]:
     return fold, expected_of(log, MAX_DELAY_MS, N_REFERENCE)
 
 
-def both(model: str) -> list[tuple[Metrics, list[JoinedPair]]]:
-    """What is measured of a model, in total and of its window, with the rows behind it."""
+def measured(model: str) -> list[tuple[Metrics, list[JoinedPair]]]:
+    """What is measured of a model, in total and of its windows, with the rows behind it."""
     fold, expected = folded()
     assert fold.outcomes is not None
     slot = next(s for s, key in enumerate(keys(fold)) if key == ModelKey(model, "1"))
     found = fold.outcomes.metrics_of(slot)
     assert found is not None
     pairs = expected.pairs[["employed", "age"].index(model)]
-    first = max((len(pairs) - 1) // BLOCK - WINDOW // BLOCK + 1, 0) * BLOCK
-    assert 0 < first < len(pairs)
-    return list(zip(found, (pairs, pairs[first:]), strict=True))
+    by_window = [(found.windows[n], latest(pairs, n)) for n in WINDOWS]
+    assert len({len(own) for _, own in by_window}) == len(WINDOWS)
+    assert by_window[-1][1] == pairs
+    return [(found.total, pairs), *by_window]
 
 
 def keys(fold: Fold) -> list[ModelKey]:
@@ -105,8 +108,7 @@ def test_labels_are_counted_as_the_rules_say() -> None:
 
 
 def test_classes_are_measured_as_a_batch_over_the_joined_rows_would() -> None:
-    measured = both("employed")
-    for metrics, pairs in measured:
+    for metrics, pairs in measured("employed"):
         found, expected = found_of(metrics), class_metrics(*columns_of(pairs))
         assert metrics.n_rows == len(pairs)
         assert found.keys() == expected.keys()
@@ -120,8 +122,7 @@ def test_classes_are_measured_as_a_batch_over_the_joined_rows_would() -> None:
 
 
 def test_numbers_are_measured_as_a_batch_over_the_joined_rows_would() -> None:
-    measured = both("age")
-    for metrics, pairs in measured:
+    for metrics, pairs in measured("age"):
         predicted, _, truth = columns_of(pairs)
         found, expected = found_of(metrics), number_metrics(predicted, truth)
         assert metrics.n_rows == len(pairs)

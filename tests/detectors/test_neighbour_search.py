@@ -49,7 +49,7 @@ def random_rows(rng: np.random.Generator, n: int, d: int, n_numbers: int) -> Ask
     )
 
 
-def plain(asked: Asked) -> list[tuple[int, bool, float, float, bool, float]]:
+def plain(asked: Asked) -> list[tuple[int, bool, float, float, float, float]]:
     """The search, row by row, on lists; every column of `Found` but W."""
     kept: dict[int, list[tuple[np.ndarray, int]]] = {}
     owner: dict[int, int] = {}
@@ -61,7 +61,7 @@ def plain(asked: Asked) -> list[tuple[int, bool, float, float, bool, float]]:
         begins = place >= 0 and (bool(asked.is_first[i]) or owner.get(place) != model)
         if begins:
             kept[place], count[place], owner[place] = [], 0, model
-        none = (0, begins, inf, inf, False, inf)
+        none = (0, begins, inf, inf, 0.0, inf)
         if place < 0 or asked.is_repeat[i]:
             out.append(none)
             continue
@@ -83,13 +83,20 @@ def plain(asked: Asked) -> list[tuple[int, bool, float, float, bool, float]]:
                 begins,
                 math.sqrt(min(apart, default=inf)),
                 math.sqrt(min(same)) if len(same) >= LEAST_SAME else inf,
-                min(other, default=inf) < min(same, default=inf),
+                _is_less(min(other, default=inf), min(same, default=inf)),
                 math.sqrt(apart[-1]) if apart else inf,
             )
         )
         kept[place].append((row, mine))
         del kept[place][: -min(MAX_ROWS, ROOM // d)]
     return out
+
+
+def _is_less(one: float, other: float) -> float:
+    """NaN where it hangs on rounding."""
+    if one < math.inf and abs(one - other) <= 1e-6 * max(one, other):
+        return math.nan
+    return float(one < other)
 
 
 def searched(asked: Asked) -> Found:
@@ -104,7 +111,11 @@ def compare(asked: Asked) -> None:
         zip(*expected, strict=True),
         strict=True,
     ):
-        np.testing.assert_allclose(getattr(found, name), column, rtol=1e-5, err_msg=name)
+        of_kernel = np.asarray(getattr(found, name), np.float64)
+        # Of a tie, but for rounding, either class may be nearer.
+        is_tie = np.isnan(np.asarray(column, np.float64))
+        of_kernel[is_tie] = np.nan
+        np.testing.assert_allclose(of_kernel, column, rtol=1e-5, err_msg=name)
 
 
 @settings(max_examples=30, deadline=None)

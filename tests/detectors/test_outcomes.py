@@ -60,7 +60,7 @@ def test_the_metrics_are_those_of_the_rows_joined_since_the_reference() -> None:
     assert fold.outcomes is not None
     found = fold.outcomes.metrics_of(0)
     assert found is not None
-    total, window = found
+    total, window = found.total, found.windows[10_000]
     label_of = {event.event_id: event.prediction for event in made if event.is_label}
     predicted = [event for event in made if not event.is_label]
     # Pairs that were complete with the reference's last event, or before, are over with it.
@@ -97,7 +97,7 @@ def test_what_is_expected_is_what_comes() -> None:
     assert expected is not None
     assert found is not None
     for name in ("accuracy", "auc"):
-        guess, truth = getattr(expected, name), getattr(found[0], name)
+        guess, truth = getattr(expected, name), getattr(found.total, name)
         assert guess.low - 0.02 <= truth.value <= guess.high + 0.02, name
     assert expected.accuracy is not None
     assert expected.accuracy.value == pytest.approx(0.75, abs=0.03)
@@ -116,6 +116,59 @@ def test_any_batches_and_any_resume_give_the_same_bytes(cuts: list[int], at: int
             part = Fold(CONFIG, part.snapshot())
         part.process(decoded(made[start:stop]))
     assert as_bytes(part.snapshot()) == as_bytes(whole.snapshot())
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    # When the reference is complete, near 160, labels are counted anew, in all windows.
+    cuts=st.lists(st.integers(200, 2_600), max_size=4, unique=True),
+    at=st.integers(0, 4),
+    is_resumed=st.booleans(),
+)
+def test_other_windows_hold_what_comes_from_then_on(
+    cuts: list[int], at: int, is_resumed: bool
+) -> None:
+    made = events(1_300)
+    before = windowed([100, 200, 1_000])
+    after = windowed([100, 500, 1_000])
+    plain, switched = Fold(windowed([100, 200, 1_000])), Fold(before)
+    bounds = [0, *sorted(cuts), len(made)]
+    at %= len(bounds) - 1
+    n_before = 0
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        if number == at:
+            n_before = n_rows(switched)
+            switched.reconfigure(after)
+            if is_resumed:
+                switched = Fold(after, switched.snapshot())
+        for fold in (plain, switched):
+            fold.process(decoded(made[start:stop]))
+    assert switched.outcomes is not None
+    assert plain.outcomes is not None
+    found, other = switched.outcomes.metrics_of(0), plain.outcomes.metrics_of(0)
+    assert found is not None
+    assert other is not None
+    assert list(found.windows) == [100, 500, 1_000]
+    assert (found.total, found.windows[100]) == (other.total, other.windows[100])
+    assert found.windows[1_000] == other.windows[1_000]
+    n = found.total.n_rows - n_before
+    assert found.windows[500].n_rows == n - max(-(-(n - 500) // 50) * 50, 0)
+    # Whoever has the state under other windows than it was made with has another config.
+    with pytest.raises(StateError, match=r"the state has windows \[100, 500, 1000\]"):
+        Fold(before, switched.snapshot())
+
+
+def windowed(windows: list[int]) -> DetectionConfig:
+    """The config with these windows."""
+    labels = CONFIG.labels.model_copy(update={"windows": windows})
+    return CONFIG.model_copy(update={"labels": labels})
+
+
+def n_rows(fold: Fold) -> int:
+    """Labels that are measured so far."""
+    assert fold.outcomes is not None
+    found = fold.outcomes.metrics_of(0)
+    return 0 if found is None else found.total.n_rows
 
 
 def test_models_beyond_the_bound_are_counted_and_said_once() -> None:

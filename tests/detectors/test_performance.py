@@ -24,6 +24,7 @@ from tests.detectors.joined import (
     N_SLOTS,
     OUTPUTS,
     SHAPE,
+    WINDOWS,
     batches,
     labelled,
     random_rows,
@@ -50,21 +51,21 @@ def test_any_batches_and_any_resume_give_the_same_bytes(
     parts, scores = labelled(), unlabelled()
     for number, batch in enumerate(batches(rows, [min(cut, n) for cut in cuts])):
         if number == resume_at:
-            parts = LabelledPerformance(SHAPE, N_SLOTS, parts.snapshot())
+            parts = LabelledPerformance(SHAPE, WINDOWS, N_SLOTS, parts.snapshot())
             scores = UnlabelledPerformance(SHAPE, N_SLOTS, scores.snapshot())
         parts.update(batch)
         scores.update(without_labels(batch))
     assert state_bytes(parts.snapshot()) == state_bytes(whole.snapshot())
     assert state_bytes(scores.snapshot()) == state_bytes(whole_scores.snapshot())
     # And what was folded is a state that is taken.
-    LabelledPerformance(SHAPE, N_SLOTS, whole.snapshot())
+    LabelledPerformance(SHAPE, WINDOWS, N_SLOTS, whole.snapshot())
     UnlabelledPerformance(SHAPE, N_SLOTS, whole_scores.snapshot())
 
 
-def window_of(rows: JoinedRows) -> JoinedRows:
-    """The rows of one slot that its window holds, from the definition."""
-    first = max((len(rows) - 1) // SHAPE.block_rows - SHAPE.n_blocks + 1, 0) * SHAPE.block_rows
-    return taken(rows, slice(first, None))
+def window_of(rows: JoinedRows, window: int) -> JoinedRows:
+    """The rows of one slot that a window holds, from the definition."""
+    n_gone = max(len(rows) - window, 0)
+    return taken(rows, slice(-(-n_gone * 10 // window) * window // 10, None))
 
 
 def close(measure: Measure | None, value: float | None) -> None:
@@ -192,19 +193,24 @@ def test_metrics_are_those_of_the_rows_by_plain_numpy(seed: int, n: int) -> None
     for slot in range(N_SLOTS):
         own = taken(rows, rows.slot == slot)
         check_by_hand(metrics(bank.total(slot)), own, bank.output(slot))
-        check_by_hand(metrics(bank.window(slot)), window_of(own), bank.output(slot))
+        for window in WINDOWS:
+            latest = window_of(own, window)
+            assert min(len(own), window - window // 10 + 1) <= len(latest) <= window
+            check_by_hand(metrics(bank.window(slot, window)), latest, bank.output(slot))
 
 
 def test_the_logarithm_is_the_c_librarys_to_its_last_bits() -> None:
     rng = np.random.default_rng(4)
     p = np.concatenate([rng.random(2000), 2.0 ** -rng.uniform(0, 52, 2000), [0.0, 1.0, 0.5]])
-    bank = labelled(Shape(n_blocks=1, block_rows=1), [Output(Task.BINARY, ScoreOf.POSITIVE, 1)])
+    output = Output(Task.BINARY, ScoreOf.POSITIVE, 1)
+    bank = labelled(Shape(), [output], [])
     one, none = np.ones(1, np.int32), np.full(1, np.nan)
     for each in p.tolist():
+        bank.declare(0, output)
         score, time = np.array([each]), np.zeros(1, np.int64)
         bank.update(JoinedRows(0 * one, one, none, score, one, none, time))
         wanted = -math.log(min(max(each, 2.0**-52), 1.0 - 2.0**-52))
-        assert bank.window(0).sum_of(LOG_LOSS) == pytest.approx(wanted, rel=1e-15, abs=0.0)
+        assert bank.total(0).sum_of(LOG_LOSS) == pytest.approx(wanted, rel=1e-15, abs=0.0)
 
 
 def test_a_perfect_model_has_intervals_that_are_not_empty() -> None:
@@ -261,7 +267,61 @@ def test_rows_of_an_unknown_slot_fold_nothing() -> None:
         assert state_bytes(bank.snapshot()) == empty
         assert state_bytes(scores.snapshot()) == no_scores
     with pytest.raises(IndexError):
-        labelled().window(N_SLOTS)
+        labelled().window(N_SLOTS, WINDOWS[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(0, 400),
+    at=st.integers(0, 400),
+    windows=st.lists(st.sampled_from([10, 20, 30, 200]), max_size=4, unique=True),
+)
+def test_other_windows_begin_empty_and_those_that_stay_keep_their_rows(
+    seed: int, n: int, at: int, windows: list[int]
+) -> None:
+    rows = random_rows(np.random.default_rng(seed), n)
+    bank, other = labelled(), labelled()
+    first, second = batches(rows, [min(at, n)])
+    for each in (bank, other):
+        each.update(first)
+    bank.set_windows(windows)
+    resumed = LabelledPerformance(SHAPE, windows, N_SLOTS, bank.snapshot())
+    for each in (bank, resumed, other):
+        each.update(second)
+    assert state_bytes(resumed.snapshot()) == state_bytes(bank.snapshot())
+    LabelledPerformance(SHAPE, windows, N_SLOTS, bank.snapshot())
+    for slot in range(N_SLOTS):
+        assert metrics(bank.total(slot)) == metrics(other.total(slot))
+        since = taken(second, second.slot == slot)
+        for window in windows:
+            found = metrics(bank.window(slot, window))
+            if window in WINDOWS:
+                assert found == metrics(other.window(slot, window))
+            else:
+                check_by_hand(found, window_of(since, window), bank.output(slot))
+
+
+@pytest.mark.parametrize(
+    ("windows", "words"),
+    [
+        ((100, 15), "a window of 15 rows: give a multiple of 10, above 0"),
+        ((0,), "a window of 0 rows: give a multiple of 10, above 0"),
+        ((2**31 * 10,), "a window of 21474836480 rows"),
+        ((20, 20), "`windows` are .20, 20.: give each once"),
+    ],
+)
+def test_windows_that_no_ring_can_be_are_refused_and_nothing_changes(
+    windows: tuple[int, ...], words: str
+) -> None:
+    bank = labelled()
+    bank.update(random_rows(np.random.default_rng(12), 300))
+    before = state_bytes(bank.snapshot())
+    with pytest.raises(ValueError, match=words):
+        bank.set_windows(windows)
+    assert (bank.windows, state_bytes(bank.snapshot())) == (WINDOWS, before)
+    with pytest.raises(ValueError, match="not in tuple"):
+        bank.window(0, 20)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(JoinedRows)])

@@ -195,7 +195,8 @@ def test_the_bank_learns_a_reference_and_estimates_its_window() -> None:
     rng = np.random.default_rng(23)
     confidence = Output(Task.MULTICLASS, ScoreOf.PREDICTED)
     shape = Shape(n_blocks=4, block_rows=500)
-    told, scores = labelled(shape, [confidence, BINARY]), unlabelled(shape, [confidence, BINARY])
+    outputs = [confidence, BINARY]
+    told, scores = labelled(shape, outputs, [2_000]), unlabelled(shape, outputs)
     n = 20_000
     score, right = stream(rng, n, 2.0, 2.0)
     guess = rng.integers(0, 4, n).astype(np.int32)
@@ -206,7 +207,7 @@ def test_the_bank_learns_a_reference_and_estimates_its_window() -> None:
     scores.update(without_labels(rows))
     assert scores.estimate(0) is None
     scores.learn(0, told.total(0))
-    found, realised = scores.estimate(0), metrics(told.window(0))
+    found, realised = scores.estimate(0), metrics(told.window(0, 2_000))
     assert found is not None
     assert found.accuracy is not None
     assert realised.accuracy is not None

@@ -13,7 +13,15 @@ from detectors.performance.labelled import LabelledPerformance
 from detectors.performance.outputs import ScoreOf, Shape, Task
 from detectors.performance.unlabelled import UnlabelledPerformance
 from tests.detectors.damage import Arrays, cut
-from tests.detectors.joined import N_SLOTS, SHAPE, labelled, random_rows, unlabelled, without_labels
+from tests.detectors.joined import (
+    N_SLOTS,
+    SHAPE,
+    WINDOWS,
+    labelled,
+    random_rows,
+    unlabelled,
+    without_labels,
+)
 
 
 def put(name: str, at: tuple[int, ...], number: float) -> Callable[[Arrays], None]:
@@ -72,10 +80,10 @@ def refused(change: Callable[[Arrays], None], words: str, *, scores: bool) -> No
     told = labelled()
     told.update(rows)
     state = told.snapshot()
-    LabelledPerformance(SHAPE, N_SLOTS, state)
+    LabelledPerformance(SHAPE, WINDOWS, N_SLOTS, state)
     change(state)
     with pytest.raises(StateError, match=words):
-        LabelledPerformance(SHAPE, N_SLOTS, state)
+        LabelledPerformance(SHAPE, WINDOWS, N_SLOTS, state)
 
 
 @pytest.mark.parametrize("scores", [False, True])
@@ -112,6 +120,13 @@ def test_outputs_that_no_declaration_made(name: str, scores: bool) -> None:
         (put("score_sums", (0, 3), 1e6), "score_sums is out of range"),
         (put("block_score_sums", (0, 1, 3), -1.0), "block_score_sums is out of range"),
         (put("times", (0, 0), 2**62), "times is wrong"),
+        (put("since", (0, 1), -1), "since is out of range"),
+        (put("since", (0, 1), 10_000), "since is out of range"),
+        (put("since", (0, 1), 1), "block_counts does not fit counts"),
+        (more("block_counts", (0, 25, ROWS)), "block_counts does not fit counts"),
+        (more("block_histogram", (0, 25, 0, 1)), "block_histogram is out of range"),
+        (put("windows", (1,), 40), "the state has windows .10, 40, 200., expected .10, 30, 200."),
+        (drop("windows"), "the state has no array 'windows'"),
         (put("block_times", (0, 0, 1), -(2**62)), "block_times is wrong"),
     ],
 )
@@ -153,8 +168,9 @@ def test_another_shape_is_refused_and_memory_is_that_of_the_slots() -> None:
     state = bank.snapshot()
     assert {name: array.nbytes for name, array in state.items()} == sizes
     with pytest.raises(StateError, match="has shape"):
-        LabelledPerformance(Shape(n_blocks=4, block_rows=7, max_classes=3, n_bins=16), 8, state)
+        LabelledPerformance(Shape(max_classes=3, n_bins=32), WINDOWS, N_SLOTS, state)
+    state["windows"][1] = 40
     with pytest.raises(StateError, match="block_counts does not fit counts"):
-        LabelledPerformance(Shape(n_blocks=3, block_rows=8, max_classes=3, n_bins=16), 8, state)
+        LabelledPerformance(SHAPE, (10, 40, 200), N_SLOTS, state)
     state["sums"][:] = 0.0
     assert bank.total(6).sum_of(ABSOLUTE) > 0.0

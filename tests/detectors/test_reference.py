@@ -159,7 +159,7 @@ def test_every_shard_has_it_and_a_new_version_inherits_its_inputs() -> None:
 
     everything = {f"{kind}:{name}" for name in NAMES for kind in ("feature", "missing")}
     everything |= {"feature:word=b", "feature:word=__new__", "joint:residual"}
-    everything |= {"quality:range", "quality:stuck", "quality:type"}
+    everything |= {"quality:range", "quality:stuck", "quality:type", "representativeness"}
     outputs = {"score", "class:yes", "class:__other__", "quality:late", "quality:future"}
     assert monitor(shards[0]) == monitor(shards[1]) == (document.digest, 0, everything | outputs)
     assert monitor(ModelKey("m", "2", 1)) == ("", 1, everything)

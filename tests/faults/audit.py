@@ -25,7 +25,7 @@ from tests.delivery.kit import Run
 from tests.delivery.oracle import folded, outputs_of
 from tests.delivery.outputs import OFFSETS, Outputs, Said, check_sequences
 from tests.delivery.verifying import call
-from tests.faults.deployment import Deployment
+from tests.faults.deployment import SOURCE_KEY, Deployment
 
 _OFFSETS_TOPIC: Final = "__consumer_offsets"
 _HANGING_S: Final = 20.0
@@ -98,7 +98,10 @@ def compared_with_undisturbed(run: Deployment) -> Verdict:
     Raises `AssertionError` where the two end with different states.
     """
     calm_url = run.redis_url.rpartition("/")[0] + "/0"
-    with Run(run.kafka, calm_url, run.events, detection=run.detection) as calm:
+    key = None if run.source_key is None else SOURCE_KEY
+    with Run(
+        run.kafka, calm_url, run.events, detection=run.detection, duty=run.duty, source_key=key
+    ) as calm:
         worker = calm.start()
         calm.wait_done()
         worker.stop()

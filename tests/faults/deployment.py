@@ -12,13 +12,15 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from streams.duties import Duty
 from streams.embedded import EmbeddedValkey
 from streams.kafka_clients import kafka_error
 from streams.kafka_errors import is_passing
 from streams.lineage import Metadata, load_metadata
+from tests.delivery.attacked import attacked_stream
 from tests.delivery.kit import SmallRun, WorkerProcess, make_topics, wait_until
 from tests.delivery.traffic import N_PARTITIONS
-from tests.faults.feed import Feed
+from tests.faults.feed import Feed, labelled_stream
 from tests.kit.kafka_server import KafkaCluster
 from tests.kit.proxy import Edge, Network
 from tests.kit.valkey_server import valkey_server
@@ -34,6 +36,17 @@ DETECTORS: Final = {
     "trend": {"enabled": True, "block_rows": 20},
 }
 """Beside those that are on by default."""
+OF_ATTACKS: Final[Mapping[str, Any]] = {
+    "labels": {"enabled": False},
+    "security": {
+        "learn_events": 200,
+        "max_models": 4,
+        "max_sources": 64,
+        "quiet_events": 1_024,
+    },
+}
+"""The same of the security duty, whose workers have `SOURCE_KEY`."""
+SOURCE_KEY: Final = b"a key that only these tests have"
 MEMBERS: Final = ("a", "b", "c")
 """Workers by name. Those in `STATIC` are static members with a transactional id of their own."""
 STATIC: Final = ("a", "b")
@@ -79,6 +92,7 @@ class Deployment(SmallRun):
         members: tuple[str, ...] = MEMBERS,
         detection: Mapping[str, Any] | None = None,
         worker: Mapping[str, Any] | None = None,
+        duty: Duty = "drift",
     ) -> None:
         self.site = site
         number = next(_NUMBERS)
@@ -95,8 +109,11 @@ class Deployment(SmallRun):
                 "arl0": 1_000,
                 "detectors": DETECTORS,
                 "labels": {"enabled": True, "reference_labels": 100, "calibration_labels": 100},
+                **(OF_ATTACKS if duty == "security" else {}),
                 **(detection or {}),
             },
+            duty=duty,
+            source_key=SOURCE_KEY if duty == "security" else None,
             worker={
                 # A transaction at each tick of the feed: more of them only keep brokers busy.
                 "commit_interval_ms": 50,
@@ -109,7 +126,8 @@ class Deployment(SmallRun):
             store.flushdb()
         self.kafka_of_workers = site.cluster.edge_servers
         self.redis_of_workers = f"redis://127.0.0.1:{site.redis_edge.port}/{database}"
-        self.feed = Feed(kafka, topic, events_per_s)
+        stream = attacked_stream if duty == "security" else labelled_stream
+        self.feed = Feed(kafka, topic, events_per_s, stream)
         self.members: dict[str, WorkerProcess] = {}
         self.wanted = members
         self.n_ended = 0

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
+from streams.duties import Duty
 from tests.delivery.kit import WorkerProcess, dumped, wait_until
 from tests.faults.deployment import ASSIGNED, SESSION_MS, Deployment
 from tests.kit.kafka_node import KafkaNode
@@ -242,7 +243,7 @@ def _await(incident: Incident) -> None:
 def _join_and_leave(run: Deployment, stay_s: float) -> None:
     member = Consumer({
         "bootstrap.servers": run.kafka,
-        "group.id": run.name,
+        "group.id": run.group,
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": SESSION_MS,
         "heartbeat.interval.ms": 300,
@@ -287,5 +288,8 @@ FAULTS: Final[dict[str, Fault]] = {
     "connections reset": connections_reset,
     "broker unreachable": broker_unreachable,
     "slow network": slow_network,
+    "security worker killed": kill,
 }
 """By the name they have in the table."""
+DUTY_OF: Final[Mapping[str, Duty]] = {"security worker killed": "security"}
+"""What the workers of its deployment are for; all others are for drift."""

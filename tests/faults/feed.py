@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -13,12 +14,22 @@ from tests.delivery.traffic import N_PARTITIONS, START_MS, Sent, small_stream
 
 _TICK_S: Final = 0.1
 _N_AHEAD: Final = 4_000
+Stream = Callable[[int, int], list[Sent]]
+"""So many events of a stream, from the one with this number on."""
+
+
+def labelled_stream(n: int, first: int) -> list[Sent]:
+    """The small stream, with labels."""
+    return small_stream(n, first, labelled=True)
 
 
 class Feed:
-    """Appends the small stream's events to a topic, `events_per_s` of them, from a thread."""
+    """Appends a stream's events to a topic, `events_per_s` of them, from a thread."""
 
-    def __init__(self, kafka: str, topic: str, events_per_s: int) -> None:
+    def __init__(
+        self, kafka: str, topic: str, events_per_s: int, stream: Stream = labelled_stream
+    ) -> None:
+        self._stream: Final = stream
         self._topic: Final = topic
         self._n_a_tick: Final = max(N_PARTITIONS, round(events_per_s * _TICK_S))
         self._kafka: Final = kafka
@@ -112,7 +123,7 @@ class Feed:
 
     def _next(self, n: int) -> list[Sent]:
         while len(self._ahead) < n:
-            self._ahead += small_stream(_N_AHEAD, self._first_ahead, labelled=True)
+            self._ahead += self._stream(_N_AHEAD, self._first_ahead)
             self._first_ahead += _N_AHEAD
         taken, self._ahead = self._ahead[:n], self._ahead[n:]
         return taken

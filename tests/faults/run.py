@@ -21,7 +21,7 @@ import orjson
 
 from tests.faults.audit import Verdict, audit, compared_with_undisturbed
 from tests.faults.deployment import Deployment, Site, new_site
-from tests.faults.faults import FAULTS
+from tests.faults.faults import DUTY_OF, FAULTS
 from tests.kit.pages import DOCS
 from tools.docs_tables import table
 
@@ -92,6 +92,7 @@ def times(n_kills: int, n_zombies: int, n_others: int) -> dict[str, int]:
     wanted = dict.fromkeys(FAULTS, n_others)
     wanted["worker killed"] = n_kills
     wanted["worker a zombie"] = n_zombies
+    wanted["security worker killed"] = max(1, n_kills // 4)
     wanted["broker killed"] = max(1, n_others // 2)
     wanted["brokers rolled"] = max(1, n_others // 2)
     return wanted
@@ -102,7 +103,7 @@ def suffer(site: Site, name: str, n_times: int, seed: int) -> Row:
     row = Row(name, seed)
     # A generator of its own for each fault: `--only` does the same as the whole run does.
     rng = np.random.default_rng([seed, list(FAULTS).index(name)])
-    with Deployment(site) as run:
+    with Deployment(site, duty=DUTY_OF.get(name, "drift")) as run:
         try:
             run.begin()
             _repeat(run, row, n_times, rng)
@@ -166,7 +167,12 @@ def _say(text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.run", description=__doc__)
-    parser.add_argument("--kills", type=int, default=200, help="kill -9 of workers")
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=200,
+        help="kill -9 of workers; of those of the security duty a quarter",
+    )
     parser.add_argument("--zombies", type=int, default=50, help="workers stopped and woken up")
     parser.add_argument("--others", type=int, default=8, help="of each other fault")
     parser.add_argument("--seed", type=int, default=1, help="of victims and moments")

@@ -6,12 +6,13 @@ import orjson
 
 from schemas.alerts import AlertData
 from streams.alert_reader import AlertsError, as_cloudevent, as_sentence
-from streams.audit_observed import DUTIES, Observed, Position, Seen
+from streams.audit_observed import INPUT_OFFSET, Observed, OutputDuty, Position, Seen
 from streams.cloudevents import alert_output
 from tests.fuzz.target import Choices, Target, must
 
 ALERT = AlertData.model_validate(AlertData.model_config["json_schema_extra"]["examples"][0])  # type: ignore[index]  # pydantic types it as a callable, too
 OUTPUT = alert_output("alerts", ALERT, 1_795_405_378_000)
+DUTIES: tuple[OutputDuty, ...] = tuple(INPUT_OFFSET)
 
 
 class Written:

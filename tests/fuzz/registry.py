@@ -31,6 +31,8 @@ MODULES: Final[dict[str, str]] = {
     "config": "commits",
     "fold": "states",
     "policy": "states",
+    "security": "security",
+    "calibration": "security",
     "alerts": "outputs",
     "audit": "outputs",
     "evidence": "incidents",
@@ -47,7 +49,7 @@ PACKAGES: Final = ("schemas", "detectors", "streams")
 ALSO: Final[dict[str, Sequence[str]]] = {"config": ("yaml",)}
 """Other people's Python that a target goes through: instrumented as well."""
 
-CHECKED: Final = frozenset({"fold"})
+CHECKED: Final = frozenset({"fold", "security", "calibration"})
 """Whose kernels check their indices."""
 
 

@@ -6,22 +6,10 @@ test is hunted by the simulation.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
-
-class Mutant(NamedTuple):
-    """A change of one function (or text): `old` stands in it once."""
-
-    rule: int
-    name: str
-    where: str
-    """`module:function` or `module:Class.method`, where it is looked up."""
-    old: str
-    new: str
-    test: str = ""
-    seed: int = 0
-    """Where the hunt begins: this seed has caught it before, after many that had not."""
-
+from tests.simulation.mutant import Mutant
+from tests.simulation.security_mutants import SECURITY_MUTANTS
 
 _RUNNER: Final = "streams.runner:Runner."
 _CHECKPOINTS: Final = "streams.checkpoints:Checkpoints."
@@ -454,4 +442,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "if stored.next_offset >= end:",
         _RULES + "test_a_checkpoint_of_the_lineage_before_is_left_alone",
     ),
+    *SECURITY_MUTANTS,
 )

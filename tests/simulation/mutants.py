@@ -17,7 +17,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Final, NamedTuple
 
-from tests.simulation.mutant_table import MUTANTS, Mutant
+from tests.simulation.mutant import Mutant
+from tests.simulation.mutant_table import MUTANTS
 from tests.simulation.patching import ENVIRONMENT, applied
 from tests.simulation.run import quiet, run_seed
 

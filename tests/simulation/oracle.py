@@ -8,12 +8,13 @@ from functools import partial
 
 from schemas.records import TopicPartition
 from streams.checkpoint import fetch_checkpoint, state_digest
-from streams.lineage import JournalEntry, load_journal, load_metadata
+from streams.lineage import JournalEntry, Metadata, load_journal, load_metadata
 from streams.ports import Output, StoredManifest
 from streams.recovery import in_force
 from streams.topics import journal_key
 from streams.worker import Detection, PartitionWorker
-from tests.simulation.process import GROUP, TOPICS
+from tests.simulation.attacks import KEY
+from tests.simulation.process import GROUP, TOPICS_OF
 from tests.simulation.world import World
 
 Row = tuple[int, bytes | None, bytes | None, tuple[tuple[str, bytes], ...], int]
@@ -50,10 +51,7 @@ def check(world: World) -> None:
         # Without transactions outputs can be ahead of a commit that never came.
         end = committed.offset if world.exactly_once else world.broker.partition(tp).high
         expected = fold(world, tp, entries, end, [s.next_offset for s in kept])
-        for topic, n_committed in (
-            (TOPICS.alerts, metadata.n_alerts),
-            (TOPICS.dead_letter, metadata.n_dead),
-        ):
+        for topic, n_committed in numbered(world, metadata).items():
             mine, theirs = found.pop((topic, tp.partition), []), expected.rows[topic]
             if not world.exactly_once:
                 # A crash repeats them: with the same bytes, or it is no repeat.
@@ -75,10 +73,20 @@ def check(world: World) -> None:
     assert not found, f"outputs of partitions that were never committed: {list(found)}"
 
 
+def numbered(world: World, metadata: Metadata) -> dict[str, int]:
+    """The last number of each topic that the duty writes, as the commit has it."""
+    topics = TOPICS_OF[world.duty]
+    if world.duty == "security":
+        # Refused records are counted by it, and told by the drift duty.
+        return {topics.alerts: metadata.n_alerts}
+    return {topics.alerts: metadata.n_alerts, topics.dead_letter: metadata.n_dead}
+
+
 def found_rows(world: World) -> dict[tuple[str, int], list[Row]]:
     """What a reader of committed records sees, by topic and input partition, in order of `seq`."""
     rows: dict[tuple[str, int], list[Row]] = {}
-    for topic in (TOPICS.alerts, TOPICS.dead_letter):
+    topics = TOPICS_OF[world.duty]
+    for topic in (topics.alerts, topics.dead_letter):
         for number in range(world.broker.n_partitions(topic)):
             for entry in world.broker.records(TopicPartition(topic, number)):
                 record = entry.record
@@ -93,7 +101,7 @@ def found_rows(world: World) -> dict[tuple[str, int], list[Row]]:
 def journal_of(world: World, tp: TopicPartition) -> list[JournalEntry]:
     """The journal of one partition."""
     key = journal_key(GROUP, tp)
-    entries = world.broker.records(TopicPartition(TOPICS.journal, 0))
+    entries = world.broker.records(TopicPartition(TOPICS_OF[world.duty].journal, 0))
     return load_journal([e.record.value or b"" for e in entries if e.record.key == key])
 
 
@@ -105,10 +113,10 @@ def fold(
     digests_at: Sequence[int],
 ) -> Expected:
     """Fold what lies before `end`; the journal says what happens between."""
-    first = entries[0]
-    worker = PartitionWorker(tp, first.lineage, _detection(first), 0, TOPICS)
+    first, topics = entries[0], TOPICS_OF[world.duty]
+    worker = PartitionWorker(tp, first.lineage, _detection(first), 0, topics)
     switches = list(entries[1:])
-    expected = Expected({TOPICS.alerts: [], TOPICS.dead_letter: []})
+    expected = Expected({topics.alerts: [], topics.dead_letter: []})
     records = [r for r in world.broker.all_records(tp) if first.offset <= r.offset < end]
     at = 0
     for cut in sorted({*digests_at, *(entry.offset for entry in switches), end}):
@@ -133,7 +141,8 @@ def fold(
 
 def _detection(entry: JournalEntry) -> Detection:
     assert entry.document is not None
-    return Detection(entry.document, None)
+    duty = entry.lineage.duty
+    return Detection(entry.document, KEY if duty == "security" else None, duty)
 
 
 def _note_digest(expected: Expected, worker: PartitionWorker, offset: int) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from tests.simulation.mutant_table import MUTANTS, Mutant
+from tests.simulation.mutant import Mutant
+from tests.simulation.mutant_table import MUTANTS
 
 ENVIRONMENT: Final = "DRIFTSENTRY_MUTANT"
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from schemas.records import TopicPartition
 from streams.checkpoints import Cadence, Held
+from streams.duties import Duty
 from streams.memory_commands import MemoryCommandLog
 from streams.ports import CommitError, LogError
 from streams.recovery import RecoverySettings
 from streams.runner import Runner
 from streams.topics import journal_key
 from streams.worker import Detection, OutputTopics
+from tests.simulation.attacks import KEY, security_config
 from tests.simulation.ports import (
     Crashed,
     SimulatedBackground,
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 GROUP: Final = "g"
-TOPICS: Final = OutputTopics("alerts", "dead", "journal")
+TOPICS_OF: Final[Mapping[Duty, OutputTopics]] = {
+    "drift": OutputTopics("alerts", "dead", "journal"),
+    "security": OutputTopics("anomalies", "dead", "journal"),
+}
 COMMANDS: Final = "commands"
 
 
@@ -53,6 +58,13 @@ class SimulatedRunner(Runner):
         return super()._diverged(tp, held, problem)
 
 
+def detection_of(world: World, generation: int) -> Detection:
+    """What a process folds by that has the configuration of this generation."""
+    if world.duty == "security":
+        return Detection(security_config(generation), KEY, "security")
+    return Detection(config_of(world.seed, generation), None)
+
+
 @dataclass(eq=False)
 class Process:
     """One worker process, from its start to its end."""
@@ -68,11 +80,11 @@ class Process:
     """On the stack: it stands still inside a call."""
 
     def __post_init__(self) -> None:
-        world = self.world
+        world, topics = self.world, TOPICS_OF[self.world.duty]
         self.log = SimulatedLog(world.broker, "events", group=GROUP, instance=self.instance)
         commits = SimulatedCommits(
             self.log,
-            journal_topic=TOPICS.journal,
+            journal_topic=topics.journal,
             instance=self.instance,
             exactly_once=world.exactly_once,
         )
@@ -84,11 +96,8 @@ class Process:
             store=SimulatedStore(world.store, self, world.broker, GROUP),
             clock=world.clock,
             # Not every process has the new file yet.
-            detection=Detection(
-                config_of(world.seed, max(1, world.generation - world.rng.choice((0, 0, 1)))),
-                None,
-            ),
-            topics=TOPICS,
+            detection=detection_of(world, max(1, world.generation - world.rng.choice((0, 0, 1)))),
+            topics=topics,
             recovery=RecoverySettings(),
             journal_key=lambda tp: journal_key(GROUP, tp),
             cadence=Cadence(

@@ -7,7 +7,8 @@ from typing import Final
 
 import pytest
 
-from tests.simulation.mutant_table import MUTANTS, Mutant
+from tests.simulation.mutant import Mutant
+from tests.simulation.mutant_table import MUTANTS
 from tests.simulation.mutants import hunt, hunt_all
 from tests.simulation.patching import applied
 

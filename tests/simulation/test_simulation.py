@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+import orjson
 import pytest
 
 from schemas.records import TopicPartition
+from streams.lineage import load_metadata
+from tests.simulation.attacks import SHARE
 from tests.simulation.oracle import check, found_rows
+from tests.simulation.process import GROUP
 from tests.simulation.run import quiet, run_seed, run_seeds
 from tests.simulation.traffic import EVERYTHING
 from tests.simulation.world import World
@@ -87,13 +91,42 @@ def test_the_oracle_says_what_an_undisturbed_worker_says(seed: int) -> None:
     assert world.is_short or any(b'"kind":"drift"' in (value or b"") for _, _, value, *_ in said)
 
 
-def test_the_check_notices_an_output_that_is_missing_or_there_twice() -> None:
+@pytest.mark.parametrize("seed", [7, 37])
+def test_a_seed_of_the_security_duty_opens_updates_and_closes_anomalies(seed: int) -> None:
+    world = World(seed)
+    assert world.duty == "security"
+    world.exactly_once = True
+
+    world.run_undisturbed()
+
+    check(world)
+    for tp in world.tps:
+        said = [row[2] or b"" for row in found_rows(world)["anomalies", tp.partition]]
+        statuses = {orjson.loads(value)["unmapped"]["status"] for value in said}
+        assert statuses == {"opened", "updated", "closed"}
+        committed = world.broker.stable_commit(GROUP, tp)
+        assert committed is not None
+        metadata = load_metadata(committed.metadata)
+        assert metadata is not None
+        assert (metadata.lineage.duty, metadata.n_alerts) == ("security", len(said))
+        # Refused records are counted, and told by the other duty.
+        assert metadata.n_dead > 0
+    assert not world.broker.records(TopicPartition("dead", 0))
+
+
+def test_the_security_duty_has_its_share_of_the_seeds() -> None:
+    duties = Counter(World(seed).duty for seed in range(2 * SHARE))
+    assert duties == {"security": 2, "drift": 2 * SHARE - 2}
+
+
+@pytest.mark.parametrize(("seed", "topic"), [(1, "alerts"), (7, "anomalies")])
+def test_the_check_notices_an_output_that_is_missing_or_there_twice(seed: int, topic: str) -> None:
     for tamper in ("missing", "twice"):
-        world = World(1)
+        world = World(seed)
         world.exactly_once = True
         world.run_undisturbed()
         check(world)
-        of_topic = [world.broker.partition(TopicPartition("alerts", n)).entries for n in (0, 1)]
+        of_topic = [world.broker.partition(TopicPartition(topic, n)).entries for n in (0, 1)]
         alerts = max(of_topic, key=len)
         records = [i for i, entry in enumerate(alerts) if not entry.is_marker]
         if tamper == "missing":

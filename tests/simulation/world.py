@@ -15,9 +15,10 @@ from typing import Final
 from schemas.records import TopicPartition
 from streams.memory_store import MemoryStore
 from streams.ports import Output
+from tests.simulation.attacks import MAX_PARTITIONS, attacked_traffic, duty_of, security_command
 from tests.simulation.broker import SimulatedBroker
 from tests.simulation.ports import Crashed
-from tests.simulation.process import COMMANDS, GROUP, Clock, Process
+from tests.simulation.process import COMMANDS, GROUP, TOPICS_OF, Clock, Process
 from tests.simulation.traffic import START_MS, command, traffic
 
 MAX_DEPTH: Final = 3
@@ -46,6 +47,7 @@ class World:
 
     def __init__(self, seed: int, verbose: bool = False) -> None:
         self.seed = seed
+        self.duty = duty_of(seed)
         self.verbose = verbose
         self.rng = rng = random.Random(seed)
         self.clock = Clock()
@@ -53,9 +55,12 @@ class World:
         self.broker = SimulatedBroker(self.at)
         self.store = MemoryStore(self.clock.monotonic_s)
         self.n_partitions = rng.choice((1, 1, 2, 2, 3))
+        if self.duty == "security":
+            self.n_partitions = min(self.n_partitions, MAX_PARTITIONS)
+        self.topics = TOPICS_OF[self.duty]
         self.tps = [TopicPartition("events", p) for p in range(self.n_partitions)]
         for topic, n in (
-            *(("events", self.n_partitions), ("alerts", 2), ("dead", 1), ("journal", 1)),
+            *(("events", self.n_partitions), (self.topics.alerts, 2), ("dead", 1), ("journal", 1)),
             (COMMANDS, 1),
         ):
             self.broker.create_topic(topic, n)
@@ -64,7 +69,10 @@ class World:
         n_records = rng.choice((40, 60, 90))
         if self.is_short:
             n_records = SHORT_RUN
-        self.to_produce = traffic(rng, "events", self.n_partitions, n_records)
+        if self.duty == "security":
+            self.to_produce = attacked_traffic(rng, "events", self.n_partitions)
+        else:
+            self.to_produce = traffic(rng, "events", self.n_partitions, n_records)
         self.fault_rate = rng.choice((0.001, 0.003, 0.01, 0.03))
         self.focused_rate, self.focus = rng.choice(FOCUSES)
         self.is_retention_cruel = rng.random() < 0.15
@@ -242,16 +250,21 @@ class World:
     def _command(self) -> None:
         """A person says something: more often than not of something that there is."""
         self.n_said += 1
+        value = self._said()
+        self.say(f"a person says {value[:300].decode(errors='replace')}")
+        stack, self.stack = self.stack, []
+        self.broker.write(Output(COMMANDS, 0, b"", value, (), START_MS + self.n_said))
+        self.stack = stack
+
+    def _said(self) -> bytes:
+        if self.duty == "security":
+            return security_command(self.rng, self.n_said, self.n_partitions)
         alerts = [
             entry.record.value
             for number in range(2)
             for entry in self.broker.records(TopicPartition("alerts", number))
         ]
-        value = command(self.rng, self.n_said, self.n_partitions, alerts)
-        self.say(f"a person says {value[:300].decode(errors='replace')}")
-        stack, self.stack = self.stack, []
-        self.broker.write(Output(COMMANDS, 0, b"", value, (), START_MS + self.n_said))
-        self.stack = stack
+        return command(self.rng, self.n_said, self.n_partitions, alerts)
 
     # The whole
 

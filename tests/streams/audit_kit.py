@@ -11,11 +11,12 @@ from schemas.config import DetectionConfig
 from schemas.records import Record, TopicPartition
 from schemas.source_hash import SourceKey
 from streams.audit import LineageAudit
-from streams.audit_observed import DUTIES, Observed, OutputDuty, Position, Seen
+from streams.audit_observed import OUTPUTS_OF, Observed, OutputDuty, Position, Seen
 from streams.audit_plan import Facts, PartitionPlan, lineage_ids, plan_partition
 from streams.audit_verdict import Verdict
 from streams.checkpoint import Checkpoint
 from streams.checkpoints import Cadence
+from streams.duties import Duty
 from streams.memory_broker import MemoryBroker
 from streams.memory_commits import MemoryCommits
 from streams.memory_log import MemoryLog
@@ -73,6 +74,7 @@ class Group:
 
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     clock: ManualClock = field(default_factory=ManualClock)
+    duty: Duty = "drift"
     source_key: SourceKey | None = None
     audit_key: SourceKey | None = None
     """The source key that the audit has."""
@@ -80,7 +82,7 @@ class Group:
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.clock.monotonic_s)
         self.broker.create_topic(TP.topic)
-        for duty in DUTIES:
+        for duty in OUTPUTS_OF[self.duty]:
             self.broker.create_topic(duty, N_OUTPUT_PARTITIONS)
         self.broker.create_topic("journal")
 
@@ -99,8 +101,8 @@ class Group:
             commits=MemoryCommits(log, journal_topic="journal", instance="a"),
             store=self.store,
             clock=self.clock,
-            detection=Detection(config, self.source_key),
-            topics=OutputTopics("alerts", "dead_letter", "journal"),
+            detection=Detection(config, self.source_key, self.duty),
+            topics=OutputTopics(OUTPUTS_OF[self.duty][0], "dead_letter", "journal"),
             recovery=settings or RecoverySettings(),
             journal_key=lambda tp: journal_key(GROUP, tp),
             cadence=Cadence(poll_records=37, commit_interval_s=2.0, checkpoint_interval_s=5.0),
@@ -150,7 +152,7 @@ class Group:
                     entry.record.key, entry.record.value, entry.headers, entry.record.timestamp_ms
                 ),
             )
-            for duty in DUTIES
+            for duty in OUTPUTS_OF[self.duty]
             for number in range(N_OUTPUT_PARTITIONS)
             for entry in self.broker.records(TopicPartition(duty, number))
         ]
@@ -164,6 +166,7 @@ class Group:
             "journal": self.journal(),
             "committed": self.committed(),
             "settled": self.committed(),
+            "source_key": None if self.audit_key is None else self.audit_key.fingerprint,
             "checkpoints": self.checkpoints() if changes.get("from_checkpoint") else (),
         }
         return Facts(**{**known, **changes})  # type: ignore[arg-type]  # a test may change any
@@ -180,7 +183,7 @@ class Group:
                 number: self.broker.partition(TopicPartition(duty, number)).low
                 for number in range(N_OUTPUT_PARTITIONS)
             }
-            for duty in DUTIES
+            for duty in OUTPUTS_OF[self.duty]
         }
         observed = Observed(frozenset(lineage_ids(self.journal())), low)
         for duty, position, seen in published:

@@ -16,9 +16,9 @@ from schemas.limits import DecodeLimits
 from schemas.records import Record
 from schemas.security_config import SecurityConfig
 from schemas.source_hash import SourceKey
+from streams.attack_traffic import boundary_walk, honest, probability
 from streams.lineage import Lineage
 from streams.worker import Detection, OutputTopics, PartitionWorker
-from tests.delivery.attacked import boundary_walk, honest, probability
 from tests.streams.events import TP, prediction, record
 
 KEY = SourceKey(b"a key of 16 bytes or more")

@@ -5,13 +5,20 @@ from __future__ import annotations
 from functools import cache
 
 from schemas.alerts import AlertData, MovedSignal
+from schemas.anomalies import AnomalyData
+from schemas.source_hash import SourceKey
 from streams.alert_book import AlertBook, SeenAlert
-from streams.census import read_sample
 from streams.demo_alerts import event_numbers
+from streams.demo_anomalies import AnomalyBook, SeenAnomaly, names_of
+from streams.demo_models import demo_models
 from streams.demo_story import Story
-from streams.traffic import ModelTraffic, census_traffic
+from streams.traffic import ModelTraffic
+from tests.streams.anomaly_kit import Told, suspicion
 
-MODELS = census_traffic(read_sample())
+MODELS = demo_models()
+assert MODELS[-1].attack is not None
+ATTACK = MODELS[-1].attack
+KEY = SourceKey(b"the key of tests of the demo")
 
 
 @cache
@@ -85,8 +92,36 @@ def record(said: AlertData) -> bytes:
     return said.model_dump_json().encode()
 
 
+def anomaly_record(
+    source: str, event: int, *, model: ModelTraffic | None = None, uid: int = 1
+) -> bytes:
+    """An anomaly that accuses a source of a model (the attacked one), told at one of its events."""
+    model = model or MODELS[-1]
+    (told,) = Told().until(20, suspicion(10))
+    document = told.as_ocsf()
+    pseudonym = KEY.digest(source).hex()
+    document["finding_info"]["uid"] = f"{uid:032x}"
+    document["metadata"]["uid"] = f"{uid:032x}.1"
+    document["resources"][0]["name"] = model.model_id
+    document["unmapped"]["partition"] = MODELS.index(model)
+    document["unmapped"]["trigger_offset"] = event
+    document["unmapped"]["quarantine"]["sources"] = [pseudonym]
+    return AnomalyData.model_validate(document).model_dump_json(exclude_none=True).encode()
+
+
+def anomalies_of(*records: bytes) -> list[SeenAnomaly]:
+    """The anomalies of these records."""
+    book = AnomalyBook(positions())
+    for each in records:
+        book.add(each)
+    return book.anomalies
+
+
 def whole_story(*more: AlertData) -> Story:
-    """A run in which every change was seen on every expected signal after 30 events."""
+    """A run in which every change was seen on every expected signal after 30 events.
+
+    And the attacker of the last model after ten queries.
+    """
     book = AlertBook(event_numbers(positions()))
     for model in MODELS:
         for change in model.changes:
@@ -98,8 +133,10 @@ def whole_story(*more: AlertData) -> Story:
     return Story(
         models=MODELS,
         alerts=alerts,
-        n_sent=41_604,
-        n_folded=41_600,
+        anomalies=anomalies_of(anomaly_record(ATTACK.source, int(ATTACK.at[9]))),
+        name_of=names_of(MODELS, KEY),
+        n_sent=47_604,
+        n_folded=47_600,
         reasons={"not_json": 2, "key_mismatch": 1, "missing_field": 1},
         seconds=50.4,
         started="23 November 2026, 12:00 UTC",

@@ -23,24 +23,24 @@ TP = TopicPartition("driftsentry.events", 3)
 NUMBERS = itertools.count(1)
 
 
-def acl_words() -> list[str]:
-    """The line of the page, ready to send."""
-    (line,) = re.findall(r"^ACL SETUSER driftsentry .*$", ACL_PAGE.read_text("utf-8"), re.MULTILINE)
+def acl_words(user: str = "driftsentry") -> list[str]:
+    """The line of the page for this user, ready to send."""
+    (line,) = re.findall(rf"^ACL SETUSER {user} .*$", ACL_PAGE.read_text("utf-8"), re.MULTILINE)
     return [str(word) for word in line.replace(">PASSWORD", ">" + PASSWORD).split()]
 
 
-def url_of(server: EmbeddedValkey) -> str:
-    return f"redis://driftsentry:s3cret-p%40ss@127.0.0.1:{server.port}/0"
+def url_of(server: EmbeddedValkey, user: str = "driftsentry") -> str:
+    return f"redis://{user}:s3cret-p%40ss@127.0.0.1:{server.port}/0"
 
 
 def admin_of(server: EmbeddedValkey) -> redis.Redis:
     return redis.Redis.from_url(server.url)
 
 
-def make_user(server: EmbeddedValkey) -> None:
+def make_user(server: EmbeddedValkey, user: str = "driftsentry") -> None:
     """The user of the page, and nothing more than the page gives."""
     with admin_of(server) as admin:
-        admin.execute_command(*acl_words())
+        admin.execute_command(*acl_words(user))
 
 
 class RedisPair(NamedTuple):

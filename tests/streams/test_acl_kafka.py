@@ -111,7 +111,7 @@ def arguments_of_kafka_acls() -> argparse.ArgumentParser:
 def run_commands_of_the_page(address: str) -> None:
     """Give the rights of every line, as kafka-acls.sh does (which is not among the test's jars)."""
     lines = re.findall(r"^kafka-acls\.sh ADMIN (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert len(lines) == 37
+    assert len(lines) == 39
     rights: list[AclBinding] = []
     for line in lines:
         asked = arguments_of_kafka_acls().parse_args(line.split())

@@ -291,6 +291,26 @@ def test_what_one_anomaly_holds_is_bounded() -> None:
     assert anomaly.ranges[-1][1] == place_of(60 * 99)[0]
 
 
+def test_numbers_that_grow_stand_in_fields_of_their_own() -> None:
+    told = Told()
+    for i, n_hits in enumerate((8, 20, 50)):
+        grown = {"n_hits": n_hits, "n_expected": n_hits / 4, "n_slices": i + 1}
+        (said,) = told.until(
+            200 * (i + 1),
+            suspicion(200 * i + 5, technique=Technique.BACKDOOR, detail="1 -> 0", **grown),
+        )
+    assert said.unmapped.details == ["1 -> 0"]
+    assert "(1 -> 0)" in said.message
+    (analysis,) = said.anomaly_analyses
+    values = {each.observed_pattern: each.observations[0].value for each in analysis.baselines}
+    assert values == {"usual": "0.25", "threshold": "3", "expected": "12.5"}
+    slices = {each.observation_parameter: each.observations[0].value for each in analysis.anomalies}
+    assert slices["suspect_slices"] == "3"
+    (plain,) = Told().until(20, suspicion(5))
+    assert len(plain.anomaly_analyses[0].anomalies) == 1
+    assert len(plain.anomaly_analyses[0].baselines) == 2
+
+
 def test_a_new_key_begins_new_anomalies_and_old_ones_keep_the_id_of_theirs() -> None:
     told = Told()
     (before,) = told.until(10, suspicion(5))

@@ -25,8 +25,8 @@ def snapshot() -> Arrays:
     told.until(
         100,
         suspicion(5),
-        suspicion(6, detector="query_distance", detail="0 for 1"),
-        suspicion(7, model=1, technique=Technique.BACKDOOR, source_words=(0, 0)),
+        suspicion(6, detector="query_distance", detail="0 for 1", n_expected=1.5),
+        suspicion(7, model=1, technique=Technique.BACKDOOR, source_words=(0, 0), n_slices=2),
         cluster(8, [(2**64 - 1, 1), (3, 4)], first_offset=0),
         suspicion(90, first_offset=60),
         cluster(91, [], model=-1, technique=Technique.PRESSURE, detail="exposure"),
@@ -123,6 +123,7 @@ CHANGES: dict[str, Change] = {
     "a negative count": entry("anomaly_seen", (0, 1), -1),
     "half provisional": entry("anomaly_seen", (0, 3), 2),
     "a time that cannot be": entry("anomaly_seen", (0, 4), 1 << 61),
+    "a negative number of slices": entry("anomaly_seen", (0, 6), -1),
     "a negative length": entry("anomaly_text_bytes", 0, -1),
     "no technique": text(b"backdoor", b"frontdoo"),
     "no UTF-8": text(b"query_distance", b"query_distanc\xff"),

@@ -103,7 +103,7 @@ def test_the_same_rows_give_the_same_bytes_however_they_are_cut() -> None:
     assert calibration(seed=3).digest != whole.digest
 
 
-def test_of_each_kind_the_latest_rows_count_by_one_population_of_all() -> None:
+def test_of_each_kind_the_latest_rows_count_by_the_population_of_no_kind() -> None:
     choice = Choice("m", "1", 500)
     rows, latest = (CalibrationRows(choice, CONFIG, KEY) for _ in range(2))
     taken, others = benign(700), benign(300, 9)
@@ -117,15 +117,28 @@ def test_of_each_kind_the_latest_rows_count_by_one_population_of_all() -> None:
         ("", 500, 20),
         ("batch", 300, 20),
     ]
-    assert document.population.n_rows == 800
+    assert document.population.n_rows == 500
     assert document.canonical() == latest.fit().canonical()
+    alone = CalibrationRows(choice, CONFIG, KEY)
+    alone.take("", decoded(taken))
+    assert document.population == alone.fit().population
+    of_kinds = CalibrationRows(choice, CONFIG, KEY)
+    of_kinds.take("batch", decoded(others))
+    of_kinds.take("grid", decoded(taken))
+    assert of_kinds.fit().population.n_rows == 800
 
 
 def test_for_what_the_rows_are_too_few_is_said_with_how_many_it_needs() -> None:
     own = calibration(400).kinds[0]
     assert own.missing["off_distribution"] == "off_distribution needs 500 distinct rows, not 400"
     assert "baseline_guard needs 500 rows" in own.missing["baseline_guard"]
-    assert sorted(own.detectors) == ["exposure", "neighbours", "provenance", "volume"]
+    assert sorted(own.detectors) == [
+        "data_breaks",
+        "exposure",
+        "neighbours",
+        "provenance",
+        "volume",
+    ]
     few = CalibrationRows(Choice("m", "1"), CONFIG, KEY)
     few.take("", decoded(benign(15)))
     assert sorted(few.fit().kinds[0].detectors) == ["volume"]

@@ -279,6 +279,24 @@ def test_a_wrong_value_is_named_by_where_it_came_from() -> None:
         load(environ={}, options={"kafka.acks": "1"})
 
 
+@pytest.mark.parametrize(
+    ("windows", "words"),
+    [
+        ("[10000, 1000]", r"windows: found a list, should ascend, each once: `\[1000, 10000\]`"),
+        ("[1000, 1000]", r"windows: .* should ascend, each once: `\[1000\]`"),
+        ("[105]", r"windows\.0: found 105, should be a multiple of 10"),
+        ("[50]", r"windows\.0: found 50, should be greater than or equal to 100"),
+        ("[100, 200, 300, 400, 500, 600]", "windows: .* at most 5 items"),
+        ("[]", "windows: .* at least 1 item"),
+    ],
+)
+def test_windows_of_labels_that_are_none_are_said(tmp_path: Path, windows: str, words: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"detection: {{labels: {{windows: {windows}}}}}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"detection\.labels\.{words}"):
+        load(path, environ={})
+
+
 @pytest.mark.parametrize("text", ["0 per week", "0.00 per day", "1 per weeks", "x", "1e3 per day"])
 def test_a_budget_that_is_none_is_said_with_one_that_is(tmp_path: Path, text: str) -> None:
     path = tmp_path / "c.yaml"

@@ -6,18 +6,29 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 
+import orjson
 import pytest
 from rich.console import Console
 
 from streams.alert_book import AlertBook, SeenAlert, from_to
 from streams.demo_alerts import change_before, event_numbers, verdicts
-from streams.demo_flow import Progress
+from streams.demo_flow import News, Progress
 from streams.demo_story import Story, meaning, summary_lines
 from streams.demo_view import LiveView, PlainView, spark_line, window_means
 from streams.traffic import ModelTraffic
-from tests.streams.demo_kit import MODELS, alert_data, positions, record, whole_story
+from tests.streams.demo_kit import (
+    ATTACK,
+    KEY,
+    MODELS,
+    alert_data,
+    anomalies_of,
+    anomaly_record,
+    positions,
+    record,
+    whole_story,
+)
 
-CENSUS, APP, CONTROL = MODELS
+CENSUS, APP, CONTROL, CREDIT = MODELS
 
 
 def test_an_alert_gathers_its_updates_and_repeats_count_once() -> None:
@@ -104,14 +115,67 @@ def with_alerts_on_the_control(_: Story) -> Story:
     return whole_story(*(alert_data(CONTROL, "score", event) for event in (2_100, 4_000)))
 
 
+def accused_too_late(story: Story) -> Story:
+    late = int(ATTACK.at[ATTACK.within_queries])
+    return replace(story, anomalies=anomalies_of(anomaly_record(ATTACK.source, late)))
+
+
+def accused_too_early(story: Story) -> Story:
+    early = int(ATTACK.at[0]) - 1
+    return replace(story, anomalies=anomalies_of(anomaly_record(ATTACK.source, early)))
+
+
+def accused_an_honest_client(story: Story) -> Story:
+    honest = anomalies_of(anomaly_record("client-07", 4_000))
+    return replace(story, anomalies=[*story.anomalies, *honest])
+
+
+def test_the_attack_is_told_with_what_it_took_and_what_was_said_beside_it() -> None:
+    story = whole_story()
+    text = "\n".join(summary_lines(story))
+    assert "found after 10 of its queries, by probing; the accused is mallory" in text
+    assert "no honest client was accused" in text
+    assert "FALSE" not in text
+    assert "\nAs expected: every change was seen" in text
+
+
+def test_whom_it_accuses_where_nobody_attacks_is_told_as_false() -> None:
+    story = whole_story()
+    other = anomalies_of(anomaly_record("client-01", 7_000, model=APP))
+    story = replace(story, anomalies=[*story.anomalies, *other])
+    text = "\n".join(summary_lines(story))
+    assert f"FALSE, for nobody attacks there: {other[0].said.message}" in text
+    assert "\nAs expected, but for a false accusation: every change was seen" in text
+    more = replace(story, anomalies=[*story.anomalies, *other])
+    assert "but for 2 false accusations: " in summary_lines(more)[-1]
+
+
+def test_an_anomaly_gathers_its_updates_and_repeats_count_once() -> None:
+    first = anomaly_record(ATTACK.source, int(ATTACK.at[9]))
+    update = orjson.loads(anomaly_record("client-03", int(ATTACK.at[20])))
+    update["metadata"]["uid"] = update["metadata"]["uid"][:-1] + "2"
+    (anomaly,) = anomalies_of(first, orjson.dumps(update), first)
+    assert anomaly.model_event == ATTACK.at[9]
+    assert [anomaly.number, anomaly.model_id] == [1, CREDIT.model_id]
+    assert anomaly.said.metadata.uid.endswith(".2")
+    assert anomaly.accused == {
+        KEY.digest(ATTACK.source).hex(): ATTACK.at[9],
+        KEY.digest("client-03").hex(): ATTACK.at[20],
+    }
+
+
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
         (without_score_alerts, "no alert on score of employment-ma"),
         (with_alerts_on_the_control, "2 alerts on employment-ma-control"),
-        (lambda story: replace(story, n_folded=41_599), "41599 folded"),
+        (lambda story: replace(story, n_folded=47_599), "47599 folded"),
         (lambda story: replace(story, reasons={"not_json": 2}), "2 dead letters"),
         (lambda story: replace(story, worker_status=-9), "status -9"),
+        (lambda story: replace(story, anomalies=[]), "no anomaly on credit within 100 queries"),
+        (accused_too_late, "no anomaly on credit within 100 queries"),
+        (accused_too_early, "no anomaly on credit within 100 queries"),
+        (accused_an_honest_client, "honest clients of credit were accused: client-07"),
     ],
 )
 def test_whatever_is_wrong_is_said(spoil: Callable[[Story], Story], problem: str) -> None:
@@ -143,12 +207,12 @@ def test_signals_have_a_meaning() -> None:
 
 
 PROGRESS = Progress(
-    n_events=41_604,
+    n_events=47_604,
     n_sent=20_000,
     n_consumed=19_000,
     n_rejected=2,
     rate=812.4,
-    sent_by_model=(12_000, 1_500, 1_500),
+    sent_by_model=(12_000, 1_500, 1_500, 1_500),
 )
 
 
@@ -158,8 +222,10 @@ def test_the_plain_view_prints_alerts_whole_and_never_reads_them_as_markup() -> 
     alert = AlertBook(event_numbers(positions())).add(record(said))
     assert alert is not None
     with PlainView(console) as view:
-        view.show(PROGRESS, [alert])
-    assert said.message.strip() in console.export_text()
+        view.show(PROGRESS, News([alert], whole_story().anomalies))
+    text = console.export_text()
+    assert said.message.strip() in text
+    assert f"ANOMALY 1 [medium] {whole_story().anomalies[0].said.message}" in text
 
 
 @pytest.mark.parametrize("size", [(120, 40), (60, 20)])
@@ -167,11 +233,11 @@ def test_the_live_picture_fits_the_terminal(size: tuple[int, int]) -> None:
     width, height = size
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True)
     view = LiveView(console, MODELS)
-    view.show(PROGRESS, list(whole_story().alerts))
+    view.show(PROGRESS, News(whole_story().alerts, whole_story().anomalies))
     lines = console.render_lines(view.picture(), pad=False)
     assert len(lines) <= height
     text = "\n".join("".join(segment.text for segment in line) for line in lines)
-    for what in ("employment-ma-control", "learns", "watched", "AGEP", "▁"):
+    for what in ("employment-ma-control", "learns", "watched", "AGEP", "▁", "ANOMALY"):
         assert what in text
 
 

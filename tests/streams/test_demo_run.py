@@ -15,11 +15,10 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from streams import demo
-from streams.census import read_sample
 from streams.demo import run_demo
 from streams.demo_flow import DemoFlow
+from streams.demo_models import demo_models
 from streams.embedded import EmbeddedBroker
-from streams.traffic import census_traffic
 from streams.traffic_producer import TrafficError, TrafficProducer, run_demo_producer
 from tests.streams.demo_kit import MODELS
 
@@ -57,15 +56,17 @@ def test_the_demo_producer_sends_the_traffic_and_begins_again(
 ) -> None:
     short = tuple(
         replace(model, prediction=model.prediction[:20], score=model.score[:20])
-        for model in census_traffic(read_sample())
+        for model in demo_models()
     )
-    monkeypatch.setattr("streams.traffic_producer.census_traffic", lambda _: short)
+    monkeypatch.setattr("streams.traffic_producer.demo_models", lambda: short)
     with EmbeddedBroker() as broker:
-        assert run_demo_producer(broker.bootstrap_servers, "events", rate=5_000, n_events=90) == 90
-        records = consumed(broker, "events", 90)
+        assert (
+            run_demo_producer(broker.bootstrap_servers, "events", rate=5_000, n_events=120) == 120
+        )
+        records = consumed(broker, "events", 120)
     events = [orjson.loads(value) for _, value in records]
     assert all(key.decode() == e["model_id"] for (key, _), e in zip(records, events, strict=True))
-    assert len({event["event_id"] for event in events}) == 90
+    assert len({event["event_id"] for event in events}) == 120
     for model in short:
         mine = [event for event in events if event["model_id"] == model.model_id]
         assert len(mine) == 30
@@ -95,28 +96,40 @@ def test_a_closed_producer_tells_of_no_delivery() -> None:
     assert not told
 
 
-def test_the_flow_waits_for_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def commit_all(broker: EmbeddedBroker, group: str) -> None:
+    """A group's worker has folded all that is there."""
+    worker = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group})
+    ends = [
+        TopicPartition("driftsentry.events", p, until)
+        for p in range(4)
+        for until in [worker.get_watermark_offsets(TopicPartition("driftsentry.events", p))[1]]
+    ]
+    worker.commit(offsets=ends, asynchronous=False)
+    worker.close()
+
+
+def test_the_flow_waits_for_both_duties_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.demo_flow._MAX_UNFOLDED_BYTES", 40_000)
     with EmbeddedBroker() as broker:
-        flow = DemoFlow(broker.bootstrap_servers, "nobody", MODELS, seconds=0.1)
+        flow = DemoFlow(
+            broker.bootstrap_servers, ["nobody", "nobody.security"], MODELS, seconds=0.1
+        )
         flow.start_clock()
         for _ in range(20):
             flow.step()
         stuck = flow.progress()
-        worker = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "nobody"})
-        ends = [
-            TopicPartition("driftsentry.events", p, until)
-            for p in range(4)
-            for until in [worker.get_watermark_offsets(TopicPartition("driftsentry.events", p))[1]]
-        ]
-        worker.commit(offsets=ends, asynchronous=False)
-        worker.close()
+        commit_all(broker, "nobody")
+        for _ in range(20):
+            flow.step()
+        half = flow.progress()
+        commit_all(broker, "nobody.security")
         for _ in range(20):
             flow.step()
         later = flow.progress()
         flow.close()
     assert 50 < stuck.n_sent < 300
     assert stuck.n_consumed == 0
+    assert (half.n_consumed, half.n_sent) == (0, stuck.n_sent), "the other duty is behind"
     assert later.n_consumed == stuck.n_sent
     assert stuck.n_sent < later.n_sent < 600
 
@@ -166,8 +179,11 @@ import signal, sys, time
 from confluent_kafka import Consumer, TopicPartition
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-worker = Consumer({"bootstrap.servers": sys.argv[1], "group.id": "driftsentry"})
-worker.commit(offsets=[TopicPartition("driftsentry.events", 0, 1)], asynchronous=False)
+for group in ("driftsentry", "driftsentry.security"):
+    worker = Consumer({"bootstrap.servers": sys.argv[1], "group.id": group})
+    for partition in range(4):
+        one = [TopicPartition("driftsentry.events", partition, 1)]
+        worker.commit(offsets=one, asynchronous=False)
 time.sleep(60)
 """
 
@@ -217,10 +233,12 @@ def test_the_whole_demo(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "As expected: every change was seen" in done.stdout
-    assert "41,604 events sent" in done.stdout
-    assert "41,600 folded, 4 refused" in done.stdout
+    assert ": every change was seen" in done.stdout
+    assert "47,604 events sent" in done.stdout
+    assert "47,600 folded, 4 refused" in done.stdout
     assert "ALERT 1 [" in done.stdout
+    assert "ANOMALY 1 [" in done.stdout
+    assert "no honest client was accused" in done.stdout
     assert "</html>" in report.read_text(encoding="utf-8")
 
 

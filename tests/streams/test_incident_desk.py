@@ -18,12 +18,13 @@ from streams.incident_evidence import Evidence, merged
 from streams.incident_reasons import Approval, Overruling
 from streams.incidents import incidents_of
 from streams.responder_memory import MemoryIncidentStore, MemoryOutlet, MemoryWindows
-from streams.responder_ports import ModelName
+from streams.responder_ports import IncidentStore, InputPartition, ModelName
 from streams.retraining_gate import WindowFacts
 from tests.streams.incident_kit import MINUTE_MS, START_MS, alert, evidence, moved
 from tests.streams.test_retraining_gate import attack, worse
 
 MODEL = ModelName("driftsentry", "churn")
+PARTITION = InputPartition("driftsentry", 2)
 CONFIG = IncidentConfig()
 FACTS = WindowFacts(9_000, 8_000, 1_600, 0, START_MS, START_MS + MINUTE_MS)
 
@@ -42,12 +43,14 @@ async def pause(name: str) -> None:
     await _step(name)
 
 
-def desk_at(store: MemoryIncidentStore, topic: MemoryOutlet, name: str) -> IncidentDesk:
+def desk_at(
+    store: IncidentStore, topic: MemoryOutlet, name: str, config: IncidentConfig = CONFIG
+) -> IncidentDesk:
     return IncidentDesk(
         store,
         topic,
         MemoryWindows(FACTS),
-        CONFIG,
+        config,
         RetrainingConfig(),
         events_topic="events",
         writer=name,
@@ -135,7 +138,7 @@ _records = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(_records, st.integers(0, 2**32), st.integers(1, 3), st.sampled_from([0, 8]))
 def test_the_topic_ends_as_the_evidence_says(
     given_records: list[tuple[int, int, int]], seed: int, n_responders: int, n_crashes: int
@@ -217,11 +220,11 @@ def test_time_closes_an_incident() -> None:
     desk, store, topic = desk_of()
     over = alert(1, 30, revision=2, status="resolved", resolution="returned")
     take(desk, alert(1), over)
-    store.watermarks[MODEL] = START_MS + 89 * MINUTE_MS
+    run(store.raise_watermarks({PARTITION: START_MS + 89 * MINUTE_MS}))
     run(desk.sweep())
     assert topic.records[-1].value is not None
     assert b'"status":"updated"' in topic.records[-1].value
-    store.watermarks[MODEL] = START_MS + 90 * MINUTE_MS
+    run(store.raise_watermarks({PARTITION: START_MS + 90 * MINUTE_MS}))
     run(desk.sweep())
     assert topic.records[-1].value is not None
     assert b'"status":"closed"' in topic.records[-1].value
@@ -255,10 +258,10 @@ def test_a_request_is_held_then_released_once_and_stays() -> None:
     (held,) = requests_of(topic)
     assert held is not None
     assert [each.reason for each in held.holds] == ["window_not_settled"]
-    store.settled_offsets[2] = 24_999
+    run(store.raise_settled({2: 24_999}))
     run(desk.sweep())
     assert len(requests_of(topic)) == 1
-    store.settled_offsets[2] = 25_000
+    run(store.raise_settled({2: 25_000}))
     run(desk.sweep())
     run(desk.sweep())
     last = requests_of(topic)[-1]
@@ -271,7 +274,7 @@ def test_a_request_is_held_then_released_once_and_stays() -> None:
 def test_an_attack_known_before_the_window_is_settled_holds_the_request() -> None:
     desk, store, topic = desk_of()
     take(desk, worse(), attack((5_100, 5_300)))
-    store.settled_offsets[2] = 25_000
+    run(store.raise_settled({2: 25_000}))
     run(desk.sweep())
     (first, last) = requests_of(topic)[0], requests_of(topic)[-1]
     assert last is not None
@@ -287,13 +290,13 @@ def test_an_attack_known_before_the_window_is_settled_holds_the_request() -> Non
 def test_requests_of_two_incidents_within_a_cooldown() -> None:
     desk, store, topic = desk_of()
     take(desk, worse(), worse(2, 600, signals=[moved("error", change_offset=9_000)]))
-    store.settled_offsets[2] = 10**6
+    run(store.raise_settled({2: 10**6}))
     run(desk.sweep())
     latest = {each.request_id: each for each in requests_of(topic) if each is not None}
     assert sorted(each.status for each in latest.values()) == ["held", "released"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.permutations(range(5)))
 def test_requests_are_the_same_whoever_dies_or_hangs(seed: int, order: list[int]) -> None:
     records = evidence(
@@ -307,7 +310,7 @@ def test_requests_are_the_same_whoever_dies_or_hangs(seed: int, order: list[int]
     disturbed = World(seed, [records[each] for each in order], 2, 8)
     for world in (plain, disturbed):
         world.run()
-        world.store.settled_offsets[2] = 10**6
+        run(world.store.raise_settled({2: 10**6}))
         world.sweep()
     assert disturbed.topic.compacted() == plain.topic.compacted()
     assert len(plain.topic.compacted()) == 4

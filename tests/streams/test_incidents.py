@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.security.base import Technique
@@ -85,6 +85,7 @@ _records = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(_records, st.data(), st.none() | st.integers(-100, 20_000))
 def test_no_order_and_no_repetition_shows(
     records: list[bytes], data: st.DataObject, watermark: int | None
@@ -94,6 +95,7 @@ def test_no_order_and_no_repetition_shows(
     assert incidents(*again, *more, watermark=watermark) == incidents(*records, watermark=watermark)
 
 
+@settings(deadline=None)
 @given(_records, st.data())
 def test_what_was_kept_and_merged_in_parts_is_the_same(
     records: list[bytes], data: st.DataObject
@@ -105,6 +107,7 @@ def test_what_was_kept_and_merged_in_parts_is_the_same(
     assert found == incidents(*records)
 
 
+@settings(deadline=None)
 @given(_records)
 def test_merging_is_a_join(records: list[bytes]) -> None:
     found = evidence(*records)
@@ -117,6 +120,7 @@ def test_merging_is_a_join(records: list[bytes]) -> None:
                 assert merge(merge(one, other), third) == merge(one, merge(other, third))
 
 
+@settings(deadline=None)
 @given(_records, st.integers(0, 20_000))
 def test_a_closed_incident_is_one_that_nothing_earlier_can_open(
     records: list[bytes], watermark: int
@@ -128,6 +132,7 @@ def test_a_closed_incident_is_one_that_nothing_earlier_can_open(
             assert found.closed_ms <= START_MS + watermark * MINUTE_MS
 
 
+@settings(deadline=None)
 @given(_records)
 def test_every_piece_of_evidence_is_in_one_incident(records: list[bytes]) -> None:
     places = [each.evidence_id for found in incidents(*records) for each in found.evidence]
@@ -137,6 +142,7 @@ def test_every_piece_of_evidence_is_in_one_incident(records: list[bytes]) -> Non
 _times = st.none() | st.integers(0, 20_000)
 
 
+@settings(deadline=None)
 @given(_records, st.integers(0, 300), st.tuples(_times, _times))
 def test_a_revision_grows_with_what_is_known(
     records: list[bytes], minute: int, watermarks: tuple[int | None, int | None]

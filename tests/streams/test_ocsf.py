@@ -30,6 +30,7 @@ CASES: dict[str, Suspicion] = {
     "exposure": suspicion(
         10, detector="exposure", technique=Technique.EXTRACTION, detail="exposure"
     ),
+    "of a slice": suspicion(10, technique=Technique.BACKDOOR, n_expected=2.25, n_slices=3),
     "odd numbers": suspicion(10, statistic=float("nan"), baseline=-1e300, detail="a" * 9_999),
     "numbers without bound": suspicion(10, n_hits=1 << 62, n_seen=1 << 62),
 }

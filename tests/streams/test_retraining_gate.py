@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.responder_config import IncidentConfig, RetrainingConfig
@@ -246,6 +246,18 @@ def test_a_fault_of_the_data_holds_it_and_the_window_begins_behind() -> None:
     assert ranges_of(only(worse(), broken(is_over=False), broken(is_over=True))) == [(5_401, 6_400)]
 
 
+def test_a_change_of_most_clients_data_is_a_fault_and_no_attack() -> None:
+    request = only(worse(), attack((5_100, 5_300), technique="data_change"))
+    assert held_for(request) == ["data_fault_open"]
+    assert request.reason == "data_fault"
+    over = attack((5_100, 5_300), technique="data_change", is_over=True)
+    assert ranges_of(only(worse(), over)) == [(5_301, 6_300)]
+    word = Approval(1, request.request_id, request.incident_id, "ana", "")
+    held = only(worse(), attack((5_100, 5_300), technique="data_change"), said=[word])
+    assert held_for(held) == ["data_fault_open"]
+    assert held.quarantine == []
+
+
 def test_too_few_labels_double_the_window() -> None:
     few = FACTS._replace(n_labels=300)
     assert held_for(only(worse(), facts=few)) == ["label_coverage"]
@@ -298,6 +310,7 @@ _attacks = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(_attacks, max_size=5), st.data())
 def test_no_order_shows_and_nothing_suspected_is_trained_on(
     attacks: list[bytes], data: st.DataObject
@@ -316,6 +329,7 @@ def test_no_order_shows_and_nothing_suspected_is_trained_on(
             assert is_apart or own.opened_offset > last
 
 
+@settings(deadline=None)
 @given(st.lists(_attacks, max_size=4), _attacks, st.data())
 def test_evidence_beyond_the_window_changes_nothing(
     attacks: list[bytes], more: bytes, data: st.DataObject

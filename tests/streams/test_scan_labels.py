@@ -99,10 +99,23 @@ def test_a_worse_model_is_found_at_its_row_and_told_everywhere() -> None:
     expected = 100 * accuracy(table, N_REFERENCE, N)
     assert f"Performance from row 500 on: accuracy {expected:.1f} %" in result.stdout
     assert f"by {N_TOLD:,} labels" in result.stdout
+    latest = 100 * accuracy(table, N - 901, N)
+    assert re.search(rf"accuracy +{expected:.1f} % .* {latest:.1f} % \(", result.stdout)
+    assert re.search(r" all 5,500 labels +the latest 901\n", result.stdout)
+    for name in ("precision", "recall", "F1", "log loss", "Brier score", "ROC-AUC"):
+        assert len(re.findall(rf"^  {name} .* to .* to ", result.stdout, re.MULTILINE)) == 1, name
+    assert re.search(r"^  error of ROC-AUC by bins +0\.0\d+ +0\.0\d+$", result.stdout, re.MULTILINE)
     assert re.search(r"Worst: region=west, with \d\d.* % of the errors on", result.stdout)
     assert "Calibration: scores and outcomes are" in result.stdout
     page = Page(Path("t.csv-report.html").read_text("utf-8"))
-    for text in ("How well it predicts", "expected by the score", "region=west, with", "Came true"):
+    for text in (
+        "How well it predicts",
+        "expected by the score",
+        "region=west, with",
+        "Came true",
+        "Metrics of all labels, and of the latest ones",
+        f"{latest:.1f} % (",
+    ):
         assert text in page.text
     assert "It is told by labels" in page.text
     assert "There are more models" not in page.text
@@ -296,6 +309,9 @@ def test_numbers_have_a_mean_absolute_error() -> None:
     result = run("t.csv")
     error = np.abs(np.array(table["prediction"]) - truth)[1_500:].mean()
     assert f"mean absolute error {error:.4g} (" in result.stdout
+    square = np.sqrt(np.mean((np.array(table["prediction"]) - truth)[1_500:] ** 2))
+    assert re.search(rf"root mean square error +{square:.4g} \(", result.stdout)
+    assert "ROC-AUC" not in result.stdout
     assert "Mean absolute error" in Page(Path("t.csv-report.html").read_text("utf-8")).text
 
 

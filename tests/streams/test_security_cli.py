@@ -11,16 +11,22 @@ import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Producer
 
 from detectors.security.calibration_document import calibration_of
+from detectors.security.calibration_fit import CalibrationRows, Choice
 from schemas.calibration import parse_calibration
 from schemas.commands import SetCalibration, read_command
+from schemas.config import DetectionConfig
+from schemas.records import Record
+from schemas.security_config import SecurityConfig
 from schemas.source_hash import SourceKey
 from streams import kafka_commands
+from streams.attack_traffic import honest, probability
 from streams.cli import main
-from tests.delivery.attacked import honest, probability
-from tests.streams.calibration_kit import benign
-from tests.streams.events import prediction
+from streams.embedded import EmbeddedBroker
+from tests.streams.calibration_kit import benign, decoded
+from tests.streams.events import prediction, record
 
 KEY = "a key of 16 bytes or more"
 CALIBRATE = ("calibrate", "--model", "credit", "--version", "3", "--source", "client")
@@ -76,7 +82,7 @@ def test_a_calibration_of_files_is_told_of_written_and_set(monkeypatch: pytest.M
     ]
     lines = result.stdout.splitlines()
     assert lines[0] == f"credit 3  calibration {document.digest}"
-    assert lines[1] == "  900 rows, 6 numbers and 1 category, no predicted classes"
+    assert lines[1] == "  600 rows, 6 numbers and 1 category, no predicted classes"
     assert lines[2] == f"  holds under the source key {key} alone"
     assert lines[3].startswith("  clients of no kind: 600 rows of 10 sources from 2026-09-21T14:13")
     assert any("not windows off the benign rows, which needs 2,000" in line for line in lines)
@@ -129,10 +135,82 @@ def test_events_of_our_own_say_who_sent_them() -> None:
     assert [each.n_sources for each in document.kinds] == [1, 1]
 
 
+def sent(broker: EmbeddedBroker, records: list[Record], partition: int) -> None:
+    """These records, in their order, to a partition of the events topic."""
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    for each in records:
+        producer.produce("driftsentry.events", each.value, b"m", partition)
+    assert producer.flush(30) == 0
+
+
+def test_the_topic_is_read_between_offsets_or_times_and_the_config_says_who_is_of_which_kind() -> (
+    None
+):
+    taken = benign(700)
+    of_batch = [orjson.loads(each.value or b"")["source"] == "client-1" for each in taken]
+    with EmbeddedBroker() as broker:
+        sent(broker, [*taken, record(700, b"{}")], 1)
+        sent(broker, benign(250, seed=7), 3)
+        options = ("--config", "workers.yaml", "--bootstrap-servers", broker.bootstrap_servers)
+        own = ("calibrate", "--model", "m", "--from-topic", "--out", "out.json", *options)
+        whole = run(*own)
+        assert whole.exit_code == 0, whole.output
+        document = parse_calibration(Path("out.json").read_bytes())
+        between = run(*own, "--offsets", "1:100-499")
+        assert between.exit_code == 0, between.output
+        part = parse_calibration(Path("out.json").read_bytes())
+        times = ("--since", "2026-09-21T14:13:20.100Z", "--until", "2026-09-21T14:13:20.500Z")
+        within = run(*own, *times)
+        assert within.exit_code == 0, within.output
+        assert parse_calibration(Path("out.json").read_bytes()).digest == part.digest
+        too_few = run(*own, "--offsets", "1:0-150", "--offsets", "3:5-90")
+        nobody = run(*own, "--offsets", "0:0-9")
+        beyond = run(*own, "--offsets", "9:0-9")
+    said = "several partitions hold m 1: 700 in partition 1, 250 in partition 3; the one with most"
+    assert said in whole.stderr
+    assert "several partitions" not in between.stderr
+    n_batch = sum(of_batch)
+    assert [(k.kind, k.n_rows) for k in document.kinds] == [("", 700 - n_batch), ("batch", n_batch)]
+    # The same as of the same rows by kind, without a broker.
+    config = DetectionConfig(security=SecurityConfig(kinds={"batch": ["client-1"]}))
+    rows = CalibrationRows(Choice("m", "1"), config, SourceKey(KEY.encode()))
+    for kind in ("", "batch"):
+        own_rows = [
+            r for r, is_batch in zip(taken, of_batch, strict=True) if is_batch == (kind != "")
+        ]
+        rows.take(kind, decoded(own_rows, SourceKey(KEY.encode())))
+    assert rows.fit().digest == document.digest
+    n_batch = sum(of_batch[100:500])
+    assert [(k.kind, k.n_rows) for k in part.kinds] == [("", 400 - n_batch), ("batch", n_batch)]
+    assert (too_few.exit_code, nobody.exit_code, beyond.exit_code) == (2, 2, 2)
+    assert "has 151 predictions of m 1 within what was asked for, and 200 are" in too_few.stderr
+    assert "take more with --since, --until or --offsets, wait" in too_few.stderr
+    assert "there is no prediction of model m, version 1" in nobody.stderr
+    assert "has no partition 9" in beyond.stderr
+
+
+def test_a_topic_that_is_not_there_is_a_sentence() -> None:
+    with EmbeddedBroker() as broker:
+        result = run(
+            *("calibrate", "--model", "m", "--from-topic", "--events-topic", "no.such"),
+            *("--bootstrap-servers", broker.bootstrap_servers),
+        )
+    assert result.exit_code == 1
+    assert "there is no topic no.such" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (CALIBRATE, "say of what: a FILE, or --kind KIND=FILE, or both"),
+        (CALIBRATE, "either a FILE, --kind KIND=FILE, or both; or --from-topic"),
+        ((*CALIBRATE, "all.csv", "--from-topic"), "or both; or --from-topic"),
+        ((*CALIBRATE, "--from-topic"), "--source says what a file holds"),
+        ((*CALIBRATE[:5], "--from-topic", "--sort"), "--sort says what a file holds"),
+        ((*CALIBRATE[:5], "--from-topic"), "bootstrap_servers"),
+        ((*CALIBRATE, "all.csv", "--offsets", "0:1-2"), "--offsets says where in Kafka"),
+        ((*CALIBRATE, "all.csv", "--bootstrap-servers", "b:1"), "--bootstrap-servers says where"),
+        ((*CALIBRATE[:5], "--from-topic", "--offsets", "0:9-2"), "PARTITION:FIRST-LAST"),
+        ((*CALIBRATE[:5], "--from-topic", "--offsets", "9"), "PARTITION:FIRST-LAST"),
         ((*CALIBRATE, "all.csv", "--reference", "100"), "--reference is for `scan`"),
         ((*CALIBRATE, "nowhere.csv"), "nowhere.csv"),
         ((*CALIBRATE, "--kind", "batch"), "write it as KIND=FILE, each kind once"),

@@ -7,9 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
+from detectors.security.calibration_document import calibration_of
 from schemas.commands import MAX_COMMAND_BYTES, CommandError, SetCalibration, read_command
 from streams.checkpoint import state_digest
-from streams.duties import SecurityWork
+from streams.duties import FormerKey, SecurityWork
 from streams.lineage import JournalEntry, LineageError, load_journal
 from streams.obedience import Obedience
 from streams.worker import Detection, PartitionWorker
@@ -163,6 +164,45 @@ def test_thresholds_of_another_source_key_are_refused_where_they_depend_on_it() 
     assert len(listening.obey(security_worker())) == 2
     own = security_worker(OTHER_KEY)
     assert "calibrate with the worker's key" in own.refusal(set_calibration(salted))
+
+
+NEXT = CONFIG.model_copy(update={"generation": 2})
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_under_another_source_key_what_depends_on_none_stays_in_force(is_restarted: bool) -> None:
+    salted = calibration(regions=True)
+    own = security_worker()
+    own.process(STREAM[:AT])
+    for order in (
+        set_calibration(salted, "c1", "salted"),
+        set_calibration(calibration(), "c2"),
+        set_calibration(calibration(seed=4), "c3", "later"),
+    ):
+        work_of(own).obey(order, AT, 0, lambda: 1)
+    if is_restarted:
+        former = Detection(CONFIG, FormerKey(KEY.fingerprint), "security")
+        own = PartitionWorker(TP, LINEAGE, former, 0, TOPICS, own.checkpoint())
+    own.switch(Detection(NEXT, OTHER_KEY, "security"), AT)
+    fold = work_of(own).fold
+    assert not work_of(own).concerns(set_calibration(calibration(), "c4"))
+    assert not work_of(own).concerns(set_calibration(calibration(seed=4), "c5", "later"))
+    assert not fold.has_calibration("salted", "1", calibration_of(salted))
+    own.process(STREAM[AT:])
+    in_force = fold.calibration(0)
+    assert in_force is not None
+    assert in_force.is_reviewed
+    said = provisional(own)
+    assert said
+    assert not any(said)
+
+    live = security_worker()
+    live.process(STREAM[:AT])
+    for model, seed in (("m", 1), ("later", 4)):
+        work_of(live).obey(set_calibration(calibration(seed=seed), "c", model), AT, 0, lambda: 1)
+    live.switch(Detection(NEXT, OTHER_KEY, "security"), AT)
+    live.process(STREAM[AT:])
+    assert state_digest(live.parts()) == state_digest(own.parts())
 
 
 def contradictory() -> SetCalibration:

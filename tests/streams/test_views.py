@@ -70,7 +70,8 @@ def test_the_distances_of_the_latest_window_are_shown() -> None:
 
 
 def test_how_well_a_model_predicts_is_shown_once_it_has_labels() -> None:
-    config = DetectionConfig(reference_events=100, labels=LabelsConfig(enabled=True))
+    labels_config = LabelsConfig(enabled=True, windows=[100, 1_000])
+    config = DetectionConfig(reference_events=100, labels=labels_config)
     partition = PartitionWorker(
         TP, LINEAGE, Detection(config, None), 0, OutputTopics("alerts", "dead", "journal")
     )
@@ -86,11 +87,16 @@ def test_how_well_a_model_predicts_is_shown_once_it_has_labels() -> None:
 
     shown = orjson.loads(live_views([partition])["m/1"]["performance"])
 
-    for which in ("total", "window"):
-        accuracy = shown[which]["accuracy"]
-        assert (accuracy["value"], accuracy["n"]) == (0.75, 400)
+    assert set(shown["windows"]) == {"100", "1000"}
+    for metrics, n in (
+        (shown["total"], 400),
+        (shown["windows"]["1000"], 400),
+        (shown["windows"]["100"], 100),
+    ):
+        accuracy = metrics["accuracy"]
+        assert (accuracy["value"], accuracy["n"], metrics["n_rows"]) == (0.75, n, n)
         assert accuracy["low"] < 0.75 < accuracy["high"]
-        assert set(shown[which]["by_class"]) == {"a", "b"}
+        assert set(metrics["by_class"]) == {"a", "b"}
     assert shown["expected"] is None
 
 

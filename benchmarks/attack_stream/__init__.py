@@ -1,0 +1,1 @@
+"""A recorded attack through a real Kafka and a real worker."""
