@@ -51,10 +51,10 @@ class EvidencePlace(BaseModel):
         description="`alert_id` of an alert, `finding_info.uid` of an anomaly; of a silence a hash "
         "of model, kind and when it began."
     )
-    kind: EvidenceKind
+    kind: EvidenceKind = Field(description="On which topic it lies: alerts, anomalies or liveness.")
     revision: int = Field(description="Its latest record that was read.")
     what: str = Field(description="Its signal, technique, or kind of silence.")
-    model_version: str
+    model_version: str = Field(description="The version that it is about; empty of a partition.")
     partition: int = Field(description="Input partition of the offsets.")
     lineage: str | None = Field(description="Of the fold that says so; null of a silence.")
     first_offset: int | None = Field(
@@ -63,7 +63,7 @@ class EvidencePlace(BaseModel):
     last_offset: int | None = Field(description="The record that its latest record is told for.")
     start_ms: int = Field(description="Event time of its beginning, as far as it is known.")
     last_ms: int = Field(description="Event time of its latest record.")
-    has_ended: bool
+    has_ended: bool = Field(description="Whether its latest record says that it is over.")
 
 
 class Verdict(BaseModel):
@@ -71,7 +71,7 @@ class Verdict(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    reason: Reason
+    reason: Reason = Field(description="What it is.")
     rule: str = Field(description="The rule that decided, `overruled` where a person did.")
     because: str = Field(description="What the rule saw, in words.")
     evidence_ids: list[str] = Field(description="The evidence that it rests on.")
@@ -100,15 +100,18 @@ class IncidentData(BaseModel):
         description="Of deployment, model and the evidence that begins first: the record's key."
     )
     revision: int = Field(
-        description="Grows with each piece of evidence, each record of one, what people say, and "
-        "when it is closed."
+        description="Grows with each piece of evidence, each record of one, what people say (by "
+        "two), and when it is closed (by one): what opens it again is above its end."
     )
-    status: IncidentStatus
-    deployment: str
+    status: IncidentStatus = Field(
+        description="`opened`: one piece of evidence, of one record. `updated`: more is known. "
+        "`closed`: it is over."
+    )
+    deployment: str = Field(description="The deployment's name, as the detection config says it.")
     model_id: str = Field(description="The model; empty where it is about a whole partition.")
     model_versions: list[str] = Field(description="Its versions that evidence is about, sorted.")
     severity: Severity = Field(description="That of its most severe evidence.")
-    verdict: Verdict
+    verdict: Verdict = Field(description="The reason, and how it was decided: below.")
     start_ms: int = Field(description="Event time at which the first evidence begins.")
     last_ms: int = Field(description="Event time of what was said last.")
     closed_ms: int | None = Field(description="Event time at which it was closed; null while open.")

@@ -11,6 +11,7 @@ _CONTROL: Final = (
 )
 _MASKED: Final = dict.fromkeys(_CONTROL, "?")
 _ESCAPED: Final = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _CONTROL}
+_JSON_ESCAPED: Final = {code: f"\\u{code:04x}" for code in _CONTROL}
 
 
 def masked(text: str) -> str:
@@ -21,3 +22,8 @@ def masked(text: str) -> str:
 def escaped(text: str) -> str:
     r"""The text with `\xNN` or `\uNNNN` for each control character."""
     return text.translate(_ESCAPED)
+
+
+def json_escaped(document: str) -> str:
+    r"""JSON on one line, with `\uNNNN` for what JSON lets stand as it is: of the same value."""
+    return document.translate(_JSON_ESCAPED)

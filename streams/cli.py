@@ -12,6 +12,7 @@ from streams.cli_budget import budget
 from streams.cli_commands import acknowledge, mute, plan, withdraw
 from streams.cli_config import config
 from streams.cli_events import alerts, emit
+from streams.cli_incident import incident
 from streams.cli_options import (
     EXIT_USAGE,
     Sentences,
@@ -76,6 +77,7 @@ main.add_command(plan)
 main.add_command(acknowledge)
 main.add_command(withdraw)
 main.add_command(window)
+main.add_command(incident)
 
 
 @main.command()

@@ -142,7 +142,7 @@ def withdraw(ctx: click.Context, /, command_id: str, **options: Any) -> None:
     send(ctx, {"kind": "withdraw", "withdraws": command_id}, command_id, options)
 
 
-def _user() -> str:
+def user_name() -> str:
     """Who runs this; "" where the system has no name for the user, as in some containers."""
     from getpass import getuser
 
@@ -169,7 +169,7 @@ def send(
         **document,
         **{name: value for name, value in scope.items() if value is not None},
         "command_id": command_id,
-        "by": _user() if by is None else by,
+        "by": user_name() if by is None else by,
         "reason": reason,
     }
     value = orjson.dumps(said)

@@ -126,6 +126,8 @@ _TOPICS: Final[tuple[Option[Any], ...]] = tuple(
         "checkpoints",
         "liveness",
         "anomalies",
+        "incidents",
+        "retraining",
     )
 )
 _GROUP: Final[tuple[Option[Any], ...]] = (

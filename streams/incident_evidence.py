@@ -6,11 +6,12 @@ order, and two readers who have had the same ones know the same. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, Literal, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isfinite
+from typing import Final, Literal, Self, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schemas.alerts import AlertData, Severity
 from schemas.anomalies import AnomalyData
@@ -63,6 +64,12 @@ class Evidence(BaseModel):
     alert: AlertData | None = None
     anomaly: AnomalyData | None = None
     silence: LivenessData | None = None
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> Self:
+        if sum(each is not None for each in (self.alert, self.anomaly, self.silence)) != 1:
+            raise ValueError("must be one of alert, anomaly and silence")
+        return self
 
     @property
     def kind(self) -> EvidenceKind:
@@ -129,9 +136,13 @@ class Evidence(BaseModel):
     def load(cls, stored: bytes) -> Evidence:
         """The evidence that `dump` gave; `EvidenceError` for anything else."""
         try:
-            return cls.model_validate_json(stored)
+            found = cls.model_validate_json(stored)
         except ValidationError as error:
             raise EvidenceError(f"stored evidence: {first_problem(error, 'the record')}") from None
+        _require_revision(found.revision)
+        if not all(_is_usual(number, -_LONG_AGO) for number in _numbers(found.model_dump())):
+            raise EvidenceError("stored evidence: it has a number that cannot be kept")
+        return found
 
 
 def merge(one: Evidence, other: Evidence) -> Evidence:
@@ -169,6 +180,7 @@ def from_alert(value: bytes) -> Evidence | None:
     alert = _parsed(AlertData, value, "an alert")
     if alert.kind == "bound":
         return None
+    _require_revision(alert.revision)
     more = [each.found_offset for each in alert.signals if each.standing == "moved"]
     spreads = alert.revision == 1 or alert.trigger_offset in more
     return Evidence(
@@ -194,6 +206,7 @@ def from_anomaly(value: bytes) -> Evidence | None:
     own = anomaly.unmapped
     if own.is_exposure:
         return None
+    _require_revision(own.revision)
     return Evidence(
         evidence_id=anomaly.finding_info.uid,
         deployment=own.deployment,
@@ -243,6 +256,9 @@ def trouble_of(said: LivenessData) -> Trouble:
 
 
 _LONG_AGO: Final = -(2**62)
+_MOST: Final = 2**53
+"""Of times and offsets; revisions of many are added, and there are few of each."""
+_MOST_REVISIONS: Final = 2**31
 _Form = TypeVar("_Form", bound=BaseModel)
 
 
@@ -252,10 +268,34 @@ def _record(evidence: Evidence) -> bytes:
     return orjson.dumps(record.model_dump(mode="json"))
 
 
+def _require_revision(revision: int) -> None:
+    if not 0 < revision <= _MOST_REVISIONS:
+        raise EvidenceError(f"`revision` must be from 1 to {_MOST_REVISIONS:,}")
+
+
 def _parsed(form: type[_Form], value: bytes, what: str) -> _Form:
     try:
-        return form.model_validate_json(value)
+        record = form.model_validate_json(value)
     except ValidationError as error:
         raise EvidenceError(
             f"the record is not {what}: {first_problem(error, 'the record')}"
         ) from None
+    # JSON can say numbers that no store takes: evidence of them would stop every responder.
+    if not all(_is_usual(number, _MOST) for number in _numbers(record.model_dump())):
+        raise EvidenceError(f"the record is not {what}: it has a number that cannot be kept")
+    return record
+
+
+def _is_usual(number: float, most: int) -> bool:
+    return abs(number) <= most if isinstance(number, int) else isfinite(number)
+
+
+def _numbers(value: object) -> Iterator[float]:
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _numbers(each)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for each in value:
+            yield from _numbers(each)

@@ -233,7 +233,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "an anomaly of another technique is part of it, exposures left out",
         _attack("probing", "an attack by queries"),
     ),
-    Rule("events_stay_away", "data_fault", "a record of `driftsentry.liveness` is", _silence),
+    Rule("events_stay_away", "data_fault", "a silence or another volume is part of it", _silence),
     Rule(
         "data_broke",
         "data_fault",

@@ -176,9 +176,11 @@ def _incident(
     verdict = verdict_of(evidence, words, opened)
     causes = ranked_causes(evidence)
     versions = sorted({each.model_version for each in evidence} - {""})
+    # What is new counts twice: what opens a closed one again must be above its end, too.
+    n_news = sum(each.revision for each in evidence) + len(words)
     return IncidentData(
         incident_id=group.incident_id,
-        revision=sum(each.revision for each in evidence) + len(words) + (closed_ms is not None),
+        revision=2 * n_news - 1 + (closed_ms is not None),
         status=status if closed_ms is None else "closed",
         deployment=anchor.deployment,
         model_id=anchor.model_id,

@@ -109,7 +109,9 @@ def window_of(
         stretches=stretches,
         attacks=tuple(each for each in inside if each.evidence.evidence_id not in known),
         faults=within(faults),
-        quarantine=tuple(part_of(each) for each in inside if each.evidence.evidence_id in known),
+        quarantine=tuple(
+            part_of(each.evidence) for each in inside if each.evidence.evidence_id in known
+        ),
     )
 
 
@@ -120,12 +122,12 @@ def can_be_left_out(attack: Evidence) -> bool:
     return own.is_complete and bool(own.sources or own.without_source)
 
 
-def part_of(trouble: Trouble) -> QuarantinePart:
+def part_of(attack: Evidence) -> QuarantinePart:
     """What an attack says is to be left out."""
-    assert trouble.evidence.anomaly is not None
-    own = trouble.evidence.anomaly.unmapped.quarantine
+    assert attack.anomaly is not None
+    own = attack.anomaly.unmapped.quarantine
     return QuarantinePart(
-        evidence_id=trouble.evidence.evidence_id,
+        evidence_id=attack.evidence_id,
         partition=own.partition,
         ranges=list(own.ranges),
         sources=list(own.sources) if own.is_complete else [],

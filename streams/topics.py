@@ -112,7 +112,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
     ),
     TopicSpec(
         "commands",
-        "what people say: mute, planned change, acknowledge, withdraw, reference",
+        "what people say: mute, planned change, acknowledge, withdraw, reference, and of incidents",
         "model_id, or alert_id, or command_id",
         1,
         90 * _DAY_MS,

@@ -19,6 +19,7 @@ from schemas.alerts import AlertData, DeadLetterData
 from schemas.anomalies import AnomalyData
 from schemas.decode import decode_records
 from schemas.events import EVENT, PredictionEvent
+from schemas.incidents import IncidentData
 from schemas.limits import DecodeLimits
 from schemas.reasons import Reason
 from schemas.records import Record, TopicPartition
@@ -26,6 +27,8 @@ from streams.cli import main
 from streams.cloudevents import alert_output
 from streams.embedded import EmbeddedBroker
 from streams.evidence import severity
+from streams.identity import incident_id
+from streams.incident_sentences import sentence
 from tests.kit.pages import (
     ALL_PAGES,
     DOCS,
@@ -154,8 +157,26 @@ def contract_of(document: dict[str, Any]) -> Any:
     if "class_uid" in document:
         assert violations(document) == []
         return AnomalyData.model_validate(document)
+    if "verdict" in document:
+        return IncidentData.model_validate(document)
     model = DeadLetterData if "reason" in document else AlertData
     return model.model_validate(document)
+
+
+def as_the_responder_says_it(incident: IncidentData) -> IncidentData:
+    """The example with name, revision and sentence made of its own evidence, verdict and causes."""
+    who, first = incident.model_id, incident.evidence[0]
+    n_news = sum(each.revision for each in incident.evidence)
+    said = (incident.verdict, incident.causes, incident.start_ms, incident.closed_ms)
+    return incident.model_copy(
+        update={
+            "incident_id": incident_id(incident.deployment, who, first.evidence_id),
+            "revision": 2 * n_news - 1 + (incident.closed_ms is not None),
+            "start_ms": first.start_ms,
+            "n_evidence": len(incident.evidence),
+            "message": sentence(who, incident.model_versions, *said),
+        }
+    )
 
 
 def json_examples() -> list[tuple[str, str]]:
@@ -166,6 +187,7 @@ def test_there_are_examples_of_everything() -> None:
     kinds = {type(contract_of(json.loads(block))).__name__ for _, block in json_examples()}
     assert kinds == {
         *("PredictionEvent", "LabelEvent", "AlertData", "DeadLetterData", "AnomalyData"),
+        "IncidentData",
     }
 
 
@@ -183,6 +205,8 @@ def test_every_json_example_is_valid(page: str, block: str) -> None:
         assert rejects == []
     elif isinstance(contract, AlertData) and contract.effect is not None:
         assert severity(contract.effect) == contract.severity
+    elif isinstance(contract, IncidentData):
+        assert contract == as_the_responder_says_it(contract)
     elif isinstance(contract, DeadLetterData):
         assert contract.reason in set(Reason)
 

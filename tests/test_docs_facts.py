@@ -16,6 +16,7 @@ from schemas.alerts import AlertData, DeadLetterData
 from schemas.anomalies import AnomalyData, Quarantine, Unmapped
 from schemas.config import DetectorsConfig
 from schemas.events import LabelEvent, PredictionEvent
+from schemas.incidents import EvidencePlace, IncidentData, RankedCause, Verdict
 from schemas.liveness import LivenessData
 from schemas.reasons import Reason
 from schemas.retraining import (
@@ -27,6 +28,7 @@ from schemas.retraining import (
     WindowPart,
 )
 from streams.config import Topics
+from streams.incident_reasons import RULES
 from streams.topics import TOPICS
 from tests.kit.pages import DOCS, INLINE, ROOT, table
 from tools import docs_tables
@@ -85,6 +87,10 @@ def test_the_topics_table_is_what_is_created() -> None:
         ("retraining.md", "part", WindowPart),
         ("retraining.md", "left-out", QuarantinePart),
         ("retraining.md", "benefit", ExpectedBenefit),
+        ("incidents.md", "incident", IncidentData),
+        ("incidents.md", "verdict", Verdict),
+        ("incidents.md", "cause", RankedCause),
+        ("incidents.md", "place", EvidencePlace),
     ],
 )
 def test_field_tables_name_every_field_and_say_what_it_means(
@@ -93,6 +99,13 @@ def test_field_tables_name_every_field_and_say_what_it_means(
     rows = table(page, name)
     assert [row[0].strip("`") for row in rows] == list(model.model_fields)
     assert all(row[1] and row[-1] for row in rows)
+
+
+def test_the_rules_of_incidents_stand_in_the_order_in_which_they_are_asked() -> None:
+    rows = table("incidents.md", "rules")
+    assert [row[1].strip("`") for row in rows] == [rule.name for rule in RULES]
+    assert [row[2].strip("`") for row in rows] == [rule.reason for rule in RULES]
+    assert [row[0] for row in rows] == [str(number + 1) for number in range(len(RULES))]
 
 
 def test_every_detector_stands_in_the_docs_with_its_parameters_and_defaults() -> None:

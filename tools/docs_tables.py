@@ -19,6 +19,7 @@ from schemas.anomalies import SEVERITIES, AnomalyData, Quarantine, Unmapped
 from schemas.atlas import ATTACKS, AtlasAttack
 from schemas.config import BoundsConfig
 from schemas.events import LabelEvent, PredictionEvent
+from schemas.incidents import EvidencePlace, IncidentData, RankedCause, Verdict
 from schemas.liveness import LivenessData
 from schemas.reasons import EXPLANATIONS
 from schemas.retraining import (
@@ -31,6 +32,7 @@ from schemas.retraining import (
 )
 from streams.anomaly_sentences import TOLD
 from streams.config import Topics
+from streams.incident_reasons import RULES
 from streams.topics import TOPICS
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
@@ -166,6 +168,15 @@ def atlas_table() -> str:
     return table(("technique", "title", "in ATLAS", "severity"), rows)
 
 
+def rules_table() -> str:
+    """What decides the reason of an incident, in the order in which it is asked."""
+    rows = [
+        (str(number), f"`{rule.name}`", f"`{rule.reason}`", rule.holds_where)
+        for number, rule in enumerate(RULES, 1)
+    ]
+    return table(("", "rule", "reason", "it holds where"), rows)
+
+
 def _atlas(attack: AtlasAttack) -> str:
     what = attack.sub_technique or attack.technique
     return f"{what.uid} {what.name} ({attack.tactic.name})"
@@ -190,6 +201,11 @@ TABLES: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("retraining.md", "part"): lambda: field_table(WindowPart),
     ("retraining.md", "left-out"): lambda: field_table(QuarantinePart),
     ("retraining.md", "benefit"): lambda: field_table(ExpectedBenefit),
+    ("incidents.md", "rules"): rules_table,
+    ("incidents.md", "incident"): lambda: field_table(IncidentData),
+    ("incidents.md", "verdict"): lambda: field_table(Verdict),
+    ("incidents.md", "cause"): lambda: field_table(RankedCause),
+    ("incidents.md", "place"): lambda: field_table(EvidencePlace),
     ("detectors.md", "bounds"): bounds_table,
 }
 """By page and name."""

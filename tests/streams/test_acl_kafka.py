@@ -17,13 +17,20 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from schemas.commands import read_command
 from schemas.records import TopicPartition as InputPartition
+from schemas.responses import is_response
 from streams.checkpoint_topic import CheckpointTopic
 from streams.cli import main
 from streams.embedded import free_port
@@ -34,9 +41,14 @@ from streams.ports import Output, SaidRecord
 from streams.process_guard import ProcessGuard
 from tests.kit.kafka_node import KafkaNode
 from tests.kit.kafka_server import node_properties
+from tests.streams.incident_kit import alert
+from tests.streams.incident_scene import incidents, written
 
 PAGE = Path(__file__).parents[2] / "docs" / "acl-kafka.md"
-USERS = ("driftsentry", "producer", "reader", "guard", "speaker", "auditor", "operator", "nobody")
+USERS = (
+    *("driftsentry", "producer", "reader", "guard", "speaker", "auditor", "operator", "nobody"),
+    *("responder", "judge", "trainer"),
+)
 CLUSTER_ID = "Y2xzZW50cnktYWNsLXRlcw"
 
 pytestmark = pytest.mark.kafka
@@ -100,7 +112,7 @@ def arguments_of_kafka_acls() -> argparse.ArgumentParser:
 def run_commands_of_the_page(address: str) -> None:
     """Give the rights of every line, as kafka-acls.sh does (which is not among the test's jars)."""
     lines = re.findall(r"^kafka-acls\.sh ADMIN (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert len(lines) == 21
+    assert len(lines) == 39
     rights: list[AclBinding] = []
     for line in lines:
         asked = arguments_of_kafka_acls().parse_args(line.split())
@@ -157,10 +169,10 @@ def run_as(address: str, user: str, *arguments: str, said: str | None = None) ->
 def with_topics(secured: str) -> str:
     result = run_as(secured, "operator", "topics", "create", "--partitions", "2")
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("created") == 8
+    assert result.stdout.count("created") == 10
     again = run_as(secured, "operator", "topics", "create", "--partitions", "2")
     assert again.exit_code == 0, again.output
-    assert again.stdout.count("existing") + again.stdout.count("different") == 8
+    assert again.stdout.count("existing") + again.stdout.count("different") == 10
     return secured
 
 
@@ -278,7 +290,8 @@ def test_a_speaker_s_call_is_allowed_and_a_worker_hears_it(with_topics: str) -> 
         heard: list[SaidRecord] = []
         deadline_s = time.monotonic() + 30
         while not heard and time.monotonic() < deadline_s:
-            heard += commands.read()
+            # A judge may have spoken before.
+            heard += [each for each in commands.read() if not is_response(each.value)]
             time.sleep(0.05)
     finally:
         commands.close()
@@ -287,6 +300,54 @@ def test_a_speaker_s_call_is_allowed_and_a_worker_hears_it(with_topics: str) -> 
     refused = run_as(with_topics, "reader", "mute", "m", "--for", "2h")
     assert refused.exit_code == 1
     assert "the command was not taken" in refused.stderr
+
+
+def test_a_responder_s_calls_are_allowed_and_a_judge_decides(with_topics: str) -> None:
+    (found,) = incidents(alert(1))
+    as_worker = Producer(login(with_topics, "driftsentry"))
+    as_worker.produce("driftsentry.alerts", alert(1), b"churn")
+    assert as_worker.flush(30) == 0
+    own = login(with_topics, "responder")
+    inputs = ["alerts", "anomalies", "liveness", "commands", "events"]
+    consumer = Consumer(
+        {
+            **own,
+            "group.id": "driftsentry.responder",
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+        }
+    )
+    try:
+        consumer.subscribe([f"driftsentry.{name}" for name in inputs])
+        position = consumed(consumer, 1)[-1]
+        consumer.commit(offsets=[position], asynchronous=False)
+        known = consumer.assignment()
+        assert {each.topic for each in known} == {f"driftsentry.{name}" for name in inputs}
+    finally:
+        consumer.close()
+    admin = AdminClient(own)
+    for group in ("driftsentry", "driftsentry.security"):
+        asked = ConsumerGroupTopicPartitions(group)
+        admin.list_consumer_group_offsets([asked])[group].result(timeout=30)
+    responder = Producer({**own, "enable.idempotence": True})
+    record = written(found)
+    responder.produce("driftsentry.incidents", record.value, record.key)
+    responder.produce("driftsentry.retraining", None, b"x")
+    assert responder.flush(30) == 0
+
+    listed = run_as(with_topics, "judge", "incident", "list")
+    assert listed.stdout.startswith(found.incident_id[:12]), listed.output
+    assert run_as(with_topics, "judge", "incident", "requests").exit_code == 0
+    shown = run_as(with_topics, "judge", "incident", "show", found.incident_id, "--by", "ana")
+    assert shown.exit_code == 0, shown.output
+    decision = ("incident", "overrule", found.incident_id, "data_fault", "--because", "a join")
+    said = run_as(with_topics, "judge", *decision, "--by", "ana")
+    assert said.exit_code == 0, said.output
+    for user in ("reader", "speaker", "guard"):
+        refused = run_as(with_topics, user, *decision, "--unseen")
+        assert refused.exit_code == 1
+        assert "this user may not describe it" in refused.stderr
 
 
 def test_an_auditor_s_calls_are_allowed(with_topics: str) -> None:

@@ -27,6 +27,8 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "driftsentry.yaml"
 COMMANDS = [
     *("worker", "topics", "doctor", "config", "demo", "demo-producer", "emit", "alerts"),
     *("scan", "verify", "budget"),
+    *("incident", "incident list", "incident show", "incident overrule"),
+    *("incident requests", "incident approve"),
     *("topics create", "config check", "config schema", "config show"),
 ]
 
@@ -103,6 +105,7 @@ def test_the_worker_gets_what_was_said(runner: Called, tmp_path: Path) -> None:
         *("--start", "latest", "--redis-prefix", "p", "--alerts-topic", "a", "--events-topic", "e"),
         *("--dead-letter-topic", "d", "--journal-topic", "j", "--checkpoints-topic", "c"),
         *("--commands-topic", "o", "--liveness-topic", "l", "--anomalies-topic", "n"),
+        *("--incidents-topic", "i", "--retraining-topic", "r"),
         *("-X", "client.id=x=y"),
     )
     assert result.exit_code == 0, result.output
@@ -123,6 +126,8 @@ def test_the_worker_gets_what_was_said(runner: Called, tmp_path: Path) -> None:
         "checkpoints": "c",
         "liveness": "l",
         "anomalies": "n",
+        "incidents": "i",
+        "retraining": "r",
     }
     assert settings.kafka == {"linger.ms": 5, "client.id": "x=y"}
     assert settings.redis_url.get_secret_value() == "redis://localhost/1"

@@ -1,0 +1,161 @@
+"""Incidents and requests as lines for a person at a terminal. Pure.
+
+Names come from events, and from whoever can write to a topic: no line holds a control character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from schemas.incidents import EvidencePlace, IncidentData, Verdict
+from schemas.printable import masked
+from schemas.retraining import QuarantinePart, RetrainingData
+from streams.cloudevents import rfc3339
+from streams.incident_evidence import Evidence
+from streams.incident_reader import OpenedEvidence
+from streams.retraining_window import part_of
+
+SHORT: Final = 12
+"""So many digits of an id tell it apart in a list."""
+_LABEL: Final = 10
+_MAX_NAMED: Final = 8
+
+
+def incident_line(incident: IncidentData) -> str:
+    """One line of a list."""
+    severity = incident.severity.upper()
+    return masked(
+        f"{incident.incident_id[:SHORT]}  {severity:<8} {incident.status:<7}  {incident.message}"
+    )
+
+
+def request_line(request: RetrainingData) -> str:
+    """One line of a list."""
+    return masked(f"{request.request_id[:SHORT]}  {request.status:<9}  {request.message}")
+
+
+def incident_page(incident: IncidentData, opened: OpenedEvidence) -> list[str]:
+    """All that is known of one incident, a line each."""
+    lines = [
+        incident.message,
+        "",
+        *_head(incident),
+        *_verdict(incident.verdict),
+        *_causes(incident),
+        *_evidence(incident, opened),
+    ]
+    return [masked(line) for line in lines]
+
+
+def quarantine_lines(attacks: Sequence[str], opened: OpenedEvidence) -> list[str]:
+    """What is left out of a window for these anomalies: whose events, in which offsets."""
+    lines = []
+    for each in attacks:
+        lines.append(f"  anomaly {each}")
+        found = opened.found.get(each)
+        if found is None or found.anomaly is None:
+            why = opened.missing.get(each, "no incident names it")
+            lines.append(f"    what is left out for it is not known: {why}")
+        else:
+            lines += [f"    {_left_out(part_of(found))}", *(f"    {one}" for one in _said(found))]
+    return [masked(line) for line in lines]
+
+
+def _head(incident: IncidentData) -> Iterator[str]:
+    yield _labelled("incident", f"{incident.incident_id}, revision {incident.revision}")
+    versions = ", ".join(incident.model_versions)
+    yield _labelled(
+        "model",
+        f"{incident.model_id or 'none: it is about a partition'}"
+        f"{f', version {versions}' if versions else ''}, deployment {incident.deployment}",
+    )
+    yield _labelled("status", f"{incident.status}, severity {incident.severity}")
+    closed = "" if incident.closed_ms is None else f", closed {rfc3339(incident.closed_ms)}"
+    yield _labelled(
+        "time", f"from {rfc3339(incident.start_ms)}, last {rfc3339(incident.last_ms)}{closed}"
+    )
+
+
+def _verdict(verdict: Verdict) -> Iterator[str]:
+    yield _labelled("reason", verdict.reason)
+    if verdict.by is not None:
+        looked = "had opened" if verdict.was_evidence_opened else "had NOT opened"
+        yield _labelled(
+            "", f"so says {verdict.by}, who {looked} the evidence: {verdict.note or ''}"
+        )
+        yield _labelled("", f"the rules say {verdict.ruled}: {verdict.because}")
+    else:
+        yield _labelled("", f"by rule {verdict.rule}: {verdict.because}")
+    if verdict.evidence_ids:
+        more = len(verdict.evidence_ids) - _MAX_NAMED
+        named = ", ".join(each[:SHORT] for each in verdict.evidence_ids[:_MAX_NAMED])
+        yield _labelled("", f"it rests on {named}{f' and {more} more' if more > 0 else ''}")
+    if verdict.also:
+        yield _labelled("", f"rules of these hold as well: {', '.join(verdict.also)}")
+
+
+def _causes(incident: IncidentData) -> Iterator[str]:
+    yield ""
+    yield "Likely causes, the first is the likeliest:"
+    for number, each in enumerate(incident.causes, 1):
+        yield f"  {number:>2}. {each.kind}: {each.detail}  [{each.evidence_id[:SHORT]}]"
+    if not incident.causes:
+        yield "  none is known"
+
+
+def _evidence(incident: IncidentData, opened: OpenedEvidence) -> Iterator[str]:
+    n_named = len(incident.evidence)
+    yield ""
+    yield (
+        f"Evidence, {n_named} of {incident.n_evidence}, the first and the latest:"
+        if n_named < incident.n_evidence
+        else f"Evidence, {n_named}:"
+    )
+    for each in incident.evidence:
+        yield f"  {each.kind} {each.evidence_id}"
+        yield f"    {_place(each)}"
+        found = opened.found.get(each.evidence_id)
+        if found is None:
+            yield f"    NOT SHOWN: {opened.missing.get(each.evidence_id, 'it was not looked for')}"
+        else:
+            for line in _said(found):
+                yield f"    {line}"
+
+
+def _place(place: EvidencePlace) -> str:
+    version = f" of version {place.model_version}" if place.model_version else ""
+    offsets = ""
+    if place.last_offset is not None:
+        first = place.last_offset if place.first_offset is None else place.first_offset
+        offsets = f", offsets {first} to {place.last_offset}"
+    ended = "has ended" if place.has_ended else "has not ended"
+    return (
+        f"{place.what}{version}, {rfc3339(place.start_ms)} to {rfc3339(place.last_ms)}, "
+        f"partition {place.partition}{offsets}, revision {place.revision}, {ended}"
+    )
+
+
+def _said(evidence: Evidence) -> Iterator[str]:
+    if evidence.alert is not None:
+        yield evidence.alert.message
+    elif evidence.anomaly is not None:
+        yield evidence.anomaly.message
+        yield f"What to do: {evidence.anomaly.remediation.desc}"
+    elif evidence.silence is not None:
+        yield evidence.silence.message
+
+
+def _left_out(part: QuarantinePart) -> str:
+    ranges = ", ".join(f"{each.first_offset} to {each.last_offset}" for each in part.ranges)
+    whose = "every event"
+    if part.sources:
+        more = len(part.sources) - _MAX_NAMED
+        whose = f"events of {', '.join(each[:SHORT] for each in part.sources[:_MAX_NAMED])}"
+        whose += f" and {more} more sources" if more > 0 else ""
+        whose += ", and events without a source" if part.without_source else ""
+    return f"{whose}: offsets {ranges} of partition {part.partition}"
+
+
+def _labelled(label: str, text: str) -> str:
+    return f"{label:<{_LABEL}} {text}"
