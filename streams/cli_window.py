@@ -41,7 +41,6 @@ def window() -> None:
 )
 @click.option("--held", is_flag=True, help="Even if the request is held: to look at, not to use.")
 @connection_options
-@click.option("--retraining-topic", metavar="TOPIC", help="Default driftsentry.retraining.")
 @click.pass_context
 def export(
     ctx: click.Context, /, request_id: str, output: Path, held: bool, **options: Any
