@@ -16,6 +16,7 @@ HoldReason = Literal[
     "label_coverage",
     "too_few_labels",
     "window_not_settled",
+    "window_gone",
     "cooldown",
 ]
 

@@ -87,6 +87,7 @@ def _export(
     from streams.kafka_clients import ClientConfigError, describe, kafka_error
     from streams.opened import audit_reader_of
     from streams.ports import LogError
+    from streams.responder_ports import WindowGoneError
     from streams.window_export import (
         NothingToTrainOnError,
         OtherWindowError,
@@ -96,7 +97,7 @@ def _export(
     )
     from streams.window_facts import QuarantineKeyError
     from streams.window_files import UnfitError
-    from streams.window_reader import Decoder, WindowGoneError
+    from streams.window_reader import Decoder
 
     settings = configuration.settings
     key = source_key(settings)

@@ -22,7 +22,14 @@ from streams.incident_evidence import Evidence, merge
 from streams.incident_forgetting import forgettable
 from streams.incident_reasons import Approval, Opening, Overruling, Said
 from streams.incidents import Group, cases_of, dismissed_in
-from streams.responder_ports import EventWindows, IncidentStore, Kept, ModelName, Outlet
+from streams.responder_ports import (
+    EventWindows,
+    IncidentStore,
+    Kept,
+    ModelName,
+    Outlet,
+    WindowGoneError,
+)
 from streams.responder_teller import MOST_ROUNDS, RestlessError, Teller, Telling
 from streams.retraining_gate import (
     Draft,
@@ -184,7 +191,10 @@ class IncidentDesk:
             known = requests.get(draft.request_id)
             if known is not None and known.status == "released":
                 return known
-            facts = await self._facts(model, draft, settled)
+            try:
+                facts = await self._facts(model, draft, settled)
+            except WindowGoneError:
+                return request_of(draft, None, (), config, is_gone=True)
             is_longest = n_doublings == config.max_doublings
             if facts is None or is_longest or not is_short(facts, config):
                 return await self._judged(model, draft, facts, requests.values())

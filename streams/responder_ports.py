@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, Protocol
 from schemas.retraining import CleanWindow, QuarantinePart, RetrainingData
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import Said
+from streams.ports import LogError
 from streams.retraining_gate import WindowFacts
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -206,6 +207,10 @@ class Outlet(Protocol):
         """
 
 
+class WindowGoneError(LogError):
+    """Retention has removed events of the window: it can never be read again."""
+
+
 class EventWindows(Protocol):
     """What the responder reads of the events' topic."""
 
@@ -216,4 +221,7 @@ class EventWindows(Protocol):
         window: CleanWindow,
         quarantine: Sequence[QuarantinePart],
     ) -> WindowFacts:
-        """What the events of a settled window say; the same each time."""
+        """What the events of a settled window say; the same each time.
+
+        Raises `WindowGoneError` where the topic does not have all of them any more.
+        """

@@ -156,13 +156,25 @@ def request_of(
     facts: WindowFacts | None,
     released: Sequence[Released],
     config: RetrainingConfig,
+    *,
+    is_gone: bool = False,
 ) -> RetrainingData:
-    """The request as it is now. `facts` is None while its window is not settled.
+    """The request as it is now.
 
+    `facts` is None while its window is not settled, and where its events are gone (`is_gone`).
     `released` are the earlier ones of the model; one of this name is never asked about again.
     """
     holds = [*_attack_holds(draft), *_fault_holds(draft)]
-    if facts is None:
+    if facts is None and is_gone:
+        holds.append(
+            Hold(
+                reason="window_gone",
+                detail="the topic does not have all events of the window any more: keep them "
+                "longer, or train on what you have without this request",
+                evidence_ids=[],
+            )
+        )
+    elif facts is None:
         holds.append(
             Hold(
                 reason="window_not_settled",
@@ -171,7 +183,7 @@ def request_of(
                 evidence_ids=[],
             )
         )
-    else:
+    if facts is not None:
         holds += _shortages(facts, config)
         holds += _quarantine_holds(draft, facts, config)
         holds += _cooldown_holds(facts, released)

@@ -22,7 +22,7 @@ from schemas.records import Record, TopicPartition
 from schemas.retraining import CleanWindow, QuarantinePart
 from schemas.source_hash import SourceKey
 from streams.ports import LogError, Watermarks
-from streams.responder_ports import ModelName
+from streams.responder_ports import ModelName, WindowGoneError
 from streams.retraining_gate import WindowFacts
 from streams.window_facts import WindowEvents, WindowWish
 
@@ -32,10 +32,6 @@ _KEPT: Final = 1_024
 
 class WindowError(LogError):
     """Events of a window cannot be read: they are not there yet."""
-
-
-class WindowGoneError(WindowError):
-    """Retention has removed events of the window: it can never be read again."""
 
 
 class EventReader(Protocol):

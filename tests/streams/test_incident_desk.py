@@ -18,7 +18,7 @@ from streams.incident_evidence import Evidence, merged
 from streams.incident_reasons import Approval, Overruling
 from streams.incidents import incidents_of
 from streams.responder_memory import MemoryIncidentStore, MemoryOutlet, MemoryWindows
-from streams.responder_ports import IncidentStore, InputPartition, ModelName
+from streams.responder_ports import IncidentStore, InputPartition, ModelName, WindowGoneError
 from streams.retraining_gate import WindowFacts
 from tests.streams.incident_kit import MINUTE_MS, START_MS, alert, evidence, moved
 from tests.streams.test_retraining_gate import attack, worse
@@ -285,6 +285,31 @@ def test_an_attack_known_before_the_window_is_settled_holds_the_request() -> Non
     assert approved is not None
     assert (approved.status, approved.approved_by) == ("released", "ana")
     assert approved.quarantine
+
+
+class GoneWindows:
+    """Retention has removed the events of every window."""
+
+    async def facts(self, *_of: object) -> WindowFacts:
+        raise WindowGoneError("partition 2 begins at offset 9,000")
+
+
+def test_a_window_whose_events_are_gone_holds_the_request_and_ends_no_responder() -> None:
+    store, topic = MemoryIncidentStore(), MemoryOutlet()
+    desk = IncidentDesk(
+        store,
+        topic,
+        GoneWindows(),
+        CONFIG,
+        RetrainingConfig(),
+        events_topic="events",
+        writer="a",
+    )
+    run(store.raise_settled({2: 10**6}))
+    take(desk, worse())
+    (held,) = requests_of(topic)
+    assert held is not None
+    assert [each.reason for each in held.holds] == ["window_gone"]
 
 
 def test_requests_of_two_incidents_within_a_cooldown() -> None:

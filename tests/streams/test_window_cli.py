@@ -23,9 +23,9 @@ from streams.audit_reader import AuditReader
 from streams.cli import main
 from streams.config import Topics
 from streams.ports import LogError
-from streams.responder_ports import ModelName
+from streams.responder_ports import ModelName, WindowGoneError
 from streams.retraining_gate import WindowFacts
-from streams.window_reader import KafkaEventWindows, WindowError, WindowGoneError
+from streams.window_reader import KafkaEventWindows, WindowError
 from tests.streams.events import START_MS
 from tests.streams.window_kit import (
     DECODER,

@@ -19,7 +19,7 @@ from schemas.config import DetectionConfig
 from schemas.records import Record
 from schemas.retraining import CleanWindow
 from streams import window_files, window_reader
-from streams.responder_ports import EventWindows, ModelName
+from streams.responder_ports import EventWindows, ModelName, WindowGoneError
 from streams.retraining_gate import WindowFacts
 from streams.window_export import (
     NothingToTrainOnError,
@@ -34,7 +34,6 @@ from streams.window_reader import (
     Decoder,
     KafkaEventWindows,
     WindowError,
-    WindowGoneError,
     read_window,
 )
 from streams.window_rows import TrainingRow, training_rows
