@@ -26,6 +26,7 @@ from streams.ports import LogError
 from streams.responder_ports import ModelName, WindowGoneError
 from streams.retraining_gate import WindowFacts
 from streams.window_reader import KafkaEventWindows, WindowError
+from tests.delivery.kit import wait_until
 from tests.streams.events import START_MS
 from tests.streams.window_kit import (
     DECODER,
@@ -282,6 +283,12 @@ def test_events_that_are_gone_or_not_yet_committed_are_an_error(
     with pytest.raises(WindowError, match="can be read up to offset 1, and the window ends at 3"):
         facts_of(kafka, of)
     producer.commit_transaction(30)
+    # Brokers answer before what is committed can be read.
+    reader = reader_of(kafka, topic)
+    try:
+        wait_until(lambda: reader.watermarks(TopicPartition(topic, 0)).high > 3, "the commit")
+    finally:
+        reader.close()
     assert facts_of(kafka, of).n_labels == 2
 
     admin = AdminClient({"bootstrap.servers": kafka})
