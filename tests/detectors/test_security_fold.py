@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detectors.base import BankState, StateError
+from detectors.security.banks import kinds_by_words
 from detectors.security.base import Suspicion
 from detectors.security.calibration import ModelCalibration, fit
 from detectors.security.columns import columns_of
@@ -135,6 +136,20 @@ def test_one_who_searches_the_boundary_is_found_and_nobody_else() -> None:
     assert all(s.is_provisional for s in said)
     assert said == sorted(said)
     assert fold.uncalibrated() == []
+
+
+def test_who_is_named_twice_is_of_that_kind_and_who_is_of_two_is_of_none() -> None:
+    kinds = {"batch": ["a", "b", "a"], "grid": ["c", "b"], "line": ["b"]}
+    own = config(kinds=kinds)
+    a, b, c = ((low, high) for low, high in KEY.words(["a", "b", "c"]).tolist())
+    assert kinds_by_words(own, KEY) == {a: "batch", b: "", c: "grid"}
+    assert kinds_by_words(own, None) == {}
+    fold = SecurityFold(own, KEY)
+    words = np.array([a, b, c, (1, 2)], np.uint64)
+    n = np.arange(4, dtype=np.int64)
+    where = np.zeros(4, np.int32)
+    placed = fold.sources.place(where, words, n, n.astype(np.uint64), n, where, n)
+    assert placed.kind.tolist() == [1, 0, 2, 0]
 
 
 def test_exact_repeats_accuse_nobody() -> None:
