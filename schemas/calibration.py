@@ -74,7 +74,7 @@ class PopulationDocument(_Part):
         description="What answers are: 1 two classes, 2 the score is a probability, 4 and it alone "
         "says the class; added up."
     )
-    n_rows: _Count = Field(description="Rows that it was made of, of all kinds of client.")
+    n_rows: _Count = Field(description="Rows that it was made of.")
 
     @model_validator(mode="after")
     def _is_of_its_features(self) -> Self:

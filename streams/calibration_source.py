@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from detectors.security.banks import kinds_by_words
 from detectors.security.calibration_fit import CalibrationRows, Choice
 from schemas.calibration import BadCalibrationError, CalibrationDocument
 from schemas.config import DetectionConfig
@@ -154,7 +155,7 @@ def _read_partition(
         low, high = max(low, wanted[0]), min(high, wanted[1] + 1)
     if low >= high:
         return
-    kind_of = _kinds_by_words(detection, source_key)
+    kind_of = kinds_by_words(detection, source_key)
     limits, fast_path = DecodeLimits.of(detection), FastPath()
     for records in reader.events(tp, low, high):
         events = decode_records(tp, records, limits, source_key, None, fast_path).events
@@ -166,16 +167,3 @@ def _read_partition(
         )
         for kind in np.unique(kinds).tolist():
             rows.take(kind, taken(events, np.flatnonzero(kinds == kind)))
-
-
-def _kinds_by_words(
-    detection: DetectionConfig, source_key: SourceKey | None
-) -> dict[tuple[int, int], str]:
-    """Of which kind the config says that a source is, by its hash."""
-    if source_key is None:
-        return {}
-    return {
-        (first, second): kind
-        for kind, names in detection.security.kinds.items()
-        for first, second in source_key.words(list(names)).tolist()
-    }

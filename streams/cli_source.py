@@ -55,6 +55,8 @@ def hash_names(ctx: click.Context, /, names: tuple[str, ...], **options: Any) ->
     for name in names:
         if not name:
             raise fail("an empty name is no source, and has no pseudonym", EXIT_USAGE)
+        if not _is_unicode(name):
+            raise fail(f"{masked(name)} is no UTF-8, and so no name of a source", EXIT_USAGE)
         click.echo(f"{key.digest(name).hex()}  {masked(name)}")
 
 
@@ -118,6 +120,15 @@ def resolve(
             f"no candidate is {', '.join(missing)} by key {finder.fingerprint}; compare it with "
             "`user.domain` of the finding"
         )
+
+
+def _is_unicode(name: str) -> bool:
+    """Whether there is UTF-8 for it: bytes of an argument that are none stand there as they are."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _key(settings: Settings) -> bytes:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detectors.security.base import Technique
 from schemas.anomalies import AnomalyData
 from schemas.source_hash import SourceKey
 from streams.demo_alerts import event_after
@@ -34,6 +35,11 @@ class SeenAnomaly:
     def is_exposure(self) -> bool:
         """Whether it is a rank and accuses nobody."""
         return self.said.unmapped.is_exposure
+
+    @property
+    def is_of_data(self) -> bool:
+        """Whether it says that the data changed: no attack."""
+        return self.said.unmapped.technique == Technique.DATA_CHANGE
 
 
 class AnomalyBook:

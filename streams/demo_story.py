@@ -58,13 +58,19 @@ class Story:
         return sightings(self.models, self.anomalies, self.name_of)
 
     def false_accusations(self) -> list[SeenAnomaly]:
-        """Anomalies where nobody attacks, without those that only rank."""
+        """Anomalies where nobody attacks, without those that only rank or say that data changed."""
         attacked = {model.model_id for model in self.models if model.attack is not None}
         return [
             anomaly
             for anomaly in self.anomalies
-            if anomaly.model_id not in attacked and not anomaly.is_exposure
+            if anomaly.model_id not in attacked
+            and not anomaly.is_exposure
+            and not anomaly.is_of_data
         ]
+
+    def data_changes(self) -> list[SeenAnomaly]:
+        """Findings that many clients' data changed at once, which accuse nobody."""
+        return [anomaly for anomaly in self.anomalies if anomaly.is_of_data]
 
     def verdict(self) -> str:
         """In a word or two, where there are no problems: what was said in error is no secret."""
@@ -191,9 +197,13 @@ def attack_lines(story: Story) -> list[str]:
             if honest
             else "       no honest client was accused"
         )
-    return lines + [
-        f"  FALSE, for nobody attacks there: {anomaly.said.message}"
-        for anomaly in story.false_accusations()
+    return [
+        *lines,
+        *(f"  accuses nobody: {anomaly.said.message}" for anomaly in story.data_changes()),
+        *(
+            f"  FALSE, for nobody attacks there: {anomaly.said.message}"
+            for anomaly in story.false_accusations()
+        ),
     ]
 
 

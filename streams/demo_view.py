@@ -146,7 +146,8 @@ class LiveView:
 
     def _models_table(self, progress: Progress) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
-        suspected = {each.model_id for each in self._anomalies if not each.is_exposure}
+        accusing = [e for e in self._anomalies if not (e.is_exposure or e.is_of_data)]
+        suspected = {each.model_id for each in accusing}
         longest = max(len(model.model_id) for model in self._models)
         table.add_column("model", header_style="dim", no_wrap=True, min_width=longest)
         table.add_column("events", header_style="dim", no_wrap=True, justify="right")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 import numpy as np
 
@@ -20,8 +21,12 @@ from detectors.security.data_breaks import DataBreaksBank
 from detectors.security.registry import LABEL_SECURITY_REGISTRY, SECURITY_REGISTRY
 from schemas.batch import I32
 from schemas.config import DetectionConfig
+from schemas.source_hash import SourceKey
 
-_MOST: int = 2**31 - 1
+Words = tuple[int, int]
+"""The keyed hash of a source."""
+NO_KIND: Final = ""
+_MOST: Final = 2**31 - 1
 
 
 class SecurityBanks(Mapping[str, SecurityBank]):
@@ -167,6 +172,20 @@ class SecurityBanks(Mapping[str, SecurityBank]):
 def kind_numbers(config: DetectionConfig) -> dict[str, int]:
     """The number of each kind of client that the config names: 1 and more, by their names."""
     return {kind: number + 1 for number, kind in enumerate(sorted(config.security.kinds))}
+
+
+def kinds_by_words(config: DetectionConfig, source_key: SourceKey | None) -> dict[Words, str]:
+    """The kind of each source that the config names, by its hash; none where there is no key.
+
+    Who is said to be of two kinds is of none: it is judged by what is strictest.
+    """
+    if source_key is None:
+        return {}
+    found: dict[Words, str] = {}
+    for kind, names in sorted(config.security.kinds.items()):
+        for low, high in source_key.words([*names]).tolist():
+            found[low, high] = kind if found.get((low, high), kind) == kind else NO_KIND
+    return found
 
 
 def _enabled(config: DetectionConfig) -> list[str]:

@@ -19,6 +19,9 @@ from schemas.source_hash import SourceKey
 
 MAX_ROWS: Final = 100_000
 """Of one kind of client, the latest ones."""
+LEAST_USUAL: Final = 200
+"""Rows of clients of no kind, of fewer of which no population is made: what the least demanding
+detector needs. A handful shows neither how far values reach nor which classes there are."""
 MAX_VALUES: Final = 30_000_000
 """Of all kinds together: some 20 bytes each."""
 
@@ -103,7 +106,7 @@ class CalibrationRows:
 
         It is that of the clients of no kind: they are what is usual, and it is they who are judged
         by it. Rows of another kind, such as those of a sensor that follow each other in time, would
-        make near what is far. Where every client has a kind it is that of all.
+        make near what is far. Where fewer than `LEAST_USUAL` are of no kind it is that of all.
 
         Raises `BadCalibrationError` where there are none, or they do for no detector.
         """
@@ -120,7 +123,10 @@ class CalibrationRows:
         }
         lengths = [len(rows.length) for rows in latest.values()]
         together = Learning(self._features, list(latest.values()), sum(lengths))
-        population, learned = together.freeze(self._salt, latest.get(""))
+        usual = latest.get("")
+        if usual is not None and len(usual.length) < LEAST_USUAL:
+            usual = None
+        population, learned = together.freeze(self._salt, usual)
         if not population.features:
             raise BadCalibrationError("the rows have no features to calibrate by")
         kinds: dict[str, KindFit] = {}

@@ -44,7 +44,7 @@ MEMORY: Final = 256
 """Rows of a source for which a broken one stays in what other banks hold of it: the longest of
 their rings."""
 _NEVER_HELD: Final = frozenset({Technique.VOLUME, Technique.PRESSURE})
-"""What counts queries does not ask where they lie."""
+"""What counts queries and names does not ask where they lie, nor what is answered."""
 _LATEST: Final = np.uint64(1)
 _RANKS: Final = "exposure"
 """The bank that accuses nobody."""
@@ -149,7 +149,8 @@ class DataBreaksBank:
 
     def _is_held(self, found: Suspicion, place: int) -> bool:
         """Whether the row that it was found at is broken, or half of whom it names took part."""
-        if found.technique in _NEVER_HELD or found.detector == _RANKS:
+        is_of_names = found.technique is Technique.CHAFF and found.source < 0
+        if found.technique in _NEVER_HELD or is_of_names or found.detector == _RANKS:
             return False
         places = self._places
         if place >= 0 and places["owner"][place] == found.model and places["hits"][place] & _LATEST:

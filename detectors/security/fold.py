@@ -24,7 +24,7 @@ from detectors.labels.join import (
     LabelJoin,
     given_by,
 )
-from detectors.security.banks import SecurityBanks, kind_numbers
+from detectors.security.banks import SecurityBanks, kind_numbers, kinds_by_words
 from detectors.security.base import SecurityRows, Suspicion
 from detectors.security.calibration import KeptCalibrations, ModelCalibration, fit
 from detectors.security.calibration_document import is_salted
@@ -255,16 +255,9 @@ class SecurityFold:
 
     def _kinds(self) -> dict[tuple[int, int], int]:
         """The kinds of the sources that the config names; none where sources are not kept."""
-        if self._source_key is None:
-            return {}
         numbers = kind_numbers(self.config)
-        found: dict[tuple[int, int], int] = {}
-        for kind, names in sorted(self.config.security.kinds.items()):
-            words = self._source_key.words([*names])
-            for low, high in words.tolist():
-                # Who is said to be of two kinds is of none: it is judged by what is strictest.
-                found[low, high] = 0 if (low, high) in found else numbers[kind]
-        return found
+        kinds = kinds_by_words(self.config, self._source_key)
+        return {words: numbers.get(kind, 0) for words, kind in kinds.items()}
 
     def _move(self) -> None:
         """Put the models into as many slots as there are now; who is longest idle goes."""

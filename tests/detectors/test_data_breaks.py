@@ -242,7 +242,12 @@ def test_what_is_found_of_broken_rows_is_held_and_what_is_found_of_others_is_not
         accusation(rows, of_good),
         accusation(rows, of_broken, technique=Technique.VOLUME, detector="volume"),
         accusation(rows, of_broken, technique=Technique.EXTRACTION, detector="exposure"),
+        # A flood of names, which is about nobody.
+        accusation(rows, of_broken, technique=Technique.CHAFF, detector="volume", source=-1),
     ]
+    # One-sided answers are another matter: what a model is sent decides what it answers.
+    one_sided = accusation(rows, of_broken, technique=Technique.CHAFF, detector="volume")
+    assert new().sift(rows, [one_sided]).n_held == 1
     sifted = new().sift(rows, found)
     assert sifted.n_held == 1
     kept = {(one.offset, one.technique) for one in sifted.said}

@@ -13,10 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detectors.base import BankState, StateError
+from detectors.security.banks import kinds_by_words
 from detectors.security.base import Suspicion
 from detectors.security.calibration import ModelCalibration, fit
 from detectors.security.columns import columns_of
 from detectors.security.fold import SECURITY_COUNTERS, SecurityFold, security_versions
+from detectors.security.neighbour_fit import NEAR
+from detectors.security.neighbours import NeighboursBank
 from detectors.security.population import Learning
 from schemas.batch import Decoded, ModelKey
 from schemas.config import DetectionConfig
@@ -137,6 +140,20 @@ def test_one_who_searches_the_boundary_is_found_and_nobody_else() -> None:
     assert fold.uncalibrated() == []
 
 
+def test_who_is_named_twice_is_of_that_kind_and_who_is_of_two_is_of_none() -> None:
+    kinds = {"batch": ["a", "b", "a"], "grid": ["c", "b"], "line": ["b"]}
+    own = config(kinds=kinds)
+    a, b, c = ((low, high) for low, high in KEY.words(["a", "b", "c"]).tolist())
+    assert kinds_by_words(own, KEY) == {a: "batch", b: "", c: "grid"}
+    assert kinds_by_words(own, None) == {}
+    fold = SecurityFold(own, KEY)
+    words = np.array([a, b, c, (1, 2)], np.uint64)
+    n = np.arange(4, dtype=np.int64)
+    where = np.zeros(4, np.int32)
+    placed = fold.sources.place(where, words, n, n.astype(np.uint64), n, where, n)
+    assert placed.kind.tolist() == [1, 0, 2, 0]
+
+
 def test_exact_repeats_accuse_nobody() -> None:
     rng = np.random.default_rng(6)
     fold = SecurityFold(config(learn_events=1_000), KEY)
@@ -206,6 +223,23 @@ def test_a_calibration_that_was_set_takes_the_place_of_learning() -> None:
     fold._evict(fold.models.slot_of[MODEL])
     fold.process(part(events, 0, 1))
     assert fold.calibration(fold.models.slot_of[MODEL]) is not None
+
+
+def test_who_is_of_no_kind_is_judged_by_the_strictest_of_all_kinds() -> None:
+    alike = calibration(kinds=("", "web"))
+    lax = dict(alike.kinds[""])
+    lax["neighbours"] = dict(lax["neighbours"]) | {"near": 0.5 * lax["neighbours"]["near"]}
+    fold = SecurityFold(config(kinds=KINDS), KEY)
+    fold.set_calibration(*MODEL[:2], replace(alike, kinds={"": alike.kinds[""], "web": lax}))
+    fold.process(part(benign(np.random.default_rng(12), 10), 0, 1))
+    bank = fold.banks["neighbours"]
+    assert isinstance(bank, NeighboursBank)
+    nobody, batch, web = bank._thresholds[fold.models.slot_of[MODEL], :3, NEAR].tolist()
+    near = float(alike.kinds[""]["neighbours"]["near"][0])
+    assert (nobody, batch, web) == (near, near, near / 2)
+    # And the other way round: who is of no kind has not even what rows of no kind would allow.
+    fold.set_calibration(*MODEL[:2], replace(alike, kinds={"": lax, "web": alike.kinds["web"]}))
+    assert bank._thresholds[fold.models.slot_of[MODEL], 0, NEAR] == near
 
 
 def test_one_that_is_set_for_a_model_that_runs_lets_it_begin_anew() -> None:

@@ -128,6 +128,24 @@ def test_of_each_kind_the_latest_rows_count_by_the_population_of_no_kind() -> No
     assert of_kinds.fit().population.n_rows == 800
 
 
+def test_a_handful_of_rows_of_no_kind_makes_no_population() -> None:
+    choice, taken, others = Choice("m", "1"), benign(200), benign(700, 9)
+    populations = []
+    for n in (199, 200):
+        rows = CalibrationRows(choice, CONFIG, KEY)
+        rows.take("", decoded(taken[:n]))
+        rows.take("batch", decoded(others))
+        populations.append(rows.fit().population)
+    assert [each.n_rows for each in populations] == [899, 200]
+    together = CalibrationRows(choice, CONFIG, KEY)
+    together.take("", decoded(taken[:199]))
+    together.take("", decoded(others))
+    assert populations[0] == together.fit().population
+    alone = CalibrationRows(choice, CONFIG, KEY)
+    alone.take("", decoded(taken))
+    assert populations[1] == alone.fit().population
+
+
 def test_for_what_the_rows_are_too_few_is_said_with_how_many_it_needs() -> None:
     own = calibration(400).kinds[0]
     assert own.missing["off_distribution"] == "off_distribution needs 500 distinct rows, not 400"

@@ -150,6 +150,19 @@ def test_whom_it_accuses_where_nobody_attacks_is_told_as_false() -> None:
     assert "but for 2 false accusations: " in summary_lines(more)[-1]
 
 
+def test_that_the_data_changed_accuses_nobody() -> None:
+    record = orjson.loads(anomaly_record("client-01", 7_000, model=APP))
+    record["unmapped"]["technique"] = "data_change"
+    story = whole_story()
+    change = anomalies_of(orjson.dumps(record))
+    story = replace(story, anomalies=[*story.anomalies, *change])
+    assert (story.false_accusations(), story.data_changes()) == ([], change)
+    text = "\n".join(summary_lines(story))
+    assert f"  accuses nobody: {change[0].said.message}" in text
+    assert "FALSE" not in text
+    assert "\nAs expected: every change was seen" in text
+
+
 def test_an_anomaly_gathers_its_updates_and_repeats_count_once() -> None:
     first = anomaly_record(ATTACK.source, int(ATTACK.at[9]))
     update = orjson.loads(anomaly_record("client-03", int(ATTACK.at[20])))

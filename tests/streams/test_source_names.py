@@ -89,6 +89,7 @@ def test_a_name_prints_no_control_characters_and_json_has_it_unchanged() -> None
         (("resolve", "0" * 32, "--from-topic"), "bootstrap_servers"),
         (("resolve", "0" * 32, "--names", "no.txt"), "could not read the names: "),
         (("hash", ""), "an empty name is no source"),
+        (("hash", "a\udcff"), "is no UTF-8, and so no name of a source"),
         (("hash",), "NAME"),
     ],
 )
