@@ -341,6 +341,20 @@ def test_a_chunk_after_an_error_out_of_all_bounds_has_no_error_made_up_for_it(
     assert told.worst == told.chunks[of_wild]
 
 
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_a_label_that_is_no_finite_number_is_one_that_never_came(write: Any) -> None:
+    rng = np.random.default_rng(10)
+    truth = rng.normal(size=N)
+    prediction = (truth + rng.normal(size=N)).tolist()
+    truth[1_000::10], truth[1_001::10], truth[1_002::10] = np.inf, -np.inf, np.nan
+    table = {"x": rng.normal(size=N).tolist(), "prediction": prediction, "actual": truth.tolist()}
+    scan, _ = scanned(write(Path("odd"), table))
+    assert not scan.refused
+    told = only(scan)
+    assert told.total is not None
+    assert told.total.n_rows == np.isfinite(truth[N_REFERENCE:]).sum()
+
+
 def test_a_wider_error_has_a_level_after_it_in_the_words_of_a_scan() -> None:
     """It is found within a few rows, of which no mean is told, and moves before it settles."""
     rng = np.random.default_rng(3)
