@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import repeat
+from math import isfinite
 from typing import Any, Final
 
 import orjson
@@ -133,6 +134,9 @@ class EventMaker:
 
     def _with_label(self, record: Record, label: Json) -> list[Record]:
         if name_of(label) is None or not record.key:
+            return [record]
+        if isinstance(label, float) and not isfinite(label):
+            # It means missing, as in every column: a label that never came.
             return [record]
         row = self.row_of(record.offset)
         event = {

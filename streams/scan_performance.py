@@ -10,12 +10,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from detectors.fold import Fold
+from detectors.kernels.performance import ABSOLUTE, SQUARE
 from detectors.monitor import NEVER, Monitor
+from detectors.outcome_groups import loss_unit
 from detectors.performance.groups import SliceMetrics
 from detectors.performance.intervals import Measure
 from detectors.performance.metrics import Metrics, metrics
@@ -44,7 +48,8 @@ class Chunk(NamedTuple):
     n_labels: int
     """Those of them that got one."""
     realised: Measure | None
-    """The accuracy, or of numbers the mean absolute error; None where no label came."""
+    """The accuracy, or of numbers the mean absolute error; None where no label came, or where the
+    errors are lost beside one out of all bounds in an earlier chunk."""
     estimate: Measure | None
     """The accuracy that scores made one expect; None where nothing said so when the chunk began."""
 
@@ -200,9 +205,8 @@ class Performance:
                 continue
             assert fold.outcomes is not None
             told, total = following.told, fold.outcomes.total_of(slot)
-            of_file = None if total is None else _since(total, following.begin)
-            if of_file is not None:
-                found = metrics(of_file)
+            if total is not None:
+                found = _metrics_since(total, following.begin, following.monitor)
                 told.total = found if found.n_rows else None
             known = fold.outcomes.metrics_of(slot)
             told.windows = {} if known is None else known.windows
@@ -275,7 +279,7 @@ class Performance:
                 following.begin = following.last = total
                 continue
             if total is not None:
-                found = metrics(_since(total, following.last))
+                found = _metrics_since(total, following.last, following.monitor)
                 measure = _measure(found, is_number=following.told.is_number)
                 chunk = chunk._replace(n_labels=found.n_rows, realised=measure)
             following.last = total
@@ -284,8 +288,19 @@ class Performance:
                 following.told.worst_groups = _groups(fold, slot, chunk.stop)
 
 
-def _since(total: Tally, earlier: Tally | None) -> Tally:
-    return total if earlier is None else total.since(earlier)
+def _metrics_since(total: Tally, earlier: Tally | None, monitor: Monitor) -> Metrics:
+    """Of the rows that came after an earlier tally.
+
+    Without MAE and RMSE where the sums were so large already, by an error or a few out of all
+    bounds, that the errors of these rows are lost in their rounding.
+    """
+    if earlier is None:
+        return metrics(total)
+    found, unit = metrics(total.since(earlier)), loss_unit(monitor)
+    rounding = np.spacing([earlier.sum_of(ABSOLUTE), earlier.sum_of(SQUARE)])
+    if (rounding > [unit, unit * unit]).any():
+        return replace(found, mae=None, rmse=None)
+    return found
 
 
 def _measure(found: Metrics, *, is_number: bool) -> Measure | None:

@@ -282,7 +282,8 @@ def _strange(scan: Scan, told: ModelPerformance) -> list[str]:
                 f"Every label in {label} equals its prediction in {own}: is one a copy of the "
                 "other? (--label)"
             )
-    if told.is_number and total.mae is None and total.n_rows > 1:
+    known_errors = [total, *told.windows.values()]
+    if told.is_number and total.n_rows > 1 and all(own.mae is None for own in known_errors):
         lines.append(
             f"{own} holds numbers, and no label in {label} is one, so that no error is known: name "
             "the predicted class with --prediction, its probability with --score."

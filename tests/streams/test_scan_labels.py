@@ -315,6 +315,46 @@ def test_numbers_have_a_mean_absolute_error() -> None:
     assert "Mean absolute error" in Page(Path("t.csv-report.html").read_text("utf-8")).text
 
 
+@pytest.mark.parametrize("perfect", [False, True])
+def test_a_chunk_after_an_error_out_of_all_bounds_has_no_error_made_up_for_it(
+    perfect: bool,
+) -> None:
+    """Beside a sum of 1e60 the errors that come after it are nothing, and not 0."""
+    rng = np.random.default_rng(9)
+    truth = rng.normal(size=N)
+    noise = np.where(np.arange(N) < N - 500, 1.0, 1.0 - perfect) * rng.normal(size=N)
+    table = {"x": rng.normal(size=N).tolist(), "prediction": (truth + noise).tolist()}
+    plain, _ = scanned(write_csv(Path("plain.csv"), table | {"actual": truth.tolist()}))
+    last = only(plain).chunks[-1]
+    at = last.first - 700
+    truth[at] = 1e300
+    told = only(scanned(write_csv(Path("wild.csv"), table | {"actual": truth.tolist()}))[0])
+    of_wild = next(k for k, chunk in enumerate(told.chunks) if chunk.first <= at < chunk.stop)
+    assert told.chunks[:of_wild] == only(plain).chunks[:of_wild]
+    assert value(told.chunks[of_wild].realised) > 1e55
+    later = told.chunks[of_wild + 1 :]
+    assert later
+    assert all(chunk.realised is None and chunk.n_labels == chunk.n for chunk in later)
+    # What is 0 without such an error is told.
+    assert value(last.realised) == pytest.approx(np.abs(noise[last.first :]).mean(), abs=1e-9)
+    assert value(told.measure) > 1e55
+    assert told.worst == told.chunks[of_wild]
+
+
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_a_label_that_is_no_finite_number_is_one_that_never_came(write: Any) -> None:
+    rng = np.random.default_rng(10)
+    truth = rng.normal(size=N)
+    prediction = (truth + rng.normal(size=N)).tolist()
+    truth[1_000::10], truth[1_001::10], truth[1_002::10] = np.inf, -np.inf, np.nan
+    table = {"x": rng.normal(size=N).tolist(), "prediction": prediction, "actual": truth.tolist()}
+    scan, _ = scanned(write(Path("odd"), table))
+    assert not scan.refused
+    told = only(scan)
+    assert told.total is not None
+    assert told.total.n_rows == np.isfinite(truth[N_REFERENCE:]).sum()
+
+
 def test_a_wider_error_has_a_level_after_it_in_the_words_of_a_scan() -> None:
     """It is found within a few rows, of which no mean is told, and moves before it settles."""
     rng = np.random.default_rng(3)
