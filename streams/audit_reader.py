@@ -143,6 +143,19 @@ class AuditReader:
             for messages in batches:
                 yield _records(tp, messages)
 
+    def latest(self, topic: str, key: bytes) -> bytes | None:
+        """The value of a key's latest committed record on a compacted topic; None: there is none.
+
+        Of two partitions that hold the key, since some were added, that of the later record.
+        """
+        found: tuple[int, int, bytes | None] = (-1, -1, None)
+        for messages in self._read(topic, *self._range(topic)):
+            for message in messages:
+                place = message.timestamp()[1], _position(message).offset
+                if message.key() == key and place >= found[:2]:
+                    found = (*place, _as_bytes(message.value()))
+        return found[2]
+
     def _output_topic(self, duty: OutputDuty) -> str:
         return self.topics.alerts if duty == "alerts" else self.topics.dead_letter
 

@@ -27,6 +27,7 @@ from streams.cli_scan import scan
 from streams.cli_security import security
 from streams.cli_source import source
 from streams.cli_verify import verify
+from streams.cli_window import window
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -73,6 +74,7 @@ main.add_command(mute)
 main.add_command(plan)
 main.add_command(acknowledge)
 main.add_command(withdraw)
+main.add_command(window)
 
 
 @main.command()
