@@ -174,6 +174,16 @@ def done_to(app: faust.App) -> dict[tuple[str, int], int]:
     return {(tp.topic, tp.partition): offset for tp, offset in done.items()}
 
 
+def assigned_to(app: faust.App) -> set[tuple[str, int]] | None:
+    """Topics and partitions that are the app's; None while they are being shared out."""
+    if not app.started or app.rebalancing:
+        return None
+    consumer = _consumer(app)
+    if not consumer.has_assignment:
+        return None
+    return {(tp.topic, tp.partition) for tp in consumer.assignment()}
+
+
 def _consumer(app: faust.App) -> CommittedConsumer:
     consumer = app.consumer
     if not isinstance(consumer, CommittedConsumer):

@@ -215,5 +215,8 @@ class EventWindows(Protocol):
         version: str,
         window: CleanWindow,
         quarantine: Sequence[QuarantinePart],
-    ) -> WindowFacts:
-        """What the events of a settled window say; the same each time."""
+    ) -> WindowFacts | None:
+        """What the events of a settled window say; the same each time.
+
+        None where they are gone, or nobody here can tell which of them are in quarantine.
+        """
