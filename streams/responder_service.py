@@ -218,7 +218,7 @@ async def run_responder(
         await responder.open_store()
         app = make_app(settings)
         add_agents(app, responder.handlers())
-        log.info("responder started", group=responder.group, duties=settings.responder.duties)
+        log.info("responder started", group=responder.group, pid=os.getpid())
         work: list[Callable[[], Awaitable[None]]] = [
             lambda: _hear(responder, commands),
             lambda: _sweep(responder, settings.responder.sweep_s),
