@@ -36,7 +36,17 @@ from tests.kit.kafka_node import KafkaNode
 from tests.kit.kafka_server import node_properties
 
 PAGE = Path(__file__).parents[2] / "docs" / "acl-kafka.md"
-USERS = ("driftsentry", "producer", "reader", "guard", "speaker", "auditor", "operator", "nobody")
+USERS = (
+    "driftsentry",
+    "producer",
+    "reader",
+    "guard",
+    "speaker",
+    "auditor",
+    "operator",
+    "responder",
+    "nobody",
+)
 CLUSTER_ID = "Y2xzZW50cnktYWNsLXRlcw"
 
 pytestmark = pytest.mark.kafka
