@@ -192,7 +192,7 @@ def _consumer(app: faust.App) -> CommittedConsumer:
 
 
 class _Calm(logging.Filter):
-    """Lets each message through once in a while: while a broker is away there are hundreds a second.
+    """Lets each message through now and then: of a broker that is away there are hundreds a second.
 
     One message is one template, whatever is filled in.
     """
