@@ -172,15 +172,19 @@ class Responders:
             place = TopicPartition(self.town.events, EVENTS_PARTITION, offset)
             request = ConsumerGroupTopicPartitions(group, [place])
 
-            def alter(group: str = group, request: ConsumerGroupTopicPartitions = request) -> None:
-                admin = self.town.admin
-                answer = admin.alter_consumer_group_offsets([request])[group].result(timeout=60)
-                for each in answer.topic_partitions:
-                    if each.error is not None:
-                        raise KafkaException(each.error)
+            def is_committed(request: ConsumerGroupTopicPartitions = request) -> bool:
+                # A broker that has just started may leave a client without an answer.
+                admin = AdminClient({"bootstrap.servers": self.town.kafka})
+                try:
+                    (answer,) = admin.alter_consumer_group_offsets(
+                        [request], request_timeout=15
+                    ).values()
+                    found = answer.result(timeout=30).topic_partitions
+                except (KafkaException, TimeoutError):
+                    return False
+                return all(each.error is None for each in found)
 
-            # A broker that has just started is asked again.
-            ask_patiently(alter, WAIT_S)
+            wait_until(is_committed, f"{group} could not commit {offset}", WAIT_S)
 
     def committed(self) -> int:
         """Offsets committed over all partitions that are read."""
