@@ -298,15 +298,15 @@ def ends_of(reader: Consumer, place: TopicPartition) -> tuple[int, int]:
 def story(n_models: int = 6) -> list[Record]:
     """Alerts, findings and silences of `churn` and other models, in the order of their times.
 
-    Of `churn` errors rise at offset 100 of the events; of others all kinds of things are said, that
+    Of `churn` errors rise at offset 100 of the events, within its clean window of 100; of others all kinds of things are said, that
     join incidents and end them.
     """
-    rising = moved("error", before=0.1, change_offset=100, found_offset=200)
+    rising = moved("error", before=0.1, change_offset=100, found_offset=150)
     more: dict[str, Any] = {
         "signals": [rising],
         "change_offset": 100,
-        "opened_offset": 200,
-        "trigger_offset": 200,
+        "opened_offset": 150,
+        "trigger_offset": 150,
     }
     found: list[tuple[float, Record]] = [(0, ("alerts", "churn", worse(1, 0, **more)))]
     for number in range(1, n_models):
