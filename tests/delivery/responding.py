@@ -298,8 +298,8 @@ def ends_of(reader: Consumer, place: TopicPartition) -> tuple[int, int]:
 def story(n_models: int = 6) -> list[Record]:
     """Alerts, findings and silences of `churn` and other models, in the order of their times.
 
-    Of `churn` errors rise at offset 100 of the events, within its clean window of 100; of others all kinds of things are said, that
-    join incidents and end them.
+    Of `churn` errors rise at offset 100 of the events, and that is found within the clean window.
+    Of others all kinds of things are said, that join incidents and end them.
     """
     rising = moved("error", before=0.1, change_offset=100, found_offset=150)
     more: dict[str, Any] = {
