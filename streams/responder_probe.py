@@ -22,6 +22,7 @@ from streams.audit_reader import AuditReader
 from streams.config import Settings
 from streams.kafka_clients import admin_config, open_client
 from streams.kafka_properties import read_properties
+from streams.ports import LogError
 from streams.responder_settling import WATERMARK_EVENTS, Look, OutputPlace, least
 
 _REQUEST_S: Final = 15.0
@@ -107,7 +108,7 @@ class ResponderProbe:
             [request], require_stable=True, request_timeout=_REQUEST_S
         ).values()
         found: dict[OutputPlace, int] = {}
-        for each in answer.result(timeout=2 * _REQUEST_S).topic_partitions:
+        for each in _answered(answer).topic_partitions:
             if each.error is not None:
                 raise KafkaException(each.error)
             if each.offset >= 0:
@@ -121,7 +122,7 @@ class ResponderProbe:
         (answer,) = self._admin.alter_consumer_group_offsets(
             [request], request_timeout=_REQUEST_S
         ).values()
-        for each in answer.result(timeout=2 * _REQUEST_S).topic_partitions:
+        for each in _answered(answer).topic_partitions:
             if each.error is not None:
                 raise KafkaException(each.error)
 
@@ -130,7 +131,7 @@ class ResponderProbe:
         (answer,) = self._admin.describe_consumer_groups(
             [self._group], request_timeout=_REQUEST_S
         ).values()
-        return len(answer.result(timeout=2 * _REQUEST_S).members)
+        return len(_answered(answer).members)
 
     def ends(
         self, places: Sequence[OutputPlace], isolation: IsolationLevel
@@ -149,9 +150,17 @@ class ResponderProbe:
             request_timeout=_REQUEST_S,
         )
         return {
-            (each.topic, each.partition): int(answer.result(timeout=2 * _REQUEST_S).offset)
+            (each.topic, each.partition): int(_answered(answer).offset)
             for each, answer in answers.items()
         }
+
+
+def _answered(answer: Any) -> Any:
+    """The answer; a client that never gives one is as brokers that do not."""
+    try:
+        return answer.result(timeout=2 * _REQUEST_S)
+    except TimeoutError:
+        raise LogError(f"no broker answered within {2 * _REQUEST_S:.0f} s") from None
 
 
 def duty_groups(settings: Settings) -> list[str]:
