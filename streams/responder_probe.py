@@ -39,13 +39,17 @@ class ResponderProbe:
         self._detection: Final = detection
         self._group: Final = group
         self._reader: Final = reader
-        properties = read_properties(settings.kafka)
-        self._admin: Final = open_client(
-            AdminClient, admin_config(settings.bootstrap_servers, properties), "admin client"
+        self._config: Final = admin_config(
+            settings.bootstrap_servers, read_properties(settings.kafka)
         )
+        self._admin = open_client(AdminClient, self._config, "admin client")
         topics = settings.topics
         self._outputs: Final = (topics.alerts, topics.anomalies)
         self._inputs: Final = (topics.alerts, topics.anomalies, topics.liveness)
+
+    def renew(self) -> None:
+        """Ask with a new client: one has been seen to wait on after its broker had come back."""
+        self._admin = open_client(AdminClient, self._config, "admin client")
 
     def look(self) -> Look:
         """The duties' commits, and after that the ends of what they write."""

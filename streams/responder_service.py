@@ -63,6 +63,7 @@ log = structlog.get_logger(__name__)
 _COMMANDS_S: Final = 0.5
 _WATCH_S: Final = 2.0
 _AGAIN_S: Final = 1.0
+_ASK_S: Final = 45.0
 Answer = TypeVar("Answer")
 
 
@@ -126,7 +127,7 @@ class Responder:
     async def open_store(self) -> None:
         """Name the store, or find it named. Raises `RebuildNeededError` where it was emptied."""
         if await patiently(self.store.epoch) is None:
-            done = await asyncio.to_thread(self.probe.done)
+            done = await self.ask(self.probe.done)
             if any(done.values()):
                 raise RebuildNeededError(
                     f"{self.store.name} holds nothing of this responder, and its group "
@@ -148,10 +149,21 @@ class Responder:
         """By topic."""
         return dict.fromkeys(self.intake.readers, self.take)
 
+    async def ask(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask brokers in a thread. Raises `KafkaException`, `LogError`; then with a new client."""
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(ask), _ASK_S)
+        except TimeoutError:
+            self.probe.renew()
+            raise LogError(f"brokers gave no answer within {_ASK_S:g} s") from None
+        except (KafkaException, LogError):
+            self.probe.renew()
+            raise
+
     async def settle(self) -> None:
         """Look how far everything is read, and note it. Raises `KafkaException`, `LogError`."""
-        look = await asyncio.to_thread(self.probe.look)
-        done = await asyncio.to_thread(self.probe.done)
+        look = await self.ask(self.probe.look)
+        done = await self.ask(self.probe.done)
         settled = {
             partition: offset
             for partition, offset in self._settling.advance(look, done).items()
@@ -159,7 +171,7 @@ class Responder:
         }
         watermarks = {}
         for partition, offset in settled.items():
-            times = await asyncio.to_thread(self.probe.event_times, partition, offset)
+            times = await self.ask(partial(self.probe.event_times, partition, offset))
             watermark_ms = watermark_of(times)
             if watermark_ms is not None:
                 watermarks[InputPartition(self.deployment, partition)] = watermark_ms
@@ -296,8 +308,8 @@ async def _watch(
         with suppress(KafkaException, LogError, IncidentStoreError):
             # Without Redis and brokers nothing can move, and a restart would mend nothing.
             await responder.store.epoch()
-            done = await asyncio.to_thread(responder.probe.done)
-            ends = await asyncio.to_thread(responder.probe.readable)
+            done = await responder.ask(responder.probe.done)
+            ends = await responder.ask(responder.probe.readable)
             seen = Seen(assigned(), done, ends)
         state = watch.at(loop.time(), seen)
         write_ready(options.ready_file, state if state.is_ready else None)
