@@ -143,6 +143,21 @@ class AuditReader:
             for messages in batches:
                 yield _records(tp, messages)
 
+    def range_of(self, topic: str) -> tuple[dict[int, int], dict[int, int]]:
+        """Where each partition begins and ends, with what is in open transactions."""
+        return self._range(topic)
+
+    def messages(
+        self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> Iterator[Message]:
+        """The committed records of each partition in [start, end), each partition's in order.
+
+        Records behind an open transaction are waited for.
+        """
+        with closing(self._read(topic, starts, ends)) as batches:
+            for messages in batches:
+                yield from messages
+
     def latest(self, topic: str, key: bytes) -> bytes | None:
         """The value of a key's latest committed record on a compacted topic; None: there is none.
 

@@ -24,6 +24,7 @@ from streams.cli_options import (
     worker_options,
 )
 from streams.cli_reference import reference
+from streams.cli_respond import respond
 from streams.cli_scan import scan
 from streams.cli_security import security
 from streams.cli_source import source
@@ -68,6 +69,7 @@ main.add_command(config)
 main.add_command(emit)
 main.add_command(alerts)
 main.add_command(verify)
+main.add_command(respond)
 main.add_command(budget)
 main.add_command(reference)
 main.add_command(security)

@@ -140,13 +140,24 @@ _GROUP: Final[tuple[Option[Any], ...]] = (
         help="Default exactly-once.",
     ),
 )
+_INSTANCE: Final[tuple[Option[Any], ...]] = (
+    click.option("--instance", metavar="NAME", help="Stable name of this process."),
+)
+_LOG: Final[tuple[Option[Any], ...]] = (
+    click.option("--log-format", type=click.Choice(["text", "json"]), help="Default text."),
+    click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        help="Default info.",
+    ),
+)
 _WORKER: Final[tuple[Option[Any], ...]] = (
     click.option(
         "--duty",
         type=click.Choice(["drift", "security", "all"]),
         help="Drift, attacks, or both in a process each; default drift.",
     ),
-    click.option("--instance", metavar="NAME", help="Stable name of this worker."),
+    *_INSTANCE,
     click.option(
         "--start",
         type=click.Choice(["earliest", "latest"]),
@@ -158,12 +169,7 @@ _WORKER: Final[tuple[Option[Any], ...]] = (
         default=None,
         help="Go on after the group's offsets were reset: new lineages begin.",
     ),
-    click.option("--log-format", type=click.Choice(["text", "json"]), help="Default text."),
-    click.option(
-        "--log-level",
-        type=click.Choice(["debug", "info", "warning", "error"]),
-        help="Default info.",
-    ),
+    *_LOG,
 )
 
 
@@ -187,6 +193,11 @@ def worker_options(command: Command) -> Command:
 def audit_options(command: Command) -> Command:
     """The options of what looks at what a group of workers has done."""
     return with_options(_CONNECTION + _GROUP + _TOPICS, command)
+
+
+def respond_options(command: Command) -> Command:
+    """The options of a responder."""
+    return with_options(_CONNECTION + _GROUP + _INSTANCE + _LOG + _TOPICS, command)
 
 
 def load_configuration(

@@ -173,6 +173,11 @@ class CommittedConsumer(driver.Consumer):
         self._fetched: Mapping[TP, int] = {}
         super().__init__(transport, self._handing_out(callback), **more)
 
+    @property
+    def has_assignment(self) -> bool:
+        """Whether partitions were ever shared out, be it that none was left for this one."""
+        return self._n_assignments > 0
+
     def done_to(self) -> dict[TP, int]:
         """By assigned partition: everything below this offset is handled."""
         self._take_in_handled()

@@ -174,6 +174,16 @@ def done_to(app: faust.App) -> dict[tuple[str, int], int]:
     return {(tp.topic, tp.partition): offset for tp, offset in done.items()}
 
 
+def assigned_to(app: faust.App) -> set[tuple[str, int]] | None:
+    """Topics and partitions that are the app's; None while they are being shared out."""
+    if not app.started or app.rebalancing:
+        return None
+    consumer = _consumer(app)
+    if not consumer.has_assignment:
+        return None
+    return {(tp.topic, tp.partition) for tp in consumer.assignment()}
+
+
 def _consumer(app: faust.App) -> CommittedConsumer:
     consumer = app.consumer
     if not isinstance(consumer, CommittedConsumer):
@@ -181,10 +191,46 @@ def _consumer(app: faust.App) -> CommittedConsumer:
     return consumer
 
 
+class _Calm(logging.Filter):
+    """Lets each message through now and then: of a broker that is away there are hundreds a second.
+
+    One message is one template, whatever is filled in.
+    """
+
+    def __init__(self, every_s: float = 10.0) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._said_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it was not said within the last seconds."""
+        template = str(record.msg)
+        last_s = self._said_s.get(template)
+        if last_s is not None and record.created - last_s < self._every_s:
+            return False
+        self._said_s[template] = record.created
+        return True
+
+
+_LOUD: Final = (
+    "aiokafka",
+    "aiokafka.client",
+    "aiokafka.conn",
+    "aiokafka.cluster",
+    "aiokafka.consumer.fetcher",
+    "aiokafka.consumer.group_coordinator",
+)
+"""Filters hold for a logger's own lines alone."""
+
+
 def quiet_faust(level: int = logging.WARNING) -> None:
     """Let Faust and its client write to the log what is at least this severe."""
     for name in ("aiokafka", "faust", "mode"):
         logging.getLogger(name).setLevel(level)
+    for name in _LOUD:
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, _Calm) for each in logger.filters):
+            logger.addFilter(_Calm())
     # It warns of each commit that takes longer than the time between two: no harm is done.
     logging.getLogger("mode.timers").setLevel(max(level, logging.ERROR))
 

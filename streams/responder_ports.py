@@ -220,8 +220,9 @@ class EventWindows(Protocol):
         version: str,
         window: CleanWindow,
         quarantine: Sequence[QuarantinePart],
-    ) -> WindowFacts:
+    ) -> WindowFacts | None:
         """What the events of a settled window say; the same each time.
 
-        Raises `WindowGoneError` where the topic does not have all of them any more.
+        None where nobody here can tell which of them are in quarantine. Raises `WindowGoneError`
+        where the topic does not have all of them any more.
         """

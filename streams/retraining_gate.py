@@ -179,7 +179,8 @@ def request_of(
             Hold(
                 reason="window_not_settled",
                 detail="not every duty has folded the whole window, or what they said of it has "
-                "not been read; workers of every duty must run",
+                "not been read; workers of every duty must run. Or its events cannot be read any "
+                "more: the responder's log says so",
                 evidence_ids=[],
             )
         )

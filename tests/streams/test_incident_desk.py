@@ -339,3 +339,20 @@ def test_requests_are_the_same_whoever_dies_or_hangs(seed: int, order: list[int]
         world.sweep()
     assert disturbed.topic.compacted() == plain.topic.compacted()
     assert len(plain.topic.compacted()) == 4
+
+
+def test_a_window_that_cannot_be_read_holds_its_request() -> None:
+    class Unreadable:
+        async def facts(self, *_given: object) -> WindowFacts | None:
+            return None
+
+    store, topic = MemoryIncidentStore(), MemoryOutlet()
+    desk = IncidentDesk(
+        store, topic, Unreadable(), CONFIG, RetrainingConfig(), events_topic="events", writer="a"
+    )
+    take(desk, worse())
+    run(store.raise_settled({2: 10**6}))
+    run(desk.sweep())
+    last = requests_of(topic)[-1]
+    assert last is not None
+    assert [each.reason for each in last.holds] == ["window_not_settled"]

@@ -119,3 +119,22 @@ def test_an_app_without_a_broker_ends_with_the_reason(
     assert (sys.stdout, sys.stderr) == (stdout, stderr)
     assert logging.getLogger().handlers == handlers
     assert os.listdir() == []  # noqa: PTH208 - of names, wherever it is
+
+
+def test_of_what_the_client_says_again_and_again_little_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    quiet_faust()
+    quiet_faust()
+    loud = logging.getLogger("aiokafka.consumer.fetcher")
+    before = len(loud.filters)
+    quiet_faust()
+    assert len(loud.filters) == before == 1
+    with caplog.at_level(logging.WARNING, "aiokafka"):
+        for number in range(100):
+            loud.warning("cannot reach node %d", number)
+        loud.warning("another thing")
+    assert [record.getMessage() for record in caplog.records] == [
+        "cannot reach node 0",
+        "another thing",
+    ]
