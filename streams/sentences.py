@@ -229,7 +229,8 @@ def drift_sentence(alert: AlertData, place: str = "offset", *, name_model: bool 
 def _look_at(alert: AlertData) -> str:
     """Where to look, for the first signal that says what broke; "" where none did.
 
-    And for categories that are gone, whatever else is said.
+    And for categories that are gone, whatever else is said. What broke and is whole again is still
+    the cause of what has not come back, where nothing else is.
     """
     if alert.resolution is not None:
         return ""
@@ -243,6 +244,10 @@ def _look_at(alert: AlertData) -> str:
         if not (where or gone):
             # What is so of all features together says least of where the cause is.
             where = _look_at_first(alert.signals[0]) or _look_at_unusual(rose)
+        if not (where or gone):
+            broke = (each for each in alert.signals if each.direction == "rose")
+            found = next((each for each in broke if each.signal in _LOOK_AT), None)
+            where = "" if found is None else _look_at_broken(found)
     return "".join(f" Look at {words}." for words in (where, gone) if words)
 
 

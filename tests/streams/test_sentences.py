@@ -106,6 +106,20 @@ def test_the_feature_stands_before_what_broke_in_it() -> None:
     )
 
 
+def test_what_broke_and_is_whole_again_is_still_where_to_look() -> None:
+    (alert,) = decide(
+        policy(),
+        finding(500, signal=QUALITY_STUCK, effect=9.0),
+        finding(501, signal="feature:x", effect=1.0),
+    )[-1:]
+    signals = [
+        each.model_copy(update={"standing": "returned"}) if each.signal == QUALITY_STUCK else each
+        for each in alert.signals
+    ]
+    later = alert.model_copy(update={"signals": signals})
+    assert " Look at caches, joins and sensors" in drift_sentence(later)
+
+
 @pytest.mark.parametrize("signal", [QUALITY_RANGE, QUALITY_STUCK, QUALITY_TYPE])
 def test_the_feature_that_broke_is_named_where_to_look(signal: str) -> None:
     (alert,) = decide(policy(), finding(500, signal=signal)._replace(named="a b"))
