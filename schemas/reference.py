@@ -151,7 +151,7 @@ class ReferenceDocument(_Part):
     signals: list[Annotated[list[_Number], Field(min_length=6, max_length=6)]] = Field(
         description="Source, index, kind, rule, place in the arrays and category of each signal."
     )
-    arrays: Annotated[dict[str, EncodedArray], Field(max_length=32)] = Field(
+    arrays: Annotated[dict[str, EncodedArray], Field(max_length=64)] = Field(
         description="Scales, quantiles and their normal scores, moments, long-run variances."
     )
     correlated: list[_Size] = Field(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,6 +60,9 @@ from streams.responder_windows import HeldWindows
 from streams.window_reader import Decoder, KafkaEventWindows
 
 log = structlog.get_logger(__name__)
+
+STOP_S: Final = 45.0
+"""A stop that takes longer, because brokers do not answer, ends hard: to Kafka it is a crash."""
 
 _COMMANDS_S: Final = 0.5
 _WATCH_S: Final = 2.0
@@ -213,8 +217,16 @@ async def run_responder(
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    hard_end = threading.Timer(STOP_S, _end_hard)
+    hard_end.daemon = True
+
+    def end() -> None:
+        if hard_end.ident is None:
+            hard_end.start()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
     quiet_faust()
     responder = Responder(settings, detection)
     commands = KafkaCommandLog(
@@ -239,7 +251,8 @@ async def run_responder(
         beside += [asyncio.create_task(_ending(each, stop)) for each in work]
         await run_app(app, stop)
     finally:
-        stop.set()
+        # It is not called off: a thread that waits for a broker would keep the process.
+        end()
         for task in beside:
             task.cancel()
         results = await asyncio.gather(*beside, return_exceptions=True)
@@ -250,6 +263,14 @@ async def run_responder(
         if isinstance(each, Exception):
             raise each
     log.info("responder stopped", refused=dict(responder.intake.n_refused))
+
+
+def _end_hard() -> None:
+    log.critical(
+        "stopped hard: brokers do not answer; nothing is lost, and what was not committed comes "
+        "again"
+    )
+    os._exit(1)
 
 
 async def _ending(work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:

@@ -51,7 +51,7 @@ def tool(run: SmallRun, *arguments: str) -> str:
 def wide(path: Path) -> None:
     """One nearly as large as it may be, of a model that sends nothing."""
     rng = np.random.default_rng(4)
-    rows = rng.normal(size=(400, 240)).tolist()
+    rows = rng.normal(size=(400, 210)).tolist()
     key = ModelKey("wide", "1")
     events = [
         Event(i, {f"feature {j}": x for j, x in enumerate(row)}, key) for i, row in enumerate(rows)
