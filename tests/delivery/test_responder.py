@@ -90,8 +90,8 @@ def test_a_kill_a_rebalance_and_a_broker_that_restarts_leave_no_trace(
         disturbed.fold(150)
         cluster.nodes[0].restart()
         cluster.wait_in_sync()
-        # One that a broker's end has ended is started again by its supervisor; so here.
-        disturbed.start()
+        # A broker's end may end one, and its supervisor starts it again.
+        disturbed.start(is_alone=False)
         for number in range(2 * third, len(parts)):
             write(number)
         if second.is_running():
