@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.alerts import Severity
+
 OCSF_VERSION: Final = "1.8.0"
 CLASS_UID: Final = 2004
 """Detection Finding."""
@@ -31,6 +33,14 @@ SEVERITIES: Final[dict[int, str]] = {
     4: "High",
     5: "Critical",
 }
+SEVERITY_OF: Final[dict[int, Severity]] = {
+    1: "low",
+    2: "low",
+    3: "medium",
+    4: "high",
+    5: "critical",
+}
+"""Ours for `severity_id`; what is only informational is no more than low."""
 CONFIDENCES: Final[dict[int, str]] = {1: "Low", 2: "Medium", 3: "High"}
 
 

@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 
 from schemas.alerts import AlertData, DeadLetterData, Severity
-from schemas.anomalies import AnomalyData
+from schemas.anomalies import SEVERITY_OF, AnomalyData
 from schemas.incidents import IncidentData
 from schemas.printable import escaped
 from schemas.records import Reject
@@ -54,14 +54,6 @@ _SEVERITY: Final = {
     "critical": ("FATAL", 21),
 }
 """OpenTelemetry's severity text and number, as the CloudEvents severity extension wants them."""
-_OCSF_SEVERITY: Final[dict[int, Severity]] = {
-    1: "low",
-    2: "low",
-    3: "medium",
-    4: "high",
-    5: "critical",
-}
-"""Ours for `severity_id`; what is only informational is no more than low."""
 
 _FIRST_MS: Final = -62_135_596_800_000
 _LAST_MS: Final = 253_402_300_799_999
@@ -117,7 +109,7 @@ def anomaly_headers(anomaly: AnomalyData, record_time_ms: int) -> tuple[tuple[st
     """The headers of one revision of an anomaly; one about a partition has no `partitionkey`."""
     about = anomaly.unmapped
     model = anomaly.resources[0] if anomaly.resources else None
-    text, number = _SEVERITY[_OCSF_SEVERITY[anomaly.severity_id]]
+    text, number = _SEVERITY[SEVERITY_OF[anomaly.severity_id]]
     subject = f"partition {about.partition}" if model is None else f"{model.name}/{model.version}"
     return _headers(
         {

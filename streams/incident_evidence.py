@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schemas.alerts import AlertData, Severity
-from schemas.anomalies import AnomalyData
+from schemas.anomalies import SEVERITY_OF, AnomalyData
 from schemas.documents import first_problem
 from schemas.incidents import EvidenceKind
 from schemas.liveness import LivenessData, Trouble
@@ -26,13 +26,6 @@ POISONING: Final = frozenset({"label_poisoning", "backdoor", "frog_boiling"})
 """Techniques that aim at the next training; all others but `DATA_CHANGE` ask the model."""
 DATA_CHANGE: Final = "data_change"
 """What the security duty calls a change of most clients' data at once: no attack."""
-_OCSF_SEVERITY: Final[dict[int, Severity]] = {
-    1: "low",
-    2: "low",
-    3: "medium",
-    4: "high",
-    5: "critical",
-}
 SEVERITIES: Final[tuple[Severity, ...]] = ("low", "medium", "high", "critical")
 
 
@@ -103,7 +96,7 @@ class Evidence(BaseModel):
         if self.alert is not None:
             return self.alert.severity
         if self.anomaly is not None:
-            return _OCSF_SEVERITY[self.anomaly.severity_id]
+            return SEVERITY_OF[self.anomaly.severity_id]
         assert self.silence is not None
         # A recovery is of low severity; what has recovered was not.
         return "high" if trouble_of(self.silence) == "silence" else "medium"

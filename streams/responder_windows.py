@@ -18,9 +18,10 @@ log = structlog.get_logger(__name__)
 
 
 class HeldWindows:
-    """`EventWindows` that have no facts of a window whose events are gone, or cannot be told apart.
+    """`EventWindows` without facts of a window that is not there yet, or cannot be told apart.
 
-    Brokers that do not answer are another matter: that is raised, and passes.
+    Events that are gone for good are `WindowGoneError`. Brokers that do not answer are another
+    matter: that is raised, and passes.
     """
 
     def __init__(self, windows: EventWindows) -> None:
