@@ -53,7 +53,7 @@ def runs(given: argparse.Namespace) -> Iterator[Run]:
         return fuzz(name, seconds, given.runs, given.seed, nursery)
 
     # One at a time they share a process that has imported everything; side by side they cannot.
-    nursery = Nursery() if given.jobs == 1 and len(names) > 1 else None
+    nursery = Nursery(names) if given.jobs == 1 and len(names) > 1 else None
     try:
         with ThreadPoolExecutor(max_workers=given.jobs) as pool:
             yield from pool.map(run, names)

@@ -4,9 +4,10 @@ MODE is `fuzz` (the arguments are a directory for the target's seeds, then libFu
 atheris) or `replay` (the arguments are files, each of which is run once). The memory of the process
 is capped, whatever the input asks for.
 
-`python -m tests.fuzz.child nursery` instruments everything once, which is what a start mostly does,
-and forks for each line on stdin, a JSON object with `name`, `arguments`, `output` (the file that
-takes what the target says) and `timeout_s`. It answers with a line, the exit code.
+`python -m tests.fuzz.child nursery TARGET...` instruments once what these targets go through, which
+is what a start mostly does, and forks for each line on stdin, a JSON object with `name`,
+`arguments`, `output` (the file that takes what the target says) and `timeout_s`. It answers with a
+line, the exit code.
 """
 
 from __future__ import annotations
@@ -68,11 +69,8 @@ def instrumented(names: Sequence[str]) -> list[Target]:
         return [registry.load(name) for name in names]
 
 
-def nursery() -> None:
+def nursery(names: Sequence[str]) -> None:
     """Fork for each line of stdin, one after the other, until it ends."""
-    from tests.fuzz import registry  # noqa: PLC0415  as above
-
-    names = [name for name in registry.MODULES if name not in registry.CHECKED]
     targets = dict(zip(names, instrumented(names), strict=True))
     for line in sys.stdin:
         wanted = json.loads(line)
@@ -162,8 +160,8 @@ def write_seeds(target: Target, directory: Path) -> list[str]:
 
 def main() -> None:
     """Do what the command line says."""
-    if sys.argv[1:] == ["nursery"]:
-        nursery()
+    if sys.argv[1:2] == ["nursery"]:
+        nursery(sys.argv[2:])
         return
     mode, name, *arguments = sys.argv[1:]
     {"fuzz": fuzz, "replay": replay}[mode](name, arguments)

@@ -84,7 +84,7 @@ def test_a_forked_target_that_hangs_is_ended() -> None:
 
 @pytest.mark.skipif(not HAS_ATHERIS, reason="atheris has wheels for Linux on x86-64 alone")
 def test_what_a_target_says_and_its_exit_code_come_from_the_shared_process() -> None:
-    nursery = Nursery()
+    nursery = Nursery(["metadata"])
     try:
         done = nursery.child(
             "metadata", [str(runs.VAR / "seeds"), "-no_such_flag=1", "-runs=1"], 60
