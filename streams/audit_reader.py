@@ -23,6 +23,8 @@ from streams.config import Topics
 from streams.embedded import is_mock_cluster
 from streams.kafka_clients import (
     admin_config,
+    answered_offset,
+    ask_patiently,
     describe,
     learn_leaders,
     open_client,
@@ -182,6 +184,9 @@ class AuditReader:
 
     def _range(self, topic: str) -> tuple[dict[int, int], dict[int, int]]:
         """Where each partition begins and ends, with what is in open transactions."""
+        return ask_patiently(lambda: self._asked_range(topic), self._patience_s)
+
+    def _asked_range(self, topic: str) -> tuple[dict[int, int], dict[int, int]]:
         numbers = self.partitions(topic)
         found: list[dict[int, int]] = []
         for spec in (_OFFSETS.earliest(), _OFFSETS.latest()):
@@ -192,7 +197,9 @@ class AuditReader:
                 request_timeout=_REQUEST_S,
             )
             found.append({
-                partition.partition: int(answer.result(timeout=2 * _REQUEST_S).offset)
+                partition.partition: answered_offset(
+                    answer.result(timeout=2 * _REQUEST_S).offset
+                )
                 for partition, answer in answers.items()
             })  # fmt: skip
         return found[0], found[1]

@@ -20,6 +20,7 @@ from streams.checkpoint_topic import FoundRecord, Span
 from streams.chunks import ChunkRecord
 from streams.kafka_clients import (
     ClientConfigError,
+    answered_offset,
     describe,
     kafka_error,
     learn_leaders,
@@ -127,7 +128,7 @@ class KafkaChunkLog:
         low, high = reader.get_watermark_offsets(
             KafkaPartition(self._topic, partition), _REQUEST_S, cached=False
         )
-        return Span(partition, low, high)
+        return Span(partition, answered_offset(low), answered_offset(high))
 
     def _queue(
         self,

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from streams.kafka_errors import is_passing
+from streams.kafka_errors import NO_OFFSET, is_passing
 from streams.kafka_properties import KafkaValue, is_secret
 
 LOGGER: Final = logging.getLogger("driftsentry.kafka")
@@ -96,6 +96,19 @@ def open_client(make: Callable[..., Client], config: Mapping[str, KafkaValue], k
         problem = str(error)
     # Outside the handler: a chained exception would show the text with the secret in it.
     raise ClientConfigError(f"the Kafka {kind} cannot be made: {redacted(problem, config)}")
+
+
+def answered_offset(offset: int) -> int:
+    """An offset that a broker was asked for. Raises `KafkaException`, to ask again, without one.
+
+    While a leader moves librdkafka may take an answer that holds no offset for a good one: its
+    offset is below 0. For the end of a log it would mean that everything has been lost.
+    """
+    if offset < 0:
+        raise KafkaException(
+            KafkaError(NO_OFFSET, f"the broker's answer holds no offset: {offset}")
+        )
+    return offset
 
 
 def ask_patiently(ask: Callable[[], Answer], patience_s: float) -> Answer:

@@ -112,6 +112,7 @@ NOT_AUTHORISED: Final = _codes(
 PURGED: Final = _codes("_PURGE_QUEUE", "_PURGE_INFLIGHT")
 TOPIC_EXISTS: Final = _codes("TOPIC_ALREADY_EXISTS")
 PARTITION_END: Final[int] = _code("_PARTITION_EOF")
+NO_OFFSET: Final[int] = _code("OFFSET_NOT_AVAILABLE")
 TIMED_OUT: Final[int] = _code("_TIMED_OUT")
 
 

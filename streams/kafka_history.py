@@ -25,6 +25,7 @@ from streams.kafka_clients import (
     LOGGER,
     ClientConfigError,
     admin_config,
+    answered_offset,
     ask_patiently,
     describe,
     kafka_error,
@@ -113,8 +114,8 @@ class KafkaHistory:
                 )
                 for spec in (_OFFSETS.earliest(), _OFFSETS.latest())
             ]
-            low, high = (end[partition].result(timeout=_REQUEST_S).offset for end in ends)
-            return Watermarks(low, high)
+            answers = (end[partition].result(timeout=_REQUEST_S) for end in ends)
+            return Watermarks(*(answered_offset(each.offset) for each in answers))
 
         return self._patiently(f"the range of {tp}", ask)
 
@@ -188,7 +189,7 @@ class KafkaHistory:
                 request_timeout=_REQUEST_S,
             )
             return {
-                partition.partition: answer.result(timeout=2 * _REQUEST_S).offset
+                partition.partition: answered_offset(answer.result(timeout=2 * _REQUEST_S).offset)
                 for partition, answer in asked.items()
             }
 

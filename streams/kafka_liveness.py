@@ -85,7 +85,7 @@ class KafkaLiveness:
         return {
             tp: future.result().offset
             for tp, future in self._asked.items()
-            if future.done() and future.exception() is None
+            if future.done() and future.exception() is None and future.result().offset >= 0
         }
 
     def send(self, outputs: Sequence[Output]) -> None:

@@ -20,7 +20,7 @@ from schemas.limits import DecodeLimits
 from schemas.records import TopicPartition
 from streams.audit_reader import AuditReader
 from streams.config import Settings
-from streams.kafka_clients import admin_config, open_client
+from streams.kafka_clients import admin_config, answered_offset, open_client
 from streams.kafka_properties import read_properties
 from streams.ports import LogError
 from streams.responder_settling import WATERMARK_EVENTS, Look, OutputPlace, least
@@ -154,7 +154,7 @@ class ResponderProbe:
             request_timeout=_REQUEST_S,
         )
         return {
-            (each.topic, each.partition): int(_answered(answer).offset)
+            (each.topic, each.partition): answered_offset(_answered(answer).offset)
             for each, answer in answers.items()
         }
 

@@ -27,7 +27,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from schemas.records import TopicPartition as InputPartition
 from schemas.source_hash import SourceKey
-from streams.kafka_clients import kafka_error
+from streams.kafka_clients import answered_offset, kafka_error
 from streams.kafka_errors import is_passing
 from streams.process_guard import GuardedProcess, ProcessGuard
 from streams.redis_store import RedisStore
@@ -224,7 +224,7 @@ class Run:
                     TopicPartition(self.events, n): OFFSETS.latest() for n in topic.partitions
                 }
                 found = {
-                    tp.partition: int(future.result(timeout=30).offset)
+                    tp.partition: answered_offset(future.result(timeout=30).offset)
                     for tp, future in self.admin.list_offsets(latest).items()
                 }
             except KafkaException:

@@ -17,6 +17,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from streams.kafka_clients import answered_offset
+
 OFFSETS: Any = OffsetSpec  # its methods carry no types
 
 
@@ -67,7 +69,7 @@ def read_to_end(bootstrap_servers: str, topic: str) -> list[Message]:
         latest = {TopicPartition(topic, number): OFFSETS.latest() for number in numbers}
         # With what is in open transactions: a run is compared only when all of it is decided.
         ends = {
-            tp.partition: future.result(timeout=10).offset
+            tp.partition: answered_offset(future.result(timeout=10).offset)
             for tp, future in admin.list_offsets(
                 latest, isolation_level=IsolationLevel.READ_UNCOMMITTED
             ).items()

@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.records import TopicPartition as InputPartition
 from streams.checkpoint import fetch_checkpoint, state_digest
-from streams.kafka_clients import ask_patiently
+from streams.kafka_clients import answered_offset, ask_patiently
 from streams.redis_store import RedisStore
 from streams.worker import PartitionWorker
 from tests.delivery.kit import Run
@@ -172,7 +172,7 @@ def _ends(
         }
         answers = admin.list_offsets(asked, isolation_level=isolation)
         return {
-            (tp.topic, tp.partition): int(answer.result(timeout=30).offset)
+            (tp.topic, tp.partition): answered_offset(answer.result(timeout=30).offset)
             for tp, answer in answers.items()
         }
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -61,11 +61,14 @@ class GivenUp:
         ((partition, spec),) = asked.items()
         answer: Future[Any] = Future()
         if self.n_topics < 2:
-            answer.set_exception(KafkaException(KafkaError(self.error())))
+            self.fail(answer)
         else:
             is_first = spec._value == OF_FIRST._value
             answer.set_result(SimpleNamespace(offset=3 if is_first else 7))
         return {partition: answer}
+
+    def fail(self, answer: Future[Any]) -> None:
+        answer.set_exception(KafkaException(KafkaError(self.error())))
 
     def error(self) -> int:
         return GIVEN_UP
@@ -78,11 +81,21 @@ class OfDeadLeader(GivenUp):
         return int(KafkaError._TIMED_OUT)
 
 
-@pytest.mark.parametrize("admin", [GivenUp(), OfDeadLeader()])
+class OfNoOffset(GivenUp):
+    """One whose first answer is none, and is taken for a good one."""
+
+    def fail(self, answer: Future[Any]) -> None:
+        answer.set_result(SimpleNamespace(offset=OFFSET_INVALID))
+
+
+@pytest.mark.parametrize("admin", [GivenUp(), OfDeadLeader(), OfNoOffset()])
 def test_the_range_of_a_partition_whose_leader_was_killed_is_asked_for_again(
     admin: GivenUp,
 ) -> None:
-    """One worker ended (Broker handle destroyed without termination), another waited a minute."""
+    """One worker ended (Broker handle destroyed without termination), another waited a minute.
+
+    A third one said that the log had been cut off before the committed offset, and ended.
+    """
     assert KafkaError(GIVEN_UP).name() == "_DESTROY_BROKER"
     log = KafkaLog("localhost:1", "events", group="g")
     try:
