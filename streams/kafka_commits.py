@@ -44,6 +44,7 @@ from streams.ports import (
 
 _PAUSE_S: Final = 0.005
 _GRACE_S: Final = 0.5
+_OPEN_TRY_S: Final = 10.0
 
 
 class KafkaCommits(KafkaHistory, Commits):
@@ -129,17 +130,31 @@ class KafkaCommits(KafkaHistory, Commits):
         where the brokers refuse, `IndeterminateError` where they do not answer: try again later.
         """
         self._abandon()
-        try:
-            producer = open_client(Producer, self._config, "producer")
-        except ClientConfigError as error:
-            raise RefusedError(str(error)) from None
         start_s = time.monotonic()
         try:
-            _repeat(producer.init_transactions, start_s + self._open_timeout_s)
+            self._outbox = Outbox(self._opened(start_s + self._open_timeout_s))
+        except ClientConfigError as error:
+            raise RefusedError(str(error)) from None
         except KafkaException as exception:
             raise self._unknown(kafka_error(exception), start_s) from exception
-        self._outbox = Outbox(producer)
         self._is_interrupted = False
+
+    def _opened(self, deadline_s: float) -> Producer:
+        """A producer that has its transactional id. Raises as librdkafka does, at the deadline.
+
+        While brokers go and come librdkafka may wait for its coordinator for half a minute and
+        longer where a new client needs a second: so one that does not get there is given up.
+        """
+        while True:
+            producer = open_client(Producer, self._config, "producer")
+            try:
+                _repeat(producer.init_transactions, min(deadline_s, time.monotonic() + _OPEN_TRY_S))
+            except KafkaException as exception:
+                error = kafka_error(exception)
+                if not error.retriable() or error.fatal() or time.monotonic() >= deadline_s:
+                    raise
+            else:
+                return producer
 
     def close(self) -> None:
         """Drop the producer; no transaction is open between two calls of `publish`."""

@@ -173,7 +173,7 @@ class Deployment(SmallRun):
                 self._positions[each.partition] = each.offset
         return dict(self._positions)
 
-    def recovery_s(self, fault: Callable[[], object], timeout_s: float = 60.0) -> float:
+    def recovery_s(self, fault: Callable[[], object], timeout_s: float = 180.0) -> float:
         """Seconds from the fault until every partition has committed beyond where it then stood."""
         start_s = time.monotonic()
         fault()

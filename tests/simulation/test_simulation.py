@@ -18,7 +18,8 @@ from tests.simulation.run import quiet, run_seed, run_seeds
 from tests.simulation.traffic import EVERYTHING
 from tests.simulation.world import World
 
-N_SEEDS: Final = 2_000
+N_SEEDS: Final = 1_000
+N_SEEDS_OF_LONG: Final = 4_000
 N_SEEDS_OF_EVERYTHING: Final = 16
 N_JOBS: Final = 2
 
@@ -52,6 +53,12 @@ def test_whatever_fails_the_output_is_that_of_an_undisturbed_run() -> None:
         kinds = {kind for at, kind in hits if at == place}
         assert {"killed", "paused"} < kinds, (place, kinds)
         assert any(kind.endswith("Error") for kind in kinds), (place, kinds)
+
+
+@pytest.mark.long
+def test_the_same_holds_for_more_seeds() -> None:
+    for outcome in run_seeds(range(N_SEEDS, N_SEEDS_OF_LONG), N_JOBS):
+        assert not outcome.problem, f"{outcome.problem}\nto see it again: {outcome.command}"
 
 
 def test_the_same_holds_with_everything_on() -> None:
