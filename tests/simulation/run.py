@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -52,7 +52,7 @@ def run_seed(seed: int, verbose: bool = False) -> Outcome:
     return Outcome(seed, problem, world.n_steps, world.n_started, world.hits)
 
 
-def run_seeds(seeds: Sequence[int], n_jobs: int) -> Iterator[Outcome]:
+def run_seeds(seeds: Sequence[int], n_jobs: int) -> Generator[Outcome]:
     """Many, in order of the seeds; those that have not begun are dropped with the iterator."""
     chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
     # Not forked: compiled kernels and threads of libraries do not survive that everywhere.

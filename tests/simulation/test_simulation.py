@@ -19,6 +19,8 @@ from tests.simulation.traffic import EVERYTHING
 from tests.simulation.world import World
 
 N_SEEDS: Final = 1_000
+N_SEEDS_AT_MOST: Final = 3_000
+"""Where a place that is rarely met needs more of them."""
 N_SEEDS_OF_LONG: Final = 4_000
 N_SEEDS_OF_EVERYTHING: Final = 16
 N_JOBS: Final = 2
@@ -45,14 +47,25 @@ def _without_the_log() -> Iterator[None]:
 
 def test_whatever_fails_the_output_is_that_of_an_undisturbed_run() -> None:
     hits: Counter[tuple[str, str]] = Counter()
-    for outcome in run_seeds(range(N_SEEDS), N_JOBS):
+    outcomes = run_seeds(range(N_SEEDS_AT_MOST), N_JOBS)
+    for number, outcome in enumerate(outcomes, 1):
         assert not outcome.problem, f"{outcome.problem}\nto see it again: {outcome.command}"
         hits += outcome.hits
+        if number >= N_SEEDS and not _hardly_met(hits):
+            break
+    outcomes.close()
     # Each place has been met by each kind of fault, or the seeds show less than they claim.
-    for place in PLACES:
-        kinds = {kind for at, kind in hits if at == place}
-        assert {"killed", "paused"} < kinds, (place, kinds)
-        assert any(kind.endswith("Error") for kind in kinds), (place, kinds)
+    assert not _hardly_met(hits)
+
+
+def _hardly_met(hits: Counter[tuple[str, str]]) -> dict[str, set[str]]:
+    """The places that not every kind of fault has met, with those that have."""
+    kinds = {place: {kind for at, kind in hits if at == place} for place in PLACES}
+    return {
+        place: met
+        for place, met in kinds.items()
+        if not {"killed", "paused"} < met or not any(kind.endswith("Error") for kind in met)
+    }
 
 
 @pytest.mark.long
