@@ -391,7 +391,7 @@ def test_nobody_is_accused_because_an_app_sends_the_age_in_months() -> None:
     assert sum(one.n_sources for one in accused) > 50
     said, fold = folded(model, holds=True)
     assert {one.technique for one in said} == {Technique.DATA_CHANGE}
-    assert {one.detail.partition(": ")[2] for one in said} == {"age"}
+    assert {one.detail.partition(": ")[2] for one in said} == {"AGEP"}
     (change,) = model.changes
     assert change.event < said[0].offset < change.event + change.within
     assert fold.counters["n_held_suspicions"] == len(accused)

@@ -250,26 +250,26 @@ def test_a_kind_that_nobody_is_of_has_no_say_in_what_is_strictest() -> None:
     far["neighbours"] = dict(far["neighbours"]) | {"near": np.array([2.0 * near])}
     both = replace(alike, kinds={"": alike.kinds[""], "web": far})
 
-    def near_of(fold: SecurityFold) -> list[float]:
+    def near_of_nobody(fold: SecurityFold) -> float:
         bank = fold.banks["neighbours"]
         assert isinstance(bank, NeighboursBank)
-        return bank._thresholds[fold.models.slot_of[MODEL], :2, NEAR].tolist()
+        return float(bank._thresholds[fold.models.slot_of[MODEL], 0, NEAR])
 
     events = benign(np.random.default_rng(12), 900)
     for kinds in ({}, {"web": []}, {"batch": ["s3"]}):
         fold = SecurityFold(config(kinds=kinds), KEY)
         fold.set_calibration(*MODEL[:2], both)
         fold.process(part(events, 0, 600))
-        assert near_of(fold) == [near, near]
+        assert near_of_nobody(fold) == near
         # Once somebody is of it, it has.
         fold.reconfigure(config(kinds={"web": ["s1"]}))
-        assert near_of(fold) == [2.0 * near, 2.0 * near]
+        assert near_of_nobody(fold) == 2.0 * near
         fold.process(part(events, 600, 900))
         state = fold.snapshot()
         resumed = SecurityFold(fold.config, KEY, state)
         assert as_bytes(resumed.snapshot()) == as_bytes(state)
         fold.reconfigure(config(kinds=kinds))
-        assert near_of(fold) == [near, near]
+        assert near_of_nobody(fold) == near
 
 
 def test_where_all_kinds_are_of_nobody_all_of_them_have_a_say() -> None:
