@@ -275,7 +275,9 @@ class Unmapped(_Ocsf):
         description="Whether thresholds come of unreviewed first events, of any of the detectors."
     )
     n_sources: int = Field(description="How many sources take part.")
-    details: list[str] = Field(description="Class pairs, slices: what else is to be named.")
+    details: list[str] = Field(
+        description="Class pairs, slices, features: what else is to be named."
+    )
     deployment: str = Field(description="The deployment's name, as the detection config says it.")
     lineage: str = Field(description="The unbroken fold that this anomaly comes from.")
     partition: int = Field(description="Input partition of the offsets.")

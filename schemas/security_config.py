@@ -139,5 +139,5 @@ class SecurityConfig(Strict):
     """An anomaly is over after so many events of the partition without new evidence."""
     kinds: dict[_Name, list[_Name]] = Field(default_factory=dict, max_length=7)
     """Kind of client -> the sources that are of it, as they stand in events. All others are judged
-    by the strictest calibration there is: an attacker would choose the laxest."""
+    by the strictest kind that anybody is of: an attacker would choose the laxest."""
     detectors: SecurityDetectorsConfig = SecurityDetectorsConfig()

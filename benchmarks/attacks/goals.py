@@ -22,6 +22,8 @@ ALONE: Final = Setting(1.0, 1)
 SYBIL: Final = Setting(0.1, 20)
 QUICK_ATTACK: Final = "hopskipjump"
 _WIDE: Final = 30
+_LATEST_SD: Final = 0.5
+"""By which a source may have moved when it is found, at the latest (G9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,19 +214,21 @@ def _of_baseline(results: Results) -> Iterator[Goal]:
             )
             continue
         most = 0.1 if " 5%" in one.case else 0.35
-        shift, moved = max(one.shift), quantile(one.moved_by, 0.5)
+        shift, moved = max(one.shift), max(one.moved_by)
         yield Goal(
             f"G9 {one.case}: shift of the baseline, sd",
             f"{most:g}",
             f"{shift:.2f}",
             _verdict(shift <= most),
         )
+        n_found = sum(map(math.isfinite, one.events_to))
+        latest = max((by for by in one.moved_by if math.isfinite(by)), default=math.inf)
         yield Goal(
             f"G9 {one.case}: found",
-            "every time",
-            f"{sum(map(math.isfinite, one.events_to))} of {len(one.events_to)}"
-            + (f", at {moved:.2f} sd" if math.isfinite(moved) else ""),
-            _verdict(math.isfinite(max(one.events_to))),
+            f"every time, before {_LATEST_SD:g} sd",
+            f"{n_found} of {len(one.events_to)}"
+            + (f", at {latest:.2f} sd at the latest" if n_found else ""),
+            _verdict(moved < _LATEST_SD),
         )
 
 

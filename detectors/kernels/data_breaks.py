@@ -171,7 +171,8 @@ def _n_broken(
 @kernel(
     *(I64_IN, I64_IN, I32_IN, F32_2D_IN, BOOL_IN, I32_IN, BOOL_IN, U64_2D_IN, I32_IN, I32_IN),
     *(types.int64, BOOL_1D, F32_3D_IN, F64_3D_IN, F32_3D_IN, F64_3D_IN, F64_2D_IN),
-    *(F32_3D, I32_2D, I64_2D, I64, I64_2D, I32, U64_2D, I64, I64, I64, I64, U64, I32, I64),
+    *(F32_3D, I32_2D, I64_2D, I64, I64_2D, I64_2D, I32, U64_2D),
+    *(I64, I64, I64, I64, U64, I32, I64),
 )
 def data_breaks_update(
     offset: NDArray[np.int64],
@@ -196,6 +197,7 @@ def data_breaks_update(
     ring_row: NDArray[np.int64],
     n_rows: NDArray[np.int64],
     evidence: NDArray[np.int64],
+    moved: NDArray[np.int64],
     owner: NDArray[np.int32],
     words: NDArray[np.uint64],
     since: NDArray[np.int64],
@@ -210,9 +212,10 @@ def data_breaks_update(
 
     `FULL`: the row before `cursor[0]` has `cursor[1]` broken columns, and is told of. Models and
     places must be in range. Of the ring of a model: `ring_row` is the number of the row among the
-    model's, -1: none; `ring_place` -1: it is of a source that has left its place. A place notes
-    how many rows it has sent (`n_sent`), which of the latest 64 were broken (`hits`, the latest one
-    lowest), and with which row, from 1 on, and at which offset it last took part in a break.
+    model's, -1: none; `ring_place` -1: it is of a source that has left its place. `moved` counts
+    for each column in how many of the evidence's broken rows it broke. A place notes how many rows
+    it has sent (`n_sent`), which of the latest 64 were broken (`hits`, the latest one lowest), and
+    with which row, from 1 on, and at which offset it last took part in a break.
     """
     is_alike, is_broken = np.zeros(RING, np.int32), np.zeros(MAX_DIMS, np.bool_)
     for i in range(cursor[0], stop):
@@ -291,7 +294,10 @@ def data_breaks_update(
             own[FIRST_ROW] = now
             own[FIRST_OFFSET] = offset[i]
             own[FIRST_TIME] = event_time_ms[i]
+            moved[m, :] = 0
         own[TOTAL] += 1
+        for c in range(dims):
+            moved[m, c] += np.int64(1 if is_broken[c] else 0)
         own[LAST] = now
         if own[TOTAL] >= own[NEXT]:
             own[NEXT] = 2 * own[TOTAL]

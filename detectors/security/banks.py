@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -124,7 +124,7 @@ class SecurityBanks(Mapping[str, SecurityBank]):
         own = calibration.of(name)
         if not own:
             return
-        given = list(own.values())
+        given = [own[kind] for kind in _with_a_say(own, self._config)]
         strictest = given[0] if len(given) == 1 else SECURITY_REGISTRY[name].strictest(given)
         if not only_kinds:
             bank.calibrate(slot, 0, strictest, reviewed=calibration.is_reviewed)
@@ -153,11 +153,12 @@ class SecurityBanks(Mapping[str, SecurityBank]):
         for name in _enabled(config):
             is_kept = not begin_anew and name in kept and _is_same(name, before, config)
             self._banks[name] = kept[name] if is_kept else self._build(name, None)
-            if is_kept and is_same_kinds:
-                continue
             for slot, calibration in sorted(calibrations.items()):
-                bank = self._banks[name]
-                self._calibrate(name, bank, slot, calibration, only_kinds=is_kept)
+                bank, own = self._banks[name], calibration.of(name)
+                # Where the strictest are others now, who was judged by them begins anew.
+                is_same = is_kept and _with_a_say(own, before) == _with_a_say(own, config)
+                if not (is_same and is_same_kinds):
+                    self._calibrate(name, bank, slot, calibration, only_kinds=is_same)
         of_labels, self.of_labels = self.of_labels, {}
         for name in _enabled_of_labels(config):
             is_kept = not begin_anew and name in of_labels and _is_same(name, before, config)
@@ -167,6 +168,17 @@ class SecurityBanks(Mapping[str, SecurityBank]):
         """The state of all of them, by name."""
         parts = {name: bank.snapshot() for name, bank in self._banks.items()}
         return parts | {name: bank.snapshot() for name, bank in self.of_labels.items()}
+
+
+def _with_a_say(kinds: Iterable[str], config: DetectionConfig) -> list[str]:
+    """Of which of these kinds the strictest is chosen: those that anybody is of, in their order.
+
+    A kind of which the config names no source judges nobody, whom an attacker could pass for. Where
+    no other is left all of them have a say.
+    """
+    given = list(kinds)
+    own = [kind for kind in given if kind == NO_KIND or config.security.kinds.get(kind)]
+    return own or given
 
 
 def kind_numbers(config: DetectionConfig) -> dict[str, int]:

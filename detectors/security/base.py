@@ -181,6 +181,9 @@ class Suspicion(NamedTuple):
     source_words: tuple[int, int] = (0, 0)
     """The keyed hash of `source`, which outlives its place; 0, 0: it has no name. A bank need not
     say it: the fold fills it in, from the row at which the bank fired."""
+    columns: tuple[int, ...] = ()
+    """Columns of a scaled row that it is about. The fold adds the names of their features to
+    `detail`, where each feature has a column of its own."""
     model_key: ModelKey | None = None
     """The model version in slot `model`, which outlives its slot; None: it is in none. The fold
     fills it in."""

@@ -35,7 +35,7 @@ from detectors.security.base import (
 from detectors.security.data_breaks_fit import MAX_VALUE, fit, strictest
 from detectors.security.kernel_rows import KernelRows, kernel_rows
 from detectors.security.kind_table import begin_anew, calibrated
-from schemas.batch import I32
+from schemas.batch import I32, I64
 from schemas.security_config import DataBreaksConfig
 
 NAME: Final = "data_breaks"
@@ -45,6 +45,8 @@ MEMORY: Final = 256
 their rings."""
 _NEVER_HELD: Final = frozenset({Technique.VOLUME, Technique.PRESSURE})
 """What counts queries and names does not ask where they lie, nor what is answered."""
+MAX_NAMED_COLUMNS: Final = 4
+"""That moved most, of which the features are named."""
 _LATEST: Final = np.uint64(1)
 _RANKS: Final = "exposure"
 """The bank that accuses nobody."""
@@ -65,6 +67,7 @@ _MODELS: Final = (
     Column("ring_row", np.int64, -1, (kernel.RING,)),
     Column("n_rows", np.int64, 0),
     Column("evidence", np.int64, 0, (kernel.N_EVIDENCE,)),
+    Column("moved", np.int64, 0, (MAX_DIMS,)),
 )
 _PLACES: Final = (
     Column("owner", np.int32, -1),
@@ -114,12 +117,15 @@ class DataBreaksBank:
         for name, array in (
             ("n_rows", models["n_rows"]),
             ("evidence", counts),
+            ("moved", models["moved"]),
             ("since", places["since"]),
             ("n_sent", places["n_sent"]),
             ("broken_at", places["broken_at"]),
         ):
             require_all((array >= 0) & (array <= MAX_N), f"{name} is out of range")
         require_all(places["broken_at"] <= places["n_sent"], "broken_at is yet to come")
+        total = models["evidence"][:, kernel.TOTAL, np.newaxis]
+        require_all(models["moved"] <= total, "moved is more than there is evidence")
 
     def update(self, rows: SecurityRows) -> list[Suspicion]:
         """Advance over the rows; raises IndexError at a model or a place that there is not."""
@@ -196,6 +202,7 @@ class DataBreaksBank:
                 models["ring_row"],
                 models["n_rows"],
                 models["evidence"],
+                models["moved"],
                 places["owner"],
                 places["words"],
                 places["since"],
@@ -230,6 +237,7 @@ class DataBreaksBank:
             first_time_ms=int(evidence[kernel.FIRST_TIME]),
             is_provisional=not bool(self._models["is_reviewed"][model]),
             detail=f"{n_columns} of {int(rows.n_dims[model])} features",
+            columns=_most_moved(self._models["moved"][model]),
         )
 
     def calibrate(self, model: int, kind: int, calibration: Calibration, *, reviewed: bool) -> None:
@@ -269,6 +277,16 @@ class DataBreaksBank:
         return {**self._models.snapshot(), **self._places.snapshot()}
 
 
+def _most_moved(moved: I64) -> tuple[int, ...]:
+    """The columns, ascending, that broke in half as many rows as the one that broke most, or more.
+
+    In that order the text stays the same while the evidence grows.
+    """
+    most = np.flatnonzero(2 * moved >= max(int(moved.max()), 1))
+    first = most[np.argsort(-moved[most], kind="stable")][:MAX_NAMED_COLUMNS]
+    return tuple(np.sort(first).tolist())
+
+
 def build(
     config: DataBreaksConfig,  # noqa: ARG001 - there is nothing to set
     n_models: int,
@@ -280,4 +298,4 @@ def build(
     return DataBreaksBank(n_models, n_places, state)
 
 
-SPEC: Final = SecuritySpec(NAME, 1, DataBreaksConfig, build, fit, strictest, "rows")
+SPEC: Final = SecuritySpec(NAME, 2, DataBreaksConfig, build, fit, strictest, "rows")

@@ -45,7 +45,7 @@ from schemas.batch import I32, I64, U64, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.source_hash import SourceKey
 
-SECURITY_VERSION: Final = 2
+SECURITY_VERSION: Final = 3
 """Version of the models' and populations' state and of the rules by which it changes."""
 SOURCES_VERSION: Final = 1
 """The same of the table of sources."""
@@ -218,7 +218,8 @@ class SecurityFold:
         """Go on under another config, from the next event on.
 
         Populations and calibrations stay. A detector whose parameters changed begins anew; all of
-        them, and the table of sources, where the bounds on models or sources did.
+        them, and the table of sources, where the bounds on models or sources did. So do those of a
+        model whose strictest calibration is of other kinds of clients now.
         """
         before, self.config = self.config, config
         old, new = before.security, config.security
@@ -417,8 +418,17 @@ class SecurityFold:
         self.counters["n_held_suspicions"] += self.banks.n_held - n_held
         said += [
             each if each.source < 0 else _with_source(each, offset, event_row, words)
-            for each in found
+            for each in (self._with_names(each) for each in found)
         ]
+
+    def _with_names(self, suspicion: Suspicion) -> Suspicion:
+        """The suspicion with the names of the features that it is about, where it is of any."""
+        if not suspicion.columns:
+            return suspicion
+        names = self._watched.populations.names_of(suspicion.model, suspicion.columns)
+        if not names:
+            return suspicion
+        return suspicion._replace(detail=f"{suspicion.detail}: {', '.join(names)}")
 
     def _learn(self, columns: PollColumns, slot: I32, start: int) -> None:
         """Learn the stretch's rows of models whose populations are not known yet."""

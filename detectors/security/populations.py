@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -92,6 +93,18 @@ class Populations:
         self.frozen[slot] = None
         self._tables = None
         self._maps.clear()
+
+    def names_of(self, slot: int, columns: Sequence[int]) -> list[str]:
+        """The features that stand in these columns of the slot's rows, by name.
+
+        None where the model has so many features that several share a column.
+        """
+        population = self.frozen[slot]
+        if population is None or len(population.features) > MAX_DIMS:
+            return []
+        column = layout_of(population, self._salt).column.tolist()
+        named = zip(population.features, column, strict=True)
+        return [name for name, own in named if own in columns]
 
     @property
     def tables(self) -> _Tables:

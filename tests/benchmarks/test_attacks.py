@@ -16,7 +16,7 @@ from benchmarks.attacks.baseline_kernels import growing_distances, knn_means
 from benchmarks.attacks.baselines import QUIET, Baselines, Prada, Volume, spaced
 from benchmarks.attacks.breaks import BREAKS, Break, breaking
 from benchmarks.attacks.duels import LANE, queries_to
-from benchmarks.attacks.frog import boiled
+from benchmarks.attacks.frog import Boiled, boiled
 from benchmarks.attacks.goals import MET, MISSED, NOT_SHOWN, goals
 from benchmarks.attacks.intervals import per_million, quantile, wilson
 from benchmarks.attacks.lane import Alarm
@@ -220,6 +220,18 @@ def test_of_goals_is_said_what_the_bound_shows_and_no_more() -> None:
         Quiet("d", "too many", 1_000, {"probing": 3}, 0, {}),
     ]
     assert [one.verdict for one in goals(Results(quiet=found))] == [MET, NOT_SHOWN, MISSED]
+
+
+def test_a_source_that_is_found_after_half_a_deviation_is_found_too_late() -> None:
+    def verdicts(moved_by: list[float]) -> list[str]:
+        n = len(moved_by)
+        to = [1_000.0 if math.isfinite(by) else math.inf for by in moved_by]
+        own = Boiled("one source of 5% of the events", 10, to, moved_by, 0, [0.0] * n, [0.0] * n)
+        return [one.verdict for one in goals(Results(boiled=[own])) if one.name.endswith("found")]
+
+    assert verdicts([0.3, 0.49]) == [MET]
+    assert verdicts([0.3, 0.5]) == [MISSED]
+    assert verdicts([0.3, 0.4, math.inf]) == [MISSED]
 
 
 def _record(folder_: Path, name: str, x: np.ndarray, **meta: object) -> None:

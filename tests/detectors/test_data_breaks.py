@@ -131,6 +131,8 @@ def test_a_break_of_all_is_told_and_all_are_excused(how: str) -> None:
     assert [one.n_hits for one in said] == [NEEDED << k for k in range(len(said))]
     assert (said[0].source, said[0].sources, said[0].is_provisional) == (-1, (), False)
     assert said[0].detail == f"{3 if how == 'half missing' else 1} of {DIMS} features"
+    # Now and then another column of a row lies beyond its range as well, and is not named.
+    assert {one.columns for one in said} == {(0, 1, 2) if how == "half missing" else (FEATURE,)}
     assert broken_places(bank) == list(range(1, 1 + N_SOURCES))
 
 
@@ -389,6 +391,7 @@ def test_nobody_is_accused_because_an_app_sends_the_age_in_months() -> None:
     assert sum(one.n_sources for one in accused) > 50
     said, fold = folded(model, holds=True)
     assert {one.technique for one in said} == {Technique.DATA_CHANGE}
+    assert {one.detail.partition(": ")[2] for one in said} == {"AGEP"}
     (change,) = model.changes
     assert change.event < said[0].offset < change.event + change.within
     assert fold.counters["n_held_suspicions"] == len(accused)
@@ -399,6 +402,20 @@ def test_nobody_is_accused_because_an_app_sends_the_age_in_months() -> None:
 def test_the_control_of_the_demo_has_no_break() -> None:
     said, _ = folded(census_traffic(read_sample())[2], holds=True)
     assert said == []
+
+
+def test_of_more_features_those_are_named_that_moved_most() -> None:
+    """All of one break, but for one feature that broke with every third row alone."""
+    queries = honest(18, N)
+    queries.z[N_GOOD:, :2] = MISSING
+    queries.z[N_GOOD::3, 2] = MISSING
+    bank = new()
+    said = bank.update(rows_of(queries))
+    assert {one.columns for one in said} == {(0, 1)}
+    moved = bank.snapshot()["moved"][0]
+    assert moved[2] > NEEDED
+    bank.forget(0)
+    assert not bank.snapshot()["moved"].any()
 
 
 def test_nothing_is_said_of_a_model_that_is_forgotten() -> None:

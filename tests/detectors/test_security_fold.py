@@ -242,6 +242,49 @@ def test_who_is_of_no_kind_is_judged_by_the_strictest_of_all_kinds() -> None:
     assert bank._thresholds[fold.models.slot_of[MODEL], 0, NEAR] == near
 
 
+def test_a_kind_that_nobody_is_of_has_no_say_in_what_is_strictest() -> None:
+    """Its rows are in no traffic, while the clients of no kind would be accused by its reach."""
+    alike = calibration(kinds=("", "web"))
+    far = dict(alike.kinds[""])
+    near = float(far["neighbours"]["near"][0])
+    far["neighbours"] = dict(far["neighbours"]) | {"near": np.array([2.0 * near])}
+    both = replace(alike, kinds={"": alike.kinds[""], "web": far})
+
+    def near_of_nobody(fold: SecurityFold) -> float:
+        bank = fold.banks["neighbours"]
+        assert isinstance(bank, NeighboursBank)
+        return float(bank._thresholds[fold.models.slot_of[MODEL], 0, NEAR])
+
+    events = benign(np.random.default_rng(12), 900)
+    for kinds in ({}, {"web": []}, {"batch": ["s3"]}):
+        fold = SecurityFold(config(kinds=kinds), KEY)
+        fold.set_calibration(*MODEL[:2], both)
+        fold.process(part(events, 0, 600))
+        assert near_of_nobody(fold) == near
+        # Once somebody is of it, it has.
+        fold.reconfigure(config(kinds={"web": ["s1"]}))
+        assert near_of_nobody(fold) == 2.0 * near
+        fold.process(part(events, 600, 900))
+        state = fold.snapshot()
+        resumed = SecurityFold(fold.config, KEY, state)
+        assert as_bytes(resumed.snapshot()) == as_bytes(state)
+        fold.reconfigure(config(kinds=kinds))
+        assert near_of_nobody(fold) == near
+
+
+def test_where_all_kinds_are_of_nobody_all_of_them_have_a_say() -> None:
+    own = calibration(kinds=("batch", "web"))
+    far = dict(own.kinds["web"])
+    near = float(far["neighbours"]["near"][0])
+    far["neighbours"] = dict(far["neighbours"]) | {"near": np.array([2.0 * near])}
+    fold = SecurityFold(SMALL, KEY)
+    fold.set_calibration(*MODEL[:2], replace(own, kinds={"batch": own.kinds["batch"], "web": far}))
+    fold.process(part(benign(np.random.default_rng(12), 10), 0, 1))
+    bank = fold.banks["neighbours"]
+    assert isinstance(bank, NeighboursBank)
+    assert bank._thresholds[fold.models.slot_of[MODEL], 0, NEAR] == 2.0 * near
+
+
 def test_one_that_is_set_for_a_model_that_runs_lets_it_begin_anew() -> None:
     rng = np.random.default_rng(11)
     fold = SecurityFold(SMALL, KEY)
