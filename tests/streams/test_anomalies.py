@@ -48,15 +48,15 @@ def test_one_firing_opens_and_twice_the_evidence_updates() -> None:
 def test_a_detector_that_joins_is_news_and_raises_the_confidence() -> None:
     told = Told()
     (one,) = told.until(10, suspicion(5))
-    (two,) = told.until(20, suspicion(12, detector="query_distance"))
+    (two,) = told.until(20, cluster(12, [(7, 9)]))
     assert one.finding_info.uid == two.finding_info.uid
-    assert two.unmapped.detectors == ["probing", "query_distance"]
+    assert two.unmapped.detectors == ["probing", "provenance"]
     assert (one.confidence_score, two.confidence_score) == (40, 60)
     assert (one.confidence, two.confidence) == ("Low", "Medium")
     # The severity of probing is high; of what is hardly sure it is one less.
     assert (one.severity, two.severity) == ("Medium", "High")
     assert two.finding_info.related_analytics is not None
-    assert [each.uid for each in two.finding_info.related_analytics] == ["query_distance"]
+    assert [each.uid for each in two.finding_info.related_analytics] == ["provenance"]
     assert len(two.anomaly_analyses) == 2
 
 
