@@ -256,7 +256,8 @@ def test_a_kind_that_nobody_is_of_has_no_say_in_what_is_strictest() -> None:
         return float(bank._thresholds[fold.models.slot_of[MODEL], 0, NEAR])
 
     events = benign(np.random.default_rng(12), 900)
-    for kinds in ({}, {"web": []}, {"batch": ["s3"]}):
+    given: list[dict[str, list[str]]] = [{}, {"web": []}, {"batch": ["s3"]}]
+    for kinds in given:
         fold = SecurityFold(config(kinds=kinds), KEY)
         fold.set_calibration(*MODEL[:2], both)
         fold.process(part(events, 0, 600))
