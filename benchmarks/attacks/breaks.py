@@ -147,10 +147,10 @@ def broken(
         traffic = breaking(rows, own, number * d // min(n_features, d), answers)
         for k, config in enumerate(configs):
             said = Lane(calibration, config).run(traffic)
-            accusing = [one for one in said if one.technique != Technique.DATA_CHANGE]
+            accusing = [one for one in said if one.accuses]
             n_of[k].update(one.detector for one in accusing)
             n_accused[k] += len({client for one in accusing for client in one.sources})
-            n_told += len(accusing) < len(said)
+            n_told += any(one.technique == Technique.DATA_CHANGE for one in said)
         n_events += len(traffic)
         n_clients += len(np.unique(traffic.source))
     return Broken(

@@ -23,7 +23,6 @@ from benchmarks.attacks.traffic import (
     generator,
     spread,
 )
-from detectors.security.base import Technique
 from detectors.security.calibration import ModelCalibration
 from schemas.batch import I64
 
@@ -148,15 +147,13 @@ def first_alarms(calibration: ModelCalibration, traffic: Traffic) -> dict[str, f
 
 
 def queries_to(alarms: Sequence[Alarm], traffic: Traffic) -> dict[str, float]:
-    """Of alarms whose evidence is an attack's by half or more; a change of the data is none."""
+    """Of alarms that accuse, and whose evidence is an attack's by half or more."""
     attackers = traffic.attackers()
     n_queries = np.cumsum(traffic.is_attack)
     found: dict[str, float] = {}
     for alarm in alarms:
         n = float(n_queries[alarm.row])
-        if alarm.technique == Technique.DATA_CHANGE:
-            continue
-        if n > 0 and alarm.share_of(traffic, attackers) >= HALF:
+        if alarm.accuses and n > 0 and alarm.share_of(traffic, attackers) >= HALF:
             for who in (alarm.detector, LANE):
                 found[who] = min(n, found.get(who, math.inf))
     return found

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.attacks.traffic import KEY, Traffic, name_of
 from benchmarks.kit.event_table import EventTable
-from detectors.security.base import Learned, Suspicion
+from detectors.security.base import Learned, Suspicion, Technique
 from detectors.security.calibration import ModelCalibration, OfDetectors, fit
 from detectors.security.columns import columns_of
 from detectors.security.fold import SecurityFold, salt_of
@@ -25,6 +25,7 @@ MODEL: Final = ("m", "1")
 SENSORS: Final = "sensors"
 """The kind of client whose rows come in the order of time."""
 PRESSURE: Final = "sources"
+EXPOSURE: Final = "exposure"
 _MAX_FEATURES: Final = 1_000
 
 
@@ -42,6 +43,11 @@ class Alarm(NamedTuple):
     statistic: float
     baseline: float
     detail: str
+
+    @property
+    def accuses(self) -> bool:
+        """Whether it says that somebody attacks: a rank by exposure does not, nor changed data."""
+        return self.detector != EXPOSURE and self.technique != Technique.DATA_CHANGE
 
     def share_of(self, traffic: Traffic, attackers: I64) -> float:
         """Which share of the evidence is an attack's.

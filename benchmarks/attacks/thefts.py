@@ -10,11 +10,10 @@ import numpy as np
 
 from benchmarks.attacks.calibrated import ready
 from benchmarks.attacks.cost import only
-from benchmarks.attacks.lane import Lane, config_for
+from benchmarks.attacks.lane import EXPOSURE, Lane, config_for
 from benchmarks.attacks.traffic import ATTACKER, generator, joined, spread
 from detectors.security.exposure import ExposureBank
 
-EXPOSURE: Final = "exposure"
 N_CLIENTS: Final = 100
 THRICE: Final = 3
 """A thief asks so many times as much as an honest client."""
@@ -88,7 +87,8 @@ def mixed(path: Path | None, name: str, attack: str, share: float) -> Mixed:
         parts.append(spread(chaff, n_clients, ATTACKER))
     both = joined(parts)
     traffic = both.take(rng.permutation(len(both)))
-    alarms = Lane(own.calibration, config_for()).run(traffic)
+    said = Lane(own.calibration, config_for()).run(traffic)
+    alarms = [alarm for alarm in said if alarm.accuses]
     named = {one for alarm in alarms for one in alarm.sources}
     by_window = {one for alarm in alarms if alarm.detector == WINDOW for one in alarm.sources}
     return Mixed(

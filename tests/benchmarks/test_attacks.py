@@ -28,6 +28,7 @@ from benchmarks.attacks.results import Results
 from benchmarks.attacks.traffic import ATTACKER, Traffic, embedded, generator, spread
 from benchmarks.drift.work import Task, Workers
 from benchmarks.kit.event_table import EventTable
+from detectors.security.base import Technique
 from schemas.batch import Decoded, ValueKind
 from tests.benchmarks.run import rows, run_quick
 from tests.detectors.decoded import Event, decoded
@@ -135,6 +136,10 @@ def test_an_alarm_counts_where_half_of_its_evidence_is_the_attacks() -> None:
     assert queries_to([_alarm(6, (ATTACKER,)), _alarm(4, (ATTACKER,))], traffic)[LANE] == 2.0
     # Before the first query nothing can be found.
     assert queries_to([_alarm(1, (ATTACKER,))], traffic) == {}
+    # A rank by exposure and changed data accuse nobody.
+    ranked = _alarm(6, (ATTACKER,))._replace(detector="exposure")
+    changed = _alarm(6, (ATTACKER,))._replace(technique=Technique.DATA_CHANGE)
+    assert queries_to([ranked, changed], traffic) == {}
 
 
 def test_intervals_are_the_published_ones() -> None:
