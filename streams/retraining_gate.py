@@ -8,7 +8,7 @@ the window does not enter: the same request comes out in every order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -107,10 +107,10 @@ def draft_of(
     place = _place_of(own.evidence)
     if place is None:
         return None
-    version, lineages, start = place
+    version, folds, start = place
     # A store has an order of its own, and none may show.
     here = sorted(
-        (each for each in model.evidence if _lineage(each) in lineages),
+        (each for each in model.evidence if _is_of(each, folds)),
         key=lambda each: (each.start_ms, each.evidence_id),
     )
     name = request_id(incident.deployment, incident.model_id, version, incident.incident_id)
@@ -124,7 +124,7 @@ def draft_of(
         quarantined=_left_out(here, approval, config),
     )
     last = {each.partition: each.last for each in window.stretches}
-    known = list(as_of([each for each in own.evidence if _lineage(each) in lineages], last))
+    known = list(as_of([each for each in own.evidence if _is_of(each, folds)], last))
     said = [each for each in model.said if own.answers_to(each.incident_id)]
     if not known:
         return None
@@ -223,8 +223,8 @@ def request_of(
 
 def _place_of(
     own: Sequence[Evidence],
-) -> tuple[str, set[str], dict[int, int]] | None:
-    """The version to be replaced, the folds that saw it, and where the change began in each."""
+) -> tuple[str, dict[int, str], dict[int, int]] | None:
+    """The version to be replaced, by partition the fold that saw it and where it began."""
     alerts = [each.alert for each in own if each.alert is not None]
     if not alerts:
         return None
@@ -240,13 +240,18 @@ def _place_of(
         if alert is None or first is None or lineages[alert.partition] != alert.lineage:
             continue
         start[alert.partition] = min(start.get(alert.partition, first), first)
-    return newest.model_version, set(lineages.values()), start
+    return newest.model_version, lineages, start
 
 
-def _lineage(evidence: Evidence) -> str | None:
+def _is_of(evidence: Evidence, folds: Mapping[int, str]) -> bool:
+    """Whether it speaks of the offsets that these folds have, by partition.
+
+    An anomaly is of another duty, whose lineage is never that of an alert: its partition counts. So
+    one of a former topic may hold a request; the other way round an attack would hold none.
+    """
     if evidence.alert is not None:
-        return evidence.alert.lineage
-    return None if evidence.anomaly is None else evidence.anomaly.unmapped.lineage
+        return folds.get(evidence.alert.partition) == evidence.alert.lineage
+    return evidence.anomaly is not None and evidence.anomaly.unmapped.partition in folds
 
 
 def _left_out(

@@ -61,7 +61,8 @@ def attack(
     for name in ("start_time", "end_time", "time"):
         fields[name] = START_MS
     own = fields["unmapped"]
-    own.update(technique=technique, opened_offset=ranges[0][0], partition=2, lineage=LINEAGE)
+    # Another duty has folds of its own.
+    own.update(technique=technique, opened_offset=ranges[0][0], partition=2, lineage="f" * 32)
     own["quarantine"].update(
         partition=2,
         ranges=[{"first_offset": first, "last_offset": last} for first, last in ranges],
