@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from click.testing import CliRunner, Result
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
@@ -201,9 +201,20 @@ def test_wrong_usage_is_a_sentence(topics: Callable[..., MemoryTopics]) -> None:
 # A real topic.
 
 
-def sent(kafka: str, topic: str, *events: Any, commit: bool | None = None) -> None:
-    """Send events of `churn`; within a transaction where it is said whether that is committed."""
-    config: dict[str, Any] = {"bootstrap.servers": kafka}
+def sent(kafka: str, topic: str, *events: Any, commit: bool | None = None) -> list[int]:
+    """Send events of `churn`; within a transaction where it is said whether that is committed.
+
+    Returns the offsets that they have got.
+    """
+    config: dict[str, Any] = {"bootstrap.servers": kafka, "enable.idempotence": True}
+    offsets: list[int] = []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        offset = message.offset()
+        assert error is None, error
+        assert offset is not None
+        offsets.append(offset)
+
     if commit is not None:
         config["transactional.id"] = f"{topic}-{commit}-{time.monotonic_ns()}"
     producer = Producer(config)
@@ -211,10 +222,14 @@ def sent(kafka: str, topic: str, *events: Any, commit: bool | None = None) -> No
         producer.init_transactions(30)
         producer.begin_transaction()
     for event in events:
-        producer.produce(topic, value=orjson.dumps(event), key=b"churn", partition=0)
+        producer.produce(
+            topic, value=orjson.dumps(event), key=b"churn", partition=0, on_delivery=delivered
+        )
     assert producer.flush(30) == 0
+    assert len(offsets) == len(events)
     if commit is not None:
         (producer.commit_transaction if commit else producer.abort_transaction)(30)
+    return offsets
 
 
 def reader_of(kafka: str, events: str, patience_s: float = 30.0) -> AuditReader:
@@ -238,10 +253,10 @@ def test_committed_events_of_a_real_topic_are_exported(
     sent(kafka, topic, predicted(1), predicted(2))  # 0, 1
     sent(kafka, topic, labelled(1, 0), predicted(3), commit=False)  # 2, 3, marker 4
     sent(kafka, topic, labelled(1), labelled(2), commit=True)  # 5, 6, marker 7
-    sent(kafka, topic, labelled(3))  # 8
+    (beyond,) = sent(kafka, topic, labelled(3))
     of = WHOLE.model_copy(update={"topic": topic})
     part = of.parts[0]
-    ranges = [part.ranges[0].model_copy(update={"last_offset": 7})]
+    ranges = [part.ranges[0].model_copy(update={"last_offset": beyond - 1})]
     of = of.model_copy(update={"parts": [part.model_copy(update={"ranges": ranges})]})
     times = START_MS + 1, START_MS + 2
     assert facts_of(kafka, of) == WindowFacts(2, 2, 0, 0, *times)
