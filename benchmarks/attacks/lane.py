@@ -13,6 +13,7 @@ from benchmarks.kit.event_table import EventTable
 from detectors.security.base import Learned, Suspicion, Technique
 from detectors.security.calibration import ModelCalibration, OfDetectors, fit
 from detectors.security.columns import columns_of
+from detectors.security.exposure import NAME as EXPOSURE
 from detectors.security.fold import SecurityFold, salt_of
 from detectors.security.population import Learning, Population
 from detectors.security.populations import Populations
@@ -25,7 +26,6 @@ MODEL: Final = ("m", "1")
 SENSORS: Final = "sensors"
 """The kind of client whose rows come in the order of time."""
 PRESSURE: Final = "sources"
-EXPOSURE: Final = "exposure"
 _MAX_FEATURES: Final = 1_000
 
 

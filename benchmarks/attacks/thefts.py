@@ -10,8 +10,9 @@ import numpy as np
 
 from benchmarks.attacks.calibrated import ready
 from benchmarks.attacks.cost import only
-from benchmarks.attacks.lane import EXPOSURE, Lane, config_for
+from benchmarks.attacks.lane import Lane, config_for
 from benchmarks.attacks.traffic import ATTACKER, generator, joined, spread
+from detectors.security.exposure import NAME as EXPOSURE
 from detectors.security.exposure import ExposureBank
 
 N_CLIENTS: Final = 100
