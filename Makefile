@@ -83,7 +83,7 @@ SECONDS ?= 600
 fuzz: setup ## Fuzz every reader of foreign bytes (SECONDS=3600 ARGS=fold)
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --seed 0 $(ARGS)
 
-kafka: setup ## Java, Maven and Kafka's jars for the tests
+kafka: setup ## Java, Maven, Kafka's jars and Alertmanager for the tests
 	@$(BIN)/python -m tests.kit.install
 
 warm: setup ## Compile every kernel now

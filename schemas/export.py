@@ -17,12 +17,16 @@ from pydantic import BaseModel, TypeAdapter
 
 from schemas.alerts import AlertData, DeadLetterData
 from schemas.anomalies import AnomalyData
+from schemas.audit_trail import AuditRecord
 from schemas.config import DetectionConfig
 from schemas.events import LabelEvent, PredictionEvent
 from schemas.incidents import IncidentData
 from schemas.liveness import LivenessData
+from schemas.monitoring_report import MonitoringReport
 from schemas.responses import SAID
 from schemas.retraining import RetrainingData
+from schemas.rollback import FollowUpData, RollbackData
+from schemas.undelivered import UndeliveredData
 
 FOLDER: Final = Path(__file__).parent / "json"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -36,6 +40,11 @@ MODELS: Final[dict[str, type[BaseModel] | TypeAdapter[Any]]] = {
     "command": SAID,
     "incident": IncidentData,
     "retraining": RetrainingData,
+    "rollback": RollbackData,
+    "followup": FollowUpData,
+    "undelivered": UndeliveredData,
+    "audit_record": AuditRecord,
+    "monitoring_report": MonitoringReport,
     "detection_config": DetectionConfig,
 }
 """By the file's name without `.schema.json`."""

@@ -90,8 +90,9 @@ class IncidentData(BaseModel):
     """The `data` of a record on the incidents topic: all that is known of one incident.
 
     The topic is compacted: the latest record of a key is the incident as it is now, and a record
-    without a value says that it has become part of another one. It is a function of the evidence,
-    in whatever order that was read.
+    without a value says that it is none any more: it has become part of another one, or is benign
+    after all and has not lasted yet. It is a function of the evidence, in whatever order that was
+    read.
     """
 
     model_config = ConfigDict(frozen=True, title="Incident")

@@ -16,10 +16,23 @@ from schemas.incidents import Reason
 from schemas.limits import MAX_ID_CHARS
 from schemas.printable import masked
 
+MAX_REVISION: Final = 2**53 - 1
+MAX_EVIDENCE_IDS: Final = 256
+"""So many fit into a command."""
+
 _Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+_Revision = Annotated[
+    int, Field(ge=1, le=MAX_REVISION, description="Of the incident, as it was shown.")
+]
+_EvidenceIds = Annotated[
+    tuple[_Hex, ...],
+    Field(
+        min_length=1, max_length=MAX_EVIDENCE_IDS, description="The evidence that was shown, by id."
+    ),
+]
 
 
-class _Said(BaseModel):
+class _Word(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     command_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
@@ -31,13 +44,16 @@ class _Said(BaseModel):
     model_id: Annotated[str, Field(max_length=MAX_ID_CHARS)] = Field(
         description="The model of the incident; empty where it is about a partition."
     )
-    incident_id: _Hex = Field(description="The incident that it is about.")
     by: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)] = Field(
         description="Who said it."
     )
     reason: Annotated[str, Field(max_length=MAX_REASON_CHARS)] = Field(
         default="", description="Why, for whoever reads it in the incident."
     )
+
+
+class _Said(_Word):
+    incident_id: _Hex = Field(description="The incident that it is about.")
 
 
 class OverruleIncident(_Said):
@@ -48,19 +64,40 @@ class OverruleIncident(_Said):
 
 
 class ApproveQuarantine(_Said):
-    """A retraining may go on with the suspected events left out."""
+    """A retraining may go on with the events left out that these anomalies speak of, and no more.
+
+    What is found later holds it again.
+    """
 
     kind: Literal["approve"] = "approve"
     request_id: _Hex = Field(description="The request.")
+    revision: _Revision
+    evidence_ids: _EvidenceIds
 
 
 class OpenEvidence(_Said):
     """A person has been shown the evidence of an incident, by `driftsentry incident show`."""
 
     kind: Literal["opened"] = "opened"
+    revision: _Revision
+    evidence_ids: _EvidenceIds
 
 
-Response = OverruleIncident | ApproveQuarantine | OpenEvidence
+class ApproveRollback(_Word):
+    """A rollback may be done, whatever holds it back."""
+
+    kind: Literal["approve_rollback"] = "approve_rollback"
+    request_id: _Hex = Field(description="The rollback request.")
+
+
+class OpenRollback(_Word):
+    """A person has been shown what a rollback rests on, by `driftsentry rollback show`."""
+
+    kind: Literal["opened_rollback"] = "opened_rollback"
+    request_id: _Hex = Field(description="The rollback request.")
+
+
+Response = OverruleIncident | ApproveQuarantine | OpenEvidence | ApproveRollback | OpenRollback
 """What the responder hears."""
 RESPONSE: Final[TypeAdapter[Response]] = TypeAdapter(
     Annotated[Response, Field(discriminator="kind")]
@@ -69,7 +106,7 @@ SAID: Final[TypeAdapter[Command | Response]] = TypeAdapter(
     Annotated[Command | Response, Field(discriminator="kind")]
 )
 """The contract of the commands topic: what workers obey, and what the responder hears."""
-_KINDS: Final = frozenset({"overrule", "approve", "opened"})
+_KINDS: Final = frozenset({"overrule", "approve", "opened", "approve_rollback", "opened_rollback"})
 _MAX_SAID: Final = 300
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.anomalies import OffsetRange
+from schemas.feedback import FeedbackWarning
 from schemas.incidents import Reason
 
 RequestStatus = Literal["held", "released", "withdrawn"]
@@ -77,7 +78,10 @@ class ExpectedBenefit(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     loss: float = Field(description="Error rate in the window less that of the reference.")
-    low: float = Field(description="Lower end of its 95 % interval (Newcombe, hybrid score).")
+    low: float = Field(
+        description="Lower end of its 95 % interval: Wilson's of the window's error rate, with "
+        "that of the reference taken as known."
+    )
     high: float = Field(description="Upper end.")
     error_rate: float = Field(description="In the window, of labels that are not in quarantine.")
     reference_error_rate: float
@@ -114,5 +118,10 @@ class RetrainingData(BaseModel):
     )
     cooldown_until_ms: int | None = Field(
         description="Once released: no other one is released for a window that begins before this."
+    )
+    warnings: list[FeedbackWarning] = Field(
+        default_factory=list,
+        description="Signs that labels in the window depend on predictions. They hold nothing "
+        "back: a model that is trained on such labels learns its own predictions.",
     )
     message: str = Field(description="The request as a sentence.")

@@ -72,6 +72,8 @@ class Seen:
     first_time_ms: int
     last_time_ms: int
     is_provisional: bool
+    said: int = 0
+    """Bit i: it has said the anomaly's detail i."""
 
     @property
     def n_evidence(self) -> int:
@@ -160,9 +162,19 @@ class Anomaly:
         known = dict.fromkeys([*own, *suspicion.sources, *self.sources])
         self.sources = list(known)[:MAX_NAMED]
         self.n_sources = within(max(self.n_sources, suspicion.n_sources, len(known)))
+        self._take_detail(suspicion)
+
+    def details_of(self, detector: str) -> list[str]:
+        """Those that one detector has said."""
+        said = self.seen[detector].said
+        return [detail for at, detail in enumerate(self.details) if said >> at & 1]
+
+    def _take_detail(self, suspicion: Suspicion) -> None:
         detail = suspicion.detail[:MAX_DETAIL_CHARS]
         if detail and detail not in self.details and len(self.details) < MAX_DETAILS:
             self.details.append(detail)
+        if detail in self.details and suspicion.detector in self.seen:
+            self.seen[suspicion.detector].said |= 1 << self.details.index(detail)
 
     def _take_statistic(self, suspicion: Suspicion, first_ms: int, last_ms: int) -> None:
         known = self.seen.get(suspicion.detector)
@@ -187,6 +199,7 @@ class Anomaly:
             first_time_ms=first_ms,
             last_time_ms=last_ms,
             is_provisional=bool(suspicion.is_provisional),
+            said=0 if known is None else known.said,
         )
 
 

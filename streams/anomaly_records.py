@@ -251,14 +251,13 @@ def _analyses(anomaly: Anomaly, origin: Origin) -> list[AnomalyAnalysis]:
     targets = [AnalysisTarget(name=subject, type=kind)]
     if not anomaly.is_cluster:
         targets += [AnalysisTarget(name=user.uid, type="Source") for user in _users(anomaly)]
-    details = "; ".join(anomaly.details) or None
     return [
         AnomalyAnalysis(
             analysis_targets=targets,
             anomalies=[
                 Observed(
                     observation_parameter=detector,
-                    observed_pattern=details,
+                    observed_pattern="; ".join(anomaly.details_of(detector)) or None,
                     observations=[_observation(seen)],
                 ),
                 *_suspect_slices(seen),

@@ -47,7 +47,7 @@ _TIMES: Final = ("opened_ms", "first_ms", "last_ms")
 _COLUMNS: Final = (*_FLAGS, "shard", *_COUNTS, *_NUMBERS, *_TIMES)
 _SEEN: Final = (
     *("n_carried", "n_hits", "n_seen", "is_provisional", "first_ms", "last_ms"),
-    "n_slices",
+    *("n_slices", "said"),
 )
 _N_STATISTICS: Final = 4
 """Statistic, threshold, baseline, and how many events are expected."""
@@ -113,7 +113,7 @@ def _seen_row(seen: Seen) -> list[int]:
     return [
         *(seen.n_carried, seen.n_hits, seen.n_seen),
         int(seen.is_provisional),
-        *(seen.first_time_ms, seen.last_time_ms, seen.n_slices),
+        *(seen.first_time_ms, seen.last_time_ms, seen.n_slices, seen.said),
     ]
 
 
@@ -260,7 +260,7 @@ def _anomaly(row: dict[str, int], parts: _Parts) -> Anomaly:
         last_time_ms=row["last_ms"],
         sources=sources,
         n_sources=row["n_sources"],
-        seen=dict(zip(detectors, _read_seen(parts, n_detectors), strict=True)),
+        seen=dict(zip(detectors, _read_seen(parts, row), strict=True)),
         ranges=_read_ranges(parts, row["n_ranges"]),
         details=details,
         revision=row["revision"],
@@ -270,15 +270,17 @@ def _anomaly(row: dict[str, int], parts: _Parts) -> Anomaly:
     )
 
 
-def _read_seen(parts: _Parts, n: int) -> list[Seen]:
-    found = []
+def _read_seen(parts: _Parts, row: dict[str, int]) -> list[Seen]:
+    n, found = row["n_detectors"], []
     counts, statistics = parts.rows("anomaly_seen", n), parts.rows("anomaly_statistic", n)
     for own, numbers in zip(counts, statistics, strict=True):
-        carried, hits, n_seen, is_provisional, first_ms, last_ms, n_slices = own
+        carried, hits, n_seen, is_provisional, first_ms, last_ms, n_slices, said = own
         if not all(0 <= count <= MAX_PLACE for count in (carried, hits, n_seen, n_slices)):
             raise StateError("a detector has seen a number of events that cannot be")
         if is_provisional not in (0, 1) or max(abs(first_ms), abs(last_ms)) > MAX_PLACE:
             raise StateError("a detector has seen something at a time that cannot be")
+        if not 0 <= said < 1 << row["n_details"]:
+            raise StateError("a detector has said a detail that is not there")
         statistic, threshold, baseline, n_expected = numbers
         found.append(
             Seen(
@@ -293,6 +295,7 @@ def _read_seen(parts: _Parts, n: int) -> list[Seen]:
                 first_time_ms=first_ms,
                 last_time_ms=last_ms,
                 is_provisional=bool(is_provisional),
+                said=said,
             )
         )
     return found

@@ -119,7 +119,8 @@ def credit_traffic() -> ModelTraffic:
             title="a client walks along the decision boundary",
             source=ATTACKER,
             at=queries.attack_at,
-            within_queries=_WITHIN_QUERIES,
+            within=_WITHIN_QUERIES,
+            kind="queries",
             weights=WEIGHTS,
         ),
     )

@@ -147,7 +147,8 @@ class AuditReader:
 
     def range_of(self, topic: str) -> tuple[dict[int, int], dict[int, int]]:
         """Where each partition begins and ends, with what is in open transactions."""
-        return self._range(topic)
+        # Of a topic that was just made the leader may not be known yet.
+        return ask_patiently(lambda: self._range(topic), self._patience_s)
 
     def messages(
         self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]

@@ -49,9 +49,8 @@ def calibrate_files(
     rows = CalibrationRows(choice, detection, source_key)
     for kind, path in sorted(files.items()):
         _read(kind, path, options, rows, source_key, say)
-    if rows.n_refused:
-        say([f"  {rows.n_refused:,} values are of more features than `bounds.max_features` allows"])
-    return rows.fit()
+    remedy = "take longer files, or more of them with --events, --since or --until"
+    return _fitted(rows, "the files have", remedy, say)
 
 
 def _read(
@@ -129,16 +128,26 @@ def calibrate_topic(
         name = f"{choice.model_id} {choice.model_version}"
         text = f"several partitions hold {name}: {', '.join(holders)}; the one with most is used"
         say([text])
-    if 0 < best.n_rows < LEAST_ROWS:
+    remedy = (
+        "take more with --since, --until or --offsets, wait until more have come, or calibrate by "
+        "a FILE of earlier traffic"
+    )
+    return _fitted(best, f"the topic {topic} has", remedy, say)
+
+
+def _fitted(
+    rows: CalibrationRows, who_has: str, remedy: str, say: Callable[[list[str]], None]
+) -> CalibrationDocument:
+    """The calibration of these rows, where there are enough of them."""
+    if 0 < rows.n_rows < LEAST_ROWS:
         raise BadCalibrationError(
-            f"the topic {topic} has {best.n_rows:,} predictions of {choice.model_id} "
-            f"{choice.model_version} within what was asked for, and {LEAST_ROWS} are the least: "
-            "take more with --since, --until or --offsets, wait until more have come, or calibrate "
-            "by a FILE of earlier traffic"
+            f"{who_has} {rows.n_rows:,} predictions of {rows.choice.model_id} "
+            f"{rows.choice.model_version} within what was asked for, and {LEAST_ROWS} are the "
+            f"least: {remedy}"
         )
-    if best.n_refused:
-        say([f"  {best.n_refused:,} values are of more features than `bounds.max_features` allows"])
-    return best.fit()
+    if rows.n_refused:
+        say([f"  {rows.n_refused:,} values are of more features than `bounds.max_features` allows"])
+    return rows.fit()
 
 
 def _read_partition(

@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
+from streams.cli_audit import audit
 from streams.cli_budget import budget
 from streams.cli_commands import acknowledge, mute, plan, withdraw
 from streams.cli_config import config
 from streams.cli_events import alerts, emit
 from streams.cli_incident import incident
+from streams.cli_notify import notify
 from streams.cli_options import (
     EXIT_USAGE,
     Sentences,
@@ -24,7 +26,9 @@ from streams.cli_options import (
     worker_options,
 )
 from streams.cli_reference import reference
+from streams.cli_report import report as report_command
 from streams.cli_respond import respond
+from streams.cli_rollback import rollback
 from streams.cli_scan import scan
 from streams.cli_security import security
 from streams.cli_source import source
@@ -69,7 +73,10 @@ main.add_command(config)
 main.add_command(emit)
 main.add_command(alerts)
 main.add_command(verify)
+main.add_command(audit)
+main.add_command(report_command)
 main.add_command(respond)
+main.add_command(notify)
 main.add_command(budget)
 main.add_command(reference)
 main.add_command(security)
@@ -80,6 +87,7 @@ main.add_command(acknowledge)
 main.add_command(withdraw)
 main.add_command(window)
 main.add_command(incident)
+main.add_command(rollback)
 
 
 @main.command()
@@ -161,12 +169,12 @@ def topics_create(
 @worker_options
 @click.pass_context
 def doctor(ctx: click.Context, /, **options: Any) -> None:
-    """Check brokers, topics, rights and Redis, and say what to do."""
+    """Check brokers, topics, rights, Redis and the responder, and say what to do."""
     configuration = load_configuration(ctx, options, "bootstrap_servers", "redis_url")
     say_warnings(configuration)
     from streams.doctor import run_doctor
 
-    finish(run_doctor(configuration.settings))
+    finish(run_doctor(configuration.settings, configuration.detection))
 
 
 @main.command()

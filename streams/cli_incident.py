@@ -30,21 +30,21 @@ REASONS: Final = (
 _SEVERITIES: Final = ("critical", "high", "medium", "low")
 _STATUSES: Final = ("held", "released", "withdrawn")
 
-_by_option: Final = click.option("--by", metavar="NAME", help="Who you are; default: this user.")
-_json_option: Final = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
-_model_option: Final = click.option(
+by_option: Final = click.option("--by", metavar="NAME", help="Who you are; default: this user.")
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
+model_option: Final = click.option(
     "--model", "model_id", metavar="MODEL", help="Only of this model."
 )
 
 
-def _decision_options(command: _Command) -> _Command:
+def decision_options(command: _Command) -> _Command:
     """Who decides, why, and whether having looked."""
     command = click.option(
         "--unseen",
         is_flag=True,
         help="Decide without having opened the evidence; that stands in the record.",
     )(command)
-    command = _by_option(command)
+    command = by_option(command)
     return click.option(
         "--because", metavar="TEXT", required=True, help="Why, for who reads it later."
     )(command)
@@ -56,9 +56,9 @@ def incident() -> None:
 
 
 @incident.command("list")
-@_model_option
+@model_option
 @click.option("--all", "with_closed", is_flag=True, help="Closed ones too.")
-@_json_option
+@json_option
 @connection_options
 @click.pass_context
 def list_incidents(
@@ -91,13 +91,13 @@ def list_incidents(
 
 @incident.command("show")
 @click.argument("typed", metavar="INCIDENT_ID")
-@_by_option
+@by_option
 @click.option(
     "--unrecorded",
     is_flag=True,
     help="Look without a record of it: you cannot overrule after that.",
 )
-@_json_option
+@json_option
 @connection_options
 @click.pass_context
 def show(
@@ -114,7 +114,7 @@ def show(
     INCIDENT_ID may be the beginning of one. Exit code 1: not all of the evidence could be shown,
     and nothing was recorded.
     """
-    name = "" if unrecorded else _name(by)
+    name = "" if unrecorded else name_of(by)
     cluster = _cluster(ctx, options)
     from streams.incident_cluster import shown_as_json
     from streams.incident_view import incident_page
@@ -131,17 +131,21 @@ def show(
             "shown, so it is not recorded that you have seen them; --unrecorded looks without a "
             "record"
         )
-    if cluster.has_opened(name, found):
+    evidence_ids = [each.evidence_id for each in found.evidence]
+    if cluster.has_opened(name, found) and cluster.shown_to(name, found).issuperset(evidence_ids):
         said = "was recorded before"
     else:
-        said = f"is recorded as {cluster.say('opened', found, name)}"
+        command_id = cluster.say(
+            "opened", found, name, revision=found.revision, evidence_ids=evidence_ids
+        )
+        said = f"is recorded as {command_id}"
     click.echo(f"driftsentry: that {masked(name)} has seen it {said}", err=True)
 
 
 @incident.command("overrule")
 @click.argument("typed", metavar="INCIDENT_ID")
 @click.argument("reason", metavar="REASON", type=click.Choice(REASONS))
-@_decision_options
+@decision_options
 @connection_options
 @click.pass_context
 def overrule(
@@ -159,7 +163,7 @@ def overrule(
     Who has not opened its evidence, by `driftsentry incident show`, is refused with exit code 3
     unless they say --unseen. The latest word counts.
     """
-    name, why = _name(by), _why(because)
+    name, why = name_of(by), why_of(because)
     cluster = _cluster(ctx, options)
     found = cluster.incident(typed)
     if not unseen:
@@ -168,8 +172,8 @@ def overrule(
 
 
 @incident.command("requests")
-@_model_option
-@_json_option
+@model_option
+@json_option
 @connection_options
 @click.pass_context
 def list_requests(
@@ -194,7 +198,7 @@ def list_requests(
 
 @incident.command("approve")
 @click.argument("typed", metavar="REQUEST_ID")
-@_decision_options
+@decision_options
 @connection_options
 @click.pass_context
 def approve(
@@ -211,7 +215,7 @@ def approve(
     It says which those are. Who has not opened the evidence of the incidents behind the request, by
     `driftsentry incident show`, is refused with exit code 3 unless they say --unseen.
     """
-    name, why = _name(by), _why(because)
+    name, why = name_of(by), why_of(because)
     cluster = _cluster(ctx, options)
     request = cluster.request(typed)
     attacks = _attacks_that_hold(request)
@@ -220,7 +224,7 @@ def approve(
     if own is None:
         raise fail(
             f"there is no incident {masked(request.incident_id)} any more, of which request "
-            f"{masked(request.request_id)} is: it has become part of another one"
+            f"{masked(request.request_id)} is: it has become part of another one, or is none now"
         )
     # An attack may be an incident of its own beside the one that asks for a retraining.
     others = [
@@ -230,8 +234,18 @@ def approve(
     ]
     _say_what_is_left_out(cluster, attacks, [own, *others])
     if not unseen:
-        cluster.require_opened(name, [own, *others])
-    click.echo(cluster.say("approve", own, name, why, request_id=request.request_id))
+        cluster.require_opened(name, [own, *others], attacks)
+    click.echo(
+        cluster.say(
+            "approve",
+            own,
+            name,
+            why,
+            request_id=request.request_id,
+            revision=own.revision,
+            evidence_ids=attacks,
+        )
+    )
 
 
 def _cluster(ctx: click.Context, options: dict[str, Any]) -> IncidentCluster:
@@ -271,14 +285,16 @@ def _say_what_is_left_out(
         click.echo(line, err=True)
 
 
-def _name(by: str | None) -> str:
+def name_of(by: str | None) -> str:
+    """Who decides. Raises `Failure` where that is nobody."""
     name = (user_name() if by is None else by).strip()
     if not name:
         raise fail("this user has no name here: say who you are, with --by NAME", EXIT_USAGE)
     return name
 
 
-def _why(because: str) -> str:
+def why_of(because: str) -> str:
+    """Why they do. Raises `Failure` where they do not say."""
     if not because.strip():
         raise fail("say why, with --because TEXT: it stands in the record", EXIT_USAGE)
     return because

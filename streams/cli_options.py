@@ -128,17 +128,27 @@ _TOPICS: Final[tuple[Option[Any], ...]] = tuple(
         "anomalies",
         "incidents",
         "retraining",
+        "rollback",
+        "followup",
+        "undelivered",
+        "audit",
     )
+)
+_GROUP_NAME: Final[tuple[Option[Any], ...]] = (
+    click.option("--group", metavar="NAME", help="Consumer group."),
 )
 _GROUP: Final[tuple[Option[Any], ...]] = (
     click.option("--redis-url", metavar="URL", help="Where checkpoints are kept."),
     click.option("--redis-prefix", metavar="PREFIX", help="Every key begins with it."),
-    click.option("--group", metavar="NAME", help="Consumer group."),
+    *_GROUP_NAME,
     click.option(
         "--mode",
         type=click.Choice(["exactly-once", "at-least-once"]),
         help="Default exactly-once.",
     ),
+)
+_LONE_GROUP: Final[tuple[Option[Any], ...]] = (
+    click.option("--group", metavar="NAME", help="Consumer group of the workers."),
 )
 _INSTANCE: Final[tuple[Option[Any], ...]] = (
     click.option("--instance", metavar="NAME", help="Stable name of this process."),
@@ -195,9 +205,19 @@ def audit_options(command: Command) -> Command:
     return with_options(_CONNECTION + _GROUP + _TOPICS, command)
 
 
+def trail_options(command: Command) -> Command:
+    """The options of an auditor."""
+    return with_options(_CONNECTION + _LONE_GROUP + _LOG + _TOPICS, command)
+
+
 def respond_options(command: Command) -> Command:
     """The options of a responder."""
     return with_options(_CONNECTION + _GROUP + _INSTANCE + _LOG + _TOPICS, command)
+
+
+def notify_options(command: Command) -> Command:
+    """The options of who tells receivers."""
+    return with_options(_CONNECTION + _GROUP_NAME + _LOG + _TOPICS, command)
 
 
 def load_configuration(

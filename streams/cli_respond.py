@@ -15,6 +15,7 @@ from streams.cli_options import (
     load_configuration,
     respond_options,
 )
+from streams.early_stop import end_if_asked_early
 
 if TYPE_CHECKING:
     from streams.config_loader import Configuration
@@ -65,6 +66,7 @@ def respond(
     Several may run; they share the work. Exit code 3: a person has to decide, as its last message
     says.
     """
+    ctx.call_on_close(end_if_asked_early())
     configuration = load_configuration(ctx, options, "bootstrap_servers", "redis_url")
     import structlog
 

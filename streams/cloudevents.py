@@ -15,10 +15,13 @@ import orjson
 
 from schemas.alerts import AlertData, DeadLetterData, Severity
 from schemas.anomalies import SEVERITY_OF, AnomalyData
+from schemas.audit_trail import AuditRecord
 from schemas.incidents import IncidentData
 from schemas.printable import escaped
 from schemas.records import Reject
 from schemas.retraining import RetrainingData
+from schemas.rollback import FollowUpData, RollbackData
+from schemas.undelivered import UndeliveredData
 from streams.identity import record_id
 from streams.ports import Output
 
@@ -38,12 +41,23 @@ INCIDENT_TYPES: Final = {
     "updated": "io.driftsentry.incident.updated.v1",
     "closed": "io.driftsentry.incident.closed.v1",
 }
+ROLLBACK_TYPES: Final = {
+    "held": "io.driftsentry.rollback.held.v1",
+    "released": "io.driftsentry.rollback.released.v1",
+    "withdrawn": "io.driftsentry.rollback.withdrawn.v1",
+}
+FOLLOWUP_TYPES: Final = {
+    "following": "io.driftsentry.followup.following.v1",
+    "told": "io.driftsentry.followup.told.v1",
+}
 RETRAINING_TYPES: Final = {
     "held": "io.driftsentry.retraining.held.v1",
     "released": "io.driftsentry.retraining.released.v1",
     "withdrawn": "io.driftsentry.retraining.withdrawn.v1",
 }
+AUDIT_TYPE: Final = "io.driftsentry.audit.noted.v1"
 DEAD_LETTER_TYPE: Final = "io.driftsentry.record.refused.v1"
+UNDELIVERED_TYPE: Final = "io.driftsentry.notification.undelivered.v1"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -181,6 +195,64 @@ def retraining_headers(request: RetrainingData) -> tuple[tuple[str, bytes], ...]
             "source": f"/driftsentry/{request.deployment}",
             "subject": f"{request.model_id}/{request.model_version}",
             "partitionkey": request.request_id,
+        }
+    )
+
+
+def rollback_headers(request: RollbackData) -> tuple[tuple[str, bytes], ...]:
+    """The headers of a rollback request as it is now. It has no time: none is in what it says."""
+    return _headers(
+        {
+            "specversion": "1.0",
+            "id": f"{request.request_id}.{request.status}",
+            "type": ROLLBACK_TYPES[request.status],
+            "source": f"/driftsentry/{request.deployment}",
+            "subject": f"{request.model_id}/{request.from_version}",
+            "partitionkey": request.request_id,
+        }
+    )
+
+
+def followup_headers(followup: FollowUpData) -> tuple[tuple[str, bytes], ...]:
+    """The headers of a follow-up as it is now; it has no time either."""
+    return _headers(
+        {
+            "specversion": "1.0",
+            "id": f"{followup.followup_id}.{followup.status}",
+            "type": FOLLOWUP_TYPES[followup.status],
+            "source": f"/driftsentry/{followup.deployment}",
+            "subject": f"{followup.model_id}/{followup.model_version}",
+            "partitionkey": followup.followup_id,
+        }
+    )
+
+
+def undelivered_headers(letter: UndeliveredData) -> tuple[tuple[str, bytes], ...]:
+    """The headers of what a receiver did not take; its time is when it was given up."""
+    return _headers(
+        {
+            "specversion": "1.0",
+            "id": f"{letter.sink}.{letter.message_id}",
+            "type": UNDELIVERED_TYPE,
+            "source": "/driftsentry/notify",
+            "subject": f"{letter.sink}/{letter.key}",
+            "time": rfc3339(letter.gave_up_ms),
+            "partitionkey": letter.sink,
+        }
+    )
+
+
+def audit_headers(record: AuditRecord) -> tuple[tuple[str, bytes], ...]:
+    """The headers of a record of the audit trail. No hash covers them."""
+    return _headers(
+        {
+            "specversion": "1.0",
+            "id": f"{record.chain}.{record.seq}",
+            "type": AUDIT_TYPE,
+            "source": f"/driftsentry/audit/{record.chain}",
+            "subject": record.kind,
+            "time": rfc3339(record.at_ms),
+            "sequence": f"{record.seq:019}",
         }
     )
 

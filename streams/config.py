@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
+from pydantic import Field, field_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.responder_config import IncidentConfig, RetrainingConfig
+from schemas.responder_config import IncidentConfig, RetrainingConfig, RollbackConfig
 from schemas.strict import FROM_LIST
 from streams.config_errors import Location, dotted
 from streams.hosts import parse_brokers
@@ -21,22 +21,12 @@ from streams.kafka_properties import (
     masked_properties,
     property_problems,
 )
+from streams.notify_config import NotifySettings, notify_problems
 from streams.redis_address import RedisUrl, is_plaintext_elsewhere, redis_url_problem
 from streams.references import is_reference
+from streams.strict_settings import StrictSettings
 
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-
-
-class StrictSettings(BaseModel):
-    """Frozen, strict about types, and an unknown field is an error."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        hide_input_in_errors=True,
-        use_attribute_docstrings=True,
-    )
 
 
 class Topics(StrictSettings):
@@ -62,6 +52,14 @@ class Topics(StrictSettings):
     """What the responder makes of alerts, anomalies and silences. Compacted."""
     retraining: TopicName = "driftsentry.retraining"
     """Retraining requests, held and released. Compacted."""
+    rollback: TopicName = "driftsentry.rollback"
+    """Rollback requests, held and released. Compacted."""
+    followup: TopicName = "driftsentry.followup"
+    """New versions of models, compared with the last ones. Compacted."""
+    undelivered: TopicName = "driftsentry.undelivered"
+    """What a webhook's receiver did not take in time: which record, and why."""
+    audit: TopicName = "driftsentry.audit"
+    """The audit trail: what was decided and by whom, as a hash chain. One partition."""
 
 
 class ResponderSettings(StrictSettings):
@@ -79,6 +77,8 @@ class ResponderSettings(StrictSettings):
     """When evidence belongs to one incident, and when that is over."""
     retraining: RetrainingConfig = RetrainingConfig()
     """When a retraining is asked for, and what holds it back."""
+    rollback: RollbackConfig = RollbackConfig()
+    """How a new version of a model is compared with the last one, and what follows."""
 
 
 class Settings(StrictSettings):
@@ -106,6 +106,8 @@ class Settings(StrictSettings):
     """The names of the topics."""
     responder: ResponderSettings = ResponderSettings()
     """What the responder decides by."""
+    notify: NotifySettings = NotifySettings()
+    """Who is told of incidents and requests, by `driftsentry notify`."""
     redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")] = "driftsentry"
     """Every key in Redis begins with it."""
     kafka: dict[str, KafkaValue] = Field(default_factory=dict)
@@ -185,6 +187,10 @@ class Settings(StrictSettings):
             location: Location = ("kafka", name)
             found.append((location, text, remedy))
         found += self._topic_problems()
+        found += [
+            (("notify", *place), reason, remedy)
+            for place, reason, remedy in notify_problems(self.notify)
+        ]
         for name in ("source_key", "checkpoint_key"):
             key: str | None = getattr(self, name)
             if key is not None and not is_reference(key):

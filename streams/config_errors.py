@@ -15,7 +15,9 @@ Location = tuple[str | int, ...]
 """Where a value stands: the keys and list indices that lead to it."""
 
 _PLAIN_KEY = re.compile(r"[^.\s\"]+")
-_MASKED = frozenset({"redis_url", "source_key", "checkpoint_key", "kafka"})
+_MASKED = frozenset({
+    "redis_url", "source_key", "checkpoint_key", "kafka", "url", "secrets", "bearer_token",
+})  # fmt: skip
 
 
 class Problem(NamedTuple):
@@ -137,7 +139,7 @@ def _problem(
     homes: Mapping[str, str],
 ) -> Problem:
     path = dotted((prefix, *location))
-    masked = prefix == "worker" and bool(location) and location[0] in _MASKED
+    masked = prefix == "worker" and not _MASKED.isdisjoint(location)
     if detail["type"] == "extra_forbidden":
         name = str(location[-1])
         parent = model_at(model, location[:-1])

@@ -53,7 +53,7 @@ def variables() -> dict[str, Location]:
     """The environment variables that stand for a setting, and which one."""
     found: dict[str, Location] = {}
     for name in Settings.model_fields:
-        if name not in {"kafka", "topics", "responder", *_SECRET_FIELDS[1:]}:
+        if name not in {"kafka", "topics", "responder", "notify", *_SECRET_FIELDS[1:]}:
             found[PREFIX + name.upper()] = (name,)
     for name in Topics.model_fields:
         found[f"{PREFIX}{name.upper()}_TOPIC"] = ("topics", name)
@@ -199,13 +199,17 @@ class Layers:
         Wrong fields are left out for another try, so that a contradiction between the others is
         named in the same breath.
         """
+        said: set[Location] = set()
         for _ in range(_MAX_TRIES):
             try:
                 return model.model_validate(values, strict=True)
             except ValidationError as error:
                 found = problems_of(error, model, section, _homes())
-                self._take(found, section)
-                values = _without(values, [location for location, _ in found])
+                self._take([each for each in found if each[0] not in said], section)
+                # What was left out and has to be there: its section goes with it.
+                wrong = [place[:-1] if place in said else place for place, _ in found]
+                said |= {place for place, _ in found}
+                values = _without(values, wrong)
         return model()
 
     def _take(self, found: Sequence[tuple[Location, Problem]], section: str) -> None:

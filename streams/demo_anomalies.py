@@ -85,20 +85,24 @@ class Sighting(NamedTuple):
     """The first one that names the attacker; None: there is none."""
     event: int
     """The model's event at which it did; -1 where there is none."""
-    n_queries: int
-    """How many queries the attacker had made by then; all of them where it was never named."""
+    n_events: int
+    """How many queries or labels of the attacker had come by then; all of them where it was never
+    named."""
     accused: tuple[str, ...]
     """Who else was accused of anything on this model, as events name them."""
 
     @property
     def is_in_time(self) -> bool:
-        """Whether the attacker was named after no more queries than must do."""
-        return self.anomaly is not None and self.n_queries <= self.attack.within_queries
+        """Whether the attacker was named after no more of them than must do."""
+        return self.anomaly is not None and self.n_events <= self.attack.within
 
 
 def names_of(models: Iterable[ModelTraffic], key: SourceKey) -> Callable[[str], str]:
     """Who stands behind a pseudonym, as the holder of the key can tell; itself if nobody known."""
-    sources = {model.source(index) for model in models for index in range(len(model))}
+    sources = set[str]()
+    for model in models:
+        sources.update(model.source(index) for index in range(len(model)))
+        sources.update(() if model.labels is None else model.labels.sources)
     names = {key.digest(source).hex(): source for source in sources}
     return lambda pseudonym: names.get(pseudonym, pseudonym)
 
@@ -127,8 +131,8 @@ def sightings(
                 elif event >= first:
                     hits.append((event, anomaly))
         event, hit = min(hits, key=lambda each: each[0], default=(-1, None))
-        n_queries = len(attack.at)
+        n_events = len(attack.at)
         if hit is not None:
-            n_queries = int(np.searchsorted(attack.at, event, side="right"))
-        found.append(Sighting(model.model_id, attack, hit, event, n_queries, tuple(others)))
+            n_events = int(np.searchsorted(attack.at, event, side="right"))
+        found.append(Sighting(model.model_id, attack, hit, event, n_events, tuple(others)))
     return found

@@ -1,4 +1,4 @@
-"""What goes in and what comes back in the demo: traffic, the worker's progress, its alerts."""
+"""What goes in and what comes back in the demo: traffic, the worker's progress, what is said."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from streams.alert_book import AlertBook, SeenAlert
 from streams.config import Topics
 from streams.demo_alerts import event_numbers
 from streams.demo_anomalies import AnomalyBook, SeenAnomaly
+from streams.demo_responses import ResponseBook, Turn
 from streams.traffic import ModelTraffic, bad_events, schedule
 from streams.traffic_producer import TrafficProducer, scheduled_event
 
@@ -57,6 +58,7 @@ class News(NamedTuple):
 
     alerts: Sequence[SeenAlert] = ()
     anomalies: Sequence[SeenAnomaly] = ()
+    turns: Sequence[Turn] = ()
 
 
 class DemoFlow:
@@ -81,18 +83,22 @@ class DemoFlow:
         self._seconds = seconds
         self._run = f"demo{time.time_ns() // 1_000_000}"
         self._producer = TrafficProducer(bootstrap_servers, self._topics.events)
-        # The mock broker makes a topic that is asked for; the worker makes none.
+        # The mock broker makes a topic that is asked for; worker and responder make none. What is
+        # kept for when Redis has lost it has no use here.
         self._n_partitions = self._producer.touch(self._topics.events)
-        self._producer.touch(self._topics.journal)
+        for topic in self._topics.model_dump(exclude={"events", "checkpoints"}).values():
+            self._producer.touch(topic)
         self._n_bytes_until: list[list[int]] = [[0] for _ in range(self._n_partitions)]
         """Per partition: the bytes of all records before each offset."""
         self._positions: dict[tuple[int, int], tuple[str, int]] = {}
         self._committed = [0] * self._n_partitions
         self._n_sent = 0
         self._n_place = 0
+        self._n_read = 0
         self._sent_by_model = [0] * len(models)
         n_good = len(self._order.model)
-        bad = bad_events(self._models[0], time.time_ns() // 1_000_000)
+        self._epoch_ms = time.time_ns() // 1_000_000
+        bad = bad_events(self._models[0], self._epoch_ms)
         places = (int(share * n_good) for share in _BAD_AT)
         self._bad = deque(zip(places, bad, strict=True))
         self._n_events = n_good + len(self._bad)
@@ -103,6 +109,7 @@ class DemoFlow:
         """How many dead letters came, by reason code."""
         self.book: Final = AlertBook(event_numbers(self._positions))
         self.anomaly_book: Final = AnomalyBook(self._positions)
+        self.response_book: Final = ResponseBook()
         self._groups = [_consumer(bootstrap_servers, group) for group in groups]
         self._reader = self._reading(bootstrap_servers)
 
@@ -116,6 +123,10 @@ class DemoFlow:
     def start_clock(self) -> None:
         """From now on the traffic is spread over the seconds asked for."""
         self._began_s = time.monotonic()
+
+    def elapsed_s(self) -> float:
+        """Since the first event that was sent by the clock; 0 before it."""
+        return 0.0 if self._began_s is None else time.monotonic() - self._began_s
 
     def step(self) -> News:
         """Send what is due, look at the worker's commits, read for 50 ms; what is new."""
@@ -139,6 +150,10 @@ class DemoFlow:
             sent_by_model=tuple(self._sent_by_model),
         )
 
+    def moved(self) -> tuple[int, ...]:
+        """Another one whenever something has been sent, committed or read."""
+        return self._n_sent, sum(self._committed), self._n_read
+
     def all_consumed(self) -> bool:
         """Whether everything was sent and the worker has committed all of it."""
         return self._n_sent == self._n_events == sum(self._committed)
@@ -159,7 +174,6 @@ class DemoFlow:
         else:
             share = (time.monotonic() - self._began_s) / self._seconds
             due = min(N_FIRST_EVENTS + int(share * (n_good - N_FIRST_EVENTS)), n_good)
-        epoch_ms = time.time_ns() // 1_000_000
         while self._n_place < due and self._has_room():
             if self._bad and self._n_place >= self._bad[0][0]:
                 _, bad = self._bad.popleft()
@@ -167,11 +181,20 @@ class DemoFlow:
             model = int(self._order.model[self._n_place])
             event = int(self._order.event[self._n_place])
             key, value = scheduled_event(
-                self._models, self._order, self._n_place, self._run, epoch_ms
+                self._models, self._order, self._n_place, self._run, self._time_ms()
             )
             self._send(key, value, self._models[model].model_id, event)
-            self._sent_by_model[model] = event + 1
+            if not self._order.is_label[self._n_place]:
+                self._sent_by_model[model] = event + 1
             self._n_place += 1
+
+    def _time_ms(self) -> int:
+        """The next event's own time: even over the seconds asked for, however late it is sent.
+
+        Rates, delays and all that follows from them are those of every other run, also where the
+        machine does not keep up.
+        """
+        return self._epoch_ms + int(1_000 * self._seconds * self._n_place / len(self._order.model))
 
     def _send(self, key: bytes, value: bytes, model_id: str, event: int) -> None:
         def delivered(partition: int, offset: int) -> None:
@@ -216,11 +239,17 @@ class DemoFlow:
     def _read(self, timeout_s: float) -> News:
         alerts: list[SeenAlert] = []
         anomalies: list[SeenAnomaly] = []
+        turns: list[Turn] = []
         for message in self._reader.consume(500, timeout_s):
-            value = message.value()
-            if message.error() is not None or value is None:
+            key, value = message.key(), message.value()
+            if message.error() is not None:
                 continue
-            if message.topic() == self._topics.dead_letter:
+            self._n_read += 1
+            if message.topic() in (self._topics.incidents, self._topics.retraining):
+                turns += self._turn(message.topic(), key, value)
+            elif value is None:
+                continue
+            elif message.topic() == self._topics.dead_letter:
                 self.reasons[DeadLetterData.model_validate_json(value).reason] += 1
             elif message.topic() == self._topics.anomalies:
                 anomaly = self.anomaly_book.add(value)
@@ -230,7 +259,14 @@ class DemoFlow:
                 alert = self.book.add(value)
                 if alert is not None:
                     alerts.append(alert)
-        return News(alerts, anomalies)
+        return News(alerts, anomalies, turns)
+
+    def _turn(self, topic: str | None, key: bytes | str | None, value: bytes | None) -> list[Turn]:
+        name = key.encode() if isinstance(key, str) else key or b""
+        is_request = topic == self._topics.retraining
+        add = self.response_book.add_request if is_request else self.response_book.add_incident
+        turn = add(name, value, self.elapsed_s())
+        return [] if turn is None else [turn]
 
     def _reading(self, bootstrap_servers: str) -> Consumer:
         reader = _consumer(bootstrap_servers, "driftsentry-demo-reader")
@@ -241,6 +277,8 @@ class DemoFlow:
                     self._topics.alerts,
                     self._topics.dead_letter,
                     self._topics.anomalies,
+                    self._topics.incidents,
+                    self._topics.retraining,
                 )
                 for partition in range(self._producer.touch(topic))
             ]

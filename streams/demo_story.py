@@ -9,6 +9,7 @@ from streams.alert_book import SeenAlert
 from streams.census import MEANINGS
 from streams.demo_alerts import Verdict, change_before, verdicts
 from streams.demo_anomalies import SeenAnomaly, Sighting, sightings
+from streams.demo_responses import Responses, response_lines, response_problems
 from streams.traffic import Change, ModelTraffic
 
 N_BAD_EVENTS = 4
@@ -22,8 +23,8 @@ NOT_DURABLE = (
 )
 
 AS_EXPECTED = (
-    "Every change was seen, the control stayed quiet, and the attacker was found and none of the"
-    " model's honest clients accused."
+    "Every change was seen, the control stayed quiet, both attackers were found and nobody honest"
+    " in their models was accused, and the retraining waited until a person had looked."
 )
 
 _WHY_OTHERS = ": the census goes from region to region, and people differ"
@@ -48,6 +49,8 @@ class Story:
     """When, for people."""
     worker_status: int
     """The exit status of the worker after SIGTERM."""
+    responses: Responses
+    """Incidents, and what became of the retraining."""
 
     def verdicts(self) -> list[Verdict]:
         """Whether each change was seen where it had to be."""
@@ -120,7 +123,7 @@ class Story:
             found.append(f"{self.n_sent} events were sent, {self.n_folded} folded")
         if self.worker_status != 0:
             found.append(f"the worker ended with status {self.worker_status} when asked to stop")
-        return found
+        return [*found, *response_problems(self.responses, self.models, self.name_of)]
 
 
 def is_quiet(model: ModelTraffic) -> bool:
@@ -133,12 +136,12 @@ def _attack_problems(sighting: Sighting) -> list[str]:
     found = []
     if not sighting.is_in_time:
         found.append(
-            f"no anomaly on {sighting.model_id} within {attack.within_queries} queries of:"
+            f"no anomaly on {sighting.model_id} within {attack.within} {attack.kind} of:"
             f" {attack.title}"
         )
     if sighting.accused:
         who = ", ".join(sighting.accused)
-        found.append(f"honest clients of {sighting.model_id} were accused: {who}")
+        found.append(f"honest {attack.by}s of {sighting.model_id} were accused: {who}")
     return found
 
 
@@ -152,6 +155,8 @@ def meaning(signal: str) -> str:
         return f"share of events without {of}"
     if kind == "feature":
         return MEANINGS.get(of, "")
+    if kind == "error":
+        return "share of predictions that were wrong by their labels"
     return "the model's probability of being employed" if signal == "score" else ""
 
 
@@ -182,20 +187,20 @@ def attack_lines(story: Story) -> list[str]:
         attack, anomaly = sighting.attack, sighting.anomaly
         lines.append(
             f"  made up, {sighting.model_id} event {int(attack.at[0]):,}: {attack.title}"
-            f" ({len(attack.at):,} queries)"
+            f" ({len(attack.at):,} {attack.kind})"
         )
         if anomaly is None:
             lines.append("       NOT SEEN")
         else:
             lines.append(
-                f"       found after {sighting.n_queries:,} of its queries, by"
+                f"       found after {sighting.n_events:,} of its {attack.kind}, by"
                 f" {anomaly.said.unmapped.detectors[0]}; the accused is {attack.source}"
             )
         honest = ", ".join(sighting.accused)
         lines.append(
-            f"       honest clients accused: {honest}"
+            f"       honest {attack.by}s accused: {honest}"
             if honest
-            else "       no honest client was accused"
+            else f"       no honest {attack.by} was accused"
         )
     return [
         *lines,
@@ -222,7 +227,7 @@ def summary_lines(story: Story) -> list[str]:
         "Changes and what was seen of them:",
         *change_lines(story),
         "",
-        "The attack and what was seen of it:",
+        "The attacks and what was seen of them:",
         *attack_lines(story),
         "",
         "Alerts:",
@@ -239,8 +244,9 @@ def summary_lines(story: Story) -> list[str]:
         note = ": nothing changes in it" if is_quiet(model) else ""
         lines.append(f"  {model.model_id}: {said}{note}")
         if model.changes and n_other:
-            lines.append(f"       {n_other} of them belong to none of these changes{_WHY_OTHERS}")
-    lines += ["", NOT_DURABLE]
+            why = "" if model.labels else _WHY_OTHERS
+            lines.append(f"       {n_other} of them belong to none of these changes{why}")
+    lines += ["", *response_lines(story.responses, story.name_of), "", NOT_DURABLE]
     problems = story.problems()
     if problems:
         lines += ["", "NOT AS EXPECTED:", *(f"  {problem}" for problem in problems)]

@@ -18,6 +18,8 @@ from rich.text import Text
 
 from schemas.alerts import MovedSignal
 from schemas.batch import F64
+from schemas.incidents import IncidentData
+from schemas.retraining import RetrainingData
 from streams.alert_book import SeenAlert, from_to
 from streams.demo_anomalies import SeenAnomaly
 from streams.demo_flow import News, Progress
@@ -29,6 +31,7 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 _N_BARS: Final = 40
 _LEAST_EVENTS_A_BAR: Final = 200
 _LINE_EVERY_S: Final = 5.0
+_WHAT: Final = {IncidentData: "INCIDENT", RetrainingData: "RETRAINING"}
 _COLOURS: Final = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "blue"}
 
 
@@ -45,7 +48,7 @@ class View(Protocol):
 
 
 class PlainView:
-    """A line every five seconds, and one per alert and per anomaly."""
+    """A line every five seconds, and one per alert, anomaly, incident and turn of a retraining."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -56,12 +59,14 @@ class PlainView:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, progress: Progress, new: News) -> None:
-        """Alerts and anomalies at once, the progress now and then."""
+        """What is said at once, the progress now and then."""
         for alert in new.alerts:
             self.say(f"ALERT {alert.number} [{alert.said.severity}] {alert.said.message}")
         for anomaly in new.anomalies:
             severity_word = anomaly.said.severity.lower()
             self.say(f"ANOMALY {anomaly.number} [{severity_word}] {anomaly.said.message}")
+        for turn in new.turns:
+            self.say(f"{_WHAT[type(turn.said)]} {turn.said.message}")
         now_s = time.monotonic()
         if now_s - self._said_s >= _LINE_EVERY_S:
             self._said_s = now_s
@@ -91,6 +96,7 @@ class LiveView:
         self._alerts: deque[SeenAlert] = deque(maxlen=50)
         self._anomalies: deque[SeenAnomaly] = deque(maxlen=50)
         self._n_by_model: dict[str, int] = {}
+        self._retraining: dict[str, str] = {}
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self.picture)
 
     def say(self, text: str) -> None:
@@ -102,6 +108,9 @@ class LiveView:
         """Take in what is new; it is drawn with the next picture."""
         self._progress = progress
         self._anomalies.extend(new.anomalies)
+        for turn in new.turns:
+            if isinstance(turn.said, RetrainingData):
+                self._retraining[turn.said.model_id] = turn.said.status
         for alert in new.alerts:
             self._alerts.append(alert)
             model_id = alert.said.model_id
@@ -163,6 +172,8 @@ class LiveView:
             )
             if model.model_id in suspected:
                 state = Text("an attack is suspected", style="bold red")
+            if model.model_id in self._retraining:
+                state.append(f"; retraining {self._retraining[model.model_id]}", style="yellow")
             table.add_row(
                 model.model_id,
                 f"{n_sent:,}",

@@ -1,5 +1,7 @@
 """What stands in the way of a worker: brokers, topics, rights, Redis; and what to do about it.
 
+That of a responder is in `streams/responder_doctor.py`.
+
 It asks and compares. What it writes: a transactional id of its own, with which it opens no
 transaction, so that it never fences a worker; and nobody's checkpoint in Redis, removed again.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import click
@@ -16,7 +18,9 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
+from schemas.config import DetectionConfig
 from schemas.records import TopicPartition
+from streams.check_result import CheckResult, topic_results
 from streams.config import Settings
 from streams.config_errors import ConfigError
 from streams.credentials import checkpoint_key, source_key
@@ -36,7 +40,8 @@ from streams.kafka_properties import KafkaValue, read_properties
 from streams.opened import store_of
 from streams.ports import StoreError
 from streams.redis_store import RedisStore
-from streams.topics import Duty, TopicError, check_names, compare_topics, needed_in, specs_of
+from streams.responder_doctor import responder_checks
+from streams.topics import Duty, needed_in, specs_of
 
 _REQUEST_S: Final = 10.0
 _NEEDED: Final[Mapping[Duty, tuple[str, ...]]] = {
@@ -51,20 +56,15 @@ _NEEDED: Final[Mapping[Duty, tuple[str, ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """One thing that was looked at. A remedy beside `ok` is advice."""
+def run_doctor(settings: Settings, detection: DetectionConfig | None = None) -> int:
+    """Check everything these settings name and print it; 0 where workers and responders can run.
 
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-
-
-def run_doctor(settings: Settings) -> int:
-    """Check everything these settings name and print it; 0 where a worker can run, else 1."""
+    Else 1. `detection` None: as it is by default.
+    """
     results: list[CheckResult] = []
-    for result in checks(settings):
+    for result in chain(
+        checks(settings), responder_checks(settings, detection or DetectionConfig())
+    ):
         click.echo(f"{'ok' if result.ok else 'FAILED':<6}  {result.name}: {result.detail}")
         if result.remedy:
             click.echo(f"        -> {result.remedy}")
@@ -125,7 +125,7 @@ def kafka_checks(
         yield CheckResult("brokers", True, f"{said}; it is librdkafka's mock", remedy)
     else:
         yield CheckResult("brokers", True, said)
-    yield from _topic_checks(admin, names)
+    yield from topic_results(admin, names)
     if is_mock:
         return
     yield from _right_checks(admin, names)
@@ -176,31 +176,6 @@ def redis_check(open_store: Callable[[], RedisStore], events_topic: str) -> Chec
     if problems:
         return CheckResult("redis", False, " ".join(problems), "set its policy to noeviction")
     return CheckResult("redis", True, "answers, and throws nothing away")
-
-
-def _topic_checks(admin: AdminClient, names: Mapping[Duty, str]) -> Iterator[CheckResult]:
-    try:
-        check_names(names)
-        outcomes = compare_topics(admin, names)
-    except (TopicError, KafkaException) as error:
-        yield CheckResult(
-            "topics", False, str(error), "allow DESCRIBE and DESCRIBE_CONFIGS on them"
-        )
-        return
-    for outcome in outcomes:
-        name = f"topic {outcome.name}"
-        if outcome.state == "missing":
-            remedy = "`driftsentry topics create` makes it"
-            yield CheckResult(name, False, "does not exist", remedy)
-        elif outcome.state == "different":
-            advice = (
-                "records that a replay or a reader needs are thrown away: change it"
-                if outcome.is_harmful
-                else "consider changing it; docs/topics.md says why"
-            )
-            yield CheckResult(name, not outcome.is_harmful, outcome.detail, advice)
-        else:
-            yield CheckResult(name, True, outcome.detail)
 
 
 def _right_checks(admin: AdminClient, names: Mapping[Duty, str]) -> Iterator[CheckResult]:

@@ -1,4 +1,4 @@
-"""A worker that is asked to stop before it has begun anything: it ends at once, and cleanly."""
+"""Who is asked to stop before anything has begun ends at once, and cleanly."""
 
 from __future__ import annotations
 

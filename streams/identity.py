@@ -152,3 +152,13 @@ def content_digest(value: bytes) -> str:
 def request_id(deployment: str, model_id: str, version: str, incident: str) -> str:
     """The identity of a retraining request: a training job that has done it once need not again."""
     return _identity(b"ds-retraining", deployment, model_id, version, incident)
+
+
+def followup_id(deployment: str, model_id: str, version: str, last: str) -> str:
+    """The identity of what is said of a new version of a model, after the last one."""
+    return _identity(b"ds-followup", deployment, model_id, version, last)
+
+
+def rollback_id(deployment: str, model_id: str, version: str, last: str) -> str:
+    """The identity of a rollback request, from one version of a model to the last one."""
+    return _identity(b"ds-rollback", deployment, model_id, version, last)

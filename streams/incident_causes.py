@@ -7,19 +7,26 @@ from typing import Final
 
 from schemas.incidents import RankedCause
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import is_fault, moved_of
+from streams.incident_reasons import Beginning, began_near, is_fault, moved_of
 
 MAX_CAUSES: Final = 16
 _MAX_SOURCES: Final = 4
 """So that a cluster of clients leaves room for what moved."""
 _ORDER: Final = ("source", "quality", "version", "signal", "slice")
 """A suspect and a fault explain what moved, and not the other way round."""
+_ASPECT: Final = {"spread": "spread of ", "shape": "distribution of "}
+"""By unit what of a signal moved, where it is not its mean or its share."""
 
 
-def ranked_causes(evidence: Sequence[Evidence]) -> list[RankedCause]:
-    """The causes of an incident: by kind, and within a kind by size, the largest first."""
+def ranked_causes(
+    evidence: Sequence[Evidence], begun: Sequence[Beginning] = ()
+) -> list[RankedCause]:
+    """The causes of an incident: by kind, and within a kind by size, the largest first.
+
+    `begun` is where versions of the model begin.
+    """
     largest: dict[tuple[str, str], RankedCause] = {}
-    for each in [*_sources(evidence), *_signals(evidence), *_versions(evidence)]:
+    for each in [*_sources(evidence), *_signals(evidence), *_versions(evidence, begun)]:
         key = each.kind, each.name
         before = largest.get(key)
         if before is None or _rank(each) < _rank(before):
@@ -64,11 +71,12 @@ def _signals(evidence: Sequence[Evidence]) -> Iterator[RankedCause]:
         factor = (
             f", as if in a unit {moved.part_factor:g} times smaller" if moved.part_factor else ""
         )
+        of = _ASPECT.get(moved.unit, "")
         yield RankedCause(
             kind="quality" if is_fault(moved) else "signal",
             name=moved.signal,
             size=moved.effect,
-            detail=f"{moved.signal}{place} {moved.direction} ({moved.effect:+.2f} sd){factor}",
+            detail=f"{of}{moved.signal}{place} {moved.direction} ({moved.effect:+.2f} sd){factor}",
             evidence_id=each.evidence_id,
         )
         for group in moved.worst_groups:
@@ -82,9 +90,18 @@ def _signals(evidence: Sequence[Evidence]) -> Iterator[RankedCause]:
             )
 
 
-def _versions(evidence: Sequence[Evidence]) -> Iterator[RankedCause]:
+def _versions(evidence: Sequence[Evidence], begun: Sequence[Beginning]) -> Iterator[RankedCause]:
     for each in evidence:
         alert = each.alert
+        near = began_near(each, begun)
+        if near is not None:
+            yield RankedCause(
+                kind="version",
+                name=near.model_version,
+                size=0.0,
+                detail=f"version {near.model_version} began at offset {near.offset}",
+                evidence_id=each.evidence_id,
+            )
         if alert is None or (alert.planned is None and not alert.training_serving_skew):
             continue
         why = alert.planned or "its reference is of other data than are served"

@@ -27,6 +27,7 @@ from streams.incident_reader import (
     kafka_topics,
     open_evidence,
     requests_now,
+    shown_to,
 )
 from streams.incident_view import SHORT
 from streams.kafka_commands import send_command
@@ -50,12 +51,12 @@ class IncidentCluster:
     def incidents(self) -> dict[str, IncidentData]:
         """Every incident as it is now, by its id."""
         topic = self._settings.topics.incidents
-        return _without_others(topic, *incidents_now(self._read(topic)))
+        return without_others(topic, *incidents_now(self._read(topic)))
 
     def requests(self) -> dict[str, RetrainingData]:
         """Every retraining request as it is now, by its id."""
         topic = self._settings.topics.retraining
-        return _without_others(topic, *requests_now(self._read(topic)))
+        return without_others(topic, *requests_now(self._read(topic)))
 
     def incident(self, typed: str) -> IncidentData:
         """The one that a person means."""
@@ -86,20 +87,38 @@ class IncidentCluster:
         model = ModelName(incident.deployment, incident.model_id)
         return has_opened(records, by, model, names_of(incident))
 
-    def require_opened(self, by: str, incidents: Sequence[IncidentData]) -> None:
-        """Refuse, with exit code 3, where one of them has not been opened by this person."""
-        unseen = [each.incident_id for each in incidents if not self.has_opened(by, each)]
+    def shown_to(self, by: str, incident: IncidentData) -> frozenset[str]:
+        """The evidence of the incident's model that this person was shown, by id."""
+        records = self._read(self._settings.topics.commands)
+        return shown_to(records, by, ModelName(incident.deployment, incident.model_id))
+
+    def require_opened(
+        self, by: str, incidents: Sequence[IncidentData], evidence_ids: Collection[str] = ()
+    ) -> None:
+        """Refuse, with exit code 3, where one of them has not been opened by this person.
+
+        Or where one of these pieces of their evidence has come since they opened it.
+        """
+        unseen = [
+            each.incident_id
+            for each in incidents
+            if not self.has_opened(by, each)
+            or {one.evidence_id for one in each.evidence}.intersection(evidence_ids)
+            - self.shown_to(by, each)
+        ]
         if unseen:
             commands = ", ".join(f"`driftsentry incident show {each[:SHORT]}`" for each in unseen)
             raise fail(
                 masked(
-                    f"{by} has not opened the evidence: look at it with {commands}, or say "
+                    f"{by} has not opened all of the evidence: look at it with {commands}, or say "
                     "--unseen, which stands in the record for all to read"
                 ),
                 EXIT_DECISION,
             )
 
-    def say(self, kind: str, incident: IncidentData, by: str, reason: str = "", **more: str) -> str:
+    def say(
+        self, kind: str, incident: IncidentData, by: str, reason: str = "", **more: object
+    ) -> str:
         """Check what a person says of an incident, send it, and give its id."""
         command_id = f"{kind}-{uuid4().hex[:12]}"
         value = orjson.dumps(
@@ -158,7 +177,8 @@ def _record(evidence: Evidence | None) -> dict[str, object] | None:
     return record.model_dump(mode="json")
 
 
-def _without_others(topic: str, found: dict[str, _Form], n_others: int) -> dict[str, _Form]:
+def without_others(topic: str, found: dict[str, _Form], n_others: int) -> dict[str, _Form]:
+    """What was found; what else stands on the topic is said aloud."""
     if n_others:
         what = "record is" if n_others == 1 else "records are"
         click.echo(

@@ -17,20 +17,34 @@ from pydantic import BaseModel
 from schemas.incidents import IncidentData
 from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.retraining import RetrainingData
-from streams.cloudevents import incident_headers, retraining_headers
+from streams.cloudevents import (
+    followup_headers,
+    incident_headers,
+    retraining_headers,
+    rollback_headers,
+)
 from streams.incident_evidence import Evidence, merge
-from streams.incident_forgetting import forgettable
-from streams.incident_reasons import Approval, Opening, Overruling, Said
-from streams.incidents import Group, cases_of, dismissed_in
+from streams.incident_forgetting import forgettable, unknown_for_good
+from streams.incident_reasons import (
+    Approval,
+    Noted,
+    Opening,
+    Overruling,
+    beginnings,
+    of_incidents,
+)
+from streams.incidents import Group, cases_of, dismissed_in, groups_of
 from streams.responder_ports import (
     EventWindows,
+    FoldPlace,
+    Forgotten,
     IncidentStore,
     Kept,
     ModelName,
     Outlet,
     WindowGoneError,
 )
-from streams.responder_teller import MOST_ROUNDS, RestlessError, Teller, Telling
+from streams.responder_teller import MOST_ROUNDS, RestlessError, Teller, Telling, digest_of
 from streams.retraining_gate import (
     Draft,
     ModelCase,
@@ -40,7 +54,9 @@ from streams.retraining_gate import (
     draft_of,
     is_short,
     request_of,
+    versions_of,
 )
+from streams.rollback_desk import RollbackDesk, forgettable_versions
 
 
 class _Derived(NamedTuple):
@@ -66,7 +82,10 @@ class IncidentDesk:
         *,
         events_topic: str,
         writer: str,
+        rollbacks: RollbackDesk | None = None,
     ) -> None:
+        """Without `rollbacks` no new version is followed."""
+        self._rollbacks: Final = rollbacks
         self._store: Final = store
         self._windows: Final = windows
         self._incidents: Final = incidents
@@ -74,7 +93,8 @@ class IncidentDesk:
         self._events_topic: Final = events_topic
         self._teller: Final = Teller(store, outlet, writer)
         self.n_too_late = 0
-        """Records of what has been forgotten, or that came later than anybody waits for."""
+        """Records of what has been forgotten, or that came later than anybody waits for; words of
+        incidents that nobody knows."""
 
     async def take(self, evidence: Evidence) -> None:
         """Take one record's evidence in, and tell what follows. Twice is as once."""
@@ -91,10 +111,16 @@ class IncidentDesk:
                 return
         raise RestlessError(f"{model}: another responder was faster {MOST_ROUNDS} times")
 
-    async def hear(self, model: ModelName, said: Said) -> None:
-        """Take in what a person said of the model's incidents or requests. Twice is as once."""
+    async def hear(self, model: ModelName, said: Noted) -> None:
+        """Take in what a person said of the model, or where a version begins. Twice is as once."""
+        words = of_incidents([said])
+        furthest_ms = await self._store.furthest(model.deployment) if words else None
         for _ in range(MOST_ROUNDS):
             kept = await self._store.read(model)
+            groups = list(groups_of(kept.evidence.values(), self._incidents))
+            if unknown_for_good(words, groups, furthest_ms, self._incidents):
+                self.n_too_late += 1
+                return
             if said in kept.said or await self._store.write(model, kept.version, (), [said]):
                 await self.tell(model)
                 return
@@ -123,6 +149,15 @@ class IncidentDesk:
             derived.watermark_ms,
             self._incidents,
         )
+        if what is None:
+            furthest_ms = await self._store.furthest(model.deployment)
+            groups = [group for group, _ in derived.cases]
+            said = of_incidents(derived.kept.said)
+            words = unknown_for_good(said, groups, furthest_ms, self._incidents)
+            what = Forgotten({}, [], words, None) if words else None
+        if what is None:
+            digests = {key: digest_of(each) for key, each in derived.tellings.items()}
+            what = forgettable_versions(derived.kept, digests)
         return what is not None and await self._store.forget(model, derived.kept.version, what)
 
     async def tell(self, model: ModelName) -> None:
@@ -151,11 +186,26 @@ class IncidentDesk:
             opened=[each for each in kept.said if isinstance(each, Opening)],
             dismissed=dismissed_in(cases),
             topic=self._events_topic,
+            incidents=self._incidents,
+            begun=beginnings(kept.said),
+            look_every=1 if self._rollbacks is None else self._rollbacks.config.look_every,
         )
-        requests = await self._requests(model, cases, case, kept.released, settled)
+        released = [each for each in kept.released if isinstance(each, RetrainingData)]
+        requests = await self._requests(model, cases, case, released, settled)
         for request in requests:
             key = f"retraining/{request.request_id}"
             wanted[key] = Telling(as_bytes(request), retraining_headers(request))
+        if self._rollbacks is not None:
+            done = [each for each in requests if each.status == "released"]
+            followups, rollbacks = await self._rollbacks.of(
+                model, kept, case.dismissed, settled, done
+            )
+            for followup in followups:
+                key = f"followup/{followup.followup_id}"
+                wanted[key] = Telling(as_bytes(followup), followup_headers(followup))
+            for rollback in rollbacks:
+                key = f"rollback/{rollback.request_id}"
+                wanted[key] = Telling(as_bytes(rollback), rollback_headers(rollback))
         return _Derived(kept, watermark_ms, cases, requests, wanted)
 
     async def _requests(
@@ -164,14 +214,17 @@ class IncidentDesk:
         cases: Sequence[tuple[Group, IncidentData]],
         case: ModelCase,
         released: Sequence[RetrainingData],
-        settled: Mapping[int, int],
+        settled: Mapping[FoldPlace, int],
     ) -> list[RetrainingData]:
         """Every request of the model, in the order in which its incidents begin."""
         requests = {each.request_id: each for each in released}
         for group, incident in cases:
-            request = await self._request(model, group, incident, case, requests, settled)
-            if request is not None:
-                requests[request.request_id] = request
+            for version in versions_of(group):
+                request = await self._request(
+                    model, group, incident, version, case, requests, settled
+                )
+                if request is not None:
+                    requests[request.request_id] = request
         return list(requests.values())
 
     async def _request(
@@ -179,13 +232,14 @@ class IncidentDesk:
         model: ModelName,
         group: Group,
         incident: IncidentData,
+        version: str,
         case: ModelCase,
         requests: Mapping[str, RetrainingData],
-        settled: Mapping[int, int],
+        settled: Mapping[FoldPlace, int],
     ) -> RetrainingData | None:
         config = self._retraining
         for n_doublings in range(config.max_doublings + 1):
-            draft = draft_of(group, incident, case, config, n_doublings)
+            draft = draft_of(group, incident, version, case, config, n_doublings)
             if draft is None:
                 return None
             known = requests.get(draft.request_id)
@@ -195,8 +249,9 @@ class IncidentDesk:
                 facts = await self._facts(model, draft, settled)
             except WindowGoneError:
                 return request_of(draft, None, (), config, is_gone=True)
-            is_longest = n_doublings == config.max_doublings
-            if facts is None or is_longest or not is_short(facts, config):
+            # Behind what is waited for another window begins, which may be long enough.
+            is_last = n_doublings == config.max_doublings or draft.is_troubled
+            if facts is None or is_last or not is_short(facts, config):
                 return await self._judged(model, draft, facts, requests.values())
         raise AssertionError("the longest window is judged")
 
@@ -219,10 +274,16 @@ class IncidentDesk:
         return request
 
     async def _facts(
-        self, model: ModelName, draft: Draft, settled: Mapping[int, int]
+        self, model: ModelName, draft: Draft, settled: Mapping[FoldPlace, int]
     ) -> WindowFacts | None:
-        """What the window's events say; None while it is not settled."""
-        if any(settled.get(partition, 0) <= last for partition, last in draft.last.items()):
+        """What the window's events say; None while it is not settled.
+
+        By the fold that saw the change: another one has offsets of its own.
+        """
+        if any(
+            settled.get(FoldPlace(partition, draft.lineages[partition]), 0) <= last
+            for partition, last in draft.last.items()
+        ):
             return None
         return await self._windows.facts(
             model, draft.model_version, clean_window(draft, None), draft.window.quarantine

@@ -20,6 +20,7 @@ from schemas.incidents import EvidenceKind
 from schemas.liveness import LivenessData, Trouble
 from streams.identity import silence_id
 
+_Form = TypeVar("_Form", bound=BaseModel)
 Family = Literal["drift", "fault", "poisoning", "probing", "silence"]
 
 POISONING: Final = frozenset({"label_poisoning", "backdoor", "frog_boiling"})
@@ -27,6 +28,9 @@ POISONING: Final = frozenset({"label_poisoning", "backdoor", "frog_boiling"})
 DATA_CHANGE: Final = "data_change"
 """What the security duty calls a change of most clients' data at once: no attack."""
 SEVERITIES: Final[tuple[Severity, ...]] = ("low", "medium", "high", "critical")
+MAX_EARLIER: Final = 16
+"""Earlier revisions that are kept of an alert or an anomaly, the lowest ones: what was known when
+it was young decides about what is trained on. They are mostly as many as doublings of evidence."""
 
 
 class EvidenceError(ValueError):
@@ -57,6 +61,8 @@ class Evidence(BaseModel):
     alert: AlertData | None = None
     anomaly: AnomalyData | None = None
     silence: LivenessData | None = None
+    earlier: tuple[AlertData, ...] | tuple[AnomalyData, ...] = ()
+    """The records of its lowest revisions, ascending, without the highest one."""
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> Self:
@@ -80,6 +86,11 @@ class Evidence(BaseModel):
                 return "fault"
             return "poisoning" if technique in POISONING else "probing"
         return "silence" if self.silence is not None else "drift"
+
+    @property
+    def is_of_attack(self) -> bool:
+        """Whether it speaks of somebody, and not of the world or of data."""
+        return self.family in ("poisoning", "probing")
 
     @property
     def has_ended(self) -> bool:
@@ -142,9 +153,10 @@ def merge(one: Evidence, other: Evidence) -> Evidence:
     """What both say together of the same alert, anomaly or silence."""
     if one.evidence_id != other.evidence_id:
         raise ValueError("evidence of two alerts cannot be merged")
-    # Two records of one revision are equal, unless somebody else writes to the topic. The bytes
-    # decide then, so that the order of reading does not.
-    latest = max(one, other, key=lambda each: (each.revision, _record(each)))
+    latest = max(one, other, key=lambda each: each.revision)
+    if one.revision == other.revision and _record(one) != _record(other):
+        latest = max(one, other, key=lambda each: _bytes(_record(each)))
+    earlier = _earlier(one, other)
     offsets = [each.first_offset for each in (one, other) if each.first_offset is not None]
     return latest.model_copy(
         update={
@@ -152,8 +164,34 @@ def merge(one: Evidence, other: Evidence) -> Evidence:
             "spread_ms": max(one.spread_ms, other.spread_ms),
             "last_ms": max(one.last_ms, other.last_ms),
             "first_offset": min(offsets, default=None),
+            "earlier": earlier,
         }
     )
+
+
+def _earlier(one: Evidence, other: Evidence) -> tuple[AlertData, ...] | tuple[AnomalyData, ...]:
+    """The lowest revisions that either knows, but the highest of all."""
+    alerts: dict[int, AlertData] = {}
+    anomalies: dict[int, AnomalyData] = {}
+    for each in (one, other):
+        for record in (*each.earlier, each.alert, each.anomaly):
+            if isinstance(record, AlertData):
+                known = alerts.get(record.revision, record)
+                alerts[record.revision] = _of_one_revision(known, record)
+            elif isinstance(record, AnomalyData):
+                revision = record.unmapped.revision
+                anomalies[revision] = _of_one_revision(anomalies.get(revision, record), record)
+    if alerts:
+        return tuple(alerts[each] for each in sorted(alerts)[:-1][:MAX_EARLIER])
+    return tuple(anomalies[each] for each in sorted(anomalies)[:-1][:MAX_EARLIER])
+
+
+def _of_one_revision(one: _Form, other: _Form) -> _Form:
+    """They are equal, unless somebody else writes to the topic.
+
+    The bytes decide then, so that the order of reading does not.
+    """
+    return one if one is other or one == other else max(one, other, key=_bytes)
 
 
 def merged(evidence: Iterable[Evidence]) -> dict[str, Evidence]:
@@ -252,12 +290,15 @@ _LONG_AGO: Final = -(2**62)
 _MOST: Final = 2**53
 """Of times and offsets; revisions of many are added, and there are few of each."""
 _MOST_REVISIONS: Final = 2**31
-_Form = TypeVar("_Form", bound=BaseModel)
 
 
-def _record(evidence: Evidence) -> bytes:
+def _record(evidence: Evidence) -> AlertData | AnomalyData | LivenessData:
     record = evidence.alert or evidence.anomaly or evidence.silence
     assert record is not None
+    return record
+
+
+def _bytes(record: BaseModel) -> bytes:
     return orjson.dumps(record.model_dump(mode="json"))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from schemas.incidents import IncidentData
 from schemas.responder_config import IncidentConfig
 from schemas.retraining import RetrainingData
+from streams.incident_reasons import Said
 from streams.incidents import Group, LongOver, long_over
 from streams.responder_ports import Forgotten, Kept
 from streams.responder_teller import Telling, digest_of
@@ -38,12 +39,32 @@ def forgettable(
         return None
     keys = [key for each in over for key in _keys(each, requests)]
     return Forgotten(
-        {key: digest for key in keys if (digest := digest_of(tellings[key])) is not None},
+        {key: digest for key in keys if (digest := digest_of(tellings.get(key))) is not None},
         [one.evidence_id for each in over for one in each.group.evidence],
         [one for each in over for one in each.said],
         max(each.incident.last_ms for each in over),
         [each.request_id for one in over for each in _of(one, requests)],
     )
+
+
+def unknown_for_good(
+    said: Iterable[Said],
+    groups: Sequence[Group],
+    furthest_ms: int | None,
+    config: IncidentConfig,
+) -> list[Said]:
+    """What was said of incidents that are not there, and that nobody waits for any more.
+
+    `furthest_ms` is the event time up to which all was read of the partition that is furthest.
+    """
+    if furthest_ms is None:
+        return []
+    return [
+        each
+        for each in said
+        if each.said_ms + config.unknown_ms <= furthest_ms
+        and not any(group.answers_to(each.incident_id) for group in groups)
+    ]
 
 
 def _unneeded(

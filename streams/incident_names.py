@@ -58,8 +58,7 @@ def one_named(typed: str, known: Mapping[str, Named], what: str) -> Named:
         return known[found[0]]
     if not found:
         raise UnknownNameError(
-            f"there is no {what} {prefix}; `driftsentry incident {_LISTED[what]}` names those that "
-            "there are"
+            f"there is no {what} {prefix}; `driftsentry {_LISTED[what]}` names those that there are"
         )
     more = f" and {len(found) - _MAX_NAMED:,} more" if len(found) > _MAX_NAMED else ""
     named = masked(", ".join(found[:_MAX_NAMED]))
@@ -70,7 +69,12 @@ def _had(incident: IncidentData, prefix: str) -> bool:
     return any(name.startswith(prefix) for name in names_of(incident))
 
 
-_LISTED: Final = {"incident": "list --all", "request": "requests"}
+_LISTED: Final = {
+    "incident": "incident list --all",
+    "request": "incident requests",
+    "rollback": "rollback requests",
+    "follow-up": "rollback followups",
+}
 
 
 def _read(typed: str, what: str) -> str:

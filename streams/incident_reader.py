@@ -60,12 +60,12 @@ def kafka_topics(bootstrap_servers: str, kafka_properties: Mapping[str, KafkaVal
 
 def incidents_now(records: Iterable[TopicRecord]) -> tuple[dict[str, IncidentData], int]:
     """Every incident by its id as it is now, and how many records are none."""
-    return _now(records, IncidentData, lambda each: each.incident_id)
+    return now(records, IncidentData, lambda each: each.incident_id)
 
 
 def requests_now(records: Iterable[TopicRecord]) -> tuple[dict[str, RetrainingData], int]:
     """Every retraining request by its id as it is now, and how many records are none."""
-    return _now(records, RetrainingData, lambda each: each.request_id)
+    return now(records, RetrainingData, lambda each: each.request_id)
 
 
 def open_evidence(
@@ -89,6 +89,16 @@ def open_evidence(
             else:
                 missing[name] = f"it is not on {topic}: retention may have removed it"
     return OpenedEvidence(found, missing)
+
+
+def shown_to(records: Iterable[TopicRecord], by: str, model: ModelName) -> frozenset[str]:
+    """The evidence of a model that this person was shown, by id, as the commands topic says."""
+    return frozenset(
+        evidence_id
+        for word in _openings(records)
+        if word.by == by and ModelName(word.deployment, word.model_id) == model
+        for evidence_id in word.evidence_ids
+    )
 
 
 def has_opened(
@@ -119,9 +129,10 @@ def _records(
         )
 
 
-def _now(
+def now(
     records: Iterable[TopicRecord], form: type[_Form], name_of: Callable[[_Form], str]
 ) -> tuple[dict[str, _Form], int]:
+    """Every record of a compacted topic by its name as it is now, and how many are none."""
     latest: dict[bytes, bytes] = {}
     for key, value in records:
         # Compaction may not have been here yet.
@@ -129,7 +140,7 @@ def _now(
             latest.pop(key, None)
         else:
             latest[key] = value
-    now: dict[str, _Form] = {}
+    found: dict[str, _Form] = {}
     for key, value in latest.items():
         try:
             each = form.model_validate_json(value)
@@ -137,8 +148,8 @@ def _now(
             continue
         # Under another key it would stand there twice, or go with another one's end.
         if name_of(each).encode() == key:
-            now[name_of(each)] = each
-    return now, len(latest) - len(now)
+            found[name_of(each)] = each
+    return found, len(latest) - len(found)
 
 
 _PARSERS: Final[Mapping[EvidenceKind, Callable[[bytes], Evidence | None]]] = {

@@ -7,7 +7,7 @@ broke, since a model that is trained on them learns the fault; then what was pla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -21,9 +21,13 @@ from schemas.signal_names import (
     EXPECTED_ERROR,
     LATENCY,
     QUALITY,
+    REPRESENTATIVENESS,
 )
 from streams.incident_evidence import Evidence, trouble_of
 
+NEAR_OFFSETS: Final = 1_000
+"""So far from where a version begins a change is taken to come of it: where changes begin is known
+about so well."""
 _FAULT_EFFECT: Final = 0.5
 """From this effect on, in reference standard deviations, a share of missing values is a fault: that
 of an alert of severity high."""
@@ -37,28 +41,122 @@ class Overruling(NamedTuple):
     reason: Reason
     by: str
     note: str
+    said_ms: int = 0
+    """By the record's timestamp; 0 where it has none."""
 
 
 class Approval(NamedTuple):
-    """That a person approves of a request's quarantine. The latest one counts."""
+    """That a person approves of leaving out what these anomalies speak of, for one request.
+
+    It covers nothing that came later.
+    """
 
     place: int
     request_id: str
     incident_id: str
     by: str
     note: str
+    revision: int
+    """Of the incident, as it was shown."""
+    evidence_ids: tuple[str, ...]
+    said_ms: int = 0
+    """By the record's timestamp; 0 where it has none."""
 
 
 class Opening(NamedTuple):
-    """That a person has been shown the evidence of an incident."""
+    """That a person has been shown this evidence of an incident."""
 
     place: int
     incident_id: str
     by: str
+    revision: int
+    """Of the incident, as it was shown."""
+    evidence_ids: tuple[str, ...]
+    said_ms: int = 0
+    """By the record's timestamp; 0 where it has none."""
 
 
 Said = Overruling | Approval | Opening
-"""What people say, by its place in the commands topic."""
+"""What people say of incidents, by its place in the commands topic."""
+
+
+class RollbackApproval(NamedTuple):
+    """That a person approves of a rollback. The latest one counts.
+
+    It covers what was shown and no more: the comparison of a request never changes any more.
+    """
+
+    place: int
+    rollback_id: str
+    by: str
+    note: str
+
+
+class RollbackOpening(NamedTuple):
+    """That a person has been shown the comparison that a rollback rests on."""
+
+    place: int
+    rollback_id: str
+    by: str
+
+
+class Beginning(NamedTuple):
+    """Where predictions of a model version were first seen in a partition of the events."""
+
+    partition: int
+    model_version: str
+    offset: int
+    lineage: str
+    """Of the fold that had come so far: a topic that is made anew has the same offsets again."""
+
+    def is_known_at(self, settled: int, look_every: int) -> bool:
+        """Whether it is known wherever so many offsets are settled: its look is over by then."""
+        return (self.offset // look_every + 1) * look_every <= settled
+
+
+Noted = Said | RollbackApproval | RollbackOpening | Beginning
+"""What is kept of a model beside evidence."""
+
+
+def of_incidents(noted: Iterable[Noted]) -> list[Said]:
+    """What people said of incidents."""
+    return [each for each in noted if isinstance(each, Overruling | Approval | Opening)]
+
+
+def beginnings(noted: Iterable[Noted]) -> list[Beginning]:
+    """Where versions begin, by partition, fold and offset; of each version the first place.
+
+    Folds of a partition come in the order in which they were first met, so the last one goes on.
+    """
+    first: dict[tuple[int, str, str], int] = {}
+    rank: dict[tuple[int, str], int] = {}
+    for each in noted:
+        if isinstance(each, Beginning):
+            name = each.partition, each.lineage, each.model_version
+            first[name] = min(each.offset, first.get(name, each.offset))
+            rank.setdefault(name[:2], len(rank))
+    found = [
+        Beginning(partition, version, at, lineage)
+        for (partition, lineage, version), at in first.items()
+    ]
+    return sorted(
+        found,
+        key=lambda each: (
+            each.partition,
+            rank[each.partition, each.lineage],
+            each.offset,
+            each.model_version,
+        ),
+    )
+
+
+def going_on(begun: Sequence[Beginning]) -> list[Beginning]:
+    """Of `beginnings` those of the fold of each partition that was met last.
+
+    Offsets of the others may be of a topic that is gone.
+    """
+    last = {each.partition: each.lineage for each in begun}
+    return [each for each in begun if last[each.partition] == each.lineage]
 
 
 class Held(NamedTuple):
@@ -75,14 +173,20 @@ class Rule:
     name: str
     reason: Reason
     holds_where: str
-    says: Callable[[Sequence[Evidence]], Held | None]
+    says: Callable[[Sequence[Evidence], Sequence[Beginning]], Held | None]
 
 
 def verdict_of(
-    evidence: Sequence[Evidence], said: Sequence[Overruling], opened: Sequence[Opening] = ()
+    evidence: Sequence[Evidence],
+    said: Sequence[Overruling],
+    opened: Sequence[Opening] = (),
+    begun: Sequence[Beginning] = (),
 ) -> Verdict:
-    """The reason of an incident, from all of its evidence and what people said of it."""
-    held = [(rule, found) for rule in RULES if (found := rule.says(evidence)) is not None]
+    """The reason of an incident, from all of its evidence and what people said of it.
+
+    `begun` is where versions of the model begin, as `beginnings` has them.
+    """
+    held = [(rule, found) for rule in RULES if (found := rule.says(evidence, begun)) is not None]
     rule, found = held[0]
     # The last rule holds always: beside others it says nothing.
     reasons = list(dict.fromkeys(each.reason for each, _ in held[:-1]))
@@ -100,14 +204,29 @@ def verdict_of(
     )
 
 
-def was_opened(word: Overruling | Approval, opened: Sequence[Opening]) -> bool:
-    """Whether who said this had been shown the evidence before."""
+def was_opened(word: Overruling, opened: Sequence[Opening]) -> bool:
+    """Whether who said this of an incident had been shown its evidence before."""
     return any(each.by == word.by and each.place < word.place for each in opened)
+
+
+def was_shown(word: Approval, opened: Iterable[Opening]) -> bool:
+    """Whether who approved had been shown each of these anomalies before, of whatever incident."""
+    shown = {
+        evidence_id
+        for each in opened
+        if each.by == word.by and each.place < word.place
+        for evidence_id in each.evidence_ids
+    }
+    return shown.issuperset(word.evidence_ids)
+
+
+_BROKEN: Final = frozenset({*QUALITY, LATENCY}) - {REPRESENTATIVENESS}
+"""Events that are unlike the reference are a change of the world as well as of the data."""
 
 
 def is_fault(moved: MovedSignal) -> bool:
     """Whether a signal that moved says that data broke, rather than that the world did."""
-    if moved.signal in QUALITY or moved.signal == LATENCY or moved.part_factor is not None:
+    if moved.signal in _BROKEN or moved.part_factor is not None:
         return True
     return (
         moved.signal.startswith("missing:")
@@ -139,6 +258,23 @@ def moved_of(evidence: Sequence[Evidence]) -> list[tuple[Evidence, AlertData, Mo
         if each.alert is not None
         for moved in each.alert.signals
     ]
+
+
+def began_near(evidence: Evidence, begun: Sequence[Beginning]) -> Beginning | None:
+    """The version that began about where an alert's change did, of the same fold; None where none.
+
+    The first version of a fold changes nothing there: it was all there was.
+    """
+    if evidence.alert is None or evidence.first_offset is None:
+        return None
+    fold = evidence.alert.partition, evidence.alert.lineage
+    here = [each for each in begun if (each.partition, each.lineage) == fold][1:]
+    near = [each for each in here if abs(each.offset - evidence.first_offset) <= NEAR_OFFSETS]
+    return min(
+        near,
+        key=lambda each: (abs(each.offset - (evidence.first_offset or 0)), each),
+        default=None,
+    )
 
 
 def _attack(family: str, words: str) -> Callable[[Sequence[Evidence]], Held | None]:
@@ -196,6 +332,19 @@ def _skew(evidence: Sequence[Evidence]) -> Held | None:
     return Held("what is served differs from the reference that was set for it", _ids(own))
 
 
+def _began(evidence: Sequence[Evidence], begun: Sequence[Beginning]) -> Held | None:
+    alerts = [each for each in evidence if each.alert is not None]
+    near = [began_near(each, begun) for each in alerts]
+    if not alerts or None in near:
+        return None
+    versions = sorted({each.model_version for each in near if each is not None})
+    which = "a new version" if len(versions) == 1 else "new versions"
+    return Held(
+        f"it began where {which} of the model did: {', '.join(versions[:_MAX_NAMED])}",
+        _ids(alerts),
+    )
+
+
 def _harm(evidence: Sequence[Evidence]) -> Held | None:
     found = [(each, moved) for each, _, moved in moved_of(evidence) if is_harm(moved)]
     if not found:
@@ -217,6 +366,12 @@ def _ids(evidence: Sequence[Evidence]) -> list[str]:
     return list(dict.fromkeys(each.evidence_id for each in evidence))[:_MAX_IDS]
 
 
+def _of_evidence(
+    says: Callable[[Sequence[Evidence]], Held | None],
+) -> Callable[[Sequence[Evidence], Sequence[Beginning]], Held | None]:
+    return lambda evidence, _: says(evidence)
+
+
 _MAX_NAMED: Final = 8
 _MAX_IDS: Final = 64
 
@@ -225,37 +380,54 @@ RULES: Final[tuple[Rule, ...]] = (
         "poisoning_suspected",
         "suspected_poisoning",
         "an anomaly of `label_poisoning`, `backdoor` or `frog_boiling` is part of it",
-        _attack("poisoning", "poisoning of the next training"),
+        _of_evidence(_attack("poisoning", "poisoning of the next training")),
     ),
     Rule(
         "probing_suspected",
         "suspected_probing",
         "an anomaly of another technique is part of it, exposures left out",
-        _attack("probing", "an attack by queries"),
+        _of_evidence(_attack("probing", "an attack by queries")),
     ),
-    Rule("events_stay_away", "data_fault", "a silence or another volume is part of it", _silence),
+    Rule(
+        "events_stay_away",
+        "data_fault",
+        "a silence or another volume is part of it",
+        _of_evidence(_silence),
+    ),
     Rule(
         "data_broke",
         "data_fault",
         "a signal `quality:...` or `latency` moved, one seems to have another unit, or "
         "`missing:F` rose by half a standard deviation or more; or an anomaly `data_change` is "
         "part of it",
-        _fault,
+        _of_evidence(_fault),
     ),
-    Rule("announced", "deployment_change", "every alert falls into a planned change", _planned),
+    Rule(
+        "announced",
+        "deployment_change",
+        "every alert falls into a planned change",
+        _of_evidence(_planned),
+    ),
     Rule(
         "reference_does_not_fit",
         "deployment_change",
         "an alert has `training_serving_skew`",
-        _skew,
+        _of_evidence(_skew),
+    ),
+    Rule(
+        "version_began",
+        "deployment_change",
+        "there are alerts, and each of them changed within 1,000 offsets of where another version "
+        "of the model began to predict in its partition",
+        _began,
     ),
     Rule(
         "predictions_worse",
         "harmful_drift",
         "`error`, `error:F=V`, `expected_error` or `error_gap` rose, `calibration` moved, or "
         "groups came apart",
-        _harm,
+        _of_evidence(_harm),
     ),
-    Rule("nothing_says_harm", "benign_drift", "no other rule holds", _benign),
+    Rule("nothing_says_harm", "benign_drift", "no other rule holds", _of_evidence(_benign)),
 )
 """In the order in which they are asked. `nothing_says_harm` holds always."""

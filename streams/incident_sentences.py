@@ -9,7 +9,7 @@ from schemas.incidents import RankedCause, Reason, Verdict
 from schemas.printable import escaped
 from streams.cloudevents import rfc3339
 
-_WORDS: Final[dict[Reason, str]] = {
+WORDS: Final[dict[Reason, str]] = {
     "suspected_poisoning": "suspected poisoning",
     "suspected_probing": "suspected probing",
     "data_fault": "a data fault",
@@ -43,9 +43,9 @@ def sentence(
     times = f"since {rfc3339(start_ms)}"
     if closed_ms is not None:
         times = f"from {rfc3339(start_ms)}, closed {rfc3339(closed_ms)}"
-    said = f"{who}: {_WORDS[verdict.reason]} {times}: {escaped(verdict.because)}."
+    said = f"{who}: {WORDS[verdict.reason]} {times}: {escaped(verdict.because)}."
     if verdict.by is not None and verdict.ruled is not None:
-        said += f" {escaped(verdict.by)} says so; the rules had said {_WORDS[verdict.ruled]}."
+        said += f" {escaped(verdict.by)} says so; the rules had said {WORDS[verdict.ruled]}."
     if causes:
         said += f" First: {'; '.join(escaped(each.detail) for each in causes[:_MAX_CAUSES])}."
     return said if closed_ms is not None else f"{said} {_NEXT[verdict.reason]}"

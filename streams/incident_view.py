@@ -14,7 +14,7 @@ from schemas.retraining import QuarantinePart, RetrainingData
 from streams.cloudevents import rfc3339
 from streams.incident_evidence import Evidence
 from streams.incident_reader import OpenedEvidence
-from streams.retraining_window import part_of
+from streams.retraining_window import can_be_left_out, goes_on, part_of
 
 SHORT: Final = 12
 """So many digits of an id tell it apart in a list."""
@@ -31,8 +31,8 @@ def incident_line(incident: IncidentData) -> str:
 
 
 def request_line(request: RetrainingData) -> str:
-    """One line of a list."""
-    return masked(f"{request.request_id[:SHORT]}  {request.status:<9}  {request.message}")
+    """One line of a list, with the whole id: `driftsentry window export` takes no part of it."""
+    return masked(f"{request.request_id}  {request.status:<9}  {request.message}")
 
 
 def incident_page(incident: IncidentData, opened: OpenedEvidence) -> list[str]:
@@ -58,7 +58,10 @@ def quarantine_lines(attacks: Sequence[str], opened: OpenedEvidence) -> list[str
             why = opened.missing.get(each, "no incident names it")
             lines.append(f"    what is left out for it is not known: {why}")
         else:
-            lines += [f"    {_left_out(part_of(found))}", *(f"    {one}" for one in _said(found))]
+            on = ", and on to the window's end, as it is not over"
+            on = on if goes_on(found) and can_be_left_out(found) else ""
+            lines.append(f"    {_left_out(part_of(found))}{on}")
+            lines += [f"    {one}" for one in _said(found)]
     return [masked(line) for line in lines]
 
 

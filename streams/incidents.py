@@ -21,7 +21,17 @@ from schemas.responder_config import IncidentConfig
 from streams.identity import incident_id
 from streams.incident_causes import ranked_causes
 from streams.incident_evidence import SEVERITIES, Evidence, Family, trouble_of
-from streams.incident_reasons import Opening, Overruling, Said, verdict_of
+from streams.incident_reasons import (
+    Beginning,
+    Noted,
+    Opening,
+    Overruling,
+    Said,
+    began_near,
+    beginnings,
+    of_incidents,
+    verdict_of,
+)
 from streams.incident_sentences import sentence
 
 MAX_PLACES: Final = 64
@@ -83,7 +93,7 @@ def groups_of(evidence: Iterable[Evidence], config: IncidentConfig) -> Iterator[
 
 def incidents_of(
     evidence: Iterable[Evidence],
-    said: Sequence[Said],
+    said: Sequence[Noted],
     watermark_ms: int | None,
     config: IncidentConfig,
 ) -> list[IncidentData]:
@@ -97,19 +107,35 @@ def incidents_of(
 
 def cases_of(
     evidence: Iterable[Evidence],
-    said: Sequence[Said],
+    said: Sequence[Noted],
     watermark_ms: int | None,
     config: IncidentConfig,
 ) -> list[tuple[Group, IncidentData]]:
     """The same, each with all of its evidence."""
+    return [
+        (group, incident)
+        for group, incident in _all_cases(evidence, said, watermark_ms, config)
+        if _is_one(group, incident, watermark_ms, config)
+    ]
+
+
+def _all_cases(
+    evidence: Iterable[Evidence],
+    said: Sequence[Noted],
+    watermark_ms: int | None,
+    config: IncidentConfig,
+) -> list[tuple[Group, IncidentData]]:
+    """With those that are no incidents yet, or never were."""
+    words, begun = of_incidents(said), beginnings(said)
     found = [
         (
             group,
             _incident(
                 group,
-                [each for each in said if group.answers_to(each.incident_id)],
+                [each for each in words if group.answers_to(each.incident_id)],
                 config,
                 watermark_ms,
+                begun,
             ),
         )
         for group in groups_of(evidence, config)
@@ -117,13 +143,26 @@ def cases_of(
     return sorted(found, key=lambda each: (each[1].start_ms, each[1].incident_id))
 
 
+def _is_one(
+    group: Group, incident: IncidentData, watermark_ms: int | None, config: IncidentConfig
+) -> bool:
+    """Whether it is to be told: benign drift has to last, as far as all of it has been read."""
+    if incident.verdict.reason != "benign_drift" or incident.verdict.by is not None:
+        return True
+    end_ms = incident.last_ms
+    if not all(each.has_ended for each in group.evidence):
+        end_ms = max(end_ms, incident.start_ms if watermark_ms is None else watermark_ms)
+    return end_ms - incident.start_ms >= config.benign_after_ms
+
+
 def dismissed_in(incidents: Iterable[tuple[Group, IncidentData]]) -> frozenset[str]:
-    """The evidence of incidents that a person says are no attack."""
+    """The evidence of incidents that a person says are no attack, and where it is so, no fault."""
     return frozenset(
         each.evidence_id
         for group, incident in incidents
         if incident.verdict.by is not None and incident.verdict.reason not in _ATTACKS
         for each in group.evidence
+        if incident.verdict.reason != "data_fault" or each.is_of_attack
     )
 
 
@@ -138,7 +177,7 @@ class LongOver:
 
 def long_over(
     evidence: Iterable[Evidence],
-    said: Sequence[Said],
+    said: Sequence[Noted],
     watermark_ms: int | None,
     config: IncidentConfig,
 ) -> list[LongOver]:
@@ -148,7 +187,7 @@ def long_over(
     same without it.
     """
     found = []
-    for group, incident in cases_of(evidence, said, watermark_ms, config):
+    for group, incident in _all_cases(evidence, said, watermark_ms, config):
         have_ended = all(each.has_ended for each in group.evidence)
         keep_ms = config.keep_ms if have_ended else max(config.keep_ms, config.keep_unended_ms)
         # Where it is closed the watermark is known.
@@ -157,13 +196,17 @@ def long_over(
             and incident.closed_ms is not None
             and incident.last_ms + keep_ms <= watermark_ms
         ):
-            words = tuple(each for each in said if group.answers_to(each.incident_id))
+            words = tuple(each for each in of_incidents(said) if group.answers_to(each.incident_id))
             found.append(LongOver(incident, group, words))
     return found
 
 
 def _incident(
-    group: Group, said: Sequence[Said], config: IncidentConfig, watermark_ms: int | None
+    group: Group,
+    said: Sequence[Said],
+    config: IncidentConfig,
+    watermark_ms: int | None,
+    begun: Sequence[Beginning],
 ) -> IncidentData:
     evidence = group.evidence
     closed_ms = _closed_ms(evidence, watermark_ms, config)
@@ -173,11 +216,15 @@ def _incident(
     status: IncidentStatus = "opened" if is_new else "updated"
     anchor = group.anchor
     opened = [each for each in said if isinstance(each, Opening)]
-    verdict = verdict_of(evidence, words, opened)
-    causes = ranked_causes(evidence)
+    verdict = verdict_of(evidence, words, opened, begun)
+    causes = ranked_causes(evidence, begun)
     versions = sorted({each.model_version for each in evidence} - {""})
     # What is new counts twice: what opens a closed one again must be above its end, too.
-    n_news = sum(each.revision for each in evidence) + len(words)
+    n_news = (
+        sum(each.revision for each in evidence)
+        + len(words)
+        + len({near for each in evidence if (near := began_near(each, begun)) is not None})
+    )
     return IncidentData(
         incident_id=group.incident_id,
         revision=2 * n_news - 1 + (closed_ms is not None),
@@ -205,12 +252,17 @@ def _closed_ms(
     A function of the evidence, not of when somebody looked. Evidence that does not end is waited
     for longer: a model version that was replaced sends nothing any more.
     """
-    due_ms = max(
+    due_ms = over_ms(evidence, config)
+    return due_ms if watermark_ms is not None and watermark_ms >= due_ms else None
+
+
+def over_ms(evidence: Iterable[Evidence], config: IncidentConfig) -> int:
+    """When it is over if nothing more comes of it. Evidence must not be empty."""
+    return max(
         each.last_ms
         + (config.quiet_ms if each.has_ended else max(config.stale_ms, config.quiet_ms))
         for each in evidence
     )
-    return due_ms if watermark_ms is not None and watermark_ms >= due_ms else None
 
 
 def _places(evidence: Sequence[Evidence]) -> list[EvidencePlace]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.kafka_errors import NO_OFFSET, is_passing
 from streams.kafka_properties import KafkaValue, is_secret
@@ -109,6 +109,14 @@ def answered_offset(offset: int) -> int:
             KafkaError(NO_OFFSET, f"the broker's answer holds no offset: {offset}")
         )
     return offset
+
+
+def without_errors(places: Sequence[TopicPartition]) -> Sequence[TopicPartition]:
+    """The same; raises `KafkaException` where a partition has an error of its own."""
+    for each in places:
+        if each.error is not None:
+            raise KafkaException(each.error)
+    return places
 
 
 def ask_patiently(ask: Callable[[], Answer], patience_s: float) -> Answer:

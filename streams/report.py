@@ -24,6 +24,7 @@ from streams.report_page import (
     tiles,
 )
 from streams.report_plots import BAND_SDS, WINDOW_EVENTS, ChangeMark, plot_of_values, signal_svg
+from streams.report_response import response_section
 from streams.traffic import REFERENCE_EVENTS, ModelTraffic
 
 MAX_PLOTS: Final = 24
@@ -38,6 +39,7 @@ def render_report(story: Story) -> str:
         tiles=_tiles(story),
         changes=_changes(story),
         attacks=attack_sections(story),
+        responses=response_section(story),
         models="".join(_model(story, model) for model in story.models),
         alerts=_alerts(story),
         n_alerts=f"{len(story.alerts):,}",
@@ -78,8 +80,8 @@ def _tiles(story: Story) -> str:
         (f"{len(story.alerts):,}", "alerts"),
         *(
             (
-                f"{each.n_queries:,}" if each.anomaly else "never",
-                "queries until the attacker was found",
+                f"{each.n_events:,}" if each.anomaly else "never",
+                f"{each.attack.kind} until {escape(each.attack.source)} was found",
             )
             for each in story.sightings()
         ),

@@ -38,7 +38,7 @@ class AttackPlot(NamedTuple):
     """At which of these the attacker was named, from 1; 0: never."""
 
 
-def plot_of_attack(model: ModelTraffic, sighting: Sighting) -> AttackPlot:
+def plot_of_attack(model: ModelTraffic, weights: F64, sighting: Sighting) -> AttackPlot:
     """The model's queries in two directions.
 
     Across: along the model's weights, so that 0 is the boundary and the sign is the answer. Up: at
@@ -46,7 +46,7 @@ def plot_of_attack(model: ModelTraffic, sighting: Sighting) -> AttackPlot:
     """
     attack = sighting.attack
     rows = np.column_stack(list(model.numbers.values()))
-    across = attack.weights / np.linalg.norm(attack.weights)
+    across = weights / np.linalg.norm(weights)
     in_boundary = rows - np.outer(rows @ across, across)
     of_attacker = in_boundary[attack.at]
     spread = np.linalg.svd(of_attacker - of_attacker.mean(axis=0), full_matrices=False)[2][0]
@@ -56,7 +56,7 @@ def plot_of_attack(model: ModelTraffic, sighting: Sighting) -> AttackPlot:
     honest = np.delete(places, attack.at, axis=0)
     step = -(-len(honest) // _MAX_HONEST)
     return AttackPlot(
-        honest[::step], places[attack.at], 0 if sighting.anomaly is None else sighting.n_queries
+        honest[::step], places[attack.at], 0 if sighting.anomaly is None else sighting.n_events
     )
 
 
@@ -144,26 +144,30 @@ def _section(model: ModelTraffic, sighting: Sighting) -> str:
     else:
         detectors = escape(", ".join(anomaly.said.unmapped.detectors))
         found = (
-            f'<span class="tick">found after {sighting.n_queries:,} of {n:,} queries</span>'
+            f'<span class="tick">found after {sighting.n_events:,} of {n:,} {attack.kind}</span>'
             f' <span class="soft small">{detectors}</span>'
         )
         said = (
             f'<p>{escape(anomaly.said.message)}</p><p class="soft small">What to do:'
             f" {escape(anomaly.said.remediation.desc)}</p>"
         )
-    honest = escape(", ".join(sighting.accused))
+    honest, whom = escape(", ".join(sighting.accused)), attack.by
     others = (
-        f'<span class="cross">honest clients were accused: {honest}</span>'
+        f'<span class="cross">honest {whom}s were accused: {honest}</span>'
         if honest
-        else '<span class="tick">no honest client was accused</span>'
+        else f'<span class="tick">no honest {whom} was accused</span>'
     )
-    label = escape(f"The queries of {model.model_id} along its decision boundary", quote=True)
+    picture = ""
+    if attack.weights is not None:
+        label = escape(f"The queries of {model.model_id} along its decision boundary", quote=True)
+        picture = (
+            f'<figure class="card plot wide"><div role="img" aria-label="{label}">'
+            f"{attack_svg(plot_of_attack(model, attack.weights, sighting))}</div></figure>"
+        )
     return (
         f"<section><p>{escape(model.about)}</p>"
         f'<div class="card change"><div><b>Made up: {escape(attack.title)}</b>'
         f'<div class="soft small">from event {int(attack.at[0]):,} of'
         f" <code>{escape(model.model_id)}</code>, by <code>{escape(attack.source)}</code></div>"
-        f"<ul><li>{found}</li><li>{others}</li></ul>{said}</div></div>"
-        f'<figure class="card plot wide"><div role="img" aria-label="{label}">'
-        f"{attack_svg(plot_of_attack(model, sighting))}</div></figure></section>\n"
+        f"<ul><li>{found}</li><li>{others}</li></ul>{said}</div></div>{picture}</section>\n"
     )

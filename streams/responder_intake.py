@@ -15,7 +15,13 @@ import structlog
 
 from schemas.commands import CommandError
 from schemas.printable import masked
-from schemas.responses import ApproveQuarantine, OverruleIncident, read_response
+from schemas.responses import (
+    ApproveQuarantine,
+    ApproveRollback,
+    OpenRollback,
+    OverruleIncident,
+    read_response,
+)
 from streams.config import Topics
 from streams.incident_evidence import (
     Evidence,
@@ -24,7 +30,14 @@ from streams.incident_evidence import (
     from_anomaly,
     from_liveness,
 )
-from streams.incident_reasons import Approval, Opening, Overruling, Said
+from streams.incident_reasons import (
+    Approval,
+    Noted,
+    Opening,
+    Overruling,
+    RollbackApproval,
+    RollbackOpening,
+)
 from streams.responder_ports import ModelName
 
 log = structlog.get_logger(__name__)
@@ -33,10 +46,10 @@ Reader = Callable[[bytes], Evidence | None]
 
 
 class Word(NamedTuple):
-    """What a person said, and of whose incidents."""
+    """What a person said, and of which model."""
 
     model: ModelName
-    said: Said
+    said: Noted
 
 
 class Intake:
@@ -66,8 +79,9 @@ class Intake:
             self._refuse(topic, partition, offset, str(error))
             return None
 
-    def word(self, offset: int, value: bytes | None) -> Word | None:
+    def word(self, offset: int, value: bytes | None, timestamp_ms: int) -> Word | None:
         """What a record of the commands topic says to responders; its offset is its place."""
+        said_ms = max(timestamp_ms, 0)
         try:
             response = read_response(value)
         except CommandError as error:
@@ -76,15 +90,35 @@ class Intake:
         if response is None:
             return None
         model = ModelName(response.deployment, response.model_id)
-        incident = response.incident_id
+        by, why = response.by, response.reason
         if isinstance(response, OverruleIncident):
-            said: Said = Overruling(
-                offset, incident, response.verdict, response.by, response.reason
+            said: Noted = Overruling(
+                offset, response.incident_id, response.verdict, by, why, said_ms
             )
         elif isinstance(response, ApproveQuarantine):
-            said = Approval(offset, response.request_id, incident, response.by, response.reason)
+            said = Approval(
+                offset,
+                response.request_id,
+                response.incident_id,
+                by,
+                why,
+                response.revision,
+                response.evidence_ids,
+                said_ms,
+            )
+        elif isinstance(response, ApproveRollback):
+            said = RollbackApproval(offset, response.request_id, by, why)
+        elif isinstance(response, OpenRollback):
+            said = RollbackOpening(offset, response.request_id, by)
         else:
-            said = Opening(offset, incident, response.by)
+            said = Opening(
+                offset,
+                response.incident_id,
+                by,
+                response.revision,
+                response.evidence_ids,
+                said_ms,
+            )
         return Word(model, said)
 
     def _refuse(self, topic: str, partition: int, offset: int, reason: str) -> None:

@@ -6,18 +6,21 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from schemas.retraining import CleanWindow, QuarantinePart, RetrainingData
+from schemas.retraining import CleanWindow, QuarantinePart
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import Said
+from streams.incident_reasons import Noted
 from streams.responder_ports import (
     UNKNOWN,
+    AnyFrozen,
     Flight,
+    FoldPlace,
     Forgotten,
     Headers,
     InputPartition,
     Kept,
     ModelName,
     StoreLostError,
+    frozen_id,
 )
 from streams.retraining_gate import WindowFacts
 
@@ -30,7 +33,8 @@ async def _at_once(_step: str) -> None:
 class _Shared:
     kept: dict[ModelName, Kept] = field(default_factory=dict)
     watermarks: dict[InputPartition, int] = field(default_factory=dict)
-    settled: dict[int, int] = field(default_factory=dict)
+    settled: dict[FoldPlace, int] = field(default_factory=dict)
+    scanned: dict[FoldPlace, int] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
 
 
@@ -53,6 +57,7 @@ class MemoryIncidentStore:
         self._kept: Final = shared.kept
         self._watermarks: Final = shared.watermarks
         self._settled: Final = shared.settled
+        self._scanned: Final = shared.scanned
         self._names: Final = shared.names
         self._epoch: str | None = None
 
@@ -86,7 +91,7 @@ class MemoryIncidentStore:
         model: ModelName,
         version: int,
         evidence: Sequence[Evidence],
-        said: Sequence[Said],
+        said: Sequence[Noted],
     ) -> bool:
         """Compare the version, and set."""
         await self._step("write")
@@ -157,8 +162,10 @@ class MemoryIncidentStore:
             published={
                 key: told for key, told in kept.published.items() if key not in what.digests
             },
-            released=[each for each in kept.released if each.request_id not in what.request_ids],
-            forgotten_ms=what.last_ms if before_ms is None else max(before_ms, what.last_ms),
+            released=[each for each in kept.released if frozen_id(each) not in what.request_ids],
+            forgotten_ms=max(
+                (each for each in (before_ms, what.last_ms) if each is not None), default=None
+            ),
         )
         return True
 
@@ -182,23 +189,40 @@ class MemoryIncidentStore:
             return None
         return min(self._watermarks[each] for each in names)
 
-    async def raise_settled(self, offsets: Mapping[int, int]) -> None:
+    async def furthest(self, deployment: str) -> int | None:
+        """The greatest of the deployment's."""
+        await self._step("furthest")
+        own = [ms for each, ms in self._watermarks.items() if each.deployment == deployment]
+        return max(own, default=None)
+
+    async def raise_settled(self, offsets: Mapping[FoldPlace, int]) -> None:
         """The greater of each."""
         await self._step("raise_settled")
-        for partition, offset in offsets.items():
-            self._settled[partition] = max(offset, self._settled.get(partition, offset))
+        for place, offset in offsets.items():
+            self._settled[place] = max(offset, self._settled.get(place, offset))
 
-    async def settled(self) -> Mapping[int, int]:
+    async def settled(self) -> Mapping[FoldPlace, int]:
         """All of them."""
         await self._step("settled")
         return dict(self._settled)
 
-    async def release(self, model: ModelName, request: RetrainingData) -> RetrainingData:
+    async def raise_scanned(self, offsets: Mapping[FoldPlace, int]) -> None:
+        """The greater of each."""
+        await self._step("raise_scanned")
+        for place, offset in offsets.items():
+            self._scanned[place] = max(offset, self._scanned.get(place, offset))
+
+    async def scanned(self) -> Mapping[FoldPlace, int]:
+        """All of them."""
+        await self._step("scanned")
+        return dict(self._scanned)
+
+    async def release(self, model: ModelName, request: AnyFrozen) -> AnyFrozen:
         """The first one of its name stays."""
         await self._step("release")
-        kept = self._kept.get(model, Kept())
+        kept: Kept = self._kept.get(model, Kept())
         for each in kept.released:
-            if each.request_id == request.request_id:
+            if isinstance(each, type(request)) and frozen_id(each) == frozen_id(request):
                 return each
         self._kept[model] = replace(kept, released=[*kept.released, request])
         return request
@@ -208,6 +232,7 @@ class MemoryIncidentStore:
         self._kept.clear()
         self._watermarks.clear()
         self._settled.clear()
+        self._scanned.clear()
         self._names.clear()
 
     def expire(self, writer: str) -> None:

@@ -9,15 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from schemas.retraining import CleanWindow, QuarantinePart, RetrainingData
+from schemas.rollback import FollowUpData, RollbackData
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import Said
+from streams.incident_reasons import Noted
 from streams.ports import LogError
 from streams.retraining_gate import WindowFacts
 
+if TYPE_CHECKING:
+    # It loads the detectors, which not everybody who asks for incidents needs.
+    from streams.version_facts import VersionTally
+
 Headers = tuple[tuple[str, bytes], ...]
+Frozen = RetrainingData | RollbackData | FollowUpData
+"""What never changes once it is kept: released requests, and what was found of a version."""
+AnyFrozen = TypeVar("AnyFrozen", bound=Frozen)
+
+
+def frozen_id(record: Frozen) -> str:
+    """Its name."""
+    return record.followup_id if isinstance(record, FollowUpData) else record.request_id
 
 
 UNKNOWN: Final = "?"
@@ -53,6 +66,17 @@ class InputPartition(NamedTuple):
     partition: int
 
 
+class FoldPlace(NamedTuple):
+    """A partition of the events, and the fold of it by the duty that raises alerts.
+
+    A topic that is made anew has the same partitions and offsets that begin again: only the lineage
+    tells its events from those of the former one.
+    """
+
+    partition: int
+    lineage: str
+
+
 class Flight(NamedTuple):
     """A record that a responder may be about to write, as far as the store knows."""
 
@@ -70,11 +94,12 @@ class Kept:
 
     version: int = 0
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
-    said: Sequence[Said] = ()
+    said: Sequence[Noted] = ()
+    """What people said, and where versions begin."""
     published: Mapping[str, str] = field(default_factory=dict)
     """By `Outlet` key the digest of its latest record there, or `UNKNOWN`."""
-    released: Sequence[RetrainingData] = ()
-    """Requests that were released: they never change any more. In the order of their release."""
+    released: Sequence[Frozen] = ()
+    """What never changes any more. In the order in which it was kept."""
     flights: Sequence[Flight] = ()
     forgotten_ms: int | None = None
     """Event time of the last word of what has been forgotten. What comes now and is no younger is
@@ -87,11 +112,11 @@ class Forgotten(NamedTuple):
     digests: Mapping[str, str]
     """By `Outlet` key the digest of its latest record, which the topic must have."""
     evidence_ids: Sequence[str]
-    said: Sequence[Said]
-    last_ms: int
-    """Event time of the last word in it."""
+    said: Sequence[Noted]
+    last_ms: int | None
+    """Event time of the last word in it; None where no evidence is forgotten."""
     request_ids: Sequence[str] = ()
-    """Requests that were released of it."""
+    """Names of `Kept.released` that are of it."""
 
 
 class IncidentStore(Protocol):
@@ -124,7 +149,7 @@ class IncidentStore(Protocol):
         model: ModelName,
         version: int,
         evidence: Sequence[Evidence],
-        said: Sequence[Said],
+        said: Sequence[Noted],
     ) -> bool:
         """Replace this evidence and add what was said where the version is still this one.
 
@@ -181,14 +206,23 @@ class IncidentStore(Protocol):
         known yet is not waited for.
         """
 
-    async def raise_settled(self, offsets: Mapping[int, int]) -> None:
+    async def furthest(self, deployment: str) -> int | None:
+        """The greatest watermark of the deployment's partitions; None where none has one."""
+
+    async def raise_settled(self, offsets: Mapping[FoldPlace, int]) -> None:
         """Note offsets of `settled`; none goes back."""
 
-    async def settled(self) -> Mapping[int, int]:
-        """By input partition the first offset that not every duty has folded and been read of."""
+    async def settled(self) -> Mapping[FoldPlace, int]:
+        """By partition and fold the first offset that not every duty has folded and been read."""
 
-    async def release(self, model: ModelName, request: RetrainingData) -> RetrainingData:
-        """Keep a released request, unless one of its name is kept: the one that is kept.
+    async def raise_scanned(self, offsets: Mapping[FoldPlace, int]) -> None:
+        """Note offsets of `scanned`; none goes back."""
+
+    async def scanned(self) -> Mapping[FoldPlace, int]:
+        """By partition and fold up to where versions that begin have been looked for, and noted."""
+
+    async def release(self, model: ModelName, request: AnyFrozen) -> AnyFrozen:
+        """Keep what never changes any more, unless one of its name is kept: the one that is kept.
 
         The version of the model stays: other responders find it in `Kept.released`.
         """
@@ -225,4 +259,25 @@ class EventWindows(Protocol):
 
         None where nobody here can tell which of them are in quarantine. Raises `WindowGoneError`
         where the topic does not have all of them any more.
+        """
+
+
+class VersionWindows(Protocol):
+    """What the responder reads of a model's versions."""
+
+    async def tallies(
+        self,
+        model: ModelName,
+        window: CleanWindow,
+        lineages: Mapping[int, str],
+        new: str,
+        old: str | None,
+    ) -> Mapping[str, VersionTally] | None:
+        """By version what the events of a settled window say; the same each time.
+
+        `lineages` are those that its offsets are of, by partition.
+
+        Of the new version, and of `old`, or else of the other one with most predictions; of those
+        that have any. None where the topic does not have all of the events any more. Raises
+        `streams.window_reader.WindowError` where it does not have them yet.
         """

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
@@ -20,12 +20,22 @@ from schemas.limits import DecodeLimits
 from schemas.records import TopicPartition
 from streams.audit_reader import AuditReader
 from streams.config import Settings
-from streams.kafka_clients import admin_config, answered_offset, open_client
+from streams.group_offsets import GroupOffsets
+from streams.kafka_clients import (
+    admin_config,
+    answered_offset,
+    ask_patiently,
+    open_client,
+    without_errors,
+)
 from streams.kafka_properties import read_properties
+from streams.lineage import LineageError, load_metadata
 from streams.ports import LogError
-from streams.responder_settling import WATERMARK_EVENTS, Look, OutputPlace, least
+from streams.responder_settling import WATERMARK_EVENTS, DutyCommit, Look, OutputPlace, least
 
 _REQUEST_S: Final = 15.0
+_PATIENCE_S: Final = 15.0
+"""Partitions of a topic that has just been made have no leader yet, and groups none who leads."""
 _OFFSETS: Final[Any] = OffsetSpec  # its methods carry no types
 
 
@@ -39,29 +49,26 @@ class ResponderProbe:
         self._detection: Final = detection
         self._group: Final = group
         self._reader: Final = reader
-        self._config: Final = admin_config(
-            settings.bootstrap_servers, read_properties(settings.kafka)
-        )
+        properties = read_properties(settings.kafka)
+        self._config: Final = admin_config(settings.bootstrap_servers, properties)
+        self._groups: Final = GroupOffsets(settings.bootstrap_servers, properties)
         self._admin = open_client(AdminClient, self._config, "admin client")
         topics = settings.topics
         self._outputs: Final = (topics.alerts, topics.anomalies)
         self._inputs: Final = (topics.alerts, topics.anomalies, topics.liveness)
 
     def renew(self) -> None:
-        """Ask with a new client: one has been seen to wait on after its broker had come back."""
+        """Ask with new clients: one has been seen to wait on after its broker had come back."""
+        self._groups.renew()
         self._admin = open_client(AdminClient, self._config, "admin client")
 
     def look(self) -> Look:
         """The duties' commits, and after that the ends of what they write."""
         events = self.partitions([self._settings.topics.events])
-        folded = least(
-            [
-                {partition: offset for (_, partition), offset in committed.items()}
-                for committed in (
-                    self.committed(group, events) for group in duty_groups(self._settings)
-                )
-            ]
-        )
+        duties, groups = self._settings.responder.duties, duty_groups(self._settings)
+        # Alerts are of the fold of the duty that raises them, where there is one.
+        order = sorted(zip(duties, groups, strict=True), key=lambda each: each[0] != "drift")
+        folded = least([self._folded(group, events) for _, group in order])
         ends = self.ends(self.partitions(self._outputs), IsolationLevel.READ_UNCOMMITTED)
         return Look(folded, ends)
 
@@ -105,37 +112,45 @@ class ResponderProbe:
 
     def committed(self, group: str, places: Sequence[OutputPlace]) -> dict[OutputPlace, int]:
         """A group's stable commits."""
-        if not places:
-            return {}
-        request = ConsumerGroupTopicPartitions(group, [KafkaPartition(*each) for each in places])
-        (answer,) = self._admin.list_consumer_group_offsets(
-            [request], require_stable=True, request_timeout=_REQUEST_S
-        ).values()
-        found: dict[OutputPlace, int] = {}
-        for each in _answered(answer).topic_partitions:
-            if each.error is not None:
-                raise KafkaException(each.error)
-            if each.offset >= 0:
-                found[each.topic, each.partition] = each.offset
+        found = self._groups.committed(group, places, _PATIENCE_S)
+        return {(each.topic, each.partition): each.offset for each in found}
+
+    def _folded(self, group: str, events: Sequence[OutputPlace]) -> dict[int, DutyCommit]:
+        """A duty's commits by partition; those that a tool made say nothing of a fold."""
+        found = {}
+        for each in self._groups.committed(group, events, _PATIENCE_S):
+            try:
+                said = load_metadata(each.metadata or "")
+            except LineageError as error:
+                raise LogError(f"{group}, {each.topic}[{each.partition}]: {error}") from None
+            if said is not None:
+                lineage = said.lineage
+                found[each.partition] = DutyCommit(each.offset, lineage.id, lineage.topic_id)
         return found
 
     def commit(self, offsets: Mapping[OutputPlace, int]) -> None:
         """Set what the responders' group has committed; it must have no member."""
         moved = [KafkaPartition(*place, offset) for place, offset in offsets.items()]
         request = ConsumerGroupTopicPartitions(self._group, moved)
-        (answer,) = self._admin.alter_consumer_group_offsets(
-            [request], request_timeout=_REQUEST_S
-        ).values()
-        for each in _answered(answer).topic_partitions:
-            if each.error is not None:
-                raise KafkaException(each.error)
+
+        def ask() -> Sequence[KafkaPartition]:
+            (answer,) = self._admin.alter_consumer_group_offsets(
+                [request], request_timeout=_REQUEST_S
+            ).values()
+            return without_errors(_answered(answer).topic_partitions)
+
+        ask_patiently(ask, _PATIENCE_S)
 
     def n_members(self) -> int:
         """How many responders are at work."""
-        (answer,) = self._admin.describe_consumer_groups(
-            [self._group], request_timeout=_REQUEST_S
-        ).values()
-        return len(_answered(answer).members)
+
+        def ask() -> int:
+            (answer,) = self._admin.describe_consumer_groups(
+                [self._group], request_timeout=_REQUEST_S
+            ).values()
+            return len(_answered(answer).members)
+
+        return ask_patiently(ask, _PATIENCE_S)
 
     def ends(
         self, places: Sequence[OutputPlace], isolation: IsolationLevel
@@ -148,15 +163,19 @@ class ResponderProbe:
     ) -> dict[OutputPlace, int]:
         if not places:
             return {}
-        answers = self._admin.list_offsets(
-            {KafkaPartition(*each): spec for each in places},
-            isolation_level=isolation or IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=_REQUEST_S,
-        )
-        return {
-            (each.topic, each.partition): answered_offset(_answered(answer).offset)
-            for each, answer in answers.items()
-        }
+
+        def ask() -> dict[OutputPlace, int]:
+            answers = self._admin.list_offsets(
+                {KafkaPartition(*each): spec for each in places},
+                isolation_level=isolation or IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=_REQUEST_S,
+            )
+            return {
+                (each.topic, each.partition): answered_offset(_answered(answer).offset)
+                for each, answer in answers.items()
+            }
+
+        return ask_patiently(ask, _PATIENCE_S)
 
 
 def _answered(answer: Any) -> Any:

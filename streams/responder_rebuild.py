@@ -25,13 +25,21 @@ from pydantic import ValidationError
 
 from schemas.incidents import IncidentData
 from schemas.retraining import RetrainingData
+from schemas.rollback import FollowUpData, RollbackData
 from streams.audit_reader import AuditReader
 from streams.identity import content_digest
 from streams.incident_evidence import Evidence, merge
-from streams.incident_reasons import Said
-from streams.responder_ports import IncidentStore, IncidentStoreError, ModelName
+from streams.incident_reasons import Noted
+from streams.responder_ports import (
+    Frozen,
+    IncidentStore,
+    IncidentStoreError,
+    ModelName,
+    frozen_id,
+)
 from streams.responder_service import Responder
 from streams.responder_settling import OutputPlace
+from streams.rollback_gate import without_retraining
 
 log = structlog.get_logger(__name__)
 
@@ -48,8 +56,8 @@ class Read:
     """What the topics say of one model."""
 
     evidence: dict[str, Evidence] = field(default_factory=dict)
-    said: list[Said] = field(default_factory=list)
-    released: list[RetrainingData] = field(default_factory=list)
+    said: list[Noted] = field(default_factory=list)
+    released: list[Frozen] = field(default_factory=list)
     published: dict[str, str] = field(default_factory=dict)
     """By `Outlet` key the digest of what stands there and rests on evidence that was read."""
 
@@ -113,8 +121,9 @@ async def fill(store: IncidentStore, model: ModelName, read: Read, writer: str) 
         await store.settle(model, read.published, writer)
 
 
-def _order(request: RetrainingData) -> tuple[int, str]:
-    return request.window.until_ms or 0, request.request_id
+def _order(record: Frozen) -> tuple[int, str]:
+    until_ms = record.window.until_ms if isinstance(record, RetrainingData) else 0
+    return until_ms or 0, frozen_id(record)
 
 
 def _read(responder: Responder) -> tuple[dict[ModelName, Read], dict[OutputPlace, int], int]:
@@ -132,13 +141,19 @@ def _read(responder: Responder) -> tuple[dict[ModelName, Read], dict[OutputPlace
                 models[ModelName(found.deployment, found.model_id)].take(found)
     for message in reader.messages(topics.commands, *reader.range_of(topics.commands)):
         partition, offset = _place(message)
-        word = intake.word(offset, _value(message)) if partition == 0 else None
+        word = (
+            intake.word(offset, _value(message), message.timestamp()[1]) if partition == 0 else None
+        )
         if word is not None:
             models[word.model].said.append(word.said)
     for key, value in _latest(reader, topics.incidents):
         take_incident(models, key, value)
     for key, value in _latest(reader, topics.retraining):
         take_request(models, key, value)
+    for key, value in _latest(reader, topics.followup):
+        take_followup(models, key, value)
+    for key, value in _latest(reader, topics.rollback):
+        take_rollback(models, key, value)
     return dict(models), ends, n_records
 
 
@@ -167,6 +182,34 @@ def take_request(models: Mapping[ModelName, Read], key: str, value: bytes) -> No
     elif not any(each in read.evidence for each in request.evidence_ids):
         return
     read.published[f"retraining/{key}"] = content_digest(value)
+
+
+def take_followup(models: Mapping[ModelName, Read], key: str, value: bytes) -> None:
+    """Note a follow-up that stands on its topic: one that is told stays so."""
+    try:
+        followup = FollowUpData.model_validate_json(value)
+    except ValidationError:
+        log.warning("a record on the follow-up topic is none and is left as it is", key=key[:100])
+        return
+    read = models[ModelName(followup.deployment, followup.model_id)]
+    if followup.status == "told":
+        read.released.append(without_retraining(followup))
+        read.published[f"followup/{key}"] = content_digest(value)
+
+
+def take_rollback(models: Mapping[ModelName, Read], key: str, value: bytes) -> None:
+    """Note a rollback request that stands on its topic: it follows from its follow-up again."""
+    try:
+        request = RollbackData.model_validate_json(value)
+    except ValidationError:
+        log.warning("a record on the rollback topic is none and is left as it is", key=key[:100])
+        return
+    read = models[ModelName(request.deployment, request.model_id)]
+    if request.status == "released":
+        read.released.append(request)
+    elif not any(frozen_id(each) == request.followup_id for each in read.released):
+        return
+    read.published[f"rollback/{key}"] = content_digest(value)
 
 
 def _latest(reader: AuditReader, topic: str) -> Iterator[tuple[str, bytes]]:

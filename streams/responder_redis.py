@@ -4,7 +4,8 @@ Keys of a model (the braces put them into one slot of a cluster; names are perce
 
     {PREFIX:responder:DEPLOYMENT:MODEL}:kept        hash: version, forgotten_ms, n_said
     {PREFIX:responder:DEPLOYMENT:MODEL}:evidence    hash: evidence id -> what is known of it, JSON
-    {PREFIX:responder:DEPLOYMENT:MODEL}:said        hash: what a person said, JSON -> its number
+    {PREFIX:responder:DEPLOYMENT:MODEL}:said        hash: what a person said, or where a version
+                                                    begins, JSON -> its number
     {PREFIX:responder:DEPLOYMENT:MODEL}:published   hash: incident id -> digest, or ?
     {PREFIX:responder:DEPLOYMENT:MODEL}:flights     hash: "KEY WRITER" -> "MILLISECONDS ALONE"
     {PREFIX:responder:DEPLOYMENT:MODEL}:partitions  hash: the partitions that its evidence names
@@ -12,7 +13,7 @@ Keys of a model (the braces put them into one slot of a cluster; names are perce
 
 and of all: PREFIX:responder:epoch, the store's name; PREFIX:responder:models, a hash with each
 DEPLOYMENT:MODEL; PREFIX:responder:watermarks, a hash DEPLOYMENT:PARTITION -> milliseconds;
-PREFIX:responder:settled, a hash PARTITION -> offset.
+PREFIX:responder:settled and PREFIX:responder:scanned, hashes PARTITION:LINEAGE -> offset.
 
 Nothing expires by itself: it can be had again from the topics, but only by a rebuild. With every
 answer comes the store's name, asked for after what was done: an answer from a server that was
@@ -34,17 +35,19 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from schemas.retraining import RetrainingData
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import Said
+from streams.incident_reasons import Noted
 from streams.redis_connection import async_connection_pool, in_words
 from streams.responder_ports import (
+    AnyFrozen,
+    FoldPlace,
     Forgotten,
     IncidentStoreError,
     InputPartition,
     Kept,
     ModelName,
     StoreLostError,
+    frozen_id,
 )
 from streams.responder_script import (
     BEGIN_SCRIPT,
@@ -61,6 +64,8 @@ from streams.responder_stored import (
     REMEDY,
     evidence_of,
     flights_of,
+    fold_field,
+    fold_of,
     in_twos,
     model_name,
     model_of,
@@ -92,7 +97,7 @@ class _Known(NamedTuple):
 
     version: int
     evidence: Mapping[str, Evidence]
-    said: tuple[Said, ...]
+    said: tuple[Noted, ...]
 
 
 _NOTHING: Final = _Known(0, MappingProxyType({}), ())
@@ -176,7 +181,7 @@ class RedisIncidentStore:
         self._cache.clear()
         self._epoch = epoch
         commands = [
-            ("DEL", self._key("watermarks"), self._key("settled")),
+            ("DEL", self._key("watermarks"), self._key("settled"), self._key("scanned")),
             ("SET", self._key("epoch"), epoch),
         ]
         await self._ask(deleting, commands, is_checked=False)
@@ -218,7 +223,7 @@ class RedisIncidentStore:
         model: ModelName,
         version: int,
         evidence: Sequence[Evidence],
-        said: Sequence[Said],
+        said: Sequence[Noted],
     ) -> bool:
         """One script. The model's name is noted first, so that no evidence is without it."""
         keys = self._keys(model)
@@ -295,7 +300,7 @@ class RedisIncidentStore:
                     FORGET_SCRIPT,
                     keys,
                     version,
-                    what.last_ms,
+                    "" if what.last_ms is None else what.last_ms,
                     len(what.digests),
                     len(what.evidence_ids),
                     len(what.said),
@@ -349,32 +354,59 @@ class RedisIncidentStore:
             return None
         return min(known[name] for name in names)
 
-    async def raise_settled(self, offsets: Mapping[int, int]) -> None:
+    async def furthest(self, deployment: str) -> int | None:
+        """The greatest of the deployment's."""
+        key = self._key("watermarks")
+        (raised,) = await self._ask("reading watermarks", [("HGETALL", key)])
+        own = partition_name(InputPartition(deployment, 0))[:-1].encode()
+        return max(
+            (number_of(value, key) for name, value in raised.items() if name.startswith(own)),
+            default=None,
+        )
+
+    async def raise_settled(self, offsets: Mapping[FoldPlace, int]) -> None:
         """One script: the greater of each."""
-        pairs = [part for pair in offsets.items() for part in pair]
-        if pairs:
-            key = self._key("settled")
-            await self._ask("raising offsets", [call(RAISE_SCRIPT, [key], *pairs)], base=key)
+        await self._raise_offsets("settled", offsets)
 
-    async def settled(self) -> Mapping[int, int]:
+    async def settled(self) -> Mapping[FoldPlace, int]:
         """All of them."""
-        key = self._key("settled")
-        (pairs,) = await self._ask("reading offsets", [("HGETALL", key)])
-        return {number_of(each, key): number_of(offset, key) for each, offset in pairs.items()}
+        return await self._offsets("settled")
 
-    async def release(self, model: ModelName, request: RetrainingData) -> RetrainingData:
+    async def raise_scanned(self, offsets: Mapping[FoldPlace, int]) -> None:
+        """One script: the greater of each."""
+        await self._raise_offsets("scanned", offsets)
+
+    async def scanned(self) -> Mapping[FoldPlace, int]:
+        """All of them."""
+        return await self._offsets("scanned")
+
+    async def release(self, model: ModelName, request: AnyFrozen) -> AnyFrozen:
         """One script: the first one of its name stays."""
         keys, text = self._keys(model), orjson.dumps(request.model_dump(mode="json"))
         (answer,) = await self._ask(
             "releasing a request",
-            [call(RELEASE_SCRIPT, keys, request.request_id, text)],
+            [call(RELEASE_SCRIPT, keys, frozen_id(request), text)],
             base=keys[0],
         )
-        return request_of(answer, keys[6])[1]
+        released = request_of(answer, keys[6])[1]
+        if not isinstance(released, type(request)):
+            raise unreadable(keys[6], f"{frozen_id(request)} is of another kind")
+        return released
 
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+    async def _raise_offsets(self, name: str, offsets: Mapping[FoldPlace, int]) -> None:
+        pairs = [part for place, offset in offsets.items() for part in (fold_field(place), offset)]
+        if pairs:
+            key = self._key(name)
+            await self._ask("raising offsets", [call(RAISE_SCRIPT, [key], *pairs)], base=key)
+
+    async def _offsets(self, name: str) -> Mapping[FoldPlace, int]:
+        key = self._key(name)
+        (pairs,) = await self._ask("reading offsets", [("HGETALL", key)])
+        return {fold_of(each, key): number_of(offset, key) for each, offset in pairs.items()}
 
     def _key(self, kind: str) -> str:
         return f"{self._prefix}:responder:{kind}"

@@ -133,7 +133,7 @@ for _ = 1, tonumber(ARGV[3]) do
 end
 redis.call('HINCRBY', KEYS[1], 'version', 1)
 local before_ms = redis.call('HGET', KEYS[1], 'forgotten_ms')
-if not before_ms or tonumber(before_ms) < tonumber(ARGV[2]) then
+if ARGV[2] ~= '' and (not before_ms or tonumber(before_ms) < tonumber(ARGV[2])) then
   redis.call('HSET', KEYS[1], 'forgotten_ms', ARGV[2])
 end
 at = 7

@@ -8,6 +8,7 @@ of them raises ends the app, and so the process; what it had not acknowledged co
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Final, TypeVar
 from uuid import uuid4
 
@@ -46,17 +48,22 @@ from streams.responder_app import (
 from streams.responder_intake import Intake
 from streams.responder_outlet import KafkaOutlet
 from streams.responder_ports import (
+    FoldPlace,
     IncidentStoreError,
     InputPartition,
     StoreLostError,
     UnreadableStoreError,
 )
 from streams.responder_probe import ResponderProbe
+from streams.responder_pulse import LOOK_S, Pulse
 from streams.responder_redis import RedisIncidentStore
 from streams.responder_settling import OutputPlace, Settling, watermark_of
 from streams.responder_topics import check_topics
 from streams.responder_watch import Seen, Watch, write_ready
 from streams.responder_windows import HeldWindows
+from streams.rollback_desk import RollbackDesk
+from streams.version_look import VersionLook
+from streams.version_reader import KafkaVersionWindows, VersionScan
 from streams.window_reader import Decoder, KafkaEventWindows
 
 log = structlog.get_logger(__name__)
@@ -110,11 +117,17 @@ class Responder:
         )
         self.outlet: Final = KafkaOutlet(
             settings.bootstrap_servers,
-            {"incident": topics.incidents, "retraining": topics.retraining},
+            {
+                "incident": topics.incidents,
+                "retraining": topics.retraining,
+                "rollback": topics.rollback,
+                "followup": topics.followup,
+            },
             properties,
         )
         key = source_key(settings)
         decoder = Decoder(detection, None if key is None else SourceKey(key))
+        rollback = settings.responder.rollback
         self.desk: Final = IncidentDesk(
             self.store,
             self.outlet,
@@ -124,9 +137,22 @@ class Responder:
             events_topic=topics.events,
             # Never twice: a flight of that name may still be under way.
             writer=uuid4().hex,
+            rollbacks=RollbackDesk(
+                self.store,
+                KafkaVersionWindows(self.reader, decoder),
+                rollback,
+                events_topic=topics.events,
+            ),
+        )
+        self._versions: Final = VersionLook(
+            self.store,
+            self.desk,
+            VersionScan(self.reader, decoder, topics.events, rollback),
+            rollback,
+            self.deployment,
         )
         self._settling: Final = Settling()
-        self._settled: dict[int, int] = {}
+        self._settled: dict[FoldPlace, int] = {}
 
     async def open_store(self) -> None:
         """Name the store, or find it named. Raises `RebuildNeededError` where it was emptied."""
@@ -168,17 +194,23 @@ class Responder:
         """Look how far everything is read, and note it. Raises `KafkaException`, `LogError`."""
         look = await self.ask(self.probe.look)
         done = await self.ask(self.probe.done)
+        can_settle = {
+            place: offset
+            for place, offset in self._settling.advance(look, done).items()
+            if offset > self._settled.get(place, -1)
+        }
+        # Versions first: what is known of them at a settled offset must not hang on who looked.
         settled = {
-            partition: offset
-            for partition, offset in self._settling.advance(look, done).items()
-            if offset > self._settled.get(partition, -1)
+            place: offset
+            for place, offset in (await self._versions.look(can_settle, self.ask)).items()
+            if offset > self._settled.get(place, -1)
         }
         watermarks = {}
-        for partition, offset in settled.items():
-            times = await self.ask(partial(self.probe.event_times, partition, offset))
+        for place, offset in settled.items():
+            times = await self.ask(partial(self.probe.event_times, place.partition, offset))
             watermark_ms = watermark_of(times)
             if watermark_ms is not None:
-                watermarks[InputPartition(self.deployment, partition)] = watermark_ms
+                watermarks[InputPartition(self.deployment, place.partition)] = watermark_ms
         await self.store.raise_settled(settled)
         await self.store.raise_watermarks(watermarks)
         self._settled.update(settled)
@@ -216,17 +248,18 @@ async def run_responder(
     Raises what it failed of: `RebuildNeededError` and `TopicsUnfitError` need a person.
     """
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     hard_end = threading.Timer(STOP_S, _end_hard)
     hard_end.daemon = True
+    pulse = Pulse(math.ceil(options.stall_s / LOOK_S))
 
     def end() -> None:
         if hard_end.ident is None:
             hard_end.start()
+        # From here on that bounds it: Faust joins its threads in the loop, which then stands still.
+        pulse.close()
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
+    hear_signals(end)
     quiet_faust()
     responder = Responder(settings, detection)
     commands = KafkaCommandLog(
@@ -247,8 +280,10 @@ async def run_responder(
             lambda: _hear(responder, commands),
             lambda: _sweep(responder, settings.responder.sweep_s),
             lambda: _watch(responder, options, lambda: assigned_to(app), stop),
+            lambda: _beat(pulse),
         ]
         beside += [asyncio.create_task(_ending(each, stop)) for each in work]
+        pulse.start()
         await run_app(app, stop)
     finally:
         # It is not called off: a thread that waits for a broker would keep the process.
@@ -257,12 +292,29 @@ async def run_responder(
             task.cancel()
         results = await asyncio.gather(*beside, return_exceptions=True)
         write_ready(options.ready_file, None)
+        pulse.close()
         await asyncio.to_thread(commands.close)
         await responder.close()
     for each in results:
         if isinstance(each, Exception):
             raise each
     log.info("responder stopped", refused=dict(responder.intake.n_refused))
+
+
+def hear_signals(end: Callable[[], None]) -> None:
+    """Have SIGTERM and SIGINT call `end` in the running event loop, and nothing once it is closed.
+
+    A loop's own handlers go with it: who asks a second time, while the process is about to end,
+    would kill it.
+    """
+    loop = asyncio.get_running_loop()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        with suppress(RuntimeError):  # closed
+            loop.call_soon_threadsafe(end)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
 
 
 def _end_hard() -> None:
@@ -277,16 +329,25 @@ async def _ending(work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> N
     """Do it; where it fails, the app is to end."""
     try:
         await work()
-    except Exception:
+    except Exception as error:
+        # At once: an end that does not end in time would be told in its place.
+        log.error("the responder ends", reason=str(error))  # noqa: TRY400 - its trace comes last
         stop.set()
         raise
+
+
+async def _beat(pulse: Pulse) -> None:
+    """Say that the loop goes on."""
+    while True:
+        pulse.beat()
+        await asyncio.sleep(LOOK_S / 2)
 
 
 async def _hear(responder: Responder, commands: KafkaCommandLog) -> None:
     """What people say, from the beginning of the topic: hearing it twice is as once."""
     while True:
         for record in await asyncio.to_thread(commands.read):
-            word = responder.intake.word(record.offset, record.value)
+            word = responder.intake.word(record.offset, record.value, record.timestamp_ms)
             if word is not None:
                 await patiently(partial(responder.desk.hear, word.model, word.said))
         await asyncio.sleep(_COMMANDS_S)

@@ -8,12 +8,18 @@ committed past them, those events are settled.
 The ends are those of the log, open transactions included. Where a reader of committed records must
 stop would not do: it stops at the first open transaction, and what a worker has committed behind
 that one is not read yet.
+
+What is settled is settled of a fold: commits say of which lineage they are, and on which topic.
+Where the topic was made anew its offsets begin again under another lineage, and release nothing
+that an alert of the former one asks for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
+
+from streams.responder_ports import FoldPlace
 
 WATERMARK_EVENTS: Final = 100
 """Of how many events the median time counts."""
@@ -25,8 +31,9 @@ OutputPlace = tuple[str, int]
 class Look(NamedTuple):
     """What was seen at one moment; `folded` was asked for before `ends`."""
 
-    folded: Mapping[int, int]
-    """By partition of the events, where every duty has committed: the least of their offsets."""
+    folded: Mapping[FoldPlace, int]
+    """By partition of the events and its fold, where every duty has committed: the least of their
+    offsets."""
     ends: Mapping[OutputPlace, int]
     """Where each partition of alerts and anomalies ends, open transactions included."""
 
@@ -41,8 +48,8 @@ class Settling:
     def __init__(self) -> None:
         self._pending: Look | None = None
 
-    def advance(self, look: Look, done: Mapping[OutputPlace, int]) -> dict[int, int]:
-        """By partition of the events the first offset that is not settled.
+    def advance(self, look: Look, done: Mapping[OutputPlace, int]) -> dict[FoldPlace, int]:
+        """By partition of the events and its fold the first offset that is not settled.
 
         `done` is up to where the responders' group has committed, asked for after the look.
         """
@@ -59,12 +66,30 @@ class Settling:
         return dict(before.folded)
 
 
-def least(commits: Sequence[Mapping[int, int]]) -> dict[int, int]:
-    """The least commit of all duties, of partitions of which each of them has one."""
+class DutyCommit(NamedTuple):
+    """How far one duty has folded a partition, as its commit says."""
+
+    offset: int
+    lineage: str
+    topic_id: str
+    """Of the events topic whose offsets these are."""
+
+
+def least(commits: Sequence[Mapping[int, DutyCommit]]) -> dict[FoldPlace, int]:
+    """The least commit of all duties, by partition and the lineage of the first of the duties.
+
+    Of partitions of which each of them has one, all of them on the same topic: where it was made
+    anew one of them may still be where the former one was.
+    """
     if not commits:
         return {}
-    shared = set(commits[0]).intersection(*commits[1:])
-    return {partition: min(each[partition] for each in commits) for partition in sorted(shared)}
+    found = {}
+    for partition in sorted(set(commits[0]).intersection(*commits[1:])):
+        own = [each[partition] for each in commits]
+        if len({each.topic_id for each in own}) == 1:
+            place = FoldPlace(partition, own[0].lineage)
+            found[place] = min(each.offset for each in own)
+    return found
 
 
 def watermark_of(times_ms: Sequence[int]) -> int | None:

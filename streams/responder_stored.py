@@ -11,13 +11,31 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.retraining import RetrainingData
+from schemas.rollback import FollowUpData, RollbackData
 from streams.incident_evidence import Evidence, EvidenceError
-from streams.incident_reasons import Approval, Opening, Overruling, Said
-from streams.responder_ports import Flight, InputPartition, ModelName, UnreadableStoreError
+from streams.incident_reasons import (
+    Approval,
+    Beginning,
+    Noted,
+    Opening,
+    Overruling,
+    RollbackApproval,
+    RollbackOpening,
+)
+from streams.responder_ports import (
+    Flight,
+    FoldPlace,
+    Frozen,
+    InputPartition,
+    ModelName,
+    UnreadableStoreError,
+    frozen_id,
+)
 
 REMEDY: Final = "Rebuild it from the topics: driftsentry respond --rebuild"
-_SAID: Final[dict[str, TypeAdapter[Said]]] = {
-    each.__name__: TypeAdapter(each) for each in (Overruling, Approval, Opening)
+_SAID: Final[dict[str, TypeAdapter[Noted]]] = {
+    each.__name__: TypeAdapter(each)
+    for each in (Overruling, Approval, Opening, RollbackApproval, RollbackOpening, Beginning)
 }
 
 
@@ -39,8 +57,21 @@ def partition_name(each: InputPartition) -> str:
     return f"{quote(each.deployment, safe='')}:{each.partition}"
 
 
-def said_text(said: Said) -> bytes:
-    """What a person said, as JSON: the same gives the same bytes."""
+def fold_field(place: FoldPlace) -> str:
+    """A fold of a partition as a field."""
+    return f"{place.partition}:{place.lineage}"
+
+
+def fold_of(field: bytes, key: str) -> FoldPlace:
+    """The fold of such a field."""
+    number, has_lineage, lineage = field.partition(b":")
+    if not has_lineage:
+        raise unreadable(key, f"{field[:100]!r} names no fold")
+    return FoldPlace(number_of(number, key), text_of(lineage, key))
+
+
+def said_text(said: Noted) -> bytes:
+    """What a person said, or where a version begins, as JSON: the same gives the same bytes."""
     return orjson.dumps({"said": type(said).__name__, **said._asdict()})
 
 
@@ -59,8 +90,8 @@ def evidence_of(model: ModelName, pairs: Sequence[bytes], key: str) -> dict[str,
     return found
 
 
-def said_of(pairs: Sequence[bytes], key: str) -> tuple[Said, ...]:
-    """What people said, in the order in which it was stored."""
+def said_of(pairs: Sequence[bytes], key: str) -> tuple[Noted, ...]:
+    """What people said and where versions begin, in the order in which it was stored."""
     numbered = [(number_of(number, key), text) for text, number in in_twos(pairs)]
     try:
         return tuple(_said(orjson.loads(text)) for _, text in sorted(numbered))
@@ -68,35 +99,38 @@ def said_of(pairs: Sequence[bytes], key: str) -> tuple[Said, ...]:
         raise unreadable(key, "it holds what nobody said") from None
 
 
-def _said(fields: dict[str, object]) -> Said:
+def _said(fields: dict[str, object]) -> Noted:
     form = _SAID[str(fields["said"])]
     return form.validate_python({key: each for key, each in fields.items() if key != "said"})
 
 
-def released_of(pairs: Sequence[bytes], key: str) -> tuple[RetrainingData, ...]:
+def released_of(pairs: Sequence[bytes], key: str) -> tuple[Frozen, ...]:
     """Requests that were released, in the order of their release."""
     found = []
     for field, value in in_twos(pairs):
         number, request = request_of(value, key)
-        if request.request_id.encode() != field:
+        if frozen_id(request).encode() != field:
             raise unreadable(key, f"{field[:100]!r} holds another request")
         found.append((number, request))
     return tuple(each for _, each in sorted(found, key=lambda pair: pair[0]))
 
 
-def request_of(value: bytes, key: str) -> tuple[int, RetrainingData]:
+def request_of(value: bytes, key: str) -> tuple[int, Frozen]:
     """A released request, and its number."""
     number, _, text = value.partition(b" ")
     try:
         return number_of(number, key), _request(text)
-    except ValidationError:
+    except (ValidationError, ValueError, TypeError):
         raise unreadable(key, "it holds no request") from None
 
 
 @lru_cache(maxsize=1_000)
-def _request(text: bytes) -> RetrainingData:
+def _request(text: bytes) -> Frozen:
     # They never change, and come with every answer.
-    return RetrainingData.model_validate_json(text)
+    fields = orjson.loads(text)
+    if "followup_id" not in fields:
+        return RetrainingData.model_validate(fields)
+    return (RollbackData if "request_id" in fields else FollowUpData).model_validate(fields)
 
 
 def flights_of(stored: Sequence[bytes | int], key: str) -> tuple[Flight, ...]:

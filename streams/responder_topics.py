@@ -16,7 +16,8 @@ def check_topics(probe: ResponderProbe, settings: Settings) -> None:
     """Raise `TopicsUnfitError` where topics are missing, or those it reads are not shared alike."""
     topics = settings.topics
     read = (topics.alerts, topics.anomalies, topics.liveness)
-    needed = (*read, topics.events, topics.commands, topics.incidents, topics.retraining)
+    written = (topics.incidents, topics.retraining, topics.rollback, topics.followup)
+    needed = (*read, topics.events, topics.commands, *written)
     n_partitions = Counter(topic for topic, _ in probe.partitions(needed))
     missing = sorted(topic for topic in needed if not n_partitions[topic])
     if missing:

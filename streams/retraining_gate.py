@@ -2,19 +2,20 @@
 
 A request is held while an attack is suspected in its window, a fault of the data is open, too few
 of its predictions have labels, or one was released a short while ago. It is released once every
-duty has folded the whole window and all that they said of it has been read. What is found beyond
-the window does not enter: the same request comes out in every order.
+duty has folded the whole window and all that they said of it has been read. What is told beyond
+the window does not enter: the same request comes out whenever it is asked for, and in every order
+of what has been read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from detectors.performance.intervals import LEVEL, quantile, wilson
 from schemas.incidents import IncidentData, Verdict
-from schemas.responder_config import RetrainingConfig
+from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.retraining import (
     CleanWindow,
     ExpectedBenefit,
@@ -25,16 +26,26 @@ from schemas.retraining import (
 )
 from schemas.signal_names import ERROR
 from streams.cloudevents import rfc3339
+from streams.feedback import selective_labels
 from streams.identity import request_id
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import Approval, Opening, Overruling, verdict_of, was_opened
-from streams.incidents import Group
+from streams.incident_reasons import (
+    Approval,
+    Beginning,
+    Opening,
+    Overruling,
+    verdict_of,
+    was_shown,
+)
+from streams.incidents import Group, over_ms
+from streams.prediction_regions import Region
 from streams.retraining_sentences import request_sentence
 from streams.retraining_window import (
     Trouble,
     Window,
     as_of,
     can_be_left_out,
+    first_window,
     offset_range,
     window_of,
 )
@@ -51,6 +62,8 @@ class WindowFacts(NamedTuple):
     """Labels that are left out."""
     since_ms: int | None
     until_ms: int | None
+    regions: tuple[Region, ...] = ()
+    """Of what is predicted; without what is left out."""
 
 
 class Released(NamedTuple):
@@ -69,9 +82,15 @@ class ModelCase:
     approvals: Sequence[Approval]
     opened: Sequence[Opening]
     dismissed: frozenset[str]
-    """Evidence ids of incidents that a person says are no attack."""
+    """Evidence ids of incidents that a person says are no attack, or no fault."""
     topic: str
     """That of the events, which offsets are of."""
+    incidents: IncidentConfig
+    """When one is over."""
+    begun: Sequence[Beginning] = ()
+    """Where versions of the model begin."""
+    look_every: int = 1
+    """`RollbackConfig.look_every`: what was known of beginnings at the window's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +104,26 @@ class Draft:
     model_version: str
     window: Window
     topic: str
-    approval: Approval | None
+    lineages: Mapping[int, str]
+    """By partition the fold that saw the change, of which the window's offsets are."""
+    approvals: Sequence[Approval]
+    """In their order."""
     opened: Sequence[Opening]
+    """Of the model, whatever the incident: an attack may be one of its own."""
     error_before: float | None
     """The error rate of the reference."""
+    over_ms: int
+    """When the change is over: by what was known at the window's end, and it has not come back."""
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether something in its window is to be waited for."""
+        return bool(self.window.attacks or self.window.faults)
+
+    @property
+    def approved(self) -> frozenset[str]:
+        """The anomalies that a person says may be left out."""
+        return _approved(self.approvals)
 
     @property
     def last(self) -> dict[int, int]:
@@ -96,40 +131,71 @@ class Draft:
         return {each.partition: each.last for each in self.window.stretches}
 
 
+def versions_of(own: Group) -> list[str]:
+    """The versions that alerts of an incident are about: each may ask for a retraining.
+
+    In the order in which they were found to have changed: of two that are safe at once the first is
+    released, and cools the other down.
+    """
+    found = sorted(
+        (each.start_ms, each.model_version) for each in own.evidence if each.alert is not None
+    )
+    return list(dict.fromkeys(version for _, version in found))
+
+
 def draft_of(
     own: Group,
     incident: IncidentData,
+    version: str,
     model: ModelCase,
     config: RetrainingConfig,
     n_doublings: int = 0,
 ) -> Draft | None:
-    """The request that an incident, made of `own`, asks for; None where it asks for none."""
-    place = _place_of(own.evidence)
-    if place is None:
-        return None
-    version, folds, start = place
+    """The request that an incident, made of `own`, asks for; None where it asks for none.
+
+    None as well where another version was known by the window's end: it is the one to replace.
+    """
+    folds = _folds_of(own.evidence)
+    alerts = [
+        each
+        for each in own.evidence
+        if each.alert is not None and each.model_version == version and _is_of(each, folds)
+    ]
     # A store has an order of its own, and none may show.
     here = sorted(
         (each for each in model.evidence if _is_of(each, folds)),
         key=lambda each: (each.start_ms, each.evidence_id),
     )
     name = request_id(incident.deployment, incident.model_id, version, incident.incident_id)
-    approval = max((each for each in model.approvals if each.request_id == name), default=None)
+    # It may have had another name: the incident may have become part of another one since.
+    approvals = sorted(
+        each
+        for each in model.approvals
+        if own.answers_to(each.incident_id)
+        and each.request_id
+        == request_id(incident.deployment, incident.model_id, version, each.incident_id)
+    )
+    approved = _approved(approvals)
     window = window_of(
-        start,
+        first_window(alerts, config.window_offsets << n_doublings),
         here,
-        config,
-        n_doublings,
         dismissed=model.dismissed,
-        quarantined=_left_out(here, approval, config),
+        is_left_out=lambda attack: _is_left_out(attack, approved, config),
     )
     last = {each.partition: each.last for each in window.stretches}
-    known = list(as_of([each for each in own.evidence if _is_of(each, folds)], last))
-    said = [each for each in model.said if own.answers_to(each.incident_id)]
-    if not known:
+    placed = [each for each in own.evidence if _is_of(each, folds)]
+    known = list(as_of(placed, last))
+    if _newest(known) != version:
         return None
+    said = [each for each in model.said if own.answers_to(each.incident_id)]
     opened = [each for each in model.opened if own.answers_to(each.incident_id)]
-    verdict = verdict_of(known, said, opened)
+    begun = [
+        each
+        for each in model.begun
+        if folds.get(each.partition) == each.lineage
+        and each.is_known_at(last.get(each.partition, -1) + 1, model.look_every)
+    ]
+    verdict = verdict_of(known, said, opened, begun)
     reasons = {verdict.reason} if verdict.by is not None else {verdict.reason, *verdict.also}
     if not reasons & set(config.reasons):
         return None
@@ -140,9 +206,11 @@ def draft_of(
         version,
         window,
         model.topic,
-        approval,
-        opened,
+        folds,
+        approvals,
+        model.opened,
         _error_before(known),
+        max(over_ms(known, model.incidents), over_ms(placed, model.incidents)),
     )
 
 
@@ -188,12 +256,7 @@ def request_of(
         holds += _shortages(facts, config)
         holds += _quarantine_holds(draft, facts, config)
         holds += _cooldown_holds(facts, released)
-    is_over = (
-        facts is not None
-        and facts.until_ms is not None
-        and draft.incident.closed_ms is not None
-        and draft.incident.closed_ms <= facts.until_ms
-    )
+    is_over = facts is not None and facts.until_ms is not None and draft.over_ms <= facts.until_ms
     status: RequestStatus = "withdrawn" if is_over else "held" if holds else "released"
     until_ms = None if facts is None else facts.until_ms
     benefit = None if facts is None else _benefit(draft, facts)
@@ -210,37 +273,40 @@ def request_of(
         window=clean_window(draft, facts),
         quarantine=list(draft.window.quarantine),
         benefit=benefit,
-        approved_by=None if draft.approval is None else draft.approval.by,
+        approved_by=draft.approvals[-1].by if draft.approvals else None,
         was_evidence_opened=(
-            None if draft.approval is None else was_opened(draft.approval, draft.opened)
+            all(was_shown(each, draft.opened) for each in draft.approvals)
+            if draft.approvals
+            else None
         ),
         cooldown_until_ms=(
             until_ms + config.cooldown_ms if status == "released" and until_ms is not None else None
         ),
+        warnings=[] if facts is None else selective_labels(facts.regions),
         message=request_sentence(draft, status, holds, facts, benefit),
     )
 
 
-def _place_of(
-    own: Sequence[Evidence],
-) -> tuple[str, dict[int, str], dict[int, int]] | None:
-    """The version to be replaced, by partition the fold that saw it and where it began."""
+def _folds_of(own: Iterable[Evidence]) -> dict[int, str]:
+    """The fold of each partition that saw the change; of one that was reset, that which goes on."""
     alerts = [each.alert for each in own if each.alert is not None]
-    if not alerts:
-        return None
-    # The version that was deployed last; of a partition that was reset, the fold that goes on.
-    newest = max(alerts, key=lambda each: (each.event_time_ms, each.alert_id))
-    lineages = {
+    return {
         each.partition: each.lineage
         for each in sorted(alerts, key=lambda one: (one.event_time_ms, one.alert_id))
     }
-    start: dict[int, int] = {}
-    for each in own:
-        alert, first = each.alert, each.first_offset
-        if alert is None or first is None or lineages[alert.partition] != alert.lineage:
-            continue
-        start[alert.partition] = min(start.get(alert.partition, first), first)
-    return newest.model_version, lineages, start
+
+
+def _newest(known: Iterable[Evidence]) -> str | None:
+    """The version that was deployed last: the one of which alerts first told last.
+
+    Two versions may be at work at once, and the older one may have the latest word.
+    """
+    first: dict[str, int] = {}
+    for each in known:
+        if each.alert is not None:
+            begun = first.get(each.model_version, each.start_ms)
+            first[each.model_version] = min(begun, each.start_ms)
+    return max(first, key=lambda version: (first[version], version), default=None)
 
 
 def _is_of(evidence: Evidence, folds: Mapping[int, str]) -> bool:
@@ -254,16 +320,23 @@ def _is_of(evidence: Evidence, folds: Mapping[int, str]) -> bool:
     return evidence.anomaly is not None and evidence.anomaly.unmapped.partition in folds
 
 
-def _left_out(
-    evidence: Sequence[Evidence], approval: Approval | None, config: RetrainingConfig
-) -> frozenset[str]:
-    """Attacks in quarantine: with approval all, by the config those whose sources are named."""
-    attacks = [each for each in evidence if each.family in ("poisoning", "probing")]
-    if approval is None:
-        if config.quarantine == "ask":
-            return frozenset()
-        attacks = [each for each in attacks if can_be_left_out(each)]
-    return frozenset(each.evidence_id for each in attacks)
+def _approved(approvals: Iterable[Approval]) -> frozenset[str]:
+    return frozenset(one for each in approvals for one in each.evidence_ids)
+
+
+def _is_left_out(attack: Evidence, approved: frozenset[str], config: RetrainingConfig) -> bool:
+    """Whether it is in quarantine: approved of, or by the config as its sources are named."""
+    return attack.evidence_id in approved or (
+        config.quarantine == "act" and can_be_left_out(attack)
+    )
+
+
+def _since_approval(draft: Draft) -> str:
+    """That somebody has approved, before this was known; empty where nobody has."""
+    if not draft.approvals:
+        return ""
+    last = draft.approvals[-1]
+    return f" ({last.by} approved at revision {last.revision} of the incident, without this)"
 
 
 def _error_before(evidence: Sequence[Evidence]) -> float | None:
@@ -290,21 +363,21 @@ def _attack_holds(draft: Draft) -> list[Hold]:
     return [
         Hold(
             reason="attack_suspected",
-            detail=f"{kinds} is suspected in the window; {remedy}",
+            detail=f"{kinds} is suspected in the window{_since_approval(draft)}; {remedy}",
             evidence_ids=[each.evidence.evidence_id for each in attacks],
         )
     ]
 
 
 def _fault_holds(draft: Draft) -> list[Hold]:
-    faults = [each for each in draft.window.faults if not each.is_over]
+    faults = draft.window.faults
     if not faults:
         return []
     return [
         Hold(
             reason="data_fault_open",
             detail="data that broke in the window have not been seen whole again; mend them, and "
-            "the window begins behind",
+            "the window begins behind, or overrule the incident, if it is the world that changed",
             evidence_ids=[each.evidence.evidence_id for each in faults],
         )
     ]
@@ -338,14 +411,16 @@ def _shortages(facts: WindowFacts, config: RetrainingConfig) -> list[Hold]:
 def _quarantine_holds(draft: Draft, facts: WindowFacts, config: RetrainingConfig) -> list[Hold]:
     """What the config lets be left out without asking must be a small part."""
     labelled = facts.n_labels + facts.n_quarantined
-    if draft.approval is not None or facts.n_quarantined <= config.max_quarantined * labelled:
+    parts = [each.evidence_id for each in draft.window.quarantine]
+    if draft.approved.issuperset(parts) or facts.n_quarantined <= config.max_quarantined * labelled:
         return []
     return [
         Hold(
             reason="attack_suspected",
             detail=f"{facts.n_quarantined:,} of {labelled:,} labels would be left out, more than "
-            f"{config.max_quarantined:.0%}: approve of the quarantine, or overrule its incident",
-            evidence_ids=[each.evidence_id for each in draft.window.quarantine],
+            f"{config.max_quarantined:.0%}{_since_approval(draft)}: approve of the quarantine, or "
+            "overrule its incident",
+            evidence_ids=parts,
         )
     ]
 
@@ -365,7 +440,7 @@ def _cooldown_holds(facts: WindowFacts, released: Sequence[Released]) -> list[Ho
 
 
 def _benefit(draft: Draft, facts: WindowFacts) -> ExpectedBenefit | None:
-    """The loss of accuracy, with Newcombe's interval for the window's side of it.
+    """The loss of accuracy, with Wilson's interval of the window's side of it.
 
     The reference's rate is one that the alert gives without its number of labels: it is taken as
     known, so that the interval is that of the window.

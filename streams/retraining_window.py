@@ -1,24 +1,23 @@
 """Which events a retraining may use: a window that is clean, and what is left out of it. Pure.
 
-A window begins where the change began, and is as long as the config says. What was found beyond its
-end does not count: so the same window comes out whenever somebody asks. Where data broke in it, or
-an attack is suspected, and that is over, the window begins anew behind it. What is not over holds
-the request. Offsets of several partitions of one model (shards) are looked at each by itself.
+A window begins where the change began, and ends as many offsets as the config says behind where it
+was first told to have begun. What was told beyond its end does not count: of an alert or an anomaly
+counts the revision that stood there. Where data broke in it, or an attack is suspected, and that is
+over, the window begins anew behind it. What is not over holds the request. Offsets of several
+partitions of one model (shards) are looked at each by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.anomalies import OffsetRange
-from schemas.responder_config import RetrainingConfig
+from schemas.alerts import AlertData
+from schemas.anomalies import AnomalyData, OffsetRange
 from schemas.retraining import QuarantinePart
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import is_fault
-
-_MOST_MOVES: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window, the trouble in it that is not over, and what is left out with approval."""
+    """A window, the trouble in it that is not over, and what of attacks is left out."""
 
     stretches: tuple[Stretch, ...]
     attacks: tuple[Trouble, ...]
@@ -56,61 +55,189 @@ class Window:
 
 
 def as_of(evidence: Iterable[Evidence], last: Mapping[int, int]) -> Iterator[Evidence]:
-    """What was known at these offsets, by partition: alerts with the signals found by then.
+    """What was known at these offsets, by partition: each in the revision of then.
 
     Of silences, which have no place in the log, and of other partitions nothing.
     """
     for each in evidence:
-        if each.alert is not None:
-            end = last.get(each.alert.partition, -1)
-            known = [one for one in each.alert.signals if one.found_offset <= end]
-            if known:
-                alert = each.alert.model_copy(update={"signals": known})
-                yield each.model_copy(update={"alert": alert})
-        elif each.anomaly is not None:
-            own = each.anomaly.unmapped
-            if own.opened_offset <= last.get(own.partition, -1):
-                yield each
+        end = last.get(each.partition)
+        found = None if end is None else known_at(each, end)
+        if found is not None:
+            yield found
+
+
+def known_at(evidence: Evidence, offset: int) -> Evidence | None:
+    """The same as it was told up to this offset of its partition; None where nothing was yet.
+
+    By the revisions that are kept: of one with more than that by the lowest ones and the latest, so
+    that who reads late finds what was found at once.
+    """
+    if evidence.alert is not None:
+        alert = _alert_at(evidence, offset)
+        return None if alert is None else _with_alert(evidence, alert)
+    if evidence.anomaly is not None:
+        anomaly = _anomaly_at(evidence, offset)
+        return None if anomaly is None else _with_anomaly(evidence, anomaly)
+    return None
+
+
+def ended_after(evidence: Evidence, known: Evidence) -> Evidence | None:
+    """The same when it was over: as it was `known`, or by the first record after that says so."""
+    if known.has_ended:
+        return known
+    for alert in _alerts_of(evidence):
+        if alert.revision > known.revision and alert.status == "resolved":
+            return _with_alert(evidence, alert)
+    for anomaly in _anomalies_of(evidence):
+        own = anomaly.unmapped
+        if own.revision > known.revision and own.status == "closed":
+            return _with_anomaly(evidence, anomaly)
+    return None
+
+
+def _alerts_of(evidence: Evidence) -> list[AlertData]:
+    """What is kept of an alert, in the order of revisions."""
+    earlier = [each for each in evidence.earlier if isinstance(each, AlertData)]
+    return earlier if evidence.alert is None else [*earlier, evidence.alert]
+
+
+def _anomalies_of(evidence: Evidence) -> list[AnomalyData]:
+    earlier = [each for each in evidence.earlier if isinstance(each, AnomalyData)]
+    return earlier if evidence.anomaly is None else [*earlier, evidence.anomaly]
+
+
+def _alert_at(evidence: Evidence, offset: int) -> AlertData | None:
+    records = _alerts_of(evidence)
+    latest = records[-1]
+    told = [each for each in records if each.trigger_offset <= offset]
+    if not told:
+        # One that is told late is told late. But of one whose first records are gone its signals
+        # say when they were found.
+        found = [each for each in records[0].signals if each.found_offset <= offset]
+        is_whole = records[0].revision == 1 or not found
+        return None if is_whole else records[0].model_copy(update={"signals": found})
+    known = told[-1]
+    if latest.revision > known.revision + 1 and known is records[-2]:
+        # Revisions between these two are not kept: what was found in them is in the latest.
+        names = {each.signal for each in known.signals}
+        more = [
+            each
+            for each in latest.signals
+            if each.found_offset <= offset and each.signal not in names
+        ]
+        return known.model_copy(update={"signals": [*known.signals, *more]})
+    return known
+
+
+def _anomaly_at(evidence: Evidence, offset: int) -> AnomalyData | None:
+    records = _anomalies_of(evidence)
+    told = [each for each in records if each.unmapped.trigger_offset <= offset]
+    if told:
+        return told[-1]
+    first = records[0].unmapped
+    return records[0] if first.revision > 1 and first.opened_offset <= offset else None
+
+
+def _with_alert(evidence: Evidence, alert: AlertData) -> Evidence:
+    changes = [alert.change_offset, *(each.change_offset for each in alert.signals)]
+    return evidence.model_copy(
+        update={
+            "revision": alert.revision,
+            "last_ms": alert.event_time_ms,
+            "first_offset": min(changes),
+            "alert": alert,
+            "earlier": (),
+        }
+    )
+
+
+def _with_anomaly(evidence: Evidence, anomaly: AnomalyData) -> Evidence:
+    return evidence.model_copy(
+        update={
+            "revision": anomaly.unmapped.revision,
+            "last_ms": anomaly.time,
+            "anomaly": anomaly,
+            "earlier": (),
+        }
+    )
+
+
+def first_window(alerts: Iterable[Evidence], length: int) -> tuple[Stretch, ...]:
+    """By partition from where the change began to so many offsets behind where it was first told.
+
+    Both by what was known then: what was told first says where the window ends, and all that was
+    known by there where it begins. The alerts of a partition are of one fold.
+    """
+    ends: dict[int, tuple[int, int]] = {}
+    alerts = list(alerts)
+    for each in alerts:
+        told, began = _first_told(each)
+        end = max(began + length - 1, told)
+        ends[each.partition] = min(ends.get(each.partition, (told, end)), (told, end))
+    last = {partition: end for partition, (_, end) in ends.items()}
+    starts: dict[int, int] = {}
+    for each in as_of(alerts, last):
+        assert each.first_offset is not None
+        # Whatever a foreign record says, no window ends before it begins.
+        began = min(each.first_offset, last[each.partition])
+        starts[each.partition] = min(starts.get(each.partition, began), began)
+    return tuple(
+        Stretch(partition, starts[partition], last[partition]) for partition in sorted(starts)
+    )
+
+
+def _first_told(evidence: Evidence) -> tuple[int, int]:
+    """Where an alert was told for the first time, and where its change began by that record."""
+    first = _alerts_of(evidence)[0]
+    if first.revision == 1 or not first.signals:
+        changes = [first.change_offset, *(each.change_offset for each in first.signals)]
+        return first.trigger_offset, min(changes)
+    return min((each.found_offset, each.change_offset) for each in first.signals)
 
 
 def window_of(
-    start: Mapping[int, int],
+    first: Sequence[Stretch],
     evidence: Sequence[Evidence],
-    config: RetrainingConfig,
-    n_doublings: int,
     *,
     dismissed: frozenset[str],
-    quarantined: frozenset[str],
+    is_left_out: Callable[[Evidence], bool],
 ) -> Window:
-    """The first window from `start`, by partition, that no trouble which is over lies in.
+    """The first window from there on that no trouble which is over lies in.
 
-    `dismissed` are the evidence ids of attacks that a person says are none; `quarantined`, those
-    that are left out by their sources, so that the window need not move.
+    `dismissed` are the evidence ids of attacks and faults that a person says are none;
+    `is_left_out` says of an attack, as it was known at a window's end, whether it is left out by
+    its sources, so that the window need not move.
     """
-    length = config.window_offsets << n_doublings
-    attacks = [each for each in _attacks(evidence) if each.evidence.evidence_id not in dismissed]
-    faults = list(_faults(evidence))
-    known = {each.evidence_id for each in evidence} & quarantined
-    movers = [
-        each
-        for each in [*attacks, *faults]
-        if each.is_over and each.evidence.evidence_id not in known
+    here = [each for each in evidence if each.evidence_id not in dismissed]
+
+    def spoilt(known: Evidence, stretch: Stretch) -> list[Trouble]:
+        if known.is_of_attack and is_left_out(known):
+            return []
+        return [each for each in troubles_of(known) if is_in(each, stretch)]
+
+    stretches = tuple(_settle(each, here, spoilt) for each in first)
+    last = {each.partition: each.last for each in stretches}
+    known = list(as_of(here, last))
+    whole = {each.evidence_id: each for each in here}
+    # What is over is behind, or never was in it.
+    still = [
+        trouble
+        for each in known
+        if ended_after(whole[each.evidence_id], each) is None
+        for stretch in stretches
+        for trouble in spoilt(each, stretch)
     ]
-    stretches = tuple(
-        _settle(Stretch(partition, first, first + length - 1), movers)
-        for partition, first in sorted(start.items())
-    )
-
-    def within(troubles: Iterable[Trouble]) -> tuple[Trouble, ...]:
-        return tuple(each for each in troubles if any(_is_in(each, one) for one in stretches))
-
-    inside = within(attacks)
+    left_out = [
+        each
+        for each in attacks_of(known)
+        if is_left_out(each.evidence) and any(is_in(each, stretch) for stretch in stretches)
+    ]
     return Window(
         stretches=stretches,
-        attacks=tuple(each for each in inside if each.evidence.evidence_id not in known),
-        faults=within(faults),
+        attacks=tuple(each for each in still if each.evidence.is_of_attack),
+        faults=tuple(each for each in still if not each.evidence.is_of_attack),
         quarantine=tuple(
-            part_of(each.evidence) for each in inside if each.evidence.evidence_id in known
+            _left_out(each, stretches) for each in left_out if not _is_explained(each, left_out)
         ),
     )
 
@@ -122,8 +249,18 @@ def can_be_left_out(attack: Evidence) -> bool:
     return own.is_complete and bool(own.sources or own.without_source)
 
 
+def goes_on(attack: Evidence) -> bool:
+    """Whether it counts as going on behind its latest evidence.
+
+    More of an attack is told only when there is twice as much: a source that still lies has lied
+    since. So what poisons the next training goes on for ever, as far as anybody knows, until it is
+    over.
+    """
+    return attack.family == "poisoning" and not attack.has_ended
+
+
 def part_of(attack: Evidence) -> QuarantinePart:
-    """What an attack says is to be left out."""
+    """What an attack says is to be left out, in the offsets of its evidence."""
     assert attack.anomaly is not None
     own = attack.anomaly.unmapped.quarantine
     return QuarantinePart(
@@ -141,18 +278,42 @@ def offset_range(stretch: Stretch) -> OffsetRange:
     return OffsetRange(first_offset=stretch.first, last_offset=stretch.last)
 
 
-def _settle(stretch: Stretch, movers: Sequence[Trouble]) -> Stretch:
-    """The stretch behind the trouble that it lies in; each move lets one trouble behind."""
-    for _ in range(_MOST_MOVES):
-        ends = [max(last for _, last in each.ranges) for each in movers if _is_in(each, stretch)]
+def _settle(
+    stretch: Stretch,
+    evidence: Sequence[Evidence],
+    spoilt: Callable[[Evidence, Stretch], list[Trouble]],
+) -> Stretch:
+    """The first stretch from there on without trouble, or with one that nobody knows the end of.
+
+    Trouble is what was known of it at a stretch's end, and it ends by the first record that says
+    so: it is waited for. Each move lets a record behind.
+    """
+    while True:
+        ends = []
+        for each in evidence:
+            known = known_at(each, stretch.last)
+            if known is None or not spoilt(known, stretch):
+                continue
+            over = ended_after(each, known)
+            if over is None:
+                return stretch
+            # Poisoning that is over did not go on: all of it may have been before.
+            ends += [
+                last for one in troubles_of(over) if is_in(one, stretch) for _, last in one.ranges
+            ]
         if not ends:
             return stretch
         first = max(ends) + 1
         stretch = Stretch(stretch.partition, first, first + stretch.last - stretch.first)
-    raise AssertionError("a trouble that the window is behind still lies in it")
 
 
-def _is_in(trouble: Trouble, stretch: Stretch) -> bool:
+def troubles_of(evidence: Evidence) -> list[Trouble]:
+    """Offsets that it says nobody should train on."""
+    return [*attacks_of([evidence]), *faults_of([evidence])]
+
+
+def is_in(trouble: Trouble, stretch: Stretch) -> bool:
+    """Whether a trouble that was known at the end of a stretch lies in it."""
     return (
         trouble.partition == stretch.partition
         and trouble.opened <= stretch.last
@@ -160,17 +321,62 @@ def _is_in(trouble: Trouble, stretch: Stretch) -> bool:
     )
 
 
-def _attacks(evidence: Iterable[Evidence]) -> Iterator[Trouble]:
+def _left_out(attack: Trouble, stretches: Sequence[Stretch]) -> QuarantinePart:
+    """What of a window is to be left out for an attack: none of it lies behind the window.
+
+    Where not all who take part are named all events would go: of those only what was told.
+    """
+    part = part_of(attack.evidence)
+    if not (goes_on(attack.evidence) and can_be_left_out(attack.evidence)):
+        return part
+    end = max(each.last for each in stretches if each.partition == attack.partition)
+    ranges = [
+        OffsetRange(first_offset=first, last_offset=min(last, end))
+        for first, last in attack.ranges
+        if first <= end
+    ]
+    return part.model_copy(update={"ranges": ranges})
+
+
+def _is_explained(attack: Trouble, others: Iterable[Trouble]) -> bool:
+    """Whether an attack that names nobody is that of sources which are named, and left out.
+
+    As a rise over all label sources together, which is found beside the sources that make it: who
+    approves of leaving both out means those sources, and not everybody's events.
+    """
+    return not can_be_left_out(attack.evidence) and any(
+        can_be_left_out(each.evidence)
+        and _technique(each) == _technique(attack)
+        and each.partition == attack.partition
+        and any(
+            first <= last_of_attack and first_of_attack <= last
+            for first, last in each.ranges
+            for first_of_attack, last_of_attack in attack.ranges
+        )
+        for each in others
+    )
+
+
+def _technique(attack: Trouble) -> str:
+    assert attack.evidence.anomaly is not None
+    return attack.evidence.anomaly.unmapped.technique
+
+
+def attacks_of(evidence: Iterable[Evidence]) -> Iterator[Trouble]:
+    """Suspected attacks, with the offsets of what was found."""
     for each in evidence:
-        if each.anomaly is None or each.family == "fault":
+        if each.anomaly is None or not each.is_of_attack:
             continue
         own = each.anomaly.unmapped
-        ranges = tuple((one.first_offset, one.last_offset) for one in own.quarantine.ranges)
-        if ranges:
-            yield Trouble(each, own.partition, ranges, own.opened_offset, each.has_ended)
+        ranges = [(one.first_offset, one.last_offset) for one in own.quarantine.ranges]
+        if not ranges:
+            continue
+        if goes_on(each):
+            ranges[-1] = ranges[-1][0], _FOR_EVER
+        yield Trouble(each, own.partition, tuple(ranges), own.opened_offset, each.has_ended)
 
 
-def _faults(evidence: Iterable[Evidence]) -> Iterator[Trouble]:
+def faults_of(evidence: Iterable[Evidence]) -> Iterator[Trouble]:
     """From where data broke to where an alert was told that they are whole again."""
     for each in evidence:
         if each.anomaly is not None and each.family == "fault":

@@ -30,6 +30,10 @@ Duty = Literal[
     "anomalies",
     "incidents",
     "retraining",
+    "rollback",
+    "followup",
+    "undelivered",
+    "audit",
 ]
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
@@ -157,8 +161,8 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         4,
         -1,
         "CreateTime",
-        "the latest record of an incident is all that is known of it; one without a value has "
-        "become part of another",
+        "the latest record of an incident is all that is known of it; one without a value is "
+        "none any more",
         is_compacted=True,
     ),
     TopicSpec(
@@ -170,6 +174,45 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         "CreateTime",
         "for training jobs; one that was released never changes again",
         is_compacted=True,
+    ),
+    TopicSpec(
+        "rollback",
+        "rollback requests as they are now, held or released",
+        "request_id",
+        4,
+        -1,
+        "CreateTime",
+        "for whoever deploys; one that was released never changes again",
+        is_compacted=True,
+    ),
+    TopicSpec(
+        "followup",
+        "new versions of models compared with the last ones",
+        "followup_id",
+        4,
+        -1,
+        "CreateTime",
+        "for whoever trained or deployed a version; one of each version",
+        is_compacted=True,
+    ),
+    TopicSpec(
+        "undelivered",
+        "what a webhook's receiver did not take in time: which record, and why",
+        "the receiver's name",
+        1,
+        30 * _DAY_MS,
+        "CreateTime",
+        "long enough for someone to look; the records themselves stay on their topics",
+    ),
+    TopicSpec(
+        "audit",
+        "the audit trail, as a hash chain",
+        "chain",
+        1,
+        366 * _DAY_MS,
+        "LogAppendTime",
+        "one partition, since a chain has one order; kept for longer than six months, from when it "
+        "was written on",
     ),
 )
 
@@ -190,7 +233,7 @@ class TopicError(Exception):
 
 
 def names_in(settings: Settings) -> dict[Duty, str]:
-    """The names of the topics that workers, whatever their duty, and responders need."""
+    """The names of the topics that workers, whatever their duty, responders and auditors need."""
     topics = settings.topics
     names: dict[Duty, str] = {
         "events": topics.events,
@@ -201,6 +244,10 @@ def names_in(settings: Settings) -> dict[Duty, str]:
         "anomalies": topics.anomalies,
         "incidents": topics.incidents,
         "retraining": topics.retraining,
+        "rollback": topics.rollback,
+        "followup": topics.followup,
+        "undelivered": topics.undelivered,
+        "audit": topics.audit,
     }
     if settings.checkpoint_topic_interval_s > 0:
         names["checkpoints"] = topics.checkpoints
@@ -212,7 +259,7 @@ def names_in(settings: Settings) -> dict[Duty, str]:
 def needed_in(settings: Settings) -> dict[Duty, str]:
     """Those of them that a worker of the settings' duty reads or writes."""
     names = names_in(settings)
-    for duty in ("incidents", "retraining"):
+    for duty in ("incidents", "retraining", "rollback", "followup", "undelivered", "audit"):
         del names[duty]
     if settings.duty == "drift":
         del names["anomalies"]

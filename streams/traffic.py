@@ -1,4 +1,4 @@
-"""The demo's traffic: three models on the census sample, and what changes in them.
+"""The demo's traffic: what a model's events are, and three models on the census sample.
 
 Pure: which events there are and in which order. `streams/traffic_producer.py` sends them.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import orjson
 
-from schemas.batch import F64, I32, I64
+from schemas.batch import F64, I32, I64, Bool
 from schemas.config import DetectionConfig
 from streams.census import REAL_CHANGES, CensusSample
 
@@ -49,11 +49,31 @@ class Attack(NamedTuple):
     source: str
     """The attacker, as events name them."""
     at: I64
-    """(k,) which of the model's events are the attacker's queries, ascending."""
-    within_queries: int
+    """(k,) which of the model's events are the attacker's, or have their label of them; ascending.
+    """
+    within: int
     """The attacker must be named after at most so many of them."""
-    weights: F64
-    """(n_numbers,) of a linear model: its boundary is where the weighted sum is 0."""
+    kind: Literal["queries", "labels"]
+    """By what the model is attacked."""
+    weights: F64 | None = None
+    """(n_numbers,) of a linear model: its boundary is where the weighted sum is 0. None: there is
+    no picture of it."""
+
+    @property
+    def by(self) -> str:
+        """What the attacker is among, in a word or two."""
+        return "client" if self.kind == "queries" else "label source"
+
+
+class Labels(NamedTuple):
+    """What turns out to be true of each of a model's n events, and who says so."""
+
+    values: I64
+    """(n,) the class, as it is told."""
+    sources: tuple[str, ...]
+    """n"""
+    after: int
+    """A label comes so many events of the model after its prediction; the last ones never come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +95,7 @@ class ModelTraffic:
     sources: tuple[str, ...] = ()
     """Who asks, for each event; empty: so many clients in turn."""
     attack: Attack | None = None
+    labels: Labels | None = None
 
     def __len__(self) -> int:
         return len(self.prediction)
@@ -98,6 +119,19 @@ class ModelTraffic:
             "score": round(float(self.score[index]), 6),
         }
 
+    def label(self, index: int, event_id: str, ts: str) -> dict[str, object]:
+        """The label of one event in the wire form of `schemas.events.LabelEvent`."""
+        if self.labels is None:
+            raise ValueError(f"{self.model_id} has no labels")
+        return {
+            "type": "label",
+            "event_id": event_id,
+            "model_id": self.model_id,
+            "ts": ts,
+            "label": int(self.labels.values[index]),
+            "label_source": self.labels.sources[index],
+        }
+
     def source(self, index: int) -> str:
         """Who sends this event."""
         return self.sources[index] if self.sources else f"client-{index % _N_SOURCES:02d}"
@@ -113,6 +147,10 @@ class ModelTraffic:
         if kind == "class":
             is_class: F64 = np.array(self.prediction.astype(str) == of, dtype=np.float64)
             return is_class
+        if name == "error" and self.labels is not None:
+            is_wrong: F64 = np.array(self.prediction != self.labels.values, dtype=np.float64)
+            is_wrong[max(len(self) - self.labels.after, 0) :] = np.nan
+            return is_wrong
         return self.score if name == "score" else None
 
 
@@ -206,6 +244,8 @@ class Schedule(NamedTuple):
     """(n,) index of the model."""
     event: I32
     """(n,) index of the event within its model."""
+    is_label: Bool
+    """(n,) whether it is the label of that event."""
 
 
 def schedule(models: Sequence[ModelTraffic]) -> Schedule:
@@ -213,8 +253,18 @@ def schedule(models: Sequence[ModelTraffic]) -> Schedule:
     model = np.concatenate([np.full(len(m), i, dtype=np.int32) for i, m in enumerate(models)])
     event = np.concatenate([np.arange(len(m), dtype=np.int32) for m in models])
     at = np.concatenate([(np.arange(len(m)) + 0.5) / len(m) for m in models])
+    is_label = np.zeros(len(at), dtype=np.bool_)
+    for i, each in enumerate(models):
+        if each.labels is None:
+            continue
+        # A label goes where the event is that it waits for, and so behind that one.
+        labelled = np.arange(max(len(each) - each.labels.after, 0), dtype=np.int32)
+        model = np.concatenate((model, np.full(len(labelled), i, dtype=np.int32)))
+        event = np.concatenate((event, labelled))
+        at = np.concatenate((at, (labelled + each.labels.after + 0.5) / len(each)))
+        is_label = np.concatenate((is_label, np.ones(len(labelled), dtype=np.bool_)))
     order = np.argsort(at, kind="stable")
-    return Schedule(model[order], event[order])
+    return Schedule(model[order], event[order], is_label[order])
 
 
 def timestamp(epoch_ms: int) -> str:

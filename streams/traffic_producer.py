@@ -106,12 +106,13 @@ class TrafficProducer:
 def scheduled_event(
     models: tuple[ModelTraffic, ...], order: Schedule, number: int, run: str, epoch_ms: int
 ) -> tuple[bytes, bytes]:
-    """Key and value of event `number` of an endless run; it starts again after the last."""
+    """Key and value of event or label `number` of an endless run, which begins again at its end."""
     lap, place = divmod(number, len(order.model))
     traffic = models[order.model[place]]
     index = int(order.event[place])
     event_id = f"{run}-{traffic.model_id}-{lap * len(traffic) + index}"
-    event = traffic.event(index, event_id, timestamp(epoch_ms))
+    form = traffic.label if order.is_label[place] else traffic.event
+    event = form(index, event_id, timestamp(epoch_ms))
     return traffic.model_id.encode(), orjson.dumps(event)
 
 

@@ -21,6 +21,7 @@ from schemas.anomalies import OffsetRange
 from schemas.batch import I64, Bool, Decoded, PredictionKind
 from schemas.retraining import CleanWindow, QuarantinePart
 from schemas.source_hash import SourceKey
+from streams.prediction_regions import regions_of
 from streams.retraining_gate import WindowFacts
 
 Rows = NDArray[np.void]
@@ -153,12 +154,7 @@ class WindowEvents:
 
     def take(self, events: Decoded) -> None:
         """Take in decoded events of one partition, with the fingerprints of their ids."""
-        ours = np.array([key.model_id == self._wish.model_id for key in events.models], np.bool_)
-        within = _in_ranges(
-            events.offset,
-            [(one.first, one.last) for one in self._spans if one.partition == events.tp.partition],
-        )
-        at = np.flatnonzero(ours[events.model] & within)
+        at = self.chosen(events)
         if not len(at):
             return
         version = self._wish.model_version
@@ -185,6 +181,15 @@ class WindowEvents:
             rows[name] = column
         rows["partition"] = events.tp.partition
         self._pieces.append(rows)
+
+    def chosen(self, events: Decoded) -> I64:
+        """(m,) the rows that are of the model and in the window."""
+        ours = np.array([key.model_id == self._wish.model_id for key in events.models], np.bool_)
+        within = _in_ranges(
+            events.offset,
+            [(one.first, one.last) for one in self._spans if one.partition == events.tp.partition],
+        )
+        return np.flatnonzero(ours[events.model] & within)
 
     def pairs(self) -> Pairs:
         """The predictions of the version, each with its label."""
@@ -226,6 +231,7 @@ class WindowEvents:
             n_quarantined=int(np.count_nonzero(has_label & pairs.is_left_out)),
             since_ms=since_ms,
             until_ms=until_ms,
+            regions=regions_of(pairs, are_classes=are_classes(pairs)),
         )
 
     def _in_order(self) -> Rows:
@@ -236,7 +242,7 @@ class WindowEvents:
         if not self._pieces:
             return np.zeros(0, _EVENT)
         rows = np.concatenate(self._pieces)
-        return rows[np.lexsort((rows["row"], rows["offset"], rows["partition"]))]
+        return rows[order_of(rows)]
 
     def _times(self, events: Rows) -> tuple[int | None, int | None]:
         """The earliest `ts` and the latest, of events that are on time and not in quarantine.
@@ -280,11 +286,16 @@ class WindowEvents:
         return new[own]
 
 
-def _n_errors(pairs: Pairs, usable: I64) -> int | None:
-    """How many predictions their labels say to be wrong; None where predictions are numbers.
+def order_of(rows: Rows) -> I64:
+    """(n,) the places of events in the order of the log."""
+    return np.lexsort((rows["row"], rows["offset"], rows["partition"]))
 
-    They are classes by the rule by which a reference decides it, save that here a few numbers among
-    many classes do not make numbers of all.
+
+def are_classes(pairs: Pairs) -> bool:
+    """Whether what the version predicts are classes.
+
+    By the rule by which a reference decides it, save that here a few numbers among many classes do
+    not make numbers of all.
     """
     mine = pairs.events[pairs.prediction[~pairs.is_left_out]]
     n_of_kind = np.bincount(mine["kind"], minlength=len(PredictionKind))
@@ -293,9 +304,13 @@ def _n_errors(pairs: Pairs, usable: I64) -> int | None:
     n_numbers = int(n_of_kind[PredictionKind.NUMBER])
     if n_named < n_integers + n_numbers:
         integers = np.unique(mine["code"][mine["kind"] == PredictionKind.INTEGER])
-        if n_numbers >= n_integers or len(integers) > MAX_INTEGER_CLASSES:
-            return None
-    elif n_named == 0:
+        return n_numbers < n_integers and len(integers) <= MAX_INTEGER_CLASSES
+    return n_named > 0
+
+
+def _n_errors(pairs: Pairs, usable: I64) -> int | None:
+    """How many predictions their labels say to be wrong; None where predictions are numbers."""
+    if not are_classes(pairs):
         return None
     predicted = pairs.events["code"][pairs.prediction[usable]]
     true = pairs.events["code"][pairs.label[usable]]

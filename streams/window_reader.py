@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 import orjson
 
+from schemas.batch import Decoded
 from schemas.config import DetectionConfig
 from schemas.decode import decode_records
 from schemas.fast_path import FastPath
@@ -76,6 +77,20 @@ def window_records(reader: EventReader, wish: WindowWish) -> Iterator[list[Recor
         yield from reader.events(tp, first, last + 1)
 
 
+def decoded_records(reader: EventReader, wish: WindowWish, decoder: Decoder) -> Iterator[Decoded]:
+    """The events of a window as workers read them, with the fingerprints of their ids.
+
+    Raises what `window_records` raises.
+    """
+    detection = decoder.detection
+    limits, fast_path = replace(DecodeLimits.of(detection), event_ids=True), FastPath()
+    listed = frozenset(detection.model) if detection.models == "listed" else None
+    for records in window_records(reader, wish):
+        if records:
+            tp = records[0].tp
+            yield decode_records(tp, records, limits, decoder.source_key, listed, fast_path).events
+
+
 def read_window(reader: EventReader, wish: WindowWish, decoder: Decoder) -> WindowEvents:
     """All events of a window, joined.
 
@@ -88,12 +103,8 @@ def read_window(reader: EventReader, wish: WindowWish, decoder: Decoder) -> Wind
         max_future_ms=detection.max_future_ms,
         max_late_ms=detection.max_late_ms,
     )
-    limits, fast_path = replace(DecodeLimits.of(detection), event_ids=True), FastPath()
-    listed = frozenset(detection.model) if detection.models == "listed" else None
-    for records in window_records(reader, wish):
-        if records:
-            tp = records[0].tp
-            events.take(decode_records(tp, records, limits, source_key, listed, fast_path).events)
+    for decoded in decoded_records(reader, wish, decoder):
+        events.take(decoded)
     return events
 
 

@@ -172,7 +172,9 @@ def test_a_compose_program_accepts_the_file(profiles: list[str]) -> None:
 
 
 def test_services_name_each_other_and_their_volumes() -> None:
-    assert set(SERVICES) == {"kafka", "valkey", "topics", "worker", "responder", "demo-producer"}
+    assert set(SERVICES) == {
+        *("kafka", "valkey", "topics", "worker", "responder", "auditor", "demo-producer"),
+    }
     volumes = set(COMPOSE["volumes"])
     for name, service in SERVICES.items():
         assert "image" in service
@@ -194,7 +196,7 @@ def test_services_name_each_other_and_their_volumes() -> None:
 
 
 def test_our_services_run_the_image_of_the_dockerfile_without_privileges() -> None:
-    assert OURS == ["demo-producer", "responder", "topics", "worker"]
+    assert OURS == ["auditor", "demo-producer", "responder", "topics", "worker"]
     for name in OURS:
         service = SERVICES[name]
         assert service["build"] == "."

@@ -115,7 +115,8 @@ def test_every_command_line_parses(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "events.jsonl").touch()
+    for name in ("events.jsonl", "trail.ndjson"):
+        (tmp_path / name).touch()
     words = shlex.split(line, comments=True)[1:]
     # A command may be named without what it needs: `driftsentry topics`.
     named_only = len(words) <= 2 and not any(word.startswith("-") for word in words)

@@ -14,8 +14,11 @@ from pydantic import BaseModel
 from detectors.registry import REGISTRY
 from schemas.alerts import AlertData, DeadLetterData
 from schemas.anomalies import AnomalyData, Quarantine, Unmapped
+from schemas.audit_check import TrailBreak, TrailVerification
+from schemas.audit_trail import AuditRecord, SourceRecord
 from schemas.config import DetectorsConfig
 from schemas.events import LabelEvent, PredictionEvent
+from schemas.feedback import FeedbackWarning
 from schemas.incidents import EvidencePlace, IncidentData, RankedCause, Verdict
 from schemas.liveness import LivenessData
 from schemas.reasons import Reason
@@ -27,6 +30,14 @@ from schemas.retraining import (
     RetrainingData,
     WindowPart,
 )
+from schemas.rollback import (
+    FollowUpData,
+    GroupComparison,
+    RollbackData,
+    RollbackHold,
+    VersionComparison,
+)
+from schemas.undelivered import UndeliveredData
 from streams.config import Topics
 from streams.incident_reasons import RULES
 from streams.topics import TOPICS
@@ -87,10 +98,21 @@ def test_the_topics_table_is_what_is_created() -> None:
         ("retraining.md", "part", WindowPart),
         ("retraining.md", "left-out", QuarantinePart),
         ("retraining.md", "benefit", ExpectedBenefit),
+        ("rollback.md", "request", RollbackData),
+        ("rollback.md", "hold", RollbackHold),
+        ("rollback.md", "followup", FollowUpData),
+        ("rollback.md", "comparison", VersionComparison),
+        ("rollback.md", "group", GroupComparison),
+        ("rollback.md", "warning", FeedbackWarning),
         ("incidents.md", "incident", IncidentData),
         ("incidents.md", "verdict", Verdict),
         ("incidents.md", "cause", RankedCause),
         ("incidents.md", "place", EvidencePlace),
+        ("notifications.md", "undelivered", UndeliveredData),
+        ("audit-trail.md", "record", AuditRecord),
+        ("audit-trail.md", "source", SourceRecord),
+        ("audit-trail.md", "verification", TrailVerification),
+        ("audit-trail.md", "break", TrailBreak),
     ],
 )
 def test_field_tables_name_every_field_and_say_what_it_means(

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import joblib  # type: ignore[import-untyped]  # it ships no types
 import orjson
 import pytest
 from confluent_kafka import Producer
 
-from tests.kit.loud_lines import say_at_the_end
 from tests.kit.pages import ROOT
 from tests.streams.window_kit import labelled, predicted, request, window
 
@@ -162,15 +162,7 @@ def test_the_job_follows_a_real_topic(
     }
 
 
-def test_a_classifier_learns_from_all_kinds_of_features(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if importlib.util.find_spec("sklearn") is None:
-        why = "NO SCIKIT-LEARN: the training of examples/retrain_sklearn.py DID NOT RUN"
-        say_at_the_end(request.config, why)
-        pytest.skip("scikit-learn is not installed")
-    import joblib  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - not everywhere
-
+def test_a_classifier_learns_from_all_kinds_of_features(tmp_path: Path) -> None:
     rows: list[bytes] = []
     asked: list[dict[str, Any]] = []
     true: list[str] = []

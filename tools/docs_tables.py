@@ -17,8 +17,11 @@ from pydantic import BaseModel
 from schemas.alerts import AlertData, DeadLetterData, MovedSignal
 from schemas.anomalies import SEVERITIES, AnomalyData, Quarantine, Unmapped
 from schemas.atlas import ATTACKS, AtlasAttack
+from schemas.audit_check import TrailBreak, TrailVerification
+from schemas.audit_trail import KINDS, AuditRecord, SourceRecord
 from schemas.config import BoundsConfig
 from schemas.events import LabelEvent, PredictionEvent
+from schemas.feedback import FeedbackWarning
 from schemas.incidents import EvidencePlace, IncidentData, RankedCause, Verdict
 from schemas.liveness import LivenessData
 from schemas.reasons import EXPLANATIONS
@@ -30,9 +33,18 @@ from schemas.retraining import (
     RetrainingData,
     WindowPart,
 )
+from schemas.rollback import (
+    FollowUpData,
+    GroupComparison,
+    RollbackData,
+    RollbackHold,
+    VersionComparison,
+)
+from schemas.undelivered import UndeliveredData
 from streams.anomaly_sentences import TOLD
 from streams.config import Topics
 from streams.incident_reasons import RULES
+from streams.monitoring_controls import CONTROLS
 from streams.topics import TOPICS
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
@@ -177,6 +189,26 @@ def rules_table() -> str:
     return table(("", "rule", "reason", "it holds where"), rows)
 
 
+def kinds_table() -> str:
+    """What the records of an audit trail are of."""
+    return table(("kind", "what it says"), ((f"`{kind}`", said) for kind, said in KINDS.items()))
+
+
+def controls_table() -> str:
+    """Which sections of a monitoring report are on which duties."""
+    rows = [
+        (
+            f"{each.framework} {each.version}",
+            each.control,
+            each.duty,
+            ", ".join(f"`{name}`" for name in each.sections) or "none",
+            each.evidence,
+        )
+        for each in CONTROLS
+    ]
+    return table(("framework", "duty", "what it asks", "sections", "what they show"), rows)
+
+
 def _atlas(attack: AtlasAttack) -> str:
     what = attack.sub_technique or attack.technique
     return f"{what.uid} {what.name} ({attack.tactic.name})"
@@ -201,11 +233,24 @@ TABLES: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("retraining.md", "part"): lambda: field_table(WindowPart),
     ("retraining.md", "left-out"): lambda: field_table(QuarantinePart),
     ("retraining.md", "benefit"): lambda: field_table(ExpectedBenefit),
+    ("rollback.md", "request"): lambda: field_table(RollbackData),
+    ("rollback.md", "hold"): lambda: field_table(RollbackHold),
+    ("rollback.md", "followup"): lambda: field_table(FollowUpData),
+    ("rollback.md", "comparison"): lambda: field_table(VersionComparison),
+    ("rollback.md", "group"): lambda: field_table(GroupComparison),
+    ("rollback.md", "warning"): lambda: field_table(FeedbackWarning),
     ("incidents.md", "rules"): rules_table,
     ("incidents.md", "incident"): lambda: field_table(IncidentData),
     ("incidents.md", "verdict"): lambda: field_table(Verdict),
     ("incidents.md", "cause"): lambda: field_table(RankedCause),
     ("incidents.md", "place"): lambda: field_table(EvidencePlace),
+    ("notifications.md", "undelivered"): lambda: field_table(UndeliveredData),
+    ("audit-trail.md", "record"): lambda: field_table(AuditRecord),
+    ("audit-trail.md", "source"): lambda: field_table(SourceRecord),
+    ("audit-trail.md", "kinds"): kinds_table,
+    ("audit-trail.md", "verification"): lambda: field_table(TrailVerification),
+    ("audit-trail.md", "break"): lambda: field_table(TrailBreak),
+    ("audit-trail.md", "controls"): controls_table,
     ("detectors.md", "bounds"): bounds_table,
 }
 """By page and name."""

@@ -35,7 +35,8 @@ PAGES: Final = (
     ROOT / "docs" / "label-signals.md",
     ROOT / "docs" / "performance-metrics.md",
     ROOT / "docs" / "attacks.md",
-    ROOT / "docs" / "data-quality.md",
+    ROOT / "docs" / "retraining.md",
+    ROOT / "docs" / "incidents.md",
 )
 KEPT: Final = ROOT / "var" / "figures"
 _PLACE: Final = re.compile(

@@ -1,8 +1,8 @@
 """What the security lane finds of recorded attacks, what it says of benign traffic, what it costs.
 
     DRIFTSENTRY_ATTACKS=DIRECTORY DRIFTSENTRY_DATA=DIRECTORY python -m benchmarks.attacks
-        [--only attacks|benign|cost|labels|baseline|adaptive|breaks] [--processes N] [--quick]
-        [--json]
+        [--only attacks|benign|cost|labels|baseline|adaptive|breaks|controls] [--processes N]
+        [--quick] [--json]
 
 Attacks: every recorded query stream, a fresh lane and a fresh source for each victim, at 100, 10
 and 2 % of the traffic and from 1, 20 and 200 sources; beside published detectors that were
@@ -10,7 +10,8 @@ calibrated on the same rows. An alarm counts where half of its evidence, or more
 Benign: many kinds of honest traffic, and the census as the large one. Cost: time and memory of each
 detector. Labels: one source of twenty lies. Baseline: a source that pulls it away slowly. Adaptive:
 attacks whose steps are longer than the radius. Breaks: honest clients whose data breaks, and
-attacks by 200 names that have long been known. What of the goals is met is the last table.
+attacks by 200 names that have long been known. Controls: attacks with their answers permuted or in
+another order, which show what a detector goes by. What of the goals is met is the last table.
 
 Thresholds are made of benign rows that come earlier and stand nowhere else, and are frozen. But the
 streams are development data: the detectors were built while they were seen. What a detector is

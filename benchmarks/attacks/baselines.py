@@ -35,6 +35,8 @@ from schemas.batch import F64, I64
 MARGIN: Final = 1.15
 QUIET: Final = 1_024
 _CLIP: Final = 8.0
+_FLOAT, _DOUBLE = 4, 8
+"""Bytes."""
 
 
 class Baseline(Protocol):
@@ -46,6 +48,13 @@ class Baseline(Protocol):
 
     def alarms(self, rows: Scaled) -> list[int]:
         """The rows at which it alarms, in order."""
+        ...
+
+    def kept_bytes(self, n_dims: int) -> float:
+        """Least of what it has to keep of a client who has sent many rows of two classes.
+
+        Infinite where it grows with each row.
+        """
         ...
 
 
@@ -96,6 +105,10 @@ class _ByClient(ABC):
     threshold = math.inf
 
     @abstractmethod
+    def kept_bytes(self, n_dims: int) -> float:
+        """Least of what it has to keep of a client."""
+
+    @abstractmethod
     def statistic(self, rows: Scaled, own: I64) -> F64:
         """(rows of this client,) higher is more suspicious; -inf where there is none yet."""
 
@@ -122,10 +135,15 @@ class Knn(_ByClient):
     """The mean distance to the nearest of a client's own rows."""
 
     name = "kNN"
+    _NEAREST, _ROWS = 10, 1_000
+
+    def kept_bytes(self, n_dims: int) -> float:
+        """Its rows."""
+        return self._ROWS * n_dims * _FLOAT
 
     def statistic(self, rows: Scaled, own: I64) -> F64:
         """Minus the mean distance."""
-        return -knn_means(rows.z[own], 10, 1_000)
+        return -knn_means(rows.z[own], self._NEAREST, self._ROWS)
 
 
 class Prada(_ByClient):
@@ -133,11 +151,16 @@ class Prada(_ByClient):
 
     name = "PRADA"
     _MOST: Final = 500
+    _MEMBERS: Final = 256
+
+    def kept_bytes(self, n_dims: int) -> float:
+        """The sets of two classes, and the latest distances."""
+        return 2 * self._MEMBERS * n_dims * _FLOAT + self._MOST * _DOUBLE
 
     def statistic(self, rows: Scaled, own: I64) -> F64:
         """1 - W, every ten rows."""
         found = np.full(len(own), -np.inf)
-        distance = growing_distances(rows.z[own], rows.predicted[own], 256)
+        distance = growing_distances(rows.z[own], rows.predicted[own], self._MEMBERS)
         classes = rows.predicted[own]
         for index in range(109, len(own), 10):
             seen, of = distance[: index + 1], classes[: index + 1]
@@ -157,6 +180,10 @@ class Mmd(_ByClient):
     name = "MMD"
     _DIMS: Final = 128
     _WINDOW: Final = 100
+
+    def kept_bytes(self, n_dims: int) -> float:
+        """The rows of its window, and the sum of their features."""
+        return self._WINDOW * n_dims * _FLOAT + self._DIMS * _DOUBLE
 
     def __init__(self, benign: Scaled) -> None:
         rng = np.random.default_rng(20)
@@ -187,6 +214,11 @@ class HalfSpaceTrees(_ByClient):
 
     name = "half-space trees"
     _HITS, _OF = 8, 16
+
+    def kept_bytes(self, n_dims: int) -> float:
+        """The latest scores."""
+        del n_dims
+        return self._OF * _DOUBLE
 
     def __init__(self, benign: Scaled) -> None:
         self._low = np.quantile(benign.z, 0.001, axis=0)
@@ -225,6 +257,11 @@ class Volume:
 
     def __init__(self) -> None:
         self.threshold = math.inf
+
+    def kept_bytes(self, n_dims: int) -> float:
+        """A count."""
+        del n_dims
+        return _DOUBLE
 
     def _shares(self, source: I64) -> F64:
         """(n,) how many of the last events are of each row's client."""
@@ -272,6 +309,11 @@ class Blacklight:
         self._salt = rng.integers(0, 2**62, self._HASHES)
         self.width = 0.0
         """Of a cell; 0: it watches nothing."""
+
+    def kept_bytes(self, n_dims: int) -> float:
+        """The hashes of every row."""
+        del n_dims
+        return math.inf
 
     def fit(self, benign: Scaled) -> None:
         """The widest cells in which no two different benign rows match, and 15 % less."""

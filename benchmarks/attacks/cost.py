@@ -1,13 +1,15 @@
-"""What the lane costs: microseconds of CPU an event, bytes a source; each detector and all."""
+"""What the lane costs: microseconds of CPU an event, bytes a source; and the baselines."""
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from benchmarks.attacks.baselines import Baselines
 from benchmarks.attacks.lane import Lane, calibrate, config_for
 from benchmarks.attacks.made import answered
 from benchmarks.attacks.recordings import in_turn
@@ -16,7 +18,9 @@ from detectors.security.calibration import ModelCalibration
 from detectors.security.registry import SECURITY_REGISTRY
 from schemas.security_config import SecurityDetectorsConfig
 
-WIDTHS: Final = (6, 30, 64)
+WIDE: Final = 30
+"""Features at which time and memory have goals (G10)."""
+WIDTHS: Final = (6, WIDE, 64)
 N_CLIENTS: Final = 100
 N_CALIBRATION: Final = 4_000
 NONE: Final = "table of sources, scaling"
@@ -38,6 +42,18 @@ class Cost:
     """With 1,024 places, one model."""
 
 
+@dataclass(frozen=True, slots=True)
+class PeerCost:
+    """What a baseline costs at one width."""
+
+    name: str
+    n_features: int
+    us_per_event: float
+    """As it is written here: whole streams at once, which no stream worker could do."""
+    bytes_per_source: float
+    """Least that it has to keep; infinite where that grows with each event."""
+
+
 def only(*names: str) -> SecurityDetectorsConfig:
     """A config in which these are on and no others."""
     sections = SecurityDetectorsConfig.model_fields
@@ -48,13 +64,8 @@ def only(*names: str) -> SecurityDetectorsConfig:
 
 def costs(n_features: int, n_events: int) -> list[Cost]:
     """Each detector alone beside none, and all together."""
-    rng = generator("cost", n_features)
-    mixing = np.eye(n_features) + rng.normal(size=(n_features, n_features)) / n_features
-    weights = rng.normal(size=n_features) / np.sqrt(n_features)
-    rows = answered(rng.normal(size=(N_CALIBRATION + n_events, n_features)) @ mixing, weights)
-    calibration, _ = calibrate({"": in_turn(rows.take(slice(0, N_CALIBRATION)))})
-    traffic = rows.take(slice(N_CALIBRATION, None))
-    traffic = traffic.sent_by(rng.integers(0, N_CLIENTS, len(traffic)))
+    benign, traffic = _made(n_features, n_events)
+    calibration, _ = calibrate({"": benign})
     names = list(SECURITY_REGISTRY)
     contests = {NONE: ()} | {name: (name,) for name in names} | {ALL: tuple(names)}
     seconds = {who: _seconds(calibration, traffic, own) for who, own in contests.items()}
@@ -81,6 +92,35 @@ def costs(n_features: int, n_events: int) -> list[Cost]:
         ),
         found[-1],
     ]
+
+
+def peer_costs(n_features: int, n_events: int) -> list[PeerCost]:
+    """Of each baseline, on the second half of the same traffic; the first run compiles."""
+    benign, traffic = _made(n_features, n_events)
+    own = Baselines(benign)
+    own.usual(N_CLIENTS)
+    scaled = own.scaler(traffic.take(slice(len(traffic) // 2, None)))
+    found = []
+    for one in own.each:
+        runs = []
+        for _ in range(N_RUNS):
+            began_s = time.process_time()
+            one.alarms(scaled)
+            runs.append(time.process_time() - began_s)
+        us = min(runs) / len(scaled.source) * 1e6
+        found.append(PeerCost(one.name, n_features, us, one.kept_bytes(n_features)))
+    return found
+
+
+def _made(n_features: int, n_events: int) -> tuple[Traffic, Traffic]:
+    """Benign rows to calibrate with, and so many events of a hundred clients."""
+    rng = generator("cost", n_features)
+    mixing = np.eye(n_features) + rng.normal(size=(n_features, n_features)) / n_features
+    weights = rng.normal(size=n_features) / np.sqrt(n_features)
+    rows = answered(rng.normal(size=(N_CALIBRATION + n_events, n_features)) @ mixing, weights)
+    traffic = rows.take(slice(N_CALIBRATION, None))
+    traffic = traffic.sent_by(rng.integers(0, N_CLIENTS, len(traffic)))
+    return in_turn(rows.take(slice(0, N_CALIBRATION))), traffic
 
 
 def _seconds(calibration: ModelCalibration, traffic: Traffic, names: tuple[str, ...]) -> float:

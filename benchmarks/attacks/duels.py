@@ -51,6 +51,8 @@ class Setting:
 
 
 SETTINGS: Final = tuple(Setting(share, n) for share in SHARES for n in N_SOURCES)
+ALONE: Final = Setting(1.0, 1)
+SYBIL: Final = Setting(0.1, 20)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.attacks.cost import ALL
-from benchmarks.attacks.duels import Duel, Setting
+from benchmarks.attacks.agreement import ENOUGH
+from benchmarks.attacks.cost import ALL, WIDE
+from benchmarks.attacks.duels import ALONE, SYBIL, Duel, Setting
 from benchmarks.attacks.intervals import per_million, quantile
 from benchmarks.attacks.recordings import IN_POOL, PROBING, SYNTHETIC
 from benchmarks.attacks.results import Results
@@ -18,10 +19,7 @@ MET: Final = "met"
 MISSED: Final = "missed"
 NOT_SHOWN: Final = "not shown"
 """Too little was run to say either."""
-ALONE: Final = Setting(1.0, 1)
-SYBIL: Final = Setting(0.1, 20)
 QUICK_ATTACK: Final = "hopskipjump"
-_WIDE: Final = 30
 _LATEST_SD: Final = 0.5
 """By which a source may have moved when it is found, at the latest (G9)."""
 
@@ -162,6 +160,17 @@ def _of_thefts(results: Results) -> Iterator[Goal]:
             _percent(share),
             _verdict(share <= 0.25),
         )
+    found_after = {
+        (one.data, one.attack): one.lane.median for one in _of(results.duels, ALONE, SYNTHETIC)
+    }
+    for copy in results.stolen:
+        queries = found_after[copy.data, copy.attack]
+        yield Goal(
+            f"G5 {copy.data}, {copy.attack}: queries, a copy agrees in {ENOUGH:.0%}",
+            f"before {_number(copy.queries, 'never')}",
+            _number(queries),
+            _verdict(queries < copy.queries),
+        )
     for thief in results.ranked:
         if thief.attack in IN_POOL:
             top = max(1, thief.n_clients // 100)
@@ -234,7 +243,7 @@ def _of_baseline(results: Results) -> Iterator[Goal]:
 
 def _of_cost(results: Results) -> Iterator[Goal]:
     for one in results.costs:
-        if one.detector == ALL and one.n_features == _WIDE:
+        if one.detector == ALL and one.n_features == WIDE:
             yield Goal(
                 "G10 us an event at 30 features",
                 "50",
@@ -253,8 +262,8 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if math.isfinite(share) else "not found"
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if math.isfinite(value) else "not found"
+def _number(value: float, infinite: str = "not found") -> str:
+    return f"{value:,.0f}" if math.isfinite(value) else infinite
 
 
 def goal_table(found: Sequence[Goal]) -> FigureTable:

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 from benchmarks.attacks.adaptive import ATTACKS as ADAPTIVE_ATTACKS
 from benchmarks.attacks.adaptive import FLOORS, Adapted, adapted
+from benchmarks.attacks.agreement import Stolen, stolen
 from benchmarks.attacks.breaks import BREAKS, CENSUS, MAX_FEATURES, SAMPLED, Broken, broken
 from benchmarks.attacks.calibrated import known_as, switched_off
-from benchmarks.attacks.cost import WIDTHS, costs
+from benchmarks.attacks.controls import CONTROLS, Controlled, controlled
+from benchmarks.attacks.cost import WIDE, WIDTHS, costs, peer_costs
 from benchmarks.attacks.duels import SETTINGS, Duel, Setting, duel
 from benchmarks.attacks.frog import SHARES as FROG_SHARES
 from benchmarks.attacks.frog import Boiled, boiled
@@ -25,6 +27,8 @@ from benchmarks.attacks.quiet import Quiet, census, has_census, quiet
 from benchmarks.attacks.recordings import (
     IN_POOL,
     NAMES,
+    PROBING,
+    SYNTHETIC,
     NoRecordingsError,
     folder,
 )
@@ -35,16 +39,19 @@ from benchmarks.attacks.tables import (
     benign_table,
     boiled_table,
     break_table,
+    control_table,
     cost_table,
     detector_table,
     label_table,
     off_table,
     patient_table,
     peer_table,
+    stolen_table,
     theft_tables,
 )
 from benchmarks.attacks.thefts import SHARES as MIXED_SHARES
 from benchmarks.attacks.thefts import Mixed, Ranked, mixed, ranked
+from benchmarks.attacks.together import together_table
 from benchmarks.drift.work import Task, Workers
 from benchmarks.kit.report import FigureTable
 
@@ -144,13 +151,23 @@ def attacks(workers: Workers, size: Size, results: Results) -> Part:
             for share in MIXED_SHARES
         ],
     )
-    results.ranked, results.mixed = thefts, clients
-    tables += theft_tables(thefts, clients)
+    copies: list[Stolen] = workers.run(
+        "stolen",
+        [
+            Task(f"{name} {attack}", stolen, (size.path, name, attack))
+            for name in size.names
+            for attack in size.attacks(name)
+            if attack in SYNTHETIC
+        ],
+    )
+    results.ranked, results.mixed, results.stolen = thefts, clients, copies
+    tables += [stolen_table(copies, results.duels), *theft_tables(thefts, clients)]
     figures = {
         "off": {name: of for name, _, of in off},
         "duels": [asdict(one) for one in results.duels],
         "ranked": [asdict(one) for one in thefts],
         "mixed": [asdict(one) for one in clients],
+        "stolen": [asdict(one) for one in copies],
     }
     return Part(tables, figures)
 
@@ -207,7 +224,13 @@ def cost(workers: Workers, size: Size, results: Results) -> Part:
     results.costs = [
         one for n_features in size.widths for one in costs(n_features, size.n_cost_events)
     ]
-    figures = {"costs": [asdict(one) for one in results.costs]}
+    results.peer_costs = peer_costs(
+        WIDE if WIDE in size.widths else size.widths[-1], size.n_cost_events
+    )
+    figures = {
+        "costs": [asdict(one) for one in results.costs],
+        "peer_costs": [asdict(one) for one in results.peer_costs],
+    }
     return Part([cost_table(results.costs)], figures)
 
 
@@ -252,6 +275,20 @@ def adaptive(workers: Workers, size: Size, results: Results) -> Part:
     return Part([adaptive_table(found)], {"adaptive": [asdict(one) for one in found]})
 
 
+def controls(workers: Workers, size: Size, results: Results) -> Part:
+    """Attacks without their answers, and without their order."""
+    del results
+    tasks = [
+        Task(f"{name} {attack} {control}", controlled, (size.path, name, attack, control))
+        for name in size.names
+        for attack in size.attacks(name)
+        if attack in (*PROBING, *SYNTHETIC)
+        for control in CONTROLS
+    ]
+    found: list[Controlled] = workers.run("controls", tasks)
+    return Part([control_table(found)], {"controls": [asdict(one) for one in found]})
+
+
 def breaks(workers: Workers, size: Size, results: Results) -> Part:
     """Honest clients whose data breaks, and attackers who could feign it."""
     n = size.n_broken
@@ -290,9 +327,12 @@ def _broken(
 
 
 def judged(results: Results) -> Part:
-    """The goals, as far as what was run says anything of them."""
+    """All methods in one table where all was run, and the goals of which anything was."""
     found = goals(results)
-    return Part([goal_table(found)], {"goals": [asdict(one) for one in found]})
+    tables = [goal_table(found)]
+    if results.duels and results.quiet and results.costs:
+        tables.insert(0, together_table(results))
+    return Part(tables, {"goals": [asdict(one) for one in found]})
 
 
 PARTS: Final[dict[str, Callable[[Workers, Size, Results], Part]]] = {
@@ -303,4 +343,5 @@ PARTS: Final[dict[str, Callable[[Workers, Size, Results], Part]]] = {
     "baseline": baseline,
     "adaptive": adaptive,
     "breaks": breaks,
+    "controls": controls,
 }

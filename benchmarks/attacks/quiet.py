@@ -43,6 +43,11 @@ class Quiet:
     n_of_peers: dict[str, int]
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether the lane had thresholds of reviewed rows."""
+        return "not calibrated" not in self.mix
+
+    @property
     def n_findings(self) -> int:
         """Of the lane."""
         return sum(self.n_of.values())

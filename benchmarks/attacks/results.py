@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from benchmarks.attacks.adaptive import Adapted
+from benchmarks.attacks.agreement import Stolen
 from benchmarks.attacks.breaks import Broken
-from benchmarks.attacks.cost import Cost
+from benchmarks.attacks.cost import Cost, PeerCost
 from benchmarks.attacks.duels import Duel
 from benchmarks.attacks.frog import Boiled
 from benchmarks.attacks.poisoned import Lies
@@ -22,7 +23,9 @@ class Results:
     ranked: list[Ranked] = field(default_factory=list)
     mixed: list[Mixed] = field(default_factory=list)
     quiet: list[Quiet] = field(default_factory=list)
+    stolen: list[Stolen] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
+    peer_costs: list[PeerCost] = field(default_factory=list)
     lies: list[Lies] = field(default_factory=list)
     boiled: list[Boiled] = field(default_factory=list)
     adapted: list[Adapted] = field(default_factory=list)

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from benchmarks.attacks.adaptive import Adapted
+from benchmarks.attacks.agreement import ENOUGH, Stolen
 from benchmarks.attacks.baselines import NAMES as PEERS
 from benchmarks.attacks.breaks import Broken
+from benchmarks.attacks.controls import CONTROLS, Controlled
 from benchmarks.attacks.cost import Cost
-from benchmarks.attacks.duels import MOST_QUERIES, N_BEFORE, Duel, Found, Setting
+from benchmarks.attacks.duels import ALONE, MOST_QUERIES, N_BEFORE, Duel, Found, Setting
 from benchmarks.attacks.frog import Boiled
 from benchmarks.attacks.intervals import per_million, quantile, wilson
 from benchmarks.attacks.patient import Patient
@@ -71,6 +73,30 @@ def off_table(found: Sequence[tuple[str, int, list[str]]]) -> FigureTable:
     rows = [(name, f"{n:,}", ", ".join(off) or "none") for name, n, off in found]
     columns = ("data", "benign rows to calibrate with", "off")
     return FigureTable("off", "detectors that are off, since there are too few rows", columns, rows)
+
+
+def stolen_table(copies: Sequence[Stolen], duels: Sequence[Duel]) -> FigureTable:
+    """One line for each theft by rows of its own."""
+    found = {(one.data, one.attack): one for one in duels if one.setting == ALONE}
+    rows = []
+    for one in copies:
+        duel = found[one.data, one.attack]
+        rows.append(
+            (
+                f"{one.data}, {one.attack}",
+                count(duel.lane.median),
+                count(one.queries),
+                f"{duel.n_whole[0]:,}",
+                f"{one.at_first:.0%}",
+                f"{one.at_last:.0%}",
+            )
+        )
+    title = (
+        f"thefts: queries until one is found, and until a copy agrees with the model in "
+        f"{ENOUGH:.0%} of benign rows (-: never)"
+    )
+    columns = ("data, attack", "found", "agrees", "of", "agreement after 5", "after all")
+    return FigureTable("stolen", title, columns, rows)
 
 
 def theft_tables(thefts: Sequence[Ranked], clients: Sequence[Mixed]) -> list[FigureTable]:
@@ -150,6 +176,29 @@ def break_table(found: Sequence[Broken]) -> FigureTable:
     )
 
 
+def control_table(found: Sequence[Controlled]) -> FigureTable:
+    """One line for each attack: as it is, and with one thing taken away."""
+    of = {(f"{one.data}, {one.attack}", one.control): one for one in found}
+    rows = []
+    for label in dict.fromkeys(label for label, _ in of):
+        cells: list[str] = []
+        for control in CONTROLS:
+            one = of[label, control]
+            first = ", ".join(f"{who} {n}" for who, n in sorted(one.first.items())) or "-"
+            cells += [
+                f"{one.lane.n_found} of {len(one.lane.queries)}, {count(one.lane.median)}",
+                first,
+            ]
+        rows.append((label, *cells))
+    return FigureTable(
+        "controls",
+        "victims found and median queries to it, by one source with nothing between its queries: "
+        "as recorded, with their answers permuted, and in random order; and who was first",
+        ("data, attack", *(text for one in CONTROLS for text in (one, "first"))),
+        rows,
+    )
+
+
 def patient_table(found: Sequence[Patient]) -> FigureTable:
     """One line for each attack of many names that were known before."""
     rows = []
@@ -185,7 +234,7 @@ def patient_table(found: Sequence[Patient]) -> FigureTable:
 
 def detector_table(found: Sequence[Quiet]) -> FigureTable:
     """One line for each detector that said anything, over the calibrated mixes."""
-    judged = [one for one in found if "not calibrated" not in one.mix]
+    judged = [one for one in found if one.is_calibrated]
     n_of: Counter[str] = Counter()
     for one in judged:
         n_of.update(one.n_of)

@@ -45,7 +45,7 @@ from schemas.batch import I32, I64, U64, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.source_hash import SourceKey
 
-SECURITY_VERSION: Final = 3
+SECURITY_VERSION: Final = 4
 """Version of the models' and populations' state and of the rules by which it changes."""
 SOURCES_VERSION: Final = 1
 """The same of the table of sources."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.attacks.agreement import ENOUGH, Stolen, best_copy, sizes, stolen
 from benchmarks.attacks.baseline_kernels import growing_distances, knn_means
+from benchmarks.attacks.baselines import NAMES as PEERS
 from benchmarks.attacks.baselines import QUIET, Baselines, Prada, Volume, spaced
 from benchmarks.attacks.breaks import BREAKS, Break, breaking
-from benchmarks.attacks.duels import LANE, queries_to
+from benchmarks.attacks.controls import AS_RECORDED, permuted, shuffled
+from benchmarks.attacks.duels import LANE, SETTINGS, Duel, Found, queries_to
 from benchmarks.attacks.frog import Boiled, boiled
 from benchmarks.attacks.goals import MET, MISSED, NOT_SHOWN, goals
 from benchmarks.attacks.intervals import per_million, quantile, wilson
@@ -87,6 +91,24 @@ def test_a_break_changes_the_rows_of_its_clients_and_no_answer_that_is_recorded(
     poll = broken.table().poll(0, 1_000)
     is_null = (poll.kind == ValueKind.NULL).reshape(1_000, -1)
     assert np.array_equal(is_null, np.isnan(broken.x))
+
+
+def test_a_control_takes_one_thing_away_and_leaves_the_others() -> None:
+    attack = made().attacks["boundary"].victims[0]
+    rng = generator("test")
+    without_answers, without_order = permuted(attack, rng), shuffled(attack, rng)
+    assert np.array_equal(without_answers.x, attack.x)
+    assert not np.array_equal(without_answers.predicted, attack.predicted)
+    pairs = sorted(zip(attack.score.tolist(), attack.predicted.tolist(), strict=True))
+    assert pairs == sorted(
+        zip(without_answers.score.tolist(), without_answers.predicted.tolist(), strict=True)
+    )
+    rows_ = {(*x, p) for x, p in zip(attack.x.tolist(), attack.predicted.tolist(), strict=True)}
+    assert not np.array_equal(without_order.x, attack.x)
+    assert rows_ == {
+        (*x, p)
+        for x, p in zip(without_order.x.tolist(), without_order.predicted.tolist(), strict=True)
+    }
 
 
 def test_retries_are_rows_that_their_client_has_just_sent() -> None:
@@ -239,6 +261,54 @@ def test_a_source_that_is_found_after_half_a_deviation_is_found_too_late() -> No
     assert verdicts([0.3, 0.4, math.inf]) == [MISSED]
 
 
+@given(st.integers(1, 5_000))
+def test_copies_are_trained_on_ever_more_queries_and_at_last_on_all(n: int) -> None:
+    found = list(sizes(n))
+    assert found == sorted(set(found))
+    assert found[0] == min(5, n)
+    assert found[-1] == n
+    assert all(after <= before * 1.25 + 1 for before, after in pairwise(found))
+
+
+def test_a_copy_of_one_answer_says_it_always() -> None:
+    rows_ = made().benign
+    ones = rows_.take(np.flatnonzero(rows_.predicted == 1))
+    assert best_copy(ones, rows_) == pytest.approx(len(ones) / len(rows_))
+
+
+def test_a_theft_pays_after_the_first_copy_that_agrees() -> None:
+    """The copies are seeded; the theft is a logistic model's, which a copy of its kind learns."""
+    copied = stolen(None, "made", "copycat_uniform")
+    known = made()
+    theft = known.attacks["copycat_uniform"].victims[0]
+    judges = known.benign.take(slice(0, 2_000))
+    tried = list(sizes(len(theft)))
+    at = tried.index(int(copied.queries))
+    shares = [best_copy(theft.take(slice(0, n)), judges) for n in tried[: at + 1]]
+    assert all(share < ENOUGH for share in shares[:-1])
+    assert shares[-1] >= ENOUGH
+    assert copied.at_last > 0.95
+    assert copied.at_first == shares[0]
+
+
+def _duel(attack: str, queries: float, *, n_whole: int = 1_000) -> Duel:
+    return Duel("d", attack, SETTINGS[0], [n_whole], [n_whole], [True], Found([queries]), {}, {})
+
+
+def test_a_theft_that_is_found_after_it_has_paid_is_found_too_late() -> None:
+    def verdict(found: float, paid: float) -> str:
+        results = Results(
+            duels=[_duel("jbda", found)], stolen=[Stolen("d", "jbda", paid, 0.5, 0.9)]
+        )
+        return next(one.verdict for one in goals(results) if "a copy agrees" in one.name)
+
+    assert verdict(50.0, 51.0) == MET
+    assert verdict(51.0, 51.0) == MISSED
+    assert verdict(50.0, math.inf) == MET
+    # Nobody has found it: that it has not paid is nobody's merit.
+    assert verdict(math.inf, math.inf) == MISSED
+
+
 def _record(folder_: Path, name: str, x: np.ndarray, **meta: object) -> None:
     n = len(x)
     np.savez(
@@ -289,6 +359,11 @@ def test_the_lane_finds_the_walks_that_it_makes_and_says_what_it_costs() -> None
     independent = next(one for one in said["figures"]["benign"] if one["mix"] == "independent")
     assert independent["n_of"] == {}
     assert all(one["us_per_event"] > 0 for one in said["figures"]["costs"][-1:])
+    assert set(rows(said, "together")) == {LANE, *PEERS}
+    assert rows(said, "together")["Blacklight"][-1] == "grows"
+    assert {row[1] for row in rows(said, "stolen").values()} == {
+        f"{said['figures']['stolen'][0]['queries']:.0f}"
+    }
     assert {one["flips"] for one in said["figures"]["labels"]} == {0.0, 0.1, 0.2, 0.5}
     assert {one["floor"] for one in said["figures"]["adaptive"]} == {0.0, 0.5, 1.0, 2.0, 4.0}
     assert len(said["figures"]["baseline"]) == 3
@@ -296,6 +371,12 @@ def test_the_lane_finds_the_walks_that_it_makes_and_says_what_it_costs() -> None
     of_all = [one for one in said["figures"]["breaks"] if "client" not in one["break_name"]]
     assert all(one["n_accused"] == 0 for one in of_all)
     assert any(one["n_accused_without"] > 0 for one in of_all)
+    controls = {
+        (one["attack"], one["control"]): one["lane"]["queries"]
+        for one in said["figures"]["controls"]
+    }
+    assert controls["boundary", AS_RECORDED] == duels["boundary", 1.0]
+    assert set(rows(said, "controls")) == {"made, boundary", "made, copycat_uniform"}
     assert {row[0] for row in rows(said, "goals").values()} <= {MET, MISSED, NOT_SHOWN}
 
 

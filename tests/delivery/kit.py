@@ -50,6 +50,24 @@ def wait_until(
         time.sleep(0.01)
 
 
+def commit_for(kafka: str, group: str, *places: TopicPartition) -> None:
+    """Commit offsets for a group without members."""
+
+    def is_committed() -> bool:
+        # A broker that has just started may leave a client without an answer for good, or answer
+        # partition by partition that it is not yet the group's coordinator.
+        admin = AdminClient({"bootstrap.servers": kafka})
+        request = ConsumerGroupTopicPartitions(group, list(places))
+        try:
+            (answer,) = admin.alter_consumer_group_offsets([request], request_timeout=15).values()
+            found = answer.result(timeout=30).topic_partitions
+        except (KafkaException, TimeoutError):
+            return False
+        return all(each.error is None for each in found)
+
+    wait_until(is_committed, f"{group} could not commit {places}", WAIT_S)
+
+
 class WorkerProcess:
     """`python -m streams worker` in a session of its own; its log lines are JSON in a file."""
 
@@ -83,6 +101,10 @@ class WorkerProcess:
 
         wait_until(ready, lambda: f"not said {n} times: {text!r}\n{self.log()}", timeout_s)
 
+    def text(self) -> str:
+        """Its log."""
+        return self._process.log_text()
+
     def log(self) -> str:
         """The end of its log."""
         return "\n".join(self._process.log_text().splitlines()[-60:])
@@ -99,6 +121,10 @@ class WorkerProcess:
         """kill -9."""
         assert self._process.is_running(), f"ended before it was killed:\n{self.log()}"
         assert self._process.kill() == -signal.SIGKILL
+
+    def end(self) -> None:
+        """Have it ended, whatever it does."""
+        self._process.kill()
 
     def wait(self, timeout_s: float = WAIT_S) -> int:
         """Wait for it to end by itself; its exit code."""
@@ -282,9 +308,8 @@ class Run:
     def move_offsets(self, offsets: Mapping[int, int]) -> None:
         """Set committed offsets as an operator's tool does: without metadata."""
         moved = [TopicPartition(self.events, n, offset) for n, offset in offsets.items()]
-        request = ConsumerGroupTopicPartitions(self.group, moved)
-        # The group must be empty; the coordinator hears of the last member's leaving a bit later.
-        self.admin.alter_consumer_group_offsets([request])[self.group].result(timeout=30)
+        # The coordinator hears of the last member's leaving a bit later.
+        commit_for(self.kafka, self.group, *moved)
 
     def outputs(self) -> Outputs:
         """Everything committed on the alerts and dead-letter topics."""

@@ -13,8 +13,6 @@ import orjson
 import yaml
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
-    KafkaException,
     Producer,
     TopicPartition,
 )
@@ -24,8 +22,9 @@ from schemas.incidents import IncidentData
 from schemas.retraining import RetrainingData
 from streams.kafka_clients import ask_patiently
 from streams.kafka_errors import is_passing
+from streams.lineage import Lineage, Metadata
 from streams.process_guard import ProcessGuard
-from tests.delivery.kit import WorkerProcess, make_topics, wait_until
+from tests.delivery.kit import WorkerProcess, commit_for, make_topics, wait_until
 from tests.streams.incident_kit import START_MS, alert, moved, silence
 from tests.streams.test_retraining_gate import attack, worse
 from tests.streams.window_kit import labelled, predicted
@@ -36,6 +35,24 @@ EVENTS_PARTITION: Final = 2
 """Where the alerts say that their events are."""
 N_EVENTS: Final = 600
 WAIT_S: Final = 240.0
+
+LINEAGE: Final = Lineage(
+    deployment="driftsentry", topic_id="town", partition=EVENTS_PARTITION, start_offset=0
+)
+"""The fold that alerts and commits speak of."""
+METADATA: Final = Metadata(
+    lineage=LINEAGE,
+    generation=1,
+    config="",
+    config_from=0,
+    n_events=N_EVENTS,
+    n_alerts=0,
+    n_dead=0,
+    checkpoint=-1,
+    digest="",
+    digest_offset=0,
+).dump()
+OUTPUTS: Final = ("incidents", "retraining", "rollback", "followup")
 
 Record = tuple[str, str, bytes]
 """Topic (`alerts`, ...), model and value."""
@@ -66,6 +83,13 @@ class Town:
             },
         )
         self._writers = itertools.count()
+        self._processes: list[WorkerProcess] = []
+
+    def run(self, command: list[str], log: Path) -> WorkerProcess:
+        """Start a process that ends with the town at the latest."""
+        process = WorkerProcess(command, guard=self.guard, log=log)
+        self._processes.append(process)
+        return process
 
     def write_events(self) -> None:
         """Predictions of `churn` 7 and their labels, a second apart; half of them are wrong."""
@@ -103,6 +127,8 @@ class Town:
 
     def close(self) -> None:
         """End every process."""
+        for each in self._processes:
+            each.end()
         self.guard.close()
 
     def __enter__(self) -> Self:
@@ -118,7 +144,7 @@ class Responders:
     def __init__(self, town: Town, **responder: Any) -> None:
         self.town = town
         self.name = f"{town.name}-{next(NUMBERS)}"
-        self.outputs = {each: f"{self.name}.{each}" for each in ("incidents", "retraining")}
+        self.outputs = {each: f"{self.name}.{each}" for each in OUTPUTS}
         make_topics(town.admin, dict.fromkeys(self.outputs.values(), 2))
         settings = {
             "group": self.name,
@@ -155,36 +181,32 @@ class Responders:
         """Start one, without a supervisor unless told."""
         log = self.town.directory / f"{self.name}-{next(self._numbers)}.log"
         options = ("--no-supervisor", *options) if is_alone else options
-        process = WorkerProcess(self.command(*options), guard=self.town.guard, log=log)
+        process = self.town.run(self.command(*options), log)
+        self.processes.append(process)
+        return process
+
+    def start_odd(self, how: str, *options: str) -> WorkerProcess:
+        """Start one to which something happens once: `tests.delivery.odd_responder` says what."""
+        log = self.town.directory / f"{self.name}-{next(self._numbers)}.log"
+        marker = self.town.directory / f"{self.name}-{how}"
+        own = [sys.executable, "-m", "tests.delivery.odd_responder", how, str(marker)]
+        command = [*own, *self.command(*options)[3:]]
+        process = self.town.run(command, log)
         self.processes.append(process)
         return process
 
     def rebuild(self) -> str:
         """Rebuild, to the end; what it printed."""
         log = self.town.directory / f"{self.name}-{next(self._numbers)}.log"
-        process = WorkerProcess(self.command("--rebuild"), guard=self.town.guard, log=log)
+        process = self.town.run(self.command("--rebuild"), log)
         assert process.wait(WAIT_S) == 0, process.log()
         return process.log()
 
     def fold(self, offset: int = N_EVENTS) -> None:
         """Commit events as the workers of both duties do that have folded them up to here."""
         for group in (self.name, f"{self.name}.security"):
-            place = TopicPartition(self.town.events, EVENTS_PARTITION, offset)
-            request = ConsumerGroupTopicPartitions(group, [place])
-
-            def is_committed(request: ConsumerGroupTopicPartitions = request) -> bool:
-                # A broker that has just started may leave a client without an answer.
-                admin = AdminClient({"bootstrap.servers": self.town.kafka})
-                try:
-                    (answer,) = admin.alter_consumer_group_offsets(
-                        [request], request_timeout=15
-                    ).values()
-                    found = answer.result(timeout=30).topic_partitions
-                except (KafkaException, TimeoutError):
-                    return False
-                return all(each.error is None for each in found)
-
-            wait_until(is_committed, f"{group} could not commit {offset}", WAIT_S)
+            place = TopicPartition(self.town.events, EVENTS_PARTITION, offset, METADATA)
+            commit_for(self.town.kafka, group, place)
 
     def committed(self) -> int:
         """Offsets committed over all partitions that are read."""
@@ -239,7 +261,7 @@ class Responders:
             reader.close()
 
     def compacted(self) -> dict[str, bytes]:
-        """What compaction leaves of both topics."""
+        """What compaction leaves of all output topics."""
         latest = {
             f"{output}/{key}": value
             for output in self.outputs
@@ -307,6 +329,7 @@ def story(n_models: int = 6) -> list[Record]:
         "change_offset": 100,
         "opened_offset": 150,
         "trigger_offset": 150,
+        "lineage": LINEAGE.id,
     }
     found: list[tuple[float, Record]] = [(0, ("alerts", "churn", worse(1, 0, **more)))]
     for number in range(1, n_models):

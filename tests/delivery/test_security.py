@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import orjson
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient
 
 from schemas.source_hash import SourceKey
+from streams.group_offsets import GroupOffsets
 from tests.delivery.attacked import ATTACKER, HONEST, MODEL, attacked
 from tests.delivery.kit import Run, make_topics, wait_until
 from tests.delivery.oracle import folded, journal_of, outputs_of
@@ -125,9 +125,10 @@ def look_for_what_is_wrong(run: Run, n_told: int) -> None:
 
 def committed(run: Run, group: str) -> int:
     """Records of the input that a group has committed."""
-    asked = ConsumerGroupTopicPartitions(group)
-    answer = run.admin.list_consumer_group_offsets([asked])[group].result(timeout=30)
-    return sum(max(each.offset, 0) for each in answer.topic_partitions or [])
+    groups = GroupOffsets(run.kafka, {})
+    known = run.admin.list_topics(run.events).topics[run.events].partitions
+    places = [(run.events, number) for number in known]
+    return sum(each.offset for each in groups.committed(group, places, 60.0))
 
 
 def test_both_duties_at_once_are_two_groups_and_end_together(

@@ -38,6 +38,8 @@ MODULES: Final[dict[str, str]] = {
     "evidence": "incidents",
     "stored": "incidents",
     "words": "incidents",
+    "noted": "trails",
+    "trail": "trails",
     "csv": "files",
     "ndjson": "files",
     "parquet": "files",

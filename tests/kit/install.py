@@ -1,11 +1,12 @@
-"""Get what the tests need beside Python: Java, Maven and Kafka's jars, and a compose program.
+"""Get what the tests need beside Python: Java, Maven, Kafka's jars, Alertmanager, a compose.
 
     python -m tests.kit.install
 
 Java and Maven come from apt-get where that is there and we are root; elsewhere the packages to
-install are named. The jars are downloaded once, into `var/kafka-libs`. Several calls at the same
-time wait for each other. What could not be had is said; only under `CI=true` is it a failure,
-since without Kafka the tests that need it are skipped.
+install are named. The jars are downloaded once, into `var/kafka-libs`, and Debian's package of
+Alertmanager is unpacked into `var/alertmanager`: installed it would run as a service. Several calls
+at the same time wait for each other. What could not be had is said; only under `CI=true` is it a
+failure, since without Kafka the tests that need it are skipped.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.kit.alertmanager_server import unpack_alertmanager
 from tests.kit.class_archive import write_class_archive
 from tests.kit.kafka_libs import (
     CLASSES,
@@ -170,6 +172,7 @@ def main() -> int:
     """Install, and say how it went; the exit status."""
     try:
         require_compose()
+        print(unpack_alertmanager())
         print(install())
         archive_classes()
     except KafkaUnavailableError as error:

@@ -14,16 +14,20 @@ import pytest
 
 DELIVERY: Final = "workers on a broker"
 CONTRACTS: Final = "calls to a broker"
+RESPONDERS: Final = "responders on a broker"
 FAULTS: Final = "three brokers"
 
 _SHARES: Final[tuple[tuple[str, str], ...]] = (
     ("tests/faults/test_faults.py", FAULTS),
     ("tests/faults/test_rules.py", FAULTS),
+    ("tests/delivery/test_responder", RESPONDERS),
+    ("tests/delivery/test_notify", RESPONDERS),
     ("tests/delivery/", DELIVERY),
     ("tests/streams/test_transport_contract.py", CONTRACTS),
     ("tests/streams/test_place_contract.py", CONTRACTS),
     ("tests/streams/test_kafka_", CONTRACTS),
     ("tests/streams/test_doctor.py", CONTRACTS),
+    ("tests/streams/test_responder_doctor.py", CONTRACTS),
     ("tests/streams/test_topics.py", CONTRACTS),
 )
 """By the beginning of a test's id; what is not here is a share for each file."""
@@ -32,6 +36,7 @@ _SHARES: Final[tuple[tuple[str, str], ...]] = (
 LONGEST: Final = (
     DELIVERY,
     FAULTS,
+    RESPONDERS,
     "tests/fuzz/test_fuzz.py",
     "tests/simulation/test_simulation.py",
     CONTRACTS,

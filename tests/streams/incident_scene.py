@@ -15,6 +15,7 @@ from schemas.incidents import IncidentData
 from schemas.responder_config import IncidentConfig
 from schemas.responses import RESPONSE, Response
 from schemas.retraining import RetrainingData
+from schemas.rollback import RollbackData
 from streams.cli import main
 from streams.incident_desk import as_bytes
 from streams.incident_evidence import merged
@@ -36,7 +37,7 @@ def incidents(
 
 def written(record: BaseModel) -> TopicRecord:
     """An incident or a request as its topic has it."""
-    assert isinstance(record, IncidentData | RetrainingData)
+    assert isinstance(record, IncidentData | RetrainingData | RollbackData)
     name = record.incident_id if isinstance(record, IncidentData) else record.request_id
     return TopicRecord(name.encode(), as_bytes(record))
 

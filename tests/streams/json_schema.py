@@ -30,6 +30,7 @@ KNOWN = {
     ),
     *("properties", "additionalProperties", "propertyNames", "items", "pattern", "required"),
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength"),
+    "minItems",
 }
 
 
@@ -66,6 +67,8 @@ def violations(
             yield f"{path}: is out of range"
         if "exclusiveMaximum" in schema and value >= schema["exclusiveMaximum"]:
             yield f"{path}: is out of range"
+    if isinstance(value, list) and len(value) < schema.get("minItems", 0):
+        yield f"{path}: has too few items"
     if isinstance(value, list) and "items" in schema:
         for i, item in enumerate(value):
             yield from violations(item, schema["items"], root, f"{path}[{i}]")

@@ -19,7 +19,6 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaException,
     Producer,
     TopicPartition,
@@ -31,14 +30,24 @@ from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from schemas.commands import read_command
 from schemas.records import TopicPartition as InputPartition
 from schemas.responses import is_response
+from schemas.undelivered import UndeliveredData
 from streams.checkpoint_topic import CheckpointTopic
 from streams.cli import main
+from streams.config import Settings
 from streams.embedded import free_port
+from streams.group_offsets import GroupOffsets
 from streams.kafka_chunks import KafkaChunkLog
 from streams.kafka_commands import KafkaCommandLog
 from streams.kafka_liveness import KafkaLiveness
+from streams.notify_alertmanager import TopicTail
+from streams.notify_news import TopicEntry
+from streams.notify_reader import GroupReader
+from streams.notify_undelivered import Undelivered
 from streams.ports import Output, SaidRecord
 from streams.process_guard import ProcessGuard
+from streams.responder_probe import duty_groups
+from streams.trail_kafka import KafkaTrail
+from streams.trail_writer import TrailWriter
 from tests.kit.kafka_node import KafkaNode
 from tests.kit.kafka_server import node_properties
 from tests.streams.incident_kit import alert
@@ -47,7 +56,7 @@ from tests.streams.incident_scene import incidents, written
 PAGE = Path(__file__).parents[2] / "docs" / "acl-kafka.md"
 USERS = (
     *("driftsentry", "producer", "reader", "guard", "speaker", "auditor", "operator", "nobody"),
-    *("responder", "judge", "trainer"),
+    *("responder", "judge", "trainer", "messenger", "notary"),
 )
 CLUSTER_ID = "Y2xzZW50cnktYWNsLXRlcw"
 
@@ -112,7 +121,7 @@ def arguments_of_kafka_acls() -> argparse.ArgumentParser:
 def run_commands_of_the_page(address: str) -> None:
     """Give the rights of every line, as kafka-acls.sh does (which is not among the test's jars)."""
     lines = re.findall(r"^kafka-acls\.sh ADMIN (.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert len(lines) == 39
+    assert len(lines) == 61
     rights: list[AclBinding] = []
     for line in lines:
         asked = arguments_of_kafka_acls().parse_args(line.split())
@@ -169,10 +178,10 @@ def run_as(address: str, user: str, *arguments: str, said: str | None = None) ->
 def with_topics(secured: str) -> str:
     result = run_as(secured, "operator", "topics", "create", "--partitions", "2")
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("created") == 10
+    assert result.stdout.count("created") == 14
     again = run_as(secured, "operator", "topics", "create", "--partitions", "2")
     assert again.exit_code == 0, again.output
-    assert again.stdout.count("existing") + again.stdout.count("different") == 10
+    assert again.stdout.count("existing") + again.stdout.count("different") == 14
     return secured
 
 
@@ -302,6 +311,30 @@ def test_a_speaker_s_call_is_allowed_and_a_worker_hears_it(with_topics: str) -> 
     assert "the command was not taken" in refused.stderr
 
 
+def test_an_auditor_s_calls_are_allowed_and_its_trail_can_be_verified(
+    with_topics: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTARY_PASSWORD", word("notary"))
+    left_out = {"bootstrap.servers", "log_level"}
+    own = {k: v for k, v in login(with_topics, "notary").items() if k not in left_out}
+    settings = Settings(
+        bootstrap_servers=with_topics, kafka=own | {"sasl.password": "${env:NOTARY_PASSWORD}"}
+    )
+    log = KafkaTrail(settings)
+    try:
+        writer = TrailWriter(log, duty_groups(settings), "0", lambda: 1)
+        writer.take_up(is_start=True)
+        writer.step(5.0)
+        writer.note_progress(writer.log.progress(), 60)
+        writer.end()
+    finally:
+        log.close()
+    verified = run_as(with_topics, "auditor", "audit", "verify")
+    assert verified.exit_code == 0, verified.output
+    refused = run_as(with_topics, "reader", "audit", "verify")
+    assert refused.exit_code == 3, refused.output
+
+
 def test_a_responder_s_calls_are_allowed_and_a_judge_decides(with_topics: str) -> None:
     (found,) = incidents(alert(1))
     as_worker = Producer(login(with_topics, "driftsentry"))
@@ -326,19 +359,24 @@ def test_a_responder_s_calls_are_allowed_and_a_judge_decides(with_topics: str) -
         assert {each.topic for each in known} == {f"driftsentry.{name}" for name in inputs}
     finally:
         consumer.close()
-    admin = AdminClient(own)
+    rights = {name: value for name, value in own.items() if name != "bootstrap.servers"}
+    groups = GroupOffsets(str(own["bootstrap.servers"]), rights)
     for group in ("driftsentry", "driftsentry.security"):
-        asked = ConsumerGroupTopicPartitions(group)
-        admin.list_consumer_group_offsets([asked])[group].result(timeout=30)
+        groups.committed(group, [("driftsentry.events", 0)], 30.0)
+    with pytest.raises(KafkaException, match="GROUP_AUTHORIZATION_FAILED"):
+        groups.committed("another", [("driftsentry.events", 0)], 30.0)
     responder = Producer({**own, "enable.idempotence": True})
     record = written(found)
     responder.produce("driftsentry.incidents", record.value, record.key)
-    responder.produce("driftsentry.retraining", None, b"x")
+    for name in ("retraining", "rollback", "followup"):
+        responder.produce(f"driftsentry.{name}", None, b"x")
     assert responder.flush(30) == 0
 
     listed = run_as(with_topics, "judge", "incident", "list")
     assert listed.stdout.startswith(found.incident_id[:12]), listed.output
     assert run_as(with_topics, "judge", "incident", "requests").exit_code == 0
+    assert run_as(with_topics, "judge", "rollback", "requests").exit_code == 0
+    assert run_as(with_topics, "judge", "rollback", "followups").exit_code == 0
     shown = run_as(with_topics, "judge", "incident", "show", found.incident_id, "--by", "ana")
     assert shown.exit_code == 0, shown.output
     decision = ("incident", "overrule", found.incident_id, "data_fault", "--because", "a join")
@@ -348,6 +386,47 @@ def test_a_responder_s_calls_are_allowed_and_a_judge_decides(with_topics: str) -
         refused = run_as(with_topics, user, *decision, "--unseen")
         assert refused.exit_code == 1
         assert "this user may not describe it" in refused.stderr
+
+
+def test_a_messenger_s_calls_are_allowed(with_topics: str) -> None:
+    own = {k: v for k, v in login(with_topics, "messenger").items() if k != "bootstrap.servers"}
+    reader = GroupReader(
+        with_topics,
+        "driftsentry.notify.oncall",
+        ["driftsentry.incidents", "driftsentry.retraining"],
+        own,
+        start="latest",
+        session_timeout_ms=10_000,
+    )
+    deadline_s = time.monotonic() + 60
+    try:
+        while not reader.assigned:
+            assert time.monotonic() < deadline_s
+            reader.next()
+        (topic, partition), *_ = reader.assigned
+        reader.done(TopicEntry(topic, partition, 0, b"", None, 0))
+    finally:
+        reader.close()
+    tail = TopicTail(with_topics, "driftsentry.notify.am", ["driftsentry.incidents"], own)
+    try:
+        while not tail.is_whole:
+            assert time.monotonic() < deadline_s
+            tail.next()
+    finally:
+        tail.close()
+    letter = UndeliveredData(
+        sink="oncall",
+        topic=topic,
+        partition=partition,
+        offset=0,
+        key="k",
+        message_id="msg_1",
+        type="t",
+        reason="status 500",
+        n_attempts=1,
+        gave_up_ms=0,
+    )
+    Undelivered(with_topics, "driftsentry.undelivered", own).publish(letter)
 
 
 def test_an_auditor_s_calls_are_allowed(with_topics: str) -> None:

@@ -291,6 +291,32 @@ def test_what_one_anomaly_holds_is_bounded() -> None:
     assert anomaly.ranges[-1][1] == place_of(60 * 99)[0]
 
 
+def test_each_analysis_has_the_details_that_its_own_detector_has_said() -> None:
+    told = Told()
+    told.until(
+        20,
+        suspicion(5, detector="probing", detail="flips"),
+        suspicion(6, detector="provenance", detail="near queries"),
+    )
+    # After a restart as well, and where both say the same.
+    told = Told(policy(told.policy.snapshot()))
+    *_, said = told.until(
+        300,
+        suspicion(205, detector="probing", detail="near queries", n_hits=80),
+        suspicion(206, detector="volume", n_hits=80),
+    )
+    patterns = {
+        one.anomalies[0].observation_parameter: one.anomalies[0].observed_pattern
+        for one in said.anomaly_analyses
+    }
+    assert patterns == {
+        "probing": "flips; near queries",
+        "provenance": "near queries",
+        "volume": None,
+    }
+    assert said.unmapped.details == ["flips", "near queries"]
+
+
 def test_numbers_that_grow_stand_in_fields_of_their_own() -> None:
     told = Told()
     for i, n_hits in enumerate((8, 20, 50)):

@@ -113,6 +113,9 @@ CHANGES: dict[str, Change] = {
     },
     **{f"{name} is cut": shorter(name) for name in snapshot() if name != "anomaly_events"},
     **{f"{name} goes on": longer(name) for name in snapshot() if name != "anomaly_events"},
+    # The second detector of the first anomaly has said its only detail.
+    "a detail that is not there": entry("anomaly_seen", (1, -1), 2),
+    "a detail below none": entry("anomaly_seen", (1, -1), -1),
     "all is there twice": twice,
     "no events": entry("anomaly_events", 0, 4),
     "a negative number of events": entry("anomaly_events", 0, -1),

@@ -16,7 +16,9 @@ from schemas.events import PredictionEvent
 from schemas.limits import DecodeLimits
 from schemas.records import Record, TopicPartition
 from streams import census
+from streams.attack_traffic import credit_traffic
 from streams.census import REAL_CHANGES, SAMPLE_SHA256, STRETCHES, CensusSample, read_sample
+from streams.delivery_traffic import delivery_traffic
 from streams.traffic import (
     REFERENCE_EVENTS,
     ModelTraffic,
@@ -153,6 +155,22 @@ def test_the_schedule_holds_every_event_once_and_ends_all_models_together(
         assert np.array_equal(order.event[places], np.arange(len(model)))
         assert places[0] < 3 * len(models)
         assert places[-1] >= len(order.model) - 3 * len(models)
+
+
+def test_the_schedule_has_each_label_behind_its_prediction() -> None:
+    model = delivery_traffic()
+    assert model.labels is not None
+    order = schedule([credit_traffic(), model])
+    place = {
+        (int(event), bool(is_label)): i
+        for i, (of, event, is_label) in enumerate(zip(*order, strict=True))
+        if of == 1
+    }
+    n, after = len(model), model.labels.after
+    assert len(place) == 2 * n - after
+    for event in range(n - after):
+        assert place[event, True] > place[event + after, False]
+        assert event + after + 1 == n or place[event, True] < place[event + after + 1, False]
 
 
 def test_signals_are_what_the_worker_sees(models: tuple[ModelTraffic, ...]) -> None:

@@ -26,7 +26,7 @@ SECRET = "hunter2-the-secret-nobody-may-see"  # noqa: S105
 EXAMPLE = Path(__file__).parents[2] / "examples" / "driftsentry.yaml"
 COMMANDS = [
     *("worker", "topics", "doctor", "config", "demo", "demo-producer", "emit", "alerts"),
-    *("scan", "verify", "budget"),
+    *("scan", "verify", "budget", "notify"),
     *("incident", "incident list", "incident show", "incident overrule"),
     *("incident requests", "incident approve"),
     *("topics create", "config check", "config schema", "config show"),
@@ -105,7 +105,12 @@ def test_the_worker_gets_what_was_said(runner: Called, tmp_path: Path) -> None:
         *("--start", "latest", "--redis-prefix", "p", "--alerts-topic", "a", "--events-topic", "e"),
         *("--dead-letter-topic", "d", "--journal-topic", "j", "--checkpoints-topic", "c"),
         *("--commands-topic", "o", "--liveness-topic", "l", "--anomalies-topic", "n"),
-        *("--incidents-topic", "i", "--retraining-topic", "r"),
+        *("--incidents-topic", "i"),
+        *("--retraining-topic", "r"),
+        *("--rollback-topic", "b"),
+        *("--followup-topic", "f"),
+        *("--undelivered-topic", "u"),
+        *("--audit-topic", "t"),
         *("-X", "client.id=x=y"),
     )
     assert result.exit_code == 0, result.output
@@ -128,6 +133,10 @@ def test_the_worker_gets_what_was_said(runner: Called, tmp_path: Path) -> None:
         "anomalies": "n",
         "incidents": "i",
         "retraining": "r",
+        "rollback": "b",
+        "followup": "f",
+        "undelivered": "u",
+        "audit": "t",
     }
     assert settings.kafka == {"linger.ms": 5, "client.id": "x=y"}
     assert settings.redis_url.get_secret_value() == "redis://localhost/1"

@@ -125,6 +125,10 @@ def test_every_plain_setting_has_a_variable() -> None:
         "DRIFTSENTRY_ANOMALIES_TOPIC": "n",
         "DRIFTSENTRY_INCIDENTS_TOPIC": "t",
         "DRIFTSENTRY_RETRAINING_TOPIC": "r",
+        "DRIFTSENTRY_ROLLBACK_TOPIC": "b",
+        "DRIFTSENTRY_FOLLOWUP_TOPIC": "f",
+        "DRIFTSENTRY_UNDELIVERED_TOPIC": "u",
+        "DRIFTSENTRY_AUDIT_TOPIC": "trail",
         "DRIFTSENTRY_DUTY": "security",
         "DRIFTSENTRY_LIVENESS_WINDOW_S": "0",
     }
@@ -132,7 +136,7 @@ def test_every_plain_setting_has_a_variable() -> None:
     chosen = load(environ=values).settings
     default = Settings()
     for name in Settings.model_fields:
-        if name not in {"kafka", "responder", "source_key", "checkpoint_key"}:
+        if name not in {"kafka", "responder", "notify", "source_key", "checkpoint_key"}:
             assert getattr(chosen, name) != getattr(default, name), name
 
 

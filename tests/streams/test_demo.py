@@ -17,7 +17,11 @@ from streams.demo_story import Story, meaning, summary_lines
 from streams.demo_view import LiveView, PlainView, spark_line, window_means
 from streams.traffic import ModelTraffic
 from tests.streams.demo_kit import (
+    APP,
     ATTACK,
+    CENSUS,
+    CONTROL,
+    CREDIT,
     KEY,
     MODELS,
     alert_data,
@@ -27,8 +31,6 @@ from tests.streams.demo_kit import (
     record,
     whole_story,
 )
-
-CENSUS, APP, CONTROL, CREDIT = MODELS
 
 
 def test_an_alert_gathers_its_updates_and_repeats_count_once() -> None:
@@ -102,7 +104,7 @@ def test_a_story_in_which_all_was_seen_has_no_problems() -> None:
     assert story.problems() == []
     text = "\n".join(summary_lines(story))
     assert "As expected" in text
-    for what in ("C  injected, employment-ma-app event 6,000", "not_json 2", "at-least-once"):
+    for what in ("D  injected, employment-ma-app event 6,000", "not_json 2", "at-least-once"):
         assert what in text
     assert "NOT" not in text
 
@@ -116,7 +118,7 @@ def with_alerts_on_the_control(_: Story) -> Story:
 
 
 def accused_too_late(story: Story) -> Story:
-    late = int(ATTACK.at[ATTACK.within_queries])
+    late = int(ATTACK.at[ATTACK.within])
     return replace(story, anomalies=anomalies_of(anomaly_record(ATTACK.source, late)))
 
 
@@ -182,7 +184,7 @@ def test_an_anomaly_gathers_its_updates_and_repeats_count_once() -> None:
     [
         (without_score_alerts, "no alert on score of employment-ma"),
         (with_alerts_on_the_control, "2 alerts on employment-ma-control"),
-        (lambda story: replace(story, n_folded=47_599), "47599 folded"),
+        (lambda story: replace(story, n_folded=59_559), "59559 folded"),
         (lambda story: replace(story, reasons={"not_json": 2}), "2 dead letters"),
         (lambda story: replace(story, worker_status=-9), "status -9"),
         (lambda story: replace(story, anomalies=[]), "no anomaly on credit within 100 queries"),
@@ -220,12 +222,12 @@ def test_signals_have_a_meaning() -> None:
 
 
 PROGRESS = Progress(
-    n_events=47_604,
+    n_events=59_564,
     n_sent=20_000,
     n_consumed=19_000,
     n_rejected=2,
     rate=812.4,
-    sent_by_model=(12_000, 1_500, 1_500, 1_500),
+    sent_by_model=(12_000, 1_500, 1_500, 1_500, 2_500),
 )
 
 
@@ -250,7 +252,7 @@ def test_the_live_picture_fits_the_terminal(size: tuple[int, int]) -> None:
     lines = console.render_lines(view.picture(), pad=False)
     assert len(lines) <= height
     text = "\n".join("".join(segment.text for segment in line) for line in lines)
-    for what in ("employment-ma-control", "learns", "watched", "AGEP", "▁", "ANOMALY"):
+    for what in ("employment-ma-control", "learns", "watched", "RELP", "▁", "ANOMALY"):
         assert what in text
 
 

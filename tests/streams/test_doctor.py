@@ -36,6 +36,8 @@ def settings_for(
         checkpoints=unique_name("checkpoints"),
         liveness=unique_name("liveness"),
         anomalies=unique_name("anomalies"),
+        incidents=unique_name("incidents"),
+        retraining=unique_name("retraining"),
     )
     return Settings.model_validate(
         {
@@ -67,7 +69,10 @@ def test_all_is_well_where_a_worker_can_run_and_the_worker_is_not_fenced(
     said = capsys.readouterr().out
     assert "FAILED" not in said
     assert "all is well" in said
-    for what in ("brokers", f"topic {settings.topics.journal}", "rights on", "group", "redis"):
+    for what in (
+        *("brokers", f"topic {settings.topics.journal}", "rights on", "group", "redis"),
+        *("responder's topics", "responder waits for security", "responder's prefix"),
+    ):
         assert f"ok      {what}" in said
     assert f"a worker's id: {settings.group}.one" in said
     commits.publish([], {})
@@ -88,6 +93,8 @@ def test_missing_topics_are_failures_with_their_remedy(
     assert "`driftsentry topics create`" in said
     failed = [line for line in said.splitlines() if line.startswith("FAILED")]
     assert "7 of " in said, failed
+    # Nobody has to run a responder.
+    assert f"ok      responder: not checked: there is no {settings.topics.incidents}" in said
     # Without checkpoints in Kafka, or without liveness, their topics are not asked for.
     without = settings.model_copy(
         update={"checkpoint_topic_interval_s": 0.0, "liveness_window_s": 0}

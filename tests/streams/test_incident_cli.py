@@ -102,6 +102,8 @@ def test_who_is_shown_all_evidence_is_recorded_once(scene: Scene) -> None:
     assert isinstance(word, OpenEvidence)
     assert (word.deployment, word.model_id) == (found.deployment, found.model_id)
     assert (word.incident_id, word.by) == (found.incident_id, "ana")
+    assert word.revision == found.revision
+    assert set(word.evidence_ids) == {each.evidence_id for each in found.evidence}
     assert f"that ana has seen it is recorded as {word.command_id}" in result.stderr
     again = scene.run("show", found.incident_id, "--json")
     assert "was recorded before" in again.stderr
@@ -185,6 +187,7 @@ def test_what_was_opened_before_two_became_one_counts(scene: Scene) -> None:
     result = scene.run("overrule", former.incident_id[:12], "data_fault", *BECAUSE)
     assert result.exit_code == 0, result.output
     *_, word = scene.said()
+    assert isinstance(word, OverruleIncident)
     assert word.incident_id == found.incident_id
 
 
@@ -236,7 +239,8 @@ def test_requests_are_listed_held_ones_first(scene: Scene) -> None:
     assert released.status == "released"
     scene.write("retraining", written(released))
     lines = scene.run("requests").stdout.splitlines()
-    assert [each[:23] for each in lines] == [f"{name[:12]}  held     ", "000000000000  released "]
+    # The whole ids: `window export` takes no part of one.
+    assert [each[:43] for each in lines] == [f"{name}  held     ", f"{'0' * 32}  released "]
     as_json = scene.run("requests", "--model", "churn", "--json").stdout.splitlines()
     assert as_json[1].encode() == as_bytes(released)
     other = scene.run("requests", "--model", "x")
@@ -257,10 +261,23 @@ def test_a_quarantine_is_approved_by_who_has_seen_it_and_is_told_what_is_left_ou
     *_, word = scene.said()
     assert isinstance(word, ApproveQuarantine)
     assert (word.request_id, word.incident_id) == (name, found.incident_id)
+    assert (word.revision, word.evidence_ids) == (found.revision, (f"{1_001:032x}",))
     assert (word.command_id, word.by) == (result.stdout.strip(), "ana")
     unseen = scene.run("approve", name, *BECAUSE, "--by", "bob", "--unseen")
     assert unseen.exit_code == 0
     assert [each.by for each in scene.said()] == ["ana", "ana", "bob"]
+
+
+def test_what_came_after_it_was_opened_has_to_be_seen_before_it_is_approved(scene: Scene) -> None:
+    (found,) = scene.happen(worse())
+    assert scene.run("show", found.incident_id).exit_code == 0
+    held(scene)
+    name = only(worse(), POISONED).request_id
+    refused = scene.run("approve", name, *BECAUSE)
+    assert refused.exit_code == 3
+    assert "ana has not opened all of the evidence" in refused.stderr
+    assert scene.run("show", found.incident_id).exit_code == 0
+    assert scene.run("approve", name, *BECAUSE).exit_code == 0
 
 
 def test_an_attack_that_is_an_incident_of_its_own_has_to_be_seen_too(scene: Scene) -> None:

@@ -18,13 +18,20 @@ from streams.incident_evidence import Evidence, merged
 from streams.incident_reasons import Approval, Overruling
 from streams.incidents import incidents_of
 from streams.responder_memory import MemoryIncidentStore, MemoryOutlet, MemoryWindows
-from streams.responder_ports import IncidentStore, InputPartition, ModelName, WindowGoneError
+from streams.responder_ports import (
+    FoldPlace,
+    IncidentStore,
+    InputPartition,
+    ModelName,
+    WindowGoneError,
+)
 from streams.retraining_gate import WindowFacts
 from tests.streams.incident_kit import MINUTE_MS, START_MS, alert, evidence, moved
-from tests.streams.test_retraining_gate import attack, worse
+from tests.streams.test_retraining_gate import LINEAGE, attack, worse
 
 MODEL = ModelName("driftsentry", "churn")
 PARTITION = InputPartition("driftsentry", 2)
+FOLD = FoldPlace(2, LINEAGE)
 CONFIG = IncidentConfig()
 FACTS = WindowFacts(9_000, 8_000, 1_600, 0, START_MS, START_MS + MINUTE_MS)
 
@@ -258,10 +265,10 @@ def test_a_request_is_held_then_released_once_and_stays() -> None:
     (held,) = requests_of(topic)
     assert held is not None
     assert [each.reason for each in held.holds] == ["window_not_settled"]
-    run(store.raise_settled({2: 24_999}))
+    run(store.raise_settled({FOLD: 24_999}))
     run(desk.sweep())
     assert len(requests_of(topic)) == 1
-    run(store.raise_settled({2: 25_000}))
+    run(store.raise_settled({FOLD: 25_000}))
     run(desk.sweep())
     run(desk.sweep())
     last = requests_of(topic)[-1]
@@ -271,16 +278,28 @@ def test_a_request_is_held_then_released_once_and_stays() -> None:
     assert len(requests_of(topic)) == 2, "what comes after the release does not change it"
 
 
+def test_offsets_of_a_topic_that_was_made_anew_release_nothing() -> None:
+    desk, store, topic = desk_of()
+    take(desk, worse())
+    run(store.raise_settled({FoldPlace(2, "f" * 32): 10**6, FoldPlace(3, LINEAGE): 10**6}))
+    run(desk.sweep())
+    (held,) = requests_of(topic)
+    assert held is not None
+    assert [each.reason for each in held.holds] == ["window_not_settled"]
+
+
 def test_an_attack_known_before_the_window_is_settled_holds_the_request() -> None:
     desk, store, topic = desk_of()
     take(desk, worse(), attack((5_100, 5_300)))
-    run(store.raise_settled({2: 25_000}))
+    run(store.raise_settled({FOLD: 25_000}))
     run(desk.sweep())
     (first, last) = requests_of(topic)[0], requests_of(topic)[-1]
     assert last is not None
     assert [each.reason for each in last.holds] == ["attack_suspected"]
     assert first is not None
-    run(desk.hear(MODEL, Approval(1, first.request_id, first.incident_id, "ana", "seen")))
+    seen = tuple(last.holds[0].evidence_ids)
+    word = Approval(1, first.request_id, first.incident_id, "ana", "seen", 3, seen)
+    run(desk.hear(MODEL, word))
     approved = requests_of(topic)[-1]
     assert approved is not None
     assert (approved.status, approved.approved_by) == ("released", "ana")
@@ -305,7 +324,7 @@ def test_a_window_whose_events_are_gone_holds_the_request_and_ends_no_responder(
         events_topic="events",
         writer="a",
     )
-    run(store.raise_settled({2: 10**6}))
+    run(store.raise_settled({FOLD: 10**6}))
     take(desk, worse())
     (held,) = requests_of(topic)
     assert held is not None
@@ -315,7 +334,7 @@ def test_a_window_whose_events_are_gone_holds_the_request_and_ends_no_responder(
 def test_requests_of_two_incidents_within_a_cooldown() -> None:
     desk, store, topic = desk_of()
     take(desk, worse(), worse(2, 600, signals=[moved("error", change_offset=9_000)]))
-    run(store.raise_settled({2: 10**6}))
+    run(store.raise_settled({FOLD: 10**6}))
     run(desk.sweep())
     latest = {each.request_id: each for each in requests_of(topic) if each is not None}
     assert sorted(each.status for each in latest.values()) == ["held", "released"]
@@ -335,7 +354,7 @@ def test_requests_are_the_same_whoever_dies_or_hangs(seed: int, order: list[int]
     disturbed = World(seed, [records[each] for each in order], 2, 8)
     for world in (plain, disturbed):
         world.run()
-        run(world.store.raise_settled({2: 10**6}))
+        run(world.store.raise_settled({FOLD: 10**6}))
         world.sweep()
     assert disturbed.topic.compacted() == plain.topic.compacted()
     assert len(plain.topic.compacted()) == 4
@@ -351,7 +370,7 @@ def test_a_window_that_cannot_be_read_holds_its_request() -> None:
         store, topic, Unreadable(), CONFIG, RetrainingConfig(), events_topic="events", writer="a"
     )
     take(desk, worse())
-    run(store.raise_settled({2: 10**6}))
+    run(store.raise_settled({FOLD: 10**6}))
     run(desk.sweep())
     last = requests_of(topic)[-1]
     assert last is not None

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from schemas.responder_config import IncidentConfig
 from streams.incident_desk import IncidentDesk, as_bytes
 from streams.incident_evidence import Evidence, merged
-from streams.incident_reasons import Overruling
+from streams.incident_reasons import Beginning, Noted, Overruling, RollbackApproval, RollbackOpening
 from streams.incidents import incidents_of, long_over
 from streams.responder_memory import MemoryIncidentStore, MemoryOutlet
-from streams.responder_ports import InputPartition, Kept
+from streams.responder_ports import FoldPlace, InputPartition, Kept
 from tests.streams.incident_kit import (
     MINUTE_MS,
     START_MS,
@@ -28,7 +28,7 @@ from tests.streams.incident_kit import (
 )
 from tests.streams.incident_store_kit import MODEL
 from tests.streams.test_incident_desk import World, desk_at, pause, run
-from tests.streams.test_retraining_gate import worse
+from tests.streams.test_retraining_gate import LINEAGE, worse
 
 PARTITION: Final = InputPartition("driftsentry", 2)
 CONFIG: Final = IncidentConfig(
@@ -217,9 +217,11 @@ def test_something_is_forgotten_on_the_way() -> None:
     assert sum(world.n_forgotten > 0 for world in worlds) > 30
 
 
-def desk_of(name: str = "a") -> tuple[IncidentDesk, MemoryIncidentStore, MemoryOutlet]:
+def desk_of(
+    name: str = "a", config: IncidentConfig = CONFIG
+) -> tuple[IncidentDesk, MemoryIncidentStore, MemoryOutlet]:
     store, topic = MemoryIncidentStore(), MemoryOutlet()
-    return desk_at(store, topic, name, CONFIG), store, topic
+    return desk_at(store, topic, name, config), store, topic
 
 
 def take(desk: IncidentDesk, records: Sequence[Evidence]) -> None:
@@ -244,6 +246,20 @@ def test_a_forgotten_incident_stays_on_the_topic() -> None:
     assert len(topic.records) == before
     assert len(topic.compacted()) == 2
     assert all(each.value is not None for each in topic.records)
+
+
+def test_what_never_was_an_incident_is_forgotten_too() -> None:
+    lasting = CONFIG.model_copy(update={"benign_after_ms": 20 * MINUTE_MS})
+    desk, store, topic = desk_of(config=lasting)
+    take(desk, evidence(alert(1), resolved(1, 5), alert(2, 100)))
+    raise_to(store, 50)
+    run(desk.sweep())
+    assert list(kept_in(store).evidence) == [f"{2:032x}"]
+    assert topic.records == []
+    raise_to(store, 120)
+    run(desk.sweep())
+    (only,) = topic.compacted().values()
+    assert b"benign_drift" in only
 
 
 def test_what_comes_again_of_it_is_not_taken_in() -> None:
@@ -318,7 +334,7 @@ def over(number: int, minute: int, **given: Any) -> bytes:
 def test_a_request_is_forgotten_with_its_incident() -> None:
     desk, store, topic = desk_of()
     take(desk, evidence(worse(), over(1, 5), alert(2, 100)))
-    run(store.raise_settled({2: 10**6}))
+    run(store.raise_settled({FoldPlace(2, LINEAGE): 10**6}))
     run(desk.sweep())
     assert [each.status for each in kept_in(store).released] == ["released"]
     raise_to(store, 50)
@@ -349,3 +365,29 @@ def test_what_a_held_request_is_judged_by_is_kept() -> None:
     assert not kept.evidence
     assert not kept.published
     assert len(requests_in(topic)) == 2
+
+
+def test_words_of_an_incident_that_nobody_knows_are_dropped_after_a_while() -> None:
+    desk, store, _ = desk_of()
+    unknown_ms = CONFIG.unknown_ms
+    word = Overruling(1, "f" * 32, "data_fault", "ana", "", START_MS)
+    take(desk, evidence(alert(1, 0)))
+    (name,) = [each.incident_id for each in incidents_of(evidence(alert(1, 0)), [], None, CONFIG)]
+    known = word._replace(place=2, incident_id=name)
+    # These name no incident.
+    others: list[Noted] = [
+        RollbackOpening(3, "f" * 32, "ana"),
+        RollbackApproval(4, "f" * 32, "ana", ""),
+        Beginning(0, "8", 5, "f" * 32),
+    ]
+    heard: list[Noted] = [word, known, *others]
+    for each in heard:
+        run(desk.hear(MODEL, each))
+    for later_ms, words in ((unknown_ms - 1, [word, known]), (unknown_ms, [known])):
+        run(store.raise_watermarks({InputPartition("driftsentry", 7): START_MS + later_ms}))
+        run(desk.sweep())
+        assert list(kept_in(store).said) == [*words, *others]
+    assert kept_in(store).forgotten_ms is None
+    run(desk.hear(MODEL, word))
+    assert list(kept_in(store).said) == [known, *others], "who starts hears all of the topic again"
+    assert desk.n_too_late == 1

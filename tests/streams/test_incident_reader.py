@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -110,13 +111,15 @@ def test_a_topic_is_not_read_that_no_evidence_is_on() -> None:
     assert not open_evidence(found.evidence, topics(al=[alert(1)]), TOPIC_OF).missing
 
 
-def opening(**given: str) -> OpenEvidence:
-    fields = {
+def opening(**given: Any) -> OpenEvidence:
+    fields: dict[str, Any] = {
         "command_id": "o-1",
         "deployment": "driftsentry",
         "model_id": "churn",
         "incident_id": SEVERAL[0].incident_id,
         "by": "ana",
+        "revision": 3,
+        "evidence_ids": tuple(each.evidence_id for each in SEVERAL[0].evidence),
     }
     return OpenEvidence.model_validate({**fields, **given})
 
@@ -144,5 +147,6 @@ def test_an_opening_of_something_else_does_not_count(change: dict[str, str]) -> 
 
 
 def test_another_word_is_no_opening() -> None:
-    fields = {**opening().model_dump(), "kind": "overrule", "verdict": "data_fault"}
+    fields = opening().model_dump(exclude={"revision", "evidence_ids"})
+    fields |= {"kind": "overrule", "verdict": "data_fault"}
     assert not is_opened(OverruleIncident.model_validate(fields))

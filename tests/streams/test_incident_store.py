@@ -12,11 +12,20 @@ import pytest
 from schemas.retraining import RetrainingData
 from streams.embedded import EmbeddedValkey
 from streams.incident_evidence import Evidence, merge
-from streams.incident_reasons import Approval, Opening, Overruling, Said
+from streams.incident_reasons import (
+    Approval,
+    Beginning,
+    Noted,
+    Opening,
+    Overruling,
+    RollbackApproval,
+    RollbackOpening,
+)
 from streams.responder_memory import MemoryIncidentStore, MemoryOutlet
 from streams.responder_ports import (
     UNKNOWN,
     Flight,
+    FoldPlace,
     Forgotten,
     InputPartition,
     Kept,
@@ -34,9 +43,12 @@ from tests.streams.incident_store_kit import (
     new_name,
     redis_place,
 )
+from tests.streams.rollback_kit import CONFIG
+from tests.streams.rollback_kit import Place as Followed
 from tests.streams.store_kit import make_user
 from tests.streams.test_incident_desk import desk_at, run
 from tests.streams.test_retraining_gate import worse
+from tests.streams.test_rollback import switch
 
 ODD = ModelName("de:ploy{1}", "mo del:ü/%3A\n")
 WORD = Overruling(4, "a" * 32, "data_fault", "ana", "a broken join\nü")
@@ -332,10 +344,35 @@ def test_the_watermark_is_the_least_of_the_partitions_of_the_evidence(place: Pla
 
 def test_settled_offsets_do_not_go_back(place: Place) -> None:
     assert place.run(place.store.settled()) == {}
-    place.run(place.store.raise_settled({0: 5, 3: 2**52}))
-    place.run(place.other.raise_settled({0: 4, 3: 2**52 + 1, 7: 0}))
+    zero, three, again = FoldPlace(0, "a"), FoldPlace(3, "a:b"), FoldPlace(0, "b")
+    place.run(place.store.raise_settled({zero: 5, three: 2**52}))
+    place.run(place.other.raise_settled({zero: 4, three: 2**52 + 1, again: 0}))
     place.run(place.other.raise_settled({}))
-    assert place.run(place.store.settled()) == {0: 5, 3: 2**52 + 1, 7: 0}
+    assert place.run(place.store.settled()) == {zero: 5, three: 2**52 + 1, again: 0}
+
+
+def test_offsets_that_were_looked_at_do_not_go_back(place: Place) -> None:
+    zero, three, again = FoldPlace(0, "a"), FoldPlace(3, "a:b"), FoldPlace(0, "b")
+    assert place.run(place.store.scanned()) == {}
+    place.run(place.store.raise_settled({zero: 9}))
+    place.run(place.store.raise_scanned({zero: 5, three: 7}))
+    place.run(place.other.raise_scanned({zero: 4, again: 1}))
+    assert place.run(place.store.scanned()) == {zero: 5, three: 7, again: 1}
+    place.run(place.store.wipe("anew"))
+    assert place.run(place.store.scanned()) == {}
+
+
+def test_follow_ups_and_rollbacks_are_kept_beside_requests(place: Place) -> None:
+    followed = Followed(switch(), CONFIG.model_copy(update={"policy": "act"}))
+    followed.settle(2_000)
+    (followup,), (rollback,) = followed.followups(), followed.requests()
+    retraining = request("a" * 32)
+    stored(place)
+    for each in (followup, rollback, retraining):
+        assert place.run(place.store.release(MODEL, each)) == each
+    changed = rollback.model_copy(update={"approved_by": "ana"})
+    assert place.run(place.other.release(MODEL, changed)) == rollback
+    assert list(place.run(place.other.read(MODEL)).released) == [followup, rollback, retraining]
 
 
 def test_the_first_release_of_a_request_stays(place: Place) -> None:
@@ -356,10 +393,13 @@ def test_the_first_release_of_a_request_stays(place: Place) -> None:
 
 
 def test_everything_that_people_say_is_kept(place: Place) -> None:
-    said: list[Said] = [
+    said: list[Noted] = [
         WORD,
-        Approval(7, "r" * 32, "a" * 32, "ana", "seen"),
-        Opening(6, "a" * 32, "ana"),
+        Approval(7, "r" * 32, "a" * 32, "ana", "seen", 3, ("e" * 32, "f" * 32)),
+        Opening(6, "a" * 32, "ana", 3, ("e" * 32,)),
+        RollbackApproval(8, "b" * 32, "ana", "seen"),
+        RollbackOpening(9, "b" * 32, "ana"),
+        Beginning(3, "v 8", 2**52, "a:b"),
     ]
     assert place.run(place.store.write(MODEL, 0, [one()], said))
     for store in (place.store, place.other):
@@ -431,3 +471,25 @@ def test_wiped_is_as_new_and_the_others_see_it(place: Place) -> None:
     place.run(place.store.write(MODEL, 0, [one(2)], []))
     assert list(place.run(place.store.read(MODEL)).evidence) == [f"{2:032x}"]
     assert place.run(place.store.watermark(MODEL)) is None
+
+
+def test_words_alone_are_forgotten_and_evidence_may_still_come(place: Place) -> None:
+    version = stored(place, one())
+    word = WORD._replace(said_ms=START_MS)
+    assert place.run(place.store.write(MODEL, version, [], [word]))
+    assert place.run(place.other.forget(MODEL, version + 1, Forgotten({}, [], [word], None)))
+    kept = place.run(place.store.read(MODEL))
+    assert (list(kept.said), kept.forgotten_ms, len(kept.evidence)) == ([], None, 1)
+
+
+def test_the_furthest_watermark_is_of_the_deployment(place: Place) -> None:
+    assert place.run(place.store.furthest("a")) is None
+    raised = {
+        InputPartition("a", 0): START_MS,
+        InputPartition("a", 12): START_MS + 5,
+        InputPartition("ab", 1): START_MS + 9,
+        InputPartition("a:b", 1): START_MS + 9,
+    }
+    place.run(place.store.raise_watermarks(raised))
+    assert place.run(place.other.furthest("a")) == START_MS + 5
+    assert place.run(place.other.furthest("b")) is None

@@ -6,7 +6,7 @@ import unicodedata
 from typing import Any, get_args
 
 import orjson
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.incidents import IncidentData, Reason
@@ -80,6 +80,7 @@ def hostile_evidence(text: str) -> dict[str, Evidence]:
     return found
 
 
+@settings(deadline=None)
 @given(_texts)
 def test_whatever_stands_on_the_topics_does_nothing_to_a_terminal(text: str) -> None:
     found = IncidentData.model_validate(with_text(OVERRULED.model_dump(mode="json"), text))
@@ -136,7 +137,7 @@ def test_a_page_says_who_overruled_and_whether_they_had_looked() -> None:
     unseen = "\n".join(incident_page(OVERRULED, OPENED))
     assert "so says ana, who had NOT opened the evidence: a broken join" in unseen
     assert "the rules say suspected_poisoning: " in unseen
-    looked: list[Said] = [Opening(1, ONE.incident_id, "ana"), *WORDS]
+    looked: list[Said] = [Opening(1, ONE.incident_id, "ana", 1, ()), *WORDS]
     (found,) = incidents(*RECORDS, said=looked)
     assert "so says ana, who had opened the evidence" in "\n".join(incident_page(found, OPENED))
 
@@ -151,7 +152,8 @@ def test_what_is_left_out_is_said_by_anomaly() -> None:
     assert ATTACK.anomaly is not None
     (source,) = ATTACK.anomaly.unmapped.quarantine.sources
     lines = quarantine_lines([ATTACK.evidence_id, "x"], OPENED)
-    where = "offsets 5000 to 5100, 5200 to 5300 of partition 2"
+    on = ", and on to the window's end, as it is not over"
+    where = f"offsets 5000 to 5100, 5200 to 5300 of partition 2{on}"
     assert lines[1] == f"    events of {source[:12]}: {where}"
     assert lines[-2:] == [
         "  anomaly x",
@@ -162,6 +164,9 @@ def test_what_is_left_out_is_said_by_anomaly() -> None:
         [unnamed.evidence_id], OpenedEvidence({unnamed.evidence_id: unnamed}, {})
     )
     assert lines[1] == "    every event: offsets 5000 to 5100 of partition 2"
+    (over,) = merged(evidence(attack((5_000, 5_100), is_over=True))).values()
+    lines = quarantine_lines([over.evidence_id], OpenedEvidence({over.evidence_id: over}, {}))
+    assert lines[1].endswith("offsets 5000 to 5100 of partition 2")
 
 
 def test_the_reasons_that_a_person_may_give_are_those_of_the_rules() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from itertools import permutations
 from typing import Any, get_args
 
@@ -24,7 +25,7 @@ from streams.incident_evidence import (
     merge,
     merged,
 )
-from streams.incident_reasons import RULES, Opening, Overruling, Said
+from streams.incident_reasons import RULES, Noted, Opening, Overruling, Said
 from streams.incidents import incidents_of
 from tests.streams.incident_kit import (
     MINUTE_MS,
@@ -224,6 +225,12 @@ def test_poisoning_belongs_to_the_drift_that_it_makes() -> None:
             [alert(1, signals=[moved("error", direction="fell")])],
         ),
         ("data_fault", "data_broke", [alert(1, signals=[moved("error"), moved("quality:range")])]),
+        (
+            "harmful_drift",
+            "predictions_worse",
+            [alert(1, signals=[moved("error"), moved("representativeness")])],
+        ),
+        ("benign_drift", "nothing_says_harm", [alert(1, signals=[moved("representativeness")])]),
         ("data_fault", "data_broke", [alert(1, signals=[moved("feature:x", part_factor=1000.0)])]),
         ("data_fault", "data_broke", [alert(1, signals=[moved("missing:x")])]),
         ("benign_drift", "nothing_says_harm", [alert(1, signals=[moved("missing:x", effect=0.1)])]),
@@ -266,7 +273,8 @@ def test_whether_the_evidence_was_opened_before_it_was_overruled() -> None:
     name = only(record).incident_id
     word = overruling(7, name)
     assert only(record, said=[word]).verdict.was_evidence_opened is False
-    for opened, is_seen in ((Opening(6, name, "ana"), True), (Opening(8, name, "ana"), False)):
+    seen = Opening(6, name, "ana", 1, (f"{1:032x}",))
+    for opened, is_seen in ((seen, True), (seen._replace(place=8), False)):
         assert only(record, said=[word, opened]).verdict.was_evidence_opened is is_seen
 
 
@@ -393,3 +401,60 @@ def test_a_sentence_for_a_person() -> None:
         "retraining on events "
         "since it began."
     )
+
+
+@pytest.mark.parametrize(
+    ("unit", "said"), [("value", "score fell"), ("spread", "spread of score fell")]
+)
+def test_a_cause_says_what_of_a_signal_moved(unit: str, said: str) -> None:
+    own = moved("score", unit=unit, direction="fell", effect=-0.07)
+    (found,) = incidents_of(evidence(alert(1, signals=[own])), [], None, IncidentConfig())
+    assert found.causes[0].detail == f"{said} (-0.07 sd)"
+    assert f"First: {said} " in found.message
+
+
+LASTING = IncidentConfig(benign_after_ms=30 * MINUTE_MS)
+
+
+def lasting(*records: bytes, minute: int | None, said: Sequence[Noted] = ()) -> list[IncidentData]:
+    watermark_ms = None if minute is None else START_MS + minute * MINUTE_MS
+    return incidents_of(merged(evidence(*records)).values(), said, watermark_ms, LASTING)
+
+
+def back(number: int, minute: float) -> bytes:
+    return alert(number, minute, revision=2, status="resolved", resolution="returned")
+
+
+def test_benign_drift_is_an_incident_once_it_has_lasted() -> None:
+    assert lasting(alert(1), minute=None) == []
+    assert lasting(alert(1), minute=29) == []
+    (found,) = lasting(alert(1), minute=30)
+    assert found.verdict.reason == "benign_drift"
+    # Where it has ended its own times count, however far everybody has read.
+    assert lasting(alert(1), back(1, 29), minute=10_000) == []
+    (found,) = lasting(alert(1), back(1, 30), minute=10_000)
+    assert found.status == "closed"
+
+
+def test_harm_faults_attacks_and_what_a_person_says_are_incidents_at_once() -> None:
+    harm = alert(1, signals=[moved("error")])
+    fault = alert(1, signals=[moved("quality:range")])
+    for record in (harm, fault, anomalies()[0], silence()):
+        assert len(lasting(record, minute=None)) == 1
+    joined = lasting(alert(1), alert(2, 5, signals=[moved("error")]), minute=5)
+    assert [each.verdict.reason for each in joined] == ["harmful_drift"]
+    ((name, _),) = [(each.incident_id, each) for each in lasting(alert(1), minute=30)]
+    word = Overruling(1, name, "benign_drift", "ana", "as every spring")
+    assert len(lasting(alert(1), minute=0, said=[word])) == 1
+
+
+@settings(deadline=None)
+@given(_records, st.integers(-100, 20_000), st.integers(0, 1_000))
+def test_what_was_told_once_stays_while_more_is_read(
+    records: list[bytes], watermark: int, more: int
+) -> None:
+    before = {each.incident_id for each in lasting(*records, minute=watermark)}
+    after = {each.incident_id for each in lasting(*records, minute=watermark + more)}
+    assert before <= after
+    at_once = {each.incident_id for each in incidents(*records, watermark=watermark)}
+    assert after <= at_once

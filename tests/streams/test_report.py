@@ -10,9 +10,15 @@ import numpy as np
 
 from streams.report import MAX_PLOTS, render_report
 from streams.report_plots import ChangeMark, plot_of_values, signal_svg
-from tests.streams.demo_kit import MODELS, alert_data, anomalies_of, anomaly_record, whole_story
+from tests.streams.demo_kit import (
+    APP,
+    CENSUS,
+    alert_data,
+    anomalies_of,
+    anomaly_record,
+    whole_story,
+)
 
-CENSUS, APP, CONTROL, CREDIT = MODELS
 HOSTILE = "<script>alert(1)</script>"
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -51,14 +57,14 @@ def test_it_has_a_plot_for_each_drifting_signal_and_each_alerts_sentence() -> No
     story = whole_story(alert_data(CENSUS, "feature:MAR", 9_000))
     page = Page(render_report(story))
     drifting = {(alert.said.model_id, alert.said.signal) for alert in story.alerts}
-    assert page.count["svg"] - 1 == len(drifting) == 5
+    assert page.count["svg"] - 1 == len(drifting) == 6
     labels = [value for _, name, value in page.attributes if name == "aria-label"]
     for model_id, signal in drifting:
         assert any(f"{signal} of {model_id}" in label for label in labels)
     for alert in story.alerts:
         assert alert.said.message in page.text
     assert "As expected." in page.text
-    assert "4 of 4" in page.text
+    assert "5 of 5" in page.text
     assert "found after 10 of 300 queries" in page.text
     assert "alarm at query 10" in page.text
     assert "no honest client was accused" in page.text
@@ -84,8 +90,8 @@ def test_it_says_what_was_not_as_expected() -> None:
     )
     page = Page(render_report(story))
     assert "Not as expected." in page.text
-    assert "0 of 4" in page.text
-    assert page.text.count("not noticed") == 9
+    assert "0 of 5" in page.text
+    assert page.text.count("not noticed") == 11
     assert page.count["svg"] == 1
     assert "alarm at query" not in page.text
 
@@ -121,7 +127,8 @@ def test_hostile_names_stay_text() -> None:
 def test_a_flood_of_signals_does_not_make_a_flood_of_plots() -> None:
     story = whole_story(*(alert_data(CENSUS, f"class:{i}", 9_000) for i in range(2, MAX_PLOTS + 4)))
     page = Page(render_report(story))
-    assert page.count["svg"] == MAX_PLOTS + 2
+    # Those of the other two models that change, and the picture of the attack.
+    assert page.count["svg"] == MAX_PLOTS + 3
     assert "further signals have alerts" in page.text
 
 

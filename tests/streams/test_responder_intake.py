@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 import structlog
@@ -16,7 +18,7 @@ TOPICS = Topics()
 NAME = "a" * 32
 
 
-def said(kind: str, **more: str) -> bytes:
+def said(kind: str, **more: Any) -> bytes:
     fields = {
         "kind": kind,
         "command_id": "c-1",
@@ -26,6 +28,9 @@ def said(kind: str, **more: str) -> bytes:
         "by": "ana",
     }
     return orjson.dumps({**fields, **more})
+
+
+SHOWN: dict[str, Any] = {"revision": 3, "evidence_ids": ["2" * 32]}
 
 
 def test_every_topic_has_its_records() -> None:
@@ -58,22 +63,22 @@ def test_what_cannot_be_read_is_counted_and_said_once_of_each_topic(value: bytes
 def test_what_people_say_has_its_offset_as_its_place() -> None:
     intake = Intake(TOPICS)
     words = [
-        intake.word(4, said("overrule", verdict="data_fault", reason="a join")),
-        intake.word(5, said("approve", request_id="b" * 32, reason="seen")),
-        intake.word(6, said("opened")),
+        intake.word(4, said("overrule", verdict="data_fault", reason="a join"), 9),
+        intake.word(5, said("approve", request_id="b" * 32, reason="seen", **SHOWN), 9),
+        intake.word(6, said("opened", **SHOWN), 9),
     ]
     model = ModelName("driftsentry", "churn")
     assert words == [
-        (model, Overruling(4, NAME, "data_fault", "ana", "a join")),
-        (model, Approval(5, "b" * 32, NAME, "ana", "seen")),
-        (model, Opening(6, NAME, "ana")),
+        (model, Overruling(4, NAME, "data_fault", "ana", "a join", 9)),
+        (model, Approval(5, "b" * 32, NAME, "ana", "seen", 3, ("2" * 32,), 9)),
+        (model, Opening(6, NAME, "ana", 3, ("2" * 32,), 9)),
     ]
 
 
 def test_what_is_said_to_workers_is_no_word_and_no_fault() -> None:
     intake = Intake(TOPICS)
-    assert intake.word(0, b'{"kind": "mute"}') is None
-    assert intake.word(1, b"no json") is None
+    assert intake.word(0, b'{"kind": "mute"}', 9) is None
+    assert intake.word(1, b"no json", 9) is None
     assert not intake.n_refused
-    assert intake.word(2, said("overrule", verdict="nonsense")) is None
+    assert intake.word(2, said("overrule", verdict="nonsense"), 9) is None
     assert intake.n_refused == {TOPICS.commands: 1}

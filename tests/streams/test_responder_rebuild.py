@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,11 +12,31 @@ from streams.incident_desk import as_bytes
 from streams.incident_evidence import merged
 from streams.incidents import incidents_of
 from streams.responder_memory import MemoryIncidentStore, MemoryOutlet
-from streams.responder_ports import ModelName
-from streams.responder_rebuild import Read, fill, take_incident, take_request
+from streams.responder_ports import FoldPlace, ModelName
+from streams.responder_rebuild import (
+    Read,
+    fill,
+    take_followup,
+    take_incident,
+    take_request,
+    take_rollback,
+)
 from tests.streams.incident_kit import alert, evidence
+from tests.streams.rollback_kit import CONFIG as VERSIONS
+from tests.streams.rollback_kit import Place
+from tests.streams.rollback_kit import run as finish
 from tests.streams.test_incident_desk import CONFIG, MODEL, desk_at, desk_of, run, take
-from tests.streams.test_retraining_gate import worse
+from tests.streams.test_retraining_gate import LINEAGE, worse
+from tests.streams.test_rollback import switch
+from tests.streams.window_kit import request, window
+
+TAKE = {
+    "incident": take_incident,
+    "retraining": take_request,
+    "followup": take_followup,
+    "rollback": take_rollback,
+}
+"""By kind. A follow-up comes before what rests on it, by name too."""
 
 
 def rebuilt(topic: MemoryOutlet, *records: bytes) -> MemoryIncidentStore:
@@ -25,7 +46,7 @@ def rebuilt(topic: MemoryOutlet, *records: bytes) -> MemoryIncidentStore:
         models[MODEL].take(each)
     for key, value in topic.compacted().items():
         kind, _, name = key.partition("/")
-        (take_incident if kind == "incident" else take_request)(models, name, value)
+        TAKE[kind](models, name, value)
     store = MemoryIncidentStore()
     for model, read in models.items():
         run(fill(store, model, read, "rebuild"))
@@ -36,11 +57,11 @@ def test_what_stands_there_is_not_written_again() -> None:
     desk, store, topic = desk_of()
     records = [worse(), alert(2, 900)]
     take(desk, *records)
-    run(store.raise_settled({2: 10**6}))
+    run(store.raise_settled({FoldPlace(2, LINEAGE): 10**6}))
     run(desk.sweep())
     before = len(topic.records)
     anew = rebuilt(topic, *records)
-    run(anew.raise_settled({2: 10**6}))
+    run(anew.raise_settled({FoldPlace(2, LINEAGE): 10**6}))
     run(desk_at(anew, topic, "b").sweep())
     assert len(topic.records) == before
 
@@ -48,7 +69,7 @@ def test_what_stands_there_is_not_written_again() -> None:
 def test_a_released_request_stays_as_it_is_without_its_evidence() -> None:
     desk, store, topic = desk_of()
     take(desk, worse())
-    run(store.raise_settled({2: 10**6}))
+    run(store.raise_settled({FoldPlace(2, LINEAGE): 10**6}))
     run(desk.sweep())
     before = topic.compacted()
     assert any(b'"released"' in value for value in before.values())
@@ -109,3 +130,38 @@ def test_the_topic_ends_as_all_evidence_says(
         f"incident/{each.incident_id}": as_bytes(each)
         for each in sorted(wanted, key=lambda one: one.incident_id)
     }
+
+
+@pytest.mark.parametrize("policy", ["ask", "act"])
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_follow_ups_and_what_follows_from_them_stay_as_they_are(policy: str, is_gone: bool) -> None:
+    """Whether or not the topic still has the events that they were made of."""
+    config = VERSIONS.model_copy(update={"policy": policy})
+    place = Place(switch(), config)
+    finish(place.store.release(MODEL, request(window((0, 700, 999)))))
+    place.settle(2_000)
+    before, n_records = place.topic.compacted(), len(place.topic.records)
+    assert {key.partition("/")[0] for key in before} == {"followup", "rollback", "retraining"}
+    anew = Place([] if is_gone else switch(), config, store=rebuilt(place.topic), topic=place.topic)
+    run(anew.desk.sweep())
+    anew.settle(3_000)
+    assert place.topic.compacted() == before
+    assert len(place.topic.records) == n_records
+
+
+def test_a_follow_up_that_is_not_told_is_made_anew() -> None:
+    place = Place(switch(), VERSIONS)
+    place.settle(1_300)
+    (before,) = place.followups()
+    assert before.status == "following"
+    anew = Place(switch(), VERSIONS, store=rebuilt(place.topic), topic=place.topic)
+    anew.settle(2_000)
+    (after,) = anew.followups()
+    assert (after.status, after.followup_id) == ("told", before.followup_id)
+
+
+def test_other_records_on_these_topics_are_left_as_they_are() -> None:
+    models: defaultdict[ModelName, Read] = defaultdict(Read)
+    take_followup(models, "x", b"{}")
+    take_rollback(models, "x", b"\xff")
+    assert not models

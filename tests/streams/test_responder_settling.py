@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.responder_ports import FoldPlace
 from streams.responder_settling import (
     WATERMARK_EVENTS,
+    DutyCommit,
     Look,
     OutputPlace,
     Settling,
@@ -18,6 +20,14 @@ from streams.responder_settling import (
 )
 
 PLACES: list[OutputPlace] = [("alerts", 0), ("alerts", 1), ("anomalies", 0)]
+
+
+def fold(partition: int) -> FoldPlace:
+    return FoldPlace(partition, f"lineage {partition}")
+
+
+def commit(offset: int, partition: int = 0) -> DutyCommit:
+    return DutyCommit(offset, fold(partition).lineage, "topic")
 
 
 @dataclass
@@ -37,7 +47,7 @@ class Cluster:
         self.random = random.Random(seed)
         self.ends = dict.fromkeys(PLACES, 0)
         self.open: list[_Transaction] = []
-        self.folded: list[dict[int, int]] = [{}, {}]
+        self.folded: list[dict[int, DutyCommit]] = [{}, {}]
         self.said: list[tuple[int, OutputPlace, int]] = []
         """Of which events' offset, and where the record stands; committed ones."""
         self.said_partition: list[int] = []
@@ -47,7 +57,7 @@ class Cluster:
         duty, partition = self.random.randrange(2), self.random.randrange(2)
         if any((each.duty, each.partition) == (duty, partition) for each in self.open):
             return
-        before = self.folded[duty].get(partition, 0)
+        before = self.folded[duty].get(partition, commit(0)).offset
         made = _Transaction(duty, partition, before + self.random.randint(1, 5))
         for place in self.random.sample(PLACES, self.random.randint(0, 2)):
             made.places[place] = self.ends[place]
@@ -65,7 +75,8 @@ class Cluster:
         for place, offset in each.places.items():
             self.said.append((each.offset - 1, place, offset))
             self.said_partition.append(each.partition)
-        self.folded[each.duty][each.partition] = each.offset
+        own = commit(each.offset, each.partition)
+        self.folded[each.duty][each.partition] = own
 
     def read(self) -> None:
         place = self.random.choice(PLACES)
@@ -77,9 +88,9 @@ class Cluster:
     def look(self) -> Look:
         return Look(least(self.folded), dict(self.ends))
 
-    def check(self, settled: dict[int, int]) -> None:
+    def check(self, settled: dict[FoldPlace, int]) -> None:
         for (offset, place, at), partition in zip(self.said, self.said_partition, strict=True):
-            if offset < settled.get(partition, 0):
+            if offset < settled.get(fold(partition), 0):
                 assert at < self.done[place], "it was said of settled events, and is not read"
 
 
@@ -89,7 +100,7 @@ def test_what_is_settled_was_read(seed: int, n_responders: int) -> None:
     cluster = Cluster(seed)
     # Each responder has looks of its own; what one of them settles is settled for all.
     responders = [Settling() for _ in range(n_responders)]
-    settled: dict[int, int] = {}
+    settled: dict[FoldPlace, int] = {}
     for _ in range(150):
         step = cluster.random.random()
         if step < 0.3:
@@ -118,23 +129,33 @@ def test_what_is_settled_was_read(seed: int, n_responders: int) -> None:
 
 def test_it_gets_on_where_there_is_always_something_new() -> None:
     settling = Settling()
-    last: dict[int, int] = {}
+    last: dict[FoldPlace, int] = {}
     for number in range(1, 50):
-        look = Look({0: 10 * number}, {("alerts", 0): number})
+        look = Look({fold(0): 10 * number}, {("alerts", 0): number})
         last = settling.advance(look, {("alerts", 0): number - 1}) or last
-    assert last[0] >= 400
+    assert last[fold(0)] >= 400
 
 
 def test_a_partition_that_nobody_has_written_to_is_read() -> None:
-    assert Settling().advance(Look({0: 7}, {("alerts", 0): 0}), {}) == {0: 7}
-    assert Settling().advance(Look({0: 7}, {("alerts", 0): 1}), {}) == {}
+    assert Settling().advance(Look({fold(0): 7}, {("alerts", 0): 0}), {}) == {fold(0): 7}
+    assert Settling().advance(Look({fold(0): 7}, {("alerts", 0): 1}), {}) == {}
 
 
 def test_without_a_commit_of_every_duty_nothing_is_folded() -> None:
-    assert least([{0: 5, 1: 8}, {0: 4}]) == {0: 4}
-    assert least([{0: 5}]) == {0: 5}
-    assert least([{0: 5}, {}]) == {}
+    assert least([{0: commit(5), 1: commit(8)}, {0: commit(4)}]) == {fold(0): 4}
+    assert least([{0: commit(5)}]) == {fold(0): 5}
+    assert least([{0: commit(5)}, {}]) == {}
     assert least([]) == {}
+
+
+def test_commits_on_two_topics_of_one_name_settle_nothing() -> None:
+    """One duty has begun on a topic that was made anew, the other has not noticed yet."""
+    former, anew = commit(5_000), DutyCommit(4, "later", "another topic")
+    assert least([{0: anew}, {0: former}]) == {}
+    assert least([{0: former}, {0: anew}]) == {}
+    # Each duty has a lineage of its own; that of the first one names the fold.
+    both = least([{0: anew}, {0: anew._replace(lineage="of attacks", offset=3)}])
+    assert both == {FoldPlace(0, "later"): 3}
 
 
 def test_the_watermark_is_the_median_of_the_last_events() -> None:

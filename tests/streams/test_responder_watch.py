@@ -10,7 +10,9 @@ import threading
 from pathlib import Path
 
 import orjson
+import pytest
 
+from streams.responder_pulse import Pulse
 from streams.responder_supervisor import Backoff, keep_running
 from streams.responder_watch import Seen, State, Watch, write_ready
 
@@ -138,3 +140,75 @@ def test_a_signal_ends_both() -> None:
     assert child.returncode == 0
     assert child.stdout is not None
     child.stdout.close()
+
+
+ASKED_TWICE = """
+import asyncio, os, signal
+from streams.responder_service import hear_signals
+
+async def main():
+    stop = asyncio.Event()
+    hear_signals(stop.set)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await stop.wait()
+
+asyncio.run(main())
+os.kill(os.getpid(), signal.SIGTERM)
+os.kill(os.getpid(), signal.SIGINT)
+print("ended")
+"""
+ASKED_EARLY = """
+import os, signal
+from streams import config_loader
+from streams.cli import main
+
+config_loader.load = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
+main(["respond", *{options}])
+"""
+
+
+def test_who_is_asked_again_while_it_ends_ends_as_it_was_asked_to() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED_TWICE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--no-supervisor"]])
+def test_a_responder_that_is_asked_before_it_has_begun_ends_at_once(options: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED_EARLY.format(options=options)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "stopped before anything had begun" in done.stderr
+
+
+def test_a_loop_that_says_nothing_for_so_many_looks_has_ended() -> None:
+    pulse = Pulse(3)
+    pulse.beat()
+    assert [pulse.look() for _ in range(4)] == [False, False, False, True]
+    pulse.beat()
+    assert [pulse.look() for _ in range(3)] == [False, False, False]
+
+
+def test_the_thread_ends_a_process_whose_loop_stands_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streams.responder_pulse.LOOK_S", 0.001)
+    ended = threading.Event()
+    pulse = Pulse(2, ended.set)
+    pulse.start()
+    assert ended.wait(60)
+    pulse.close()
+
+
+def test_a_pulse_that_was_never_started_can_be_closed() -> None:
+    Pulse(2).close()

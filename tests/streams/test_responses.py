@@ -27,10 +27,11 @@ ABOUT: dict[str, Any] = {
     "incident_id": "0" * 32,
     "by": "ana",
 }
+SHOWN: dict[str, Any] = {"revision": 3, "evidence_ids": ("2" * 32,)}
 WORDS = [
     OverruleIncident(**ABOUT, verdict="data_fault", reason="a broken join"),
-    ApproveQuarantine(**ABOUT, request_id="1" * 32),
-    OpenEvidence(**ABOUT),
+    ApproveQuarantine(**ABOUT, request_id="1" * 32, **SHOWN),
+    OpenEvidence(**ABOUT, **SHOWN),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.incidents import Reason
 from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.retraining import RetrainingData
-from streams.incident_evidence import merged
+from streams.incident_evidence import POISONING, Evidence, merged
 from streams.incident_reasons import Approval, Opening, Overruling, Said
 from streams.incidents import cases_of, dismissed_in
 from streams.retraining_gate import (
@@ -22,6 +24,7 @@ from streams.retraining_gate import (
     draft_of,
     is_short,
     request_of,
+    versions_of,
 )
 from tests.streams.incident_kit import MINUTE_MS, START_MS, alert, anomalies, evidence, moved
 
@@ -29,6 +32,7 @@ INCIDENTS = IncidentConfig()
 CONFIG = RetrainingConfig(window_offsets=1_000, min_labels=100)
 ACT = CONFIG.model_copy(update={"quarantine": "act"})
 LINEAGE = "a3d1f0c2b4e5968778695a4b3c2d1e0f"
+OTHER_DUTY = "5e" * 16
 WORSE = moved("error", before=0.1, change_offset=5_000, found_offset=5_200)
 FACTS = WindowFacts(900, 800, 160, 0, START_MS, START_MS + 5 * MINUTE_MS)
 CLOSED = START_MS + 10_000 * MINUTE_MS
@@ -62,7 +66,7 @@ def attack(
         fields[name] = START_MS
     own = fields["unmapped"]
     # Another duty has folds of its own.
-    own.update(technique=technique, opened_offset=ranges[0][0], partition=2, lineage="f" * 32)
+    own.update(technique=technique, opened_offset=ranges[0][0], partition=2, lineage=OTHER_DUTY)
     own["quarantine"].update(
         partition=2,
         ranges=[{"first_offset": first, "last_offset": last} for first, last in ranges],
@@ -78,9 +82,20 @@ def drafts(
     n_doublings: int = 0,
     watermark_ms: int | None = None,
 ) -> list[Draft]:
-    known = list(merged(evidence(*records)).values())
-    cases = cases_of(known, said or [], watermark_ms, INCIDENTS)
-    words = said or []
+    return drafts_of(evidence(*records), config, said or [], n_doublings, watermark_ms)
+
+
+def drafts_of(
+    told: Iterable[Evidence],
+    config: RetrainingConfig,
+    words: Sequence[Said] = (),
+    n_doublings: int = 0,
+    watermark_ms: int | None = None,
+    incidents: IncidentConfig = INCIDENTS,
+) -> list[Draft]:
+    """The requests of all versions of all incidents."""
+    known = list(merged(told).values())
+    cases = cases_of(known, words, watermark_ms, incidents)
     model = ModelCase(
         known,
         [each for each in words if isinstance(each, Overruling)],
@@ -88,8 +103,13 @@ def drafts(
         [each for each in words if isinstance(each, Opening)],
         dismissed_in(cases),
         "events",
+        incidents,
     )
-    found = [draft_of(group, each, model, config, n_doublings) for group, each in cases]
+    found = [
+        draft_of(group, each, version, model, config, n_doublings)
+        for group, each in cases
+        for version in versions_of(group)
+    ]
     return [each for each in found if each is not None]
 
 
@@ -153,11 +173,53 @@ def test_it_is_held_while_an_attack_is_suspected_in_the_window(technique: str) -
     assert "approve" in request.holds[0].detail
 
 
+def test_the_duty_that_finds_attacks_has_a_lineage_of_its_own() -> None:
+    """As in every deployment: with the lineage of the alerts asked for, no attack ever held."""
+    found = orjson.loads(attack((5_100, 5_300)))
+    found["unmapped"]["lineage"] = "b" * 32
+    request = only(worse(), orjson.dumps(found))
+    assert held_for(request) == ["attack_suspected"]
+    assert request.reason == "suspected_poisoning"
+
+
 @pytest.mark.parametrize(
     "ranges", [[(4_000, 4_999)], [(6_000, 6_100)], [(100, 200), (7_000, 8_000)]]
 )
-def test_an_attack_outside_the_window_does_not_count(ranges: list[tuple[int, int]]) -> None:
-    assert only(worse(), attack(*ranges)).status == "released"
+@pytest.mark.parametrize(("technique", "is_over"), [("label_poisoning", True), ("probing", False)])
+def test_an_attack_outside_the_window_does_not_count(
+    ranges: list[tuple[int, int]], technique: str, is_over: bool
+) -> None:
+    found = attack(*ranges, technique=technique, is_over=is_over)
+    assert only(worse(), found).status == "released"
+
+
+@pytest.mark.parametrize("technique", sorted(POISONING))
+@pytest.mark.parametrize("ranges", [[(4_000, 4_999)], [(100, 200), (4_000, 5_400)]])
+def test_poisoning_that_is_not_over_goes_on_to_the_windows_end(
+    ranges: list[tuple[int, int]], technique: str
+) -> None:
+    # More of it is told only when there is twice as much.
+    found = attack(*ranges, technique=technique)
+    held = only(worse(), found)
+    assert held_for(held) == ["attack_suspected"]
+    released = only(worse(), found, config=ACT)
+    assert released.status == "released"
+    (part,) = released.quarantine
+    last = part.ranges[-1]
+    assert (last.first_offset, last.last_offset) == (4_000, 5_999)
+    # What comes later of it does not change what is left out.
+    later = attack(*ranges[:-1], (4_000, 9_000), (9_100, 9_200), technique=technique)
+    assert only(worse(), later, config=ACT).quarantine == released.quarantine
+
+
+def test_an_attack_in_another_partition_does_not_count() -> None:
+    other = orjson.loads(attack((5_100, 5_300)))
+    other["unmapped"]["partition"] = 3
+    assert only(worse(), orjson.dumps(other)).status == "released"
+
+
+def test_poisoning_that_begins_behind_the_window_does_not_count() -> None:
+    assert only(worse(), attack((6_000, 6_100))).status == "released"
 
 
 def test_an_attack_that_is_found_beyond_the_window_does_not_enter() -> None:
@@ -182,20 +244,81 @@ def test_the_window_moves_past_several_attacks() -> None:
     assert ranges_of(only(worse(), *reversed(attacks))) == [(6_251, 7_250)]
 
 
+def approval_of(held: RetrainingData, place: int = 3) -> Approval:
+    """Of all attacks that hold it."""
+    attacks = tuple(one for hold in held.holds for one in hold.evidence_ids)
+    return Approval(place, held.request_id, held.incident_id, "ana", "looked at", 3, attacks)
+
+
 def test_a_person_approves_of_the_quarantine() -> None:
     poisoned = attack((5_100, 5_300))
     held = only(worse(), poisoned)
-    word = Approval(3, held.request_id, held.incident_id, "ana", "looked at")
-    opened = Opening(2, held.incident_id, "ana")
+    word = approval_of(held)
+    opened = Opening(2, held.incident_id, "ana", 3, word.evidence_ids)
     request = only(worse(), poisoned, said=[word, opened])
     assert request.status == "released"
     assert ranges_of(request) == [(5_000, 5_999)]
     (part,) = request.quarantine
-    assert [(each.first_offset, each.last_offset) for each in part.ranges] == [(5_100, 5_300)]
+    assert [(each.first_offset, each.last_offset) for each in part.ranges] == [(5_100, 5_999)]
     assert len(part.sources) == 1
     assert (request.approved_by, request.was_evidence_opened) == ("ana", True)
-    for other in (opened._replace(by="bo"), opened._replace(place=4)):
+    shown = f"{1:032x}"
+    for other in (
+        opened._replace(by="bo"),
+        opened._replace(place=4),
+        opened._replace(evidence_ids=(shown,)),
+    ):
         assert only(worse(), poisoned, said=[word, other]).was_evidence_opened is False
+
+
+def test_an_approval_does_not_cover_an_attack_that_came_after_it() -> None:
+    first, later = attack((5_100, 5_300)), attack((5_400, 5_500), number=2)
+    word = approval_of(only(worse(), first))
+    assert only(worse(), first, said=[word]).status == "released"
+    again = only(worse(), first, later, said=[word])
+    assert held_for(again) == ["attack_suspected"]
+    (hold,) = again.holds
+    assert "ana approved at revision 3 of the incident, without this" in hold.detail
+    assert hold.evidence_ids == [f"{1_002:032x}"]
+    assert [each.evidence_id for each in again.quarantine] == [f"{1_001:032x}"]
+    more = approval_of(again, 5)
+    opened = Opening(2, again.incident_id, "ana", 3, word.evidence_ids)
+    both = only(worse(), first, later, said=[more, word, opened])
+    assert both.status == "released"
+    assert len(both.quarantine) == 2
+    assert both.was_evidence_opened is False, "the later one was not shown"
+    seen = opened._replace(place=4, evidence_ids=more.evidence_ids)
+    assert only(worse(), first, later, said=[more, word, opened, seen]).was_evidence_opened
+
+
+def test_evidence_of_another_incident_counts_as_opened_where_it_was_shown_there() -> None:
+    probing = attack((5_100, 5_300), technique="probing")
+    known = merged(evidence(worse(), probing)).values()
+    other = next(
+        each for _, each in cases_of(known, [], None, INCIDENTS) if "probing" in each.verdict.reason
+    )
+    held = only(worse(), probing)
+    assert held.incident_id != other.incident_id
+    word = approval_of(held)
+    own = Opening(1, held.incident_id, "ana", 1, (f"{1:032x}",))
+    assert only(worse(), probing, said=[word, own]).was_evidence_opened is False
+    seen = Opening(2, other.incident_id, "ana", 1, word.evidence_ids)
+    assert only(worse(), probing, said=[word, own, seen]).was_evidence_opened is True
+
+
+def test_an_approval_holds_when_the_incident_becomes_part_of_another() -> None:
+    poisoned = attack((5_100, 5_300))
+    word = approval_of(only(worse(), poisoned))
+    before = worse(7, -10, signals=[moved("feature:age", change_offset=5_000, found_offset=5_050)])
+    request = only(worse(), poisoned, before, said=[word])
+    assert request.request_id != word.request_id
+    assert (request.status, request.approved_by) == ("released", "ana")
+
+
+def test_an_approval_of_another_request_covers_nothing() -> None:
+    poisoned = attack((5_100, 5_300))
+    word = approval_of(only(worse(), poisoned))._replace(request_id="0" * 32)
+    assert held_for(only(worse(), poisoned, said=[word])) == ["attack_suspected"]
 
 
 def test_the_config_may_let_a_small_quarantine_pass_where_all_sources_are_named() -> None:
@@ -210,10 +333,30 @@ def test_the_config_may_let_a_small_quarantine_pass_where_all_sources_are_named(
 
 def test_of_an_attack_whose_sources_are_not_all_named_the_ranges_are_left_out() -> None:
     unnamed = attack((5_100, 5_300), is_complete=False)
-    name = only(worse(), unnamed).request_id
-    request = only(worse(), unnamed, said=[Approval(1, name, "0" * 32, "ana", "")])
-    assert request.quarantine[0].sources == []
+    request = only(worse(), unnamed, said=[approval_of(only(worse(), unnamed))])
+    (part,) = request.quarantine
+    assert part.sources == []
+    # It holds as if it went on; to leave out all events behind it would leave none.
+    assert [(each.first_offset, each.last_offset) for each in part.ranges] == [(5_100, 5_300)]
+    assert held_for(only(worse(), attack((4_000, 4_900), is_complete=False), config=ACT)) == [
+        "attack_suspected"
+    ]
     assert request.quarantine[0].without_source
+
+
+def test_an_attack_that_names_nobody_is_that_of_sources_which_are_named_beside_it() -> None:
+    named = attack((5_050, 5_300))
+    pool = attack((5_000, 5_200), number=2, is_complete=False)
+    elsewhere = attack((4_000, 4_500), number=3, is_over=True, is_complete=False)
+    request = only(worse(), named, pool)
+    assert held_for(request) == ["attack_suspected"]
+    assert held_for(only(worse(), named, pool, config=ACT)) == ["attack_suspected"]
+    approval = approval_of(request)
+    (part,) = only(worse(), named, pool, elsewhere, said=[approval]).quarantine
+    assert part.sources
+    other = attack((5_000, 5_200), number=2, technique="probing", is_complete=False)
+    approval = approval_of(only(worse(), named, other))
+    assert len(only(worse(), named, other, said=[approval]).quarantine) == 2
 
 
 def test_an_attack_that_a_person_dismissed_does_not_hold() -> None:
@@ -247,16 +390,71 @@ def test_a_fault_of_the_data_holds_it_and_the_window_begins_behind() -> None:
     assert ranges_of(only(worse(), broken(is_over=False), broken(is_over=True))) == [(5_401, 6_400)]
 
 
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        ("harmful_drift", "released"),
+        ("benign_drift", None),
+        ("data_fault", None),
+        ("suspected_poisoning", None),
+    ],
+)
+def test_data_of_which_a_person_says_that_they_are_right_hold_nothing(
+    reason: Reason, status: str | None
+) -> None:
+    request = only(worse(), broken(is_over=False))
+    word = Overruling(1, request.incident_id, reason, "ana", "a new market")
+    said: list[Said] = [word]
+    found = [
+        request_of(each, FACTS, [], CONFIG).status
+        for each in drafts(worse(), broken(is_over=False), said=said)
+    ]
+    # What a person says it is, is what follows: only of harmful drift anybody retrains here.
+    assert found == ([] if status is None else [status])
+
+
+def test_who_says_that_it_is_a_fault_dismisses_the_attack_alone() -> None:
+    known = list(merged(evidence(worse(), broken(is_over=False), attack((5_100, 5_300)))).values())
+    kinds = {each.evidence_id: each.anomaly is not None for each in known}
+
+    def dismissed(reason: Reason) -> list[bool]:
+        names = [each.incident_id for _, each in cases_of(known, [], None, INCIDENTS)]
+        words: list[Said] = [Overruling(n, name, reason, "ana", "") for n, name in enumerate(names)]
+        found = dismissed_in(cases_of(known, words, None, INCIDENTS))
+        return sorted({kinds[one] for one in found})
+
+    assert dismissed("data_fault") == [True]
+    assert dismissed("harmful_drift") == [False, True]
+    assert dismissed("suspected_probing") == []
+
+
 def test_a_change_of_most_clients_data_is_a_fault_and_no_attack() -> None:
     request = only(worse(), attack((5_100, 5_300), technique="data_change"))
     assert held_for(request) == ["data_fault_open"]
     assert request.reason == "data_fault"
     over = attack((5_100, 5_300), technique="data_change", is_over=True)
     assert ranges_of(only(worse(), over)) == [(5_301, 6_300)]
-    word = Approval(1, request.request_id, request.incident_id, "ana", "")
+    word = approval_of(request)
     held = only(worse(), attack((5_100, 5_300), technique="data_change"), said=[word])
     assert held_for(held) == ["data_fault_open"]
     assert held.quarantine == []
+
+
+@pytest.mark.parametrize("fault", [attack((5_100, 5_300), technique="data_change"), broken(False)])
+def test_where_a_person_says_that_the_world_changed_no_fault_holds(fault: bytes) -> None:
+    request = only(worse(), fault)
+    assert held_for(request) == ["data_fault_open"]
+    assert "overrule" in request.holds[0].detail
+
+    def word(reason: Reason) -> Overruling:
+        return Overruling(1, request.incident_id, reason, "ana", "other people came")
+
+    released = only(worse(), fault, said=[word("harmful_drift")])
+    assert (released.status, ranges_of(released)) == ("released", [(5_000, 5_999)])
+    asked = CONFIG.model_copy(update={"reasons": ("data_fault", "suspected_poisoning")})
+    for reason in asked.reasons:
+        still = only(worse(), fault, said=[word(reason)], config=asked)
+        assert held_for(still) == ["data_fault_open"]
 
 
 def test_too_few_labels_double_the_window() -> None:
@@ -294,7 +492,12 @@ def test_shards_have_a_stretch_each_and_another_lineage_none() -> None:
     request = only(worse(), other)
     assert [each.partition for each in request.window.parts] == [2, 3]
     again = worse(
-        2, 1, lineage="0" * 32, signals=[moved("error", change_offset=70, found_offset=90)]
+        2,
+        1,
+        lineage="0" * 32,
+        change_offset=70,
+        trigger_offset=90,
+        signals=[moved("error", change_offset=70, found_offset=90)],
     )
     assert ranges_of(only(worse(), again)) == [(70, 1_069)]
 
@@ -326,7 +529,8 @@ def test_no_order_shows_and_nothing_suspected_is_trained_on(
         assert each.anomaly is not None
         own = each.anomaly.unmapped
         for part in own.quarantine.ranges:
-            is_apart = part.last_offset < first or part.first_offset > last
+            ends_before = part.last_offset < first and each.has_ended
+            is_apart = ends_before or part.first_offset > last
             assert is_apart or own.opened_offset > last
 
 
@@ -339,5 +543,6 @@ def test_evidence_beyond_the_window_changes_nothing(
     ((_, last),) = ranges_of(request)
     fields = orjson.loads(more)
     fields["finding_info"]["uid"] = "f" * 32
-    fields["unmapped"]["opened_offset"] = last + data.draw(st.integers(1, 1_000))
+    told = last + data.draw(st.integers(1, 1_000))
+    fields["unmapped"].update(opened_offset=told, trigger_offset=told)
     assert only(worse(), *attacks, orjson.dumps(fields)) == request

@@ -135,6 +135,19 @@ def test_events_of_our_own_say_who_sent_them() -> None:
     assert [each.n_sources for each in document.kinds] == [1, 1]
 
 
+def test_too_few_rows_are_refused() -> None:
+    table("few.csv", 199, 3)
+    refused = run(*CALIBRATE, "few.csv", "--out", "out.json")
+    assert refused.exit_code == 2
+    assert "the files have 199 predictions of credit 3" in refused.stderr
+    assert "200 are the least: take longer files" in refused.stderr
+    assert not Path("out.json").exists()
+    # All kinds together count: which detectors a kind has too few rows for, the report says.
+    table("one.csv", 1, 4)
+    both = run(*CALIBRATE, "few.csv", "--kind", "batch=one.csv", "--out", "out.json")
+    assert both.exit_code == 0, both.output
+
+
 def sent(broker: EmbeddedBroker, records: list[Record], partition: int) -> None:
     """These records, in their order, to a partition of the events topic."""
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers})

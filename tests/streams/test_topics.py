@@ -53,6 +53,10 @@ def test_topics_are_created_once_and_then_found(
         TopicOutcome(names["anomalies"], "created", f"4 partitions, {made}"),
         TopicOutcome(names["incidents"], "created", f"4 partitions, {made}"),
         TopicOutcome(names["retraining"], "created", f"4 partitions, {made}"),
+        TopicOutcome(names["rollback"], "created", f"4 partitions, {made}"),
+        TopicOutcome(names["followup"], "created", f"4 partitions, {made}"),
+        TopicOutcome(names["undelivered"], "created", f"1 partitions, {made}"),
+        TopicOutcome(names["audit"], "created", f"1 partitions, {made}"),
     ]
     again = create_topics(admin, names, n_partitions={"events": 3})
     assert {outcome.state for outcome in again} == {"existing"}

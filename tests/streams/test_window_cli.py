@@ -23,6 +23,7 @@ from streams.audit_reader import AuditReader
 from streams.cli import main
 from streams.config import Topics
 from streams.ports import LogError
+from streams.prediction_regions import Region
 from streams.responder_ports import ModelName, WindowGoneError
 from streams.retraining_gate import WindowFacts
 from streams.window_reader import KafkaEventWindows, WindowError
@@ -259,7 +260,9 @@ def test_committed_events_of_a_real_topic_are_exported(
     ranges = [part.ranges[0].model_copy(update={"last_offset": beyond - 1})]
     of = of.model_copy(update={"parts": [part.model_copy(update={"ranges": ranges})]})
     times = START_MS + 1, START_MS + 2
-    assert facts_of(kafka, of) == WindowFacts(2, 2, 0, 0, *times)
+    assert facts_of(kafka, of) == WindowFacts(
+        2, 2, 0, 0, *times, (Region("class", "class=1", 2, 2, 2),)
+    )
 
     said = of.model_copy(update={"n_predictions": 2, "n_labels": 2, "n_quarantined": 0})
     producer = Producer({"bootstrap.servers": kafka})

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.config import DetectionConfig
@@ -258,6 +258,7 @@ def plainly(placed: list[tuple[int, int, dict[str, Any]]], of: WindowWish) -> li
     return sorted(found, key=lambda each: each[0])
 
 
+@settings(deadline=None)
 @given(PLACED, st.lists(RANGES, min_size=1, max_size=3), st.lists(PARTS, max_size=2), st.data())
 @example([(0, 1, predicted(1)), (0, 1, labelled(1))], [[0, 30]], [], None)
 def test_any_polls_of_the_same_events_give_the_same_pairs(

@@ -1,0 +1,89 @@
+"""Intervals of the difference of two shares, or of two means. Pure."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+from detectors.performance.intervals import quantile, wilson
+
+
+class Sums(NamedTuple):
+    """Losses: how many, their sum, and the sum of their squares."""
+
+    n: int
+    total: float
+    squares: float
+
+    @property
+    def mean(self) -> float:
+        """Of at least one."""
+        return self.total / self.n
+
+
+class Interval(NamedTuple):
+    """A difference and where it surely lies."""
+
+    difference: float
+    low: float
+    high: float
+
+
+def shared_level(level: float, n: int) -> float:
+    """The level of each of n intervals that together hold at this one (Bonferroni)."""
+    return 1.0 - (1.0 - level) / max(n, 1)
+
+
+def share_difference(new: tuple[float, int], old: tuple[float, int], level: float) -> Interval:
+    """The first share less the second: Newcombe's hybrid score interval (1998, method 10).
+
+    Each is how many of how many > 0.
+    """
+    z = quantile(level)
+    (k, n), (j, m) = new, old
+    p, q = k / n, j / m
+    low, high = wilson(p, n, z)
+    low_old, high_old = wilson(q, m, z)
+    difference = p - q
+    return Interval(
+        difference,
+        difference - math.hypot(p - low, high_old - q),
+        difference + math.hypot(high - p, q - low_old),
+    )
+
+
+def mean_difference(new: Sums, old: Sums, level: float) -> Interval:
+    """The first mean less the second: Welch's interval. Each of at least two rows."""
+    difference = new.mean - old.mean
+    parts = [_variance(each) / each.n for each in (new, old)]
+    total = math.fsum(parts)
+    if total <= 0.0:
+        return Interval(difference, difference, difference)
+    freedom = (
+        total
+        * total
+        / math.fsum(
+            part * part / (each.n - 1) for part, each in zip(parts, (new, old), strict=True)
+        )
+    )
+    reach = student_quantile(0.5 + level / 2.0, freedom) * math.sqrt(total)
+    return Interval(difference, difference - reach, difference + reach)
+
+
+def student_quantile(p: float, freedom: float) -> float:
+    """Student's quantile, by the expansion of Cornish and Fisher (Abramowitz and Stegun 26.7.5).
+
+    For 29 degrees of freedom and more it is within 0.1 % up to p = 0.99999.
+    """
+    z = NormalDist().inv_cdf(p)
+    return (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
+
+
+def _variance(sums: Sums) -> float:
+    return max(sums.squares - sums.total * sums.mean, 0.0) / (sums.n - 1)

@@ -1,0 +1,88 @@
+"""Intervals of differences, against what others compute and by how often they hold."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats  # type: ignore[import-untyped]  # it ships no types
+
+from streams.difference import (
+    Sums,
+    mean_difference,
+    share_difference,
+    shared_level,
+    student_quantile,
+)
+
+
+def sums(values: np.ndarray) -> Sums:
+    return Sums(len(values), float(values.sum()), float(np.square(values).sum()))
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "low", "high"),
+    [
+        # Newcombe, Statistics in Medicine 17 (1998), table II, method 10.
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((10, 10), (0, 20), 0.6791, 1.0000),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+    ],
+)
+def test_shares_as_newcombe_has_them(
+    new: tuple[int, int], old: tuple[int, int], low: float, high: float
+) -> None:
+    found = share_difference(new, old, 0.95)
+    assert [found.low, found.high] == pytest.approx([low, high], abs=6e-5)
+
+
+@pytest.mark.parametrize("freedom", [29, 60.5, 1_000])
+@pytest.mark.parametrize("p", [0.9, 0.975, 0.999, 0.99999])
+def test_student_s_quantile(p: float, freedom: float) -> None:
+    assert student_quantile(p, freedom) == pytest.approx(stats.t.ppf(p, freedom), rel=1e-3)
+
+
+@given(st.integers(0, 2**32), st.floats(0.8, 0.999))
+def test_means_as_scipy_has_them(seed: int, level: float) -> None:
+    rng = np.random.default_rng(seed)
+    one = rng.exponential(2.0, rng.integers(40, 200))
+    other = rng.exponential(3.0, rng.integers(40, 200))
+    found = mean_difference(sums(one), sums(other), level)
+    wanted = stats.ttest_ind(one, other, equal_var=False).confidence_interval(level)
+    assert found.low == pytest.approx(wanted.low, rel=2e-3, abs=1e-3)
+    assert found.high == pytest.approx(wanted.high, rel=2e-3, abs=1e-3)
+
+
+def test_means_that_never_vary_differ_by_what_they_differ() -> None:
+    assert mean_difference(Sums(40, 80.0, 160.0), Sums(40, 40.0, 40.0), 0.95) == (1.0, 1.0, 1.0)
+
+
+@given(st.integers(0, 60), st.integers(1, 60), st.integers(0, 60), st.integers(1, 60))
+def test_the_other_way_round_is_the_mirror_image(k: int, n: int, j: int, m: int) -> None:
+    k, j = min(k, n), min(j, m)
+    there = share_difference((k, n), (j, m), 0.95)
+    back = share_difference((j, m), (k, n), 0.95)
+    assert there.low <= there.difference + 1e-12
+    assert there.difference <= there.high + 1e-12
+    assert [back.low, back.high] == pytest.approx([-there.high, -there.low])
+
+
+def test_a_family_of_intervals_holds_at_its_level() -> None:
+    """Ten pairs of equal shares: at 95 % one run in twenty may find one that differs."""
+    rng = np.random.default_rng(7)
+    level, n = shared_level(0.95, 10), 400
+    n_wrong = 0
+    for _ in range(1_000):
+        counts = rng.binomial(n, 0.2, (10, 2))
+        n_wrong += any(
+            (found := share_difference((int(a), n), (int(b), n), level)).low > 0.0
+            or found.high < 0.0
+            for a, b in counts
+        )
+    # Three standard errors of a share of 0.05 in 1,000 runs.
+    assert n_wrong / 1_000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1_000)
+    assert n_wrong > 0
