@@ -295,7 +295,8 @@ class AlertData(BaseModel):
     )
     signals: list[MovedSignal] = Field(
         description="Its signals, those first that are away from the reference, then by size: at "
-        "most 20, and the one that the trigger is about, `error`, `error_gap` and `expected_error`."
+        "most 20, and the one that the trigger is about, `error`, `error_gap`, `expected_error` "
+        "and every other one that says that data broke or that the model is worse."
     )
     n_signals: int = Field(description="How many there are.")
     n_findings: int = Field(description="How often detectors have fired for it so far.")

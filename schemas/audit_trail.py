@@ -30,7 +30,7 @@ AuditKind = Literal[
     "applied",
     "said",
     "incident",
-    "incident_joined",
+    "incident_gone",
     "retraining",
     "rollback",
     "followup",
@@ -54,7 +54,8 @@ KINDS: Final[dict[AuditKind, str]] = {
     "they were shown evidence, overruled an incident, approved a request.",
     "incident": "An incident as it became: reason, how that was decided, by whom, and whether they "
     "had opened the evidence.",
-    "incident_joined": "An incident became part of another one.",
+    "incident_gone": "An incident is none any more: it became part of another one, or is benign "
+    "after all.",
     "retraining": "A retraining request as it became: what holds it, or that it is released.",
     "rollback": "A rollback request, likewise.",
     "followup": "How a new version of a model compares with the last one.",

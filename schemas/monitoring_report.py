@@ -87,7 +87,9 @@ class IncidentEntry(_Part):
     """An incident as the span left it, and who decided what of it."""
 
     incident_id: str
-    status: str = Field(description="As on the incidents topic; `joined`: part of another one.")
+    status: str = Field(
+        description="As on the incidents topic; `gone`: part of another one, or none any more."
+    )
     model_id: str
     model_versions: list[str]
     severity: str

@@ -24,6 +24,14 @@ _Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 _Revision = Annotated[
     int, Field(ge=1, le=MAX_REVISION, description="Of the incident, as it was shown.")
 ]
+_Evidence = Annotated[
+    dict[_Hex, Annotated[int, Field(ge=1, le=MAX_REVISION)]],
+    Field(
+        min_length=1,
+        max_length=MAX_EVIDENCE_IDS,
+        description="The evidence that was shown: by id the revision of it.",
+    ),
+]
 _EvidenceIds = Annotated[
     tuple[_Hex, ...],
     Field(
@@ -57,10 +65,14 @@ class _Said(_Word):
 
 
 class OverruleIncident(_Said):
-    """An incident is of this reason, whatever the rules say. The latest word counts."""
+    """An incident is of this reason, whatever the rules say. The latest word counts.
+
+    It lets through what it names, and nothing that is found later.
+    """
 
     kind: Literal["overrule"] = "overrule"
     verdict: Reason = Field(description="What it is.")
+    evidence: _Evidence
 
 
 class ApproveQuarantine(_Said):
@@ -80,7 +92,7 @@ class OpenEvidence(_Said):
 
     kind: Literal["opened"] = "opened"
     revision: _Revision
-    evidence_ids: _EvidenceIds
+    evidence: _Evidence
 
 
 class ApproveRollback(_Word):

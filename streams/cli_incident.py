@@ -131,13 +131,14 @@ def show(
             "shown, so it is not recorded that you have seen them; --unrecorded looks without a "
             "record"
         )
-    evidence_ids = [each.evidence_id for each in found.evidence]
-    if cluster.has_opened(name, found) and cluster.shown_to(name, found).issuperset(evidence_ids):
+    evidence = {key: each.revision for key, each in opened.found.items()}
+    shown = cluster.shown_to(name, found)
+    if cluster.has_opened(name, found) and all(
+        revision <= shown.get(each, 0) for each, revision in evidence.items()
+    ):
         said = "was recorded before"
     else:
-        command_id = cluster.say(
-            "opened", found, name, revision=found.revision, evidence_ids=evidence_ids
-        )
+        command_id = cluster.say("opened", found, name, revision=found.revision, evidence=evidence)
         said = f"is recorded as {command_id}"
     click.echo(f"driftsentry: that {masked(name)} has seen it {said}", err=True)
 
@@ -160,15 +161,20 @@ def overrule(
 ) -> None:
     """Say what an incident is, whatever the rules say: REASON is one that they may give.
 
-    Who has not opened its evidence, by `driftsentry incident show`, is refused with exit code 3
-    unless they say --unseen. The latest word counts.
+    Who has not opened its evidence as it is now, by `driftsentry incident show`, is refused with
+    exit code 3 unless they say --unseen. The latest word counts. It covers what was shown: what is
+    found later holds a retraining again.
     """
     name, why = name_of(by), why_of(because)
     cluster = _cluster(ctx, options)
     found = cluster.incident(typed)
+    evidence = {each.evidence_id: each.revision for each in found.evidence}
     if not unseen:
-        cluster.require_opened(name, [found])
-    click.echo(cluster.say("overrule", found, name, why, verdict=reason))
+        cluster.require_opened(name, [found], evidence)
+        # What was shown may have been more than the incident knew.
+        shown = cluster.shown_to(name, found)
+        evidence = {each: shown[each] for each in evidence}
+    click.echo(cluster.say("overrule", found, name, why, verdict=reason, evidence=evidence))
 
 
 @incident.command("requests")
@@ -234,7 +240,8 @@ def approve(
     ]
     _say_what_is_left_out(cluster, attacks, [own, *others])
     if not unseen:
-        cluster.require_opened(name, [own, *others], attacks)
+        # More of an attack that was shown is left out as well.
+        cluster.require_opened(name, [own, *others], dict.fromkeys(attacks, 1))
     click.echo(
         cluster.say(
             "approve",

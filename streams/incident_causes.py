@@ -7,7 +7,8 @@ from typing import Final
 
 from schemas.incidents import RankedCause
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import Beginning, began_near, is_fault, moved_of
+from streams.incident_reasons import Beginning, began_near, moved_of
+from streams.signal_meaning import is_fault
 
 MAX_CAUSES: Final = 16
 _MAX_SOURCES: Final = 4

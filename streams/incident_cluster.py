@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, TypeVar
 from uuid import uuid4
 
@@ -87,31 +87,33 @@ class IncidentCluster:
         model = ModelName(incident.deployment, incident.model_id)
         return has_opened(records, by, model, names_of(incident))
 
-    def shown_to(self, by: str, incident: IncidentData) -> frozenset[str]:
-        """The evidence of the incident's model that this person was shown, by id."""
+    def shown_to(self, by: str, incident: IncidentData) -> dict[str, int]:
+        """The evidence of the incident's model that this person was shown: by id the revision."""
         records = self._read(self._settings.topics.commands)
         return shown_to(records, by, ModelName(incident.deployment, incident.model_id))
 
     def require_opened(
-        self, by: str, incidents: Sequence[IncidentData], evidence_ids: Collection[str] = ()
+        self, by: str, incidents: Sequence[IncidentData], revisions: Mapping[str, int]
     ) -> None:
         """Refuse, with exit code 3, where one of them has not been opened by this person.
 
-        Or where one of these pieces of their evidence has come since they opened it.
+        Or where they have not been shown these pieces of their evidence, by id, or not in these
+        revisions.
         """
-        unseen = [
-            each.incident_id
-            for each in incidents
-            if not self.has_opened(by, each)
-            or {one.evidence_id for one in each.evidence}.intersection(evidence_ids)
-            - self.shown_to(by, each)
-        ]
+        unseen = []
+        for each in incidents:
+            shown = self.shown_to(by, each)
+            own = {one.evidence_id for one in each.evidence}.intersection(revisions)
+            if not self.has_opened(by, each) or any(
+                shown.get(name, 0) < revisions[name] for name in own
+            ):
+                unseen.append(each.incident_id)
         if unseen:
             commands = ", ".join(f"`driftsentry incident show {each[:SHORT]}`" for each in unseen)
             raise fail(
                 masked(
-                    f"{by} has not opened all of the evidence: look at it with {commands}, or say "
-                    "--unseen, which stands in the record for all to read"
+                    f"{by} has not opened all of the evidence as it is now: look at it with "
+                    f"{commands}, or say --unseen, which stands in the record for all to read"
                 ),
                 EXIT_DECISION,
             )

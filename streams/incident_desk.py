@@ -23,6 +23,7 @@ from streams.cloudevents import (
     retraining_headers,
     rollback_headers,
 )
+from streams.dismissals import dismissals_of
 from streams.incident_evidence import Evidence, merge
 from streams.incident_forgetting import forgettable, unknown_for_good
 from streams.incident_reasons import (
@@ -33,7 +34,7 @@ from streams.incident_reasons import (
     beginnings,
     of_incidents,
 )
-from streams.incidents import Group, cases_of, dismissed_in, groups_of
+from streams.incidents import Group, cases_of, groups_of
 from streams.responder_ports import (
     EventWindows,
     FoldPlace,
@@ -179,12 +180,13 @@ class IncidentDesk:
             f"incident/{each.incident_id}": Telling(as_bytes(each), incident_headers(each))
             for _, each in cases
         }
+        overrulings = [each for each in kept.said if isinstance(each, Overruling)]
         case = ModelCase(
             evidence=evidence,
-            said=[each for each in kept.said if isinstance(each, Overruling)],
+            said=overrulings,
             approvals=[each for each in kept.said if isinstance(each, Approval)],
             opened=[each for each in kept.said if isinstance(each, Opening)],
-            dismissed=dismissed_in(cases),
+            dismissals=dismissals_of(overrulings),
             topic=self._events_topic,
             incidents=self._incidents,
             begun=beginnings(kept.said),
@@ -198,7 +200,7 @@ class IncidentDesk:
         if self._rollbacks is not None:
             done = [each for each in requests if each.status == "released"]
             followups, rollbacks = await self._rollbacks.of(
-                model, kept, case.dismissed, settled, done
+                model, kept, case.dismissals, settled, done
             )
             for followup in followups:
                 key = f"followup/{followup.followup_id}"
@@ -238,13 +240,15 @@ class IncidentDesk:
         settled: Mapping[FoldPlace, int],
     ) -> RetrainingData | None:
         config = self._retraining
+        for each in requests.values():
+            # The incident may have had another name then, and its request with it.
+            is_own = group.answers_to(each.incident_id) and each.model_version == version
+            if is_own and each.status == "released":
+                return each
         for n_doublings in range(config.max_doublings + 1):
             draft = draft_of(group, incident, version, case, config, n_doublings)
             if draft is None:
                 return None
-            known = requests.get(draft.request_id)
-            if known is not None and known.status == "released":
-                return known
             try:
                 facts = await self._facts(model, draft, settled)
             except WindowGoneError:

@@ -91,14 +91,17 @@ def open_evidence(
     return OpenedEvidence(found, missing)
 
 
-def shown_to(records: Iterable[TopicRecord], by: str, model: ModelName) -> frozenset[str]:
-    """The evidence of a model that this person was shown, by id, as the commands topic says."""
-    return frozenset(
-        evidence_id
-        for word in _openings(records)
-        if word.by == by and ModelName(word.deployment, word.model_id) == model
-        for evidence_id in word.evidence_ids
-    )
+def shown_to(records: Iterable[TopicRecord], by: str, model: ModelName) -> dict[str, int]:
+    """The evidence of a model that this person was shown, as the commands topic says.
+
+    By id the highest revision.
+    """
+    shown: dict[str, int] = {}
+    for word in _openings(records):
+        if word.by == by and ModelName(word.deployment, word.model_id) == model:
+            for evidence_id, revision in word.evidence.items():
+                shown[evidence_id] = max(revision, shown.get(evidence_id, 0))
+    return shown
 
 
 def has_opened(

@@ -13,34 +13,30 @@ from typing import Final, NamedTuple
 
 from schemas.alerts import AlertData, MovedSignal
 from schemas.incidents import Reason, Verdict
-from schemas.signal_names import (
-    CALIBRATION,
-    DISPARITY,
-    ERROR,
-    ERROR_GAP,
-    EXPECTED_ERROR,
-    LATENCY,
-    QUALITY,
-    REPRESENTATIVENESS,
-)
 from streams.incident_evidence import Evidence, trouble_of
+from streams.signal_meaning import is_fault, is_harm
 
 NEAR_OFFSETS: Final = 1_000
 """So far from where a version begins a change is taken to come of it: where changes begin is known
 about so well."""
-_FAULT_EFFECT: Final = 0.5
-"""From this effect on, in reference standard deviations, a share of missing values is a fault: that
-of an alert of severity high."""
+
+
+Shown = tuple[tuple[str, int], ...]
+"""Evidence by id, each with the revision in which a person was shown it."""
 
 
 class Overruling(NamedTuple):
-    """What a person says that an incident is. The latest one counts, by place in the topic."""
+    """What a person says that an incident is. The latest one counts, by place in the topic.
+
+    It lets through what it names, as it was shown, and nothing that came later.
+    """
 
     place: int
     incident_id: str
     reason: Reason
     by: str
     note: str
+    evidence: Shown
     said_ms: int = 0
     """By the record's timestamp; 0 where it has none."""
 
@@ -71,7 +67,7 @@ class Opening(NamedTuple):
     by: str
     revision: int
     """Of the incident, as it was shown."""
-    evidence_ids: tuple[str, ...]
+    evidence: Shown
     said_ms: int = 0
     """By the record's timestamp; 0 where it has none."""
 
@@ -200,13 +196,18 @@ def verdict_of(
         by=None if last is None else last.by,
         note=None if last is None else last.note,
         ruled=None if last is None else rule.reason,
-        was_evidence_opened=None if last is None else was_opened(last, opened),
+        was_evidence_opened=None if last is None else was_seen(last, opened),
     )
 
 
-def was_opened(word: Overruling, opened: Sequence[Opening]) -> bool:
-    """Whether who said this of an incident had been shown its evidence before."""
-    return any(each.by == word.by and each.place < word.place for each in opened)
+def was_seen(word: Overruling, opened: Iterable[Opening]) -> bool:
+    """Whether who said this had been shown all that it names before, as it names it."""
+    shown: dict[str, int] = {}
+    for each in opened:
+        if each.by == word.by and each.place < word.place:
+            for evidence_id, revision in each.evidence:
+                shown[evidence_id] = max(revision, shown.get(evidence_id, 0))
+    return all(revision <= shown.get(evidence_id, 0) for evidence_id, revision in word.evidence)
 
 
 def was_shown(word: Approval, opened: Iterable[Opening]) -> bool:
@@ -215,39 +216,9 @@ def was_shown(word: Approval, opened: Iterable[Opening]) -> bool:
         evidence_id
         for each in opened
         if each.by == word.by and each.place < word.place
-        for evidence_id in each.evidence_ids
+        for evidence_id, _ in each.evidence
     }
     return shown.issuperset(word.evidence_ids)
-
-
-_BROKEN: Final = frozenset({*QUALITY, LATENCY}) - {REPRESENTATIVENESS}
-"""Events that are unlike the reference are a change of the world as well as of the data."""
-
-
-def is_fault(moved: MovedSignal) -> bool:
-    """Whether a signal that moved says that data broke, rather than that the world did."""
-    if moved.signal in _BROKEN or moved.part_factor is not None:
-        return True
-    return (
-        moved.signal.startswith("missing:")
-        and moved.direction == "rose"
-        and moved.effect >= _FAULT_EFFECT
-    )
-
-
-def is_harm(moved: MovedSignal) -> bool:
-    """Whether a signal that moved says that a model is worse, or that nobody knows how good."""
-    name, rose = moved.signal, moved.direction == "rose"
-    if name == ERROR or name.startswith(f"{ERROR}:"):
-        # Of numbers the error has a sign: either way is harm, and so is a wider spread.
-        return rose or moved.unit != "share"
-    if name in (EXPECTED_ERROR, ERROR_GAP):
-        return rose
-    kind, _, feature = name.partition(":")
-    if kind in DISPARITY and feature:
-        # The ratio is better where it is higher, a gap where it is lower.
-        return rose != (kind == DISPARITY[0])
-    return name == CALIBRATION
 
 
 def moved_of(evidence: Sequence[Evidence]) -> list[tuple[Evidence, AlertData, MovedSignal]]:

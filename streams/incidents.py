@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from schemas.incidents import EvidencePlace, IncidentData, IncidentStatus, Reason
+from schemas.incidents import EvidencePlace, IncidentData, IncidentStatus
 from schemas.responder_config import IncidentConfig
 from streams.identity import incident_id
 from streams.incident_causes import ranked_causes
@@ -33,11 +33,11 @@ from streams.incident_reasons import (
     verdict_of,
 )
 from streams.incident_sentences import sentence
+from streams.signal_meaning import is_fault
 
 MAX_PLACES: Final = 64
 Cause = Literal["data", "queries"]
 
-_ATTACKS: Final[frozenset[Reason]] = frozenset({"suspected_poisoning", "suspected_probing"})
 _CAUSE: Final[dict[Family, Cause]] = {
     "drift": "data",
     "fault": "data",
@@ -155,17 +155,6 @@ def _is_one(
     return end_ms - incident.start_ms >= config.benign_after_ms
 
 
-def dismissed_in(incidents: Iterable[tuple[Group, IncidentData]]) -> frozenset[str]:
-    """The evidence of incidents that a person says are no attack, and where it is so, no fault."""
-    return frozenset(
-        each.evidence_id
-        for group, incident in incidents
-        if incident.verdict.by is not None and incident.verdict.reason not in _ATTACKS
-        for each in group.evidence
-        if incident.verdict.reason != "data_fault" or each.is_of_attack
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class LongOver:
     """An incident that is closed for good, and all that was kept of it."""
@@ -266,11 +255,24 @@ def over_ms(evidence: Iterable[Evidence], config: IncidentConfig) -> int:
 
 
 def _places(evidence: Sequence[Evidence]) -> list[EvidencePlace]:
-    """Where it can be looked at; of much, the first half and the last."""
+    """Where it can be looked at; of much, the first half and the last.
+
+    But what a retraining waits for comes before all else but the first: a person can say that it is
+    none of what they have been shown alone.
+    """
     if len(evidence) > MAX_PLACES:
         half = MAX_PLACES // 2
-        evidence = [*evidence[:half], *evidence[-half:]]
+        usual = [*evidence[1:half], *evidence[: -half - 1 : -1], *evidence[half:-half]]
+        ranked = sorted(usual, key=lambda each: not _is_trouble(each))
+        kept = {each.evidence_id for each in [evidence[0], *ranked[: MAX_PLACES - 1]]}
+        evidence = [each for each in evidence if each.evidence_id in kept]
     return [_place(each) for each in evidence]
+
+
+def _is_trouble(evidence: Evidence) -> bool:
+    """Whether it is of an attack or of broken data."""
+    broken = evidence.alert is not None and any(is_fault(each) for each in evidence.alert.signals)
+    return broken or evidence.is_of_attack or evidence.family == "fault"
 
 
 def _place(evidence: Evidence) -> EvidencePlace:

@@ -34,7 +34,7 @@ class Trace:
     last: AuditRecord
     n_records: int = 0
     in_span: bool = False
-    is_joined: bool = False
+    is_gone: bool = False
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ def incident_entry(trace: Trace, opened_by: Sequence[str]) -> IncidentEntry:
     verdict: Mapping[str, Any] = said if isinstance(said, dict) else {}
     return IncidentEntry(
         incident_id=text(facts, "incident_id"),
-        status="joined" if trace.is_joined else text(facts, "status"),
+        status="gone" if trace.is_gone else text(facts, "status"),
         model_id=text(facts, "model_id"),
         model_versions=[str(each) for each in items(facts.get("model_versions"))],
         severity=text(facts, "severity"),

@@ -94,10 +94,10 @@ class ReportMaker:
             self._take_progress(record)
         elif record.kind == "incident":
             self._trace(self._incidents, text(record.facts, "incident_id"), record)
-        elif record.kind == "incident_joined":
+        elif record.kind == "incident_gone":
             trace = self._incidents.get(text(record.facts, "incident_id"))
             if trace is not None:
-                trace.is_joined, trace.n_records = True, trace.n_records + 1
+                trace.is_gone, trace.n_records = True, trace.n_records + 1
                 trace.in_span |= self.span.holds(record.at_ms)
         elif record.kind in ("retraining", "rollback"):
             name = text(record.facts, "request_id")
@@ -167,7 +167,7 @@ class ReportMaker:
 
     def _trace(self, traces: dict[Any, Trace], name: Any, record: AuditRecord) -> None:
         trace = traces.setdefault(name, Trace(record, record))
-        trace.last, trace.n_records, trace.is_joined = record, trace.n_records + 1, False
+        trace.last, trace.n_records, trace.is_gone = record, trace.n_records + 1, False
         trace.in_span |= self.span.holds(record.at_ms)
 
     def _take_config(self, record: AuditRecord) -> None:
@@ -222,7 +222,7 @@ class ReportMaker:
         found: list[IncidentEntry] = []
         for name, trace in self._incidents.items():
             entry = incident_entry(trace, self._openings.get(name, []))
-            is_over = trace.is_joined or (
+            is_over = trace.is_gone or (
                 entry.closed_ms is not None and entry.closed_ms < self.span.from_ms
             )
             is_open = entry.start_ms < self.span.until_ms and not is_over

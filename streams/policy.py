@@ -42,14 +42,16 @@ from streams.identity import alert_id
 from streams.orders import Orders, is_about
 from streams.orders_state import restore_orders, snapshot_orders
 from streams.sentences import bound_sentence, drift_sentence
+from streams.signal_meaning import is_fault, is_harm
 from streams.vanished import vanished
 
-POLICY_VERSION: Final = 8
+POLICY_VERSION: Final = 9
 """Version of these rules and of their state."""
 
 MAX_LISTED: Final = 20
-"""Signals that one record names; the one that it is about is always among them, and so are those
-of all errors."""
+"""Signals that one record names. The one that it is about is always among them, and so are those of
+all errors and every one that says that data broke or that the model is worse: a retraining waits
+for the one and is asked for by the other, by what stands in the record."""
 _OF_ERRORS: Final = frozenset({ERROR, ERROR_GAP, EXPECTED_ERROR})
 
 
@@ -215,13 +217,12 @@ class Policy:
             episode.acknowledged_severity = episode.severity
         model_id, model_version, shard = episode.model
         ranked = episode.ranked()
-        listed = ranked[:MAX_LISTED]
-        listed += [
-            (watched, evidence)
-            for watched, evidence in ranked[MAX_LISTED:]
-            if now.is_about(watched) or watched[0] in _OF_ERRORS
+        signals = [
+            moved
+            for rank, (watched, evidence) in enumerate(ranked)
+            for moved in [_moved_signal(watched, evidence)]
+            if rank < MAX_LISTED or now.is_about(watched) or _is_told_always(moved)
         ]
-        signals = [_moved_signal(watched, evidence) for watched, evidence in listed]
         first = signals[0]
         alert = AlertData(
             alert_id=episode.alert_id,
@@ -331,6 +332,10 @@ def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:
         part_factor=evidence.part or None,
         vanished=vanished(signal, evidence),
     )
+
+
+def _is_told_always(moved: MovedSignal) -> bool:
+    return moved.signal in _OF_ERRORS or is_fault(moved) or is_harm(moved)
 
 
 def _error_of(signal: str, evidence: Evidence) -> ErrorOf | None:

@@ -93,7 +93,13 @@ class Intake:
         by, why = response.by, response.reason
         if isinstance(response, OverruleIncident):
             said: Noted = Overruling(
-                offset, response.incident_id, response.verdict, by, why, said_ms
+                offset,
+                response.incident_id,
+                response.verdict,
+                by,
+                why,
+                tuple(sorted(response.evidence.items())),
+                said_ms,
             )
         elif isinstance(response, ApproveQuarantine):
             said = Approval(
@@ -116,7 +122,7 @@ class Intake:
                 response.incident_id,
                 by,
                 response.revision,
-                response.evidence_ids,
+                tuple(sorted(response.evidence.items())),
                 said_ms,
             )
         return Word(model, said)

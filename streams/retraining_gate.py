@@ -26,6 +26,7 @@ from schemas.retraining import (
 )
 from schemas.signal_names import ERROR
 from streams.cloudevents import rfc3339
+from streams.dismissals import Dismissals
 from streams.feedback import selective_labels
 from streams.identity import request_id
 from streams.incident_evidence import Evidence
@@ -81,8 +82,8 @@ class ModelCase:
     said: Sequence[Overruling]
     approvals: Sequence[Approval]
     opened: Sequence[Opening]
-    dismissed: frozenset[str]
-    """Evidence ids of incidents that a person says are no attack, or no fault."""
+    dismissals: Dismissals
+    """What people say is no attack, or no fault."""
     topic: str
     """That of the events, which offsets are of."""
     incidents: IncidentConfig
@@ -179,7 +180,7 @@ def draft_of(
     window = window_of(
         first_window(alerts, config.window_offsets << n_doublings),
         here,
-        dismissed=model.dismissed,
+        dismissals=model.dismissals,
         is_left_out=lambda attack: _is_left_out(attack, approved, config),
     )
     last = {each.partition: each.last for each in window.stretches}

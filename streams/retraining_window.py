@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
-from schemas.alerts import AlertData
+from schemas.alerts import AlertData, MovedSignal
 from schemas.anomalies import AnomalyData, OffsetRange
 from schemas.retraining import QuarantinePart
+from streams.dismissals import Dismissals
 from streams.incident_evidence import Evidence
-from streams.incident_reasons import is_fault
+from streams.signal_meaning import is_fault
+
+_Record = TypeVar("_Record", AlertData, AnomalyData)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +85,54 @@ def known_at(evidence: Evidence, offset: int) -> Evidence | None:
 
 
 def ended_after(evidence: Evidence, known: Evidence) -> Evidence | None:
-    """The same when it was over: as it was `known`, or by the first record after that says so."""
+    """The same when its trouble was over: as it was `known`, or by the first record that says so.
+
+    A fault is over where all that broke is back, whatever else its alert stays open for.
+    """
+    if known.alert is not None:
+        if _is_over(known.alert, _faults_in(_alerts_of(known))):
+            return known
+        broken: frozenset[str] = frozenset()
+        for alert in _alerts_of(evidence):
+            broken |= _faults_in([alert])
+            if alert.revision > known.revision and _is_over(alert, broken):
+                return _with_alert(evidence, alert)
+        return None
     if known.has_ended:
         return known
-    for alert in _alerts_of(evidence):
-        if alert.revision > known.revision and alert.status == "resolved":
-            return _with_alert(evidence, alert)
     for anomaly in _anomalies_of(evidence):
         own = anomaly.unmapped
         if own.revision > known.revision and own.status == "closed":
             return _with_anomaly(evidence, anomaly)
     return None
+
+
+def _faults_in(records: Iterable[AlertData]) -> frozenset[str]:
+    """The signals that broke by these records."""
+    return frozenset(one.signal for each in records for one in each.signals if is_fault(one))
+
+
+def _is_over(alert: AlertData, broken: frozenset[str]) -> bool:
+    """Whether a record says that all these signals are back, or that nothing is away any more.
+
+    One that it does not name may be anywhere. One that has moved again, in a later alert, is not
+    back.
+    """
+    back = {each.signal for each in alert.signals if each.standing == "returned"}
+    return alert.status == "resolved" or broken <= back
+
+
+def _first_of_run(records: Sequence[AlertData], broken: frozenset[str]) -> AlertData:
+    """Of records of which the last says that it is over, the first from which on all of them do.
+
+    Between two that are kept, and do not follow each other, it may have come back.
+    """
+    first = records[-1]
+    for each in records[-2::-1]:
+        if each.revision != first.revision - 1 or not _is_over(each, broken):
+            break
+        first = each
+    return first
 
 
 def _alerts_of(evidence: Evidence) -> list[AlertData]:
@@ -108,34 +148,77 @@ def _anomalies_of(evidence: Evidence) -> list[AnomalyData]:
 
 def _alert_at(evidence: Evidence, offset: int) -> AlertData | None:
     records = _alerts_of(evidence)
-    latest = records[-1]
     told = [each for each in records if each.trigger_offset <= offset]
     if not told:
         # One that is told late is told late. But of one whose first records are gone its signals
         # say when they were found.
         found = [each for each in records[0].signals if each.found_offset <= offset]
         is_whole = records[0].revision == 1 or not found
-        return None if is_whole else records[0].model_copy(update={"signals": found})
+        return None if is_whole else _at_worst(records[0], found, records[0])
     known = told[-1]
-    if latest.revision > known.revision + 1 and known is records[-2]:
-        # Revisions between these two are not kept: what was found in them is in the latest.
-        names = {each.signal for each in known.signals}
-        more = [
-            each
-            for each in latest.signals
-            if each.found_offset <= offset and each.signal not in names
-        ]
-        return known.model_copy(update={"signals": [*known.signals, *more]})
-    return known
+    following = _following(records, known)
+    if following is None or following.revision == known.revision + 1:
+        return known
+    # Revisions between these two are not kept. What was found in them is in the one behind; what
+    # had broken may have broken again.
+    names = {each.signal for each in known.signals}
+    more = [
+        each
+        for each in following.signals
+        if each.found_offset <= offset and each.signal not in names
+    ]
+    return _at_worst(known, [*known.signals, *more], following)
+
+
+def _at_worst(known: AlertData, signals: Sequence[MovedSignal], following: AlertData) -> AlertData:
+    """What may have stood right before a record: with these signals, and all that broke away."""
+    faults = [each for each in signals if is_fault(each)]
+    changed: dict[str, object] = {
+        "revision": following.revision - 1,
+        "signals": [
+            each.model_copy(update={"standing": "moved"}) if each in faults else each
+            for each in signals
+        ],
+    }
+    if faults:
+        changed |= {"status": "updated", "resolution": None}
+    return known.model_copy(update=changed)
+
+
+def _following(records: Sequence[_Record], known: _Record) -> _Record | None:
+    """The record that is kept next to this one."""
+    at = next(place for place, each in enumerate(records) if each is known)
+    return records[at + 1] if at + 1 < len(records) else None
 
 
 def _anomaly_at(evidence: Evidence, offset: int) -> AnomalyData | None:
     records = _anomalies_of(evidence)
     told = [each for each in records if each.unmapped.trigger_offset <= offset]
     if told:
-        return told[-1]
+        known = told[-1]
+        following = _following(records, known)
+        own = known.unmapped
+        if following is None or following.unmapped.revision == own.revision + 1:
+            return known
+        # Revisions between these two are not kept. What they said of whom is in the one behind; who
+        # had stopped may have begun again.
+        behind = following.unmapped
+        is_complete = own.quarantine.is_complete and behind.quarantine.is_complete
+        return _with_own(
+            known,
+            revision=behind.revision - 1,
+            status="updated",
+            n_sources=max(own.n_sources, behind.n_sources),
+            quarantine=behind.quarantine.model_copy(update={"is_complete": is_complete}),
+        )
     first = records[0].unmapped
-    return records[0] if first.revision > 1 and first.opened_offset <= offset else None
+    if first.revision == 1 or first.opened_offset > offset:
+        return None
+    return _with_own(records[0], revision=first.revision - 1, status="updated")
+
+
+def _with_own(anomaly: AnomalyData, **changed: object) -> AnomalyData:
+    return anomaly.model_copy(update={"unmapped": anomaly.unmapped.model_copy(update=changed)})
 
 
 def _with_alert(evidence: Evidence, alert: AlertData) -> Evidence:
@@ -146,7 +229,9 @@ def _with_alert(evidence: Evidence, alert: AlertData) -> Evidence:
             "last_ms": alert.event_time_ms,
             "first_offset": min(changes),
             "alert": alert,
-            "earlier": (),
+            "earlier": tuple(
+                each for each in _alerts_of(evidence) if each.revision < alert.revision
+            ),
         }
     )
 
@@ -157,7 +242,11 @@ def _with_anomaly(evidence: Evidence, anomaly: AnomalyData) -> Evidence:
             "revision": anomaly.unmapped.revision,
             "last_ms": anomaly.time,
             "anomaly": anomaly,
-            "earlier": (),
+            "earlier": tuple(
+                each
+                for each in _anomalies_of(evidence)
+                if each.unmapped.revision < anomaly.unmapped.revision
+            ),
         }
     )
 
@@ -199,26 +288,27 @@ def window_of(
     first: Sequence[Stretch],
     evidence: Sequence[Evidence],
     *,
-    dismissed: frozenset[str],
+    dismissals: Dismissals,
     is_left_out: Callable[[Evidence], bool],
 ) -> Window:
     """The first window from there on that no trouble which is over lies in.
 
-    `dismissed` are the evidence ids of attacks and faults that a person says are none;
+    `dismissals` is what a person says is no attack, or no fault, as it was known there;
     `is_left_out` says of an attack, as it was known at a window's end, whether it is left out by
     its sources, so that the window need not move.
     """
-    here = [each for each in evidence if each.evidence_id not in dismissed]
 
     def spoilt(known: Evidence, stretch: Stretch) -> list[Trouble]:
+        if dismissals.covers(known):
+            return []
         if known.is_of_attack and is_left_out(known):
             return []
         return [each for each in troubles_of(known) if is_in(each, stretch)]
 
-    stretches = tuple(_settle(each, here, spoilt) for each in first)
+    stretches = tuple(_settle(each, evidence, spoilt) for each in first)
     last = {each.partition: each.last for each in stretches}
-    known = list(as_of(here, last))
-    whole = {each.evidence_id: each for each in here}
+    known = list(as_of(evidence, last))
+    whole = {each.evidence_id: each for each in evidence}
     # What is over is behind, or never was in it.
     still = [
         trouble
@@ -229,7 +319,7 @@ def window_of(
     ]
     left_out = [
         each
-        for each in attacks_of(known)
+        for each in attacks_of(one for one in known if not dismissals.covers(one))
         if is_left_out(each.evidence) and any(is_in(each, stretch) for stretch in stretches)
     ]
     return Window(
@@ -392,13 +482,16 @@ def faults_of(evidence: Iterable[Evidence]) -> Iterator[Trouble]:
         alert = each.alert
         if alert is None:
             continue
-        broken = [one for one in alert.signals if is_fault(one)]
+        records = _alerts_of(each)
+        broken = [one for record in records for one in record.signals if is_fault(one)]
         if broken:
             first = min(one.change_offset for one in broken)
             opened = min(one.found_offset for one in broken)
+            names = _faults_in(records)
+            is_over = _is_over(alert, names)
             # One that is not over goes on for ever, as far as anybody knows.
-            last = alert.trigger_offset if each.has_ended else _FOR_EVER
-            yield Trouble(each, alert.partition, ((first, last),), opened, each.has_ended)
+            last = _first_of_run(records, names).trigger_offset if is_over else _FOR_EVER
+            yield Trouble(each, alert.partition, ((first, last),), opened, is_over)
 
 
 _FOR_EVER: Final = 2**63 - 1

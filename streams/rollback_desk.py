@@ -11,6 +11,7 @@ from typing import Final
 from schemas.responder_config import RollbackConfig
 from schemas.retraining import CleanWindow, RetrainingData
 from schemas.rollback import Basis, FollowUpData, RollbackData
+from streams.dismissals import Dismissals
 from streams.feedback import feedback_warnings
 from streams.identity import rollback_id
 from streams.incident_reasons import (
@@ -72,7 +73,7 @@ class RollbackDesk:
         self,
         model: ModelName,
         kept: Kept,
-        dismissed: frozenset[str],
+        dismissals: Dismissals,
         settled: Mapping[FoldPlace, int],
         retrainings: Sequence[RetrainingData],
     ) -> tuple[list[FollowUpData], list[RollbackData]]:
@@ -83,7 +84,7 @@ class RollbackDesk:
         begun = beginnings(kept.said)
         around = Circumstances(
             evidence=sorted(kept.evidence.values(), key=lambda each: each.evidence_id),
-            dismissed=dismissed,
+            dismissals=dismissals,
             approvals=[each for each in kept.said if isinstance(each, RollbackApproval)],
             opened=[each for each in kept.said if isinstance(each, RollbackOpening)],
             begun=begun,

@@ -21,6 +21,7 @@ from schemas.rollback import (
     VersionComparison,
     VersionVerdict,
 )
+from streams.dismissals import Dismissals
 from streams.identity import followup_id, rollback_id
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import Beginning, RollbackApproval, RollbackOpening
@@ -65,8 +66,8 @@ class Circumstances:
     """What else is known of the model."""
 
     evidence: Sequence[Evidence]
-    dismissed: frozenset[str]
-    """Evidence ids of incidents that a person says are no attack, or no fault."""
+    dismissals: Dismissals
+    """What people say is no attack, or no fault."""
     approvals: Sequence[RollbackApproval]
     opened: Sequence[RollbackOpening]
     begun: Sequence[Beginning]
@@ -198,12 +199,8 @@ def _holds(
         )
 
     holds = []
-    suspected = (
-        each
-        for each in attacks_of(around.evidence)
-        if each.evidence.evidence_id not in around.dismissed
-    )
-    if attacks := within(suspected):
+    told = [each for each in around.evidence if not around.dismissals.covers(each)]
+    if attacks := within(attacks_of(told)):
         holds.append(
             RollbackHold(
                 reason="attack_suspected",
@@ -212,12 +209,7 @@ def _holds(
                 evidence_ids=attacks,
             )
         )
-    broken = (
-        each
-        for each in faults_of(around.evidence)
-        if not each.is_over and each.evidence.evidence_id not in around.dismissed
-    )
-    if faults := within(broken):
+    if faults := within(each for each in faults_of(told) if not each.is_over):
         holds.append(
             RollbackHold(
                 reason="data_fault_open",

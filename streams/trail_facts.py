@@ -225,7 +225,7 @@ def _who(said: Mapping[str, Any], name: str) -> str | None:
 def _incident(record: Unread, _groups: Sequence[str]) -> Fact:
     if record.value is None:
         name = (record.key or b"").decode(errors="replace")
-        return Fact("incident_joined", {"incident_id": name})
+        return Fact("incident_gone", {"incident_id": name})
     said = _object(record)
     _text(said, "incident_id")
     verdict = said.get("verdict")

@@ -235,10 +235,10 @@ async def _approve(chain: Chain, responder: Responder, request: RetrainingData) 
     )
     name, revision = request.incident_id, 0
     for place, each in enumerate(responder.incidents()):
-        found = tuple(one.evidence_id for one in each.evidence)
+        found = tuple((one.evidence_id, one.revision) for one in each.evidence)
         if each.incident_id == name:
             revision = each.revision
-        elif not set(found) & set(attacks):
+        elif not set(dict(found)) & set(attacks):
             continue
         await chain.hear(responder, Opening(place, each.incident_id, _PERSON, each.revision, found))
     await chain.hear(

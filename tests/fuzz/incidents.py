@@ -144,9 +144,9 @@ ABOUT: dict[str, Any] = {
 }
 SHOWN: dict[str, Any] = {"revision": 3, "evidence_ids": ("2" * 32,)}
 WORDS = (
-    OverruleIncident(**ABOUT, verdict="data_fault", reason="a broken join"),
+    OverruleIncident(**ABOUT, verdict="data_fault", reason="a broken join", evidence={"2" * 32: 4}),
     ApproveQuarantine(**ABOUT, request_id="1" * 32, **SHOWN),
-    OpenEvidence(**ABOUT, **SHOWN),
+    OpenEvidence(**ABOUT, revision=3, evidence={"2" * 32: 4}),
 )
 TOKENS = (
     *(b"null", b"true", b"-1", b"1.5", b"1e308", b"NaN", b"9223372036854775807", b"[]", b"{}"),

@@ -225,7 +225,7 @@ async def _responses() -> Responses:
     assert request is not None
     model = ModelName("driftsentry", DELIVERY.model_id)
     for number, incident in enumerate(book.behind(request)):
-        shown = tuple(each.evidence_id for each in incident.evidence)
+        shown = tuple((each.evidence_id, each.revision) for each in incident.evidence)
         opening = Opening(number, incident.incident_id, "ana", incident.revision, shown)
         await desk.hear(model, opening)
     attacks = tuple(request.holds[0].evidence_ids)

@@ -72,6 +72,14 @@ def anomalies(first: int = 10, **given: Any) -> list[bytes]:
     return [orjson.dumps(each.as_ocsf()) for each in records]
 
 
+def shown(*records: bytes) -> tuple[tuple[str, int], ...]:
+    """What a person says that they were shown: all evidence of these records."""
+    latest: dict[str, int] = {}
+    for each in evidence(*records):
+        latest[each.evidence_id] = max(each.revision, latest.get(each.evidence_id, 0))
+    return tuple(sorted(latest.items()))
+
+
 def evidence(*records: bytes) -> list[Evidence]:
     """What alerts, findings and silences say, told apart by their fields."""
     found = []

@@ -103,7 +103,7 @@ def test_who_is_shown_all_evidence_is_recorded_once(scene: Scene) -> None:
     assert (word.deployment, word.model_id) == (found.deployment, found.model_id)
     assert (word.incident_id, word.by) == (found.incident_id, "ana")
     assert word.revision == found.revision
-    assert set(word.evidence_ids) == {each.evidence_id for each in found.evidence}
+    assert word.evidence == {each.evidence_id: each.revision for each in found.evidence}
     assert f"that ana has seen it is recorded as {word.command_id}" in result.stderr
     again = scene.run("show", found.incident_id, "--json")
     assert "was recorded before" in again.stderr
@@ -177,18 +177,42 @@ def test_who_says_so_may_overrule_unseen(scene: Scene) -> None:
     assert isinstance(word, OverruleIncident)
 
 
-def test_what_was_opened_before_two_became_one_counts(scene: Scene) -> None:
+def test_what_was_opened_before_two_became_one_counts_and_what_came_since_does_not(
+    scene: Scene,
+) -> None:
     late = alert(2, 90)
     _, former = scene.happen(CALM, late)
     assert scene.run("show", former.incident_id).exit_code == 0
     (found,) = scene.happen(CALM, alert(3, 45), late)
     assert found.incident_id != former.incident_id
     scene.write("incidents", TopicRecord(former.incident_id.encode(), None))
-    result = scene.run("overrule", former.incident_id[:12], "data_fault", *BECAUSE)
+    command = ("overrule", former.incident_id[:12], "data_fault", *BECAUSE)
+    assert scene.run(*command).exit_code == 3
+    assert scene.run("show", found.incident_id).exit_code == 0
+    result = scene.run(*command)
     assert result.exit_code == 0, result.output
     *_, word = scene.said()
     assert isinstance(word, OverruleIncident)
     assert word.incident_id == found.incident_id
+    assert word.evidence == {f"{number:032x}": 1 for number in (1, 2, 3)}
+
+
+def test_what_was_shown_is_what_is_overruled(scene: Scene) -> None:
+    (found,) = scene.happen(CALM)
+    # Its record is not known to the responder yet, and is shown all the same.
+    scene.tell(alert(1, 5, revision=2))
+    assert scene.run("show", found.incident_id).exit_code == 0
+    command = ("overrule", found.incident_id, "data_fault", *BECAUSE)
+    assert scene.run(*command).exit_code == 0
+    scene.happen(CALM, alert(1, 5, revision=2), alert(1, 6, revision=3))
+    refused = scene.run(*command)
+    assert refused.exit_code == 3
+    assert "has not opened all of the evidence as it is now" in refused.stderr
+    assert scene.run(*command, "--unseen").exit_code == 0
+    assert scene.run("show", found.incident_id).exit_code == 0
+    assert scene.run(*command).exit_code == 0
+    words = [each for each in scene.said() if isinstance(each, OverruleIncident)]
+    assert [each.evidence for each in words] == [{f"{1:032x}": n} for n in (2, 3, 3)]
 
 
 @pytest.mark.parametrize(

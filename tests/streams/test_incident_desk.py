@@ -242,7 +242,7 @@ def test_what_a_person_says_is_told_once() -> None:
     desk, _, topic = desk_of()
     take(desk, alert(1, signals=[moved("error")]))
     name = topic.records[0].key.removeprefix("incident/")
-    word = Overruling(4, name, "data_fault", "ana", "a broken join")
+    word = Overruling(4, name, "data_fault", "ana", "a broken join", ())
     run(desk.hear(MODEL, word))
     run(desk.hear(MODEL, word))
     told = [each for each in topic.records if each.key.startswith("incident/")]
@@ -276,6 +276,21 @@ def test_a_request_is_held_then_released_once_and_stays() -> None:
     assert (last.status, last.request_id) == ("released", held.request_id)
     take(desk, attack((5_100, 5_300)))
     assert len(requests_of(topic)) == 2, "what comes after the release does not change it"
+
+
+def test_what_was_released_stays_the_request_of_an_incident_that_gets_another_name() -> None:
+    desk, store, topic = desk_of()
+    take(desk, worse())
+    run(store.raise_settled({FOLD: 25_000}))
+    run(desk.sweep())
+    moved_before = moved("error", change_offset=4_000, found_offset=26_000)
+    take(desk, worse(7, -10, signals=[moved_before], trigger_offset=26_000, change_offset=4_000))
+    run(store.raise_settled({FOLD: 10**6}))
+    run(desk.sweep())
+    (incident,) = [key for key in topic.compacted() if key.startswith("incident/")]
+    (request,) = {each.request_id: each for each in requests_of(topic) if each}.values()
+    assert request.status == "released"
+    assert f"incident/{request.incident_id}" != incident
 
 
 def test_offsets_of_a_topic_that_was_made_anew_release_nothing() -> None:

@@ -71,7 +71,7 @@ def test_the_other_incidents_are_as_they_were(
     watermark_ms = START_MS + watermark * MINUTE_MS
     names = [each.incident_id for each in incidents_of(known.values(), [], None, CONFIG)]
     said = [
-        Overruling(place, names[name % len(names)], "data_fault", "ana", "")
+        Overruling(place, names[name % len(names)], "data_fault", "ana", "", ())
         for place, name in enumerate(named)
         if names
     ]
@@ -308,7 +308,7 @@ def test_what_was_said_goes_with_what_it_was_said_of(said_of: int) -> None:
     take(desk, evidence(alert(1), resolved(1, 5), alert(2, 100)))
     name = [each.key for each in topic.records if each.value is not None][0 if said_of == 1 else -1]
     name = name.removeprefix("incident/")
-    run(desk.hear(MODEL, Overruling(1, name, "data_fault", "ana", "")))
+    run(desk.hear(MODEL, Overruling(1, name, "data_fault", "ana", "", ())))
     raise_to(store, 50)
     run(desk.sweep())
     kept = kept_in(store)
@@ -370,7 +370,7 @@ def test_what_a_held_request_is_judged_by_is_kept() -> None:
 def test_words_of_an_incident_that_nobody_knows_are_dropped_after_a_while() -> None:
     desk, store, _ = desk_of()
     unknown_ms = CONFIG.unknown_ms
-    word = Overruling(1, "f" * 32, "data_fault", "ana", "", START_MS)
+    word = Overruling(1, "f" * 32, "data_fault", "ana", "", (), START_MS)
     take(desk, evidence(alert(1, 0)))
     (name,) = [each.incident_id for each in incidents_of(evidence(alert(1, 0)), [], None, CONFIG)]
     known = word._replace(place=2, incident_id=name)

@@ -119,7 +119,7 @@ def opening(**given: Any) -> OpenEvidence:
         "incident_id": SEVERAL[0].incident_id,
         "by": "ana",
         "revision": 3,
-        "evidence_ids": tuple(each.evidence_id for each in SEVERAL[0].evidence),
+        "evidence": {each.evidence_id: each.revision for each in SEVERAL[0].evidence},
     }
     return OpenEvidence.model_validate({**fields, **given})
 

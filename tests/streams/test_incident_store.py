@@ -51,7 +51,7 @@ from tests.streams.test_retraining_gate import worse
 from tests.streams.test_rollback import switch
 
 ODD = ModelName("de:ploy{1}", "mo del:ü/%3A\n")
-WORD = Overruling(4, "a" * 32, "data_fault", "ana", "a broken join\nü")
+WORD = Overruling(4, "a" * 32, "data_fault", "ana", "a broken join\nü", (("e" * 32, 2),))
 LATER = WORD._replace(place=5, reason="benign_drift")
 
 
@@ -396,7 +396,7 @@ def test_everything_that_people_say_is_kept(place: Place) -> None:
     said: list[Noted] = [
         WORD,
         Approval(7, "r" * 32, "a" * 32, "ana", "seen", 3, ("e" * 32, "f" * 32)),
-        Opening(6, "a" * 32, "ana", 3, ("e" * 32,)),
+        Opening(6, "a" * 32, "ana", 3, (("e" * 32, 2),)),
         RollbackApproval(8, "b" * 32, "ana", "seen"),
         RollbackOpening(9, "b" * 32, "ana"),
         Beginning(3, "v 8", 2**52, "a:b"),

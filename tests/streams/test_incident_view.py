@@ -18,7 +18,7 @@ from streams.incident_evidence import Evidence, merged
 from streams.incident_reader import OpenedEvidence
 from streams.incident_reasons import Opening, Overruling, Said
 from streams.incident_view import incident_line, incident_page, quarantine_lines, request_line
-from tests.streams.incident_kit import alert, evidence, moved, silence
+from tests.streams.incident_kit import alert, evidence, moved, shown, silence
 from tests.streams.incident_scene import incidents
 from tests.streams.test_retraining_gate import attack, only, worse
 
@@ -28,7 +28,9 @@ KNOWN = merged(evidence(*RECORDS))
 ATTACK = next(each for each in KNOWN.values() if each.anomaly is not None)
 OPENED = OpenedEvidence(KNOWN, {})
 (ONE,) = incidents(*RECORDS)
-WORDS: list[Said] = [Overruling(2, ONE.incident_id, "data_fault", "ana", "a broken join")]
+WORDS: list[Said] = [
+    Overruling(2, ONE.incident_id, "data_fault", "ana", "a broken join", shown(*RECORDS))
+]
 (OVERRULED,) = incidents(*RECORDS, said=WORDS)
 REQUEST = only(worse(), attack((5_100, 5_200)))
 
@@ -137,7 +139,7 @@ def test_a_page_says_who_overruled_and_whether_they_had_looked() -> None:
     unseen = "\n".join(incident_page(OVERRULED, OPENED))
     assert "so says ana, who had NOT opened the evidence: a broken join" in unseen
     assert "the rules say suspected_poisoning: " in unseen
-    looked: list[Said] = [Opening(1, ONE.incident_id, "ana", 1, ()), *WORDS]
+    looked: list[Said] = [Opening(1, ONE.incident_id, "ana", 1, shown(*RECORDS)), *WORDS]
     (found,) = incidents(*RECORDS, said=looked)
     assert "so says ana, who had opened the evidence" in "\n".join(incident_page(found, OPENED))
 

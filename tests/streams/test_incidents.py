@@ -253,7 +253,7 @@ def test_every_reason_has_a_rule_and_rules_have_names_of_their_own() -> None:
 
 
 def overruling(place: int, incident_id: str, reason: Reason = "benign_drift") -> Overruling:
-    return Overruling(place, incident_id, reason, "ana", "seen before")
+    return Overruling(place, incident_id, reason, "ana", "seen before", ((f"{1:032x}", 1),))
 
 
 def test_a_person_overrules_and_the_last_word_counts() -> None:
@@ -273,9 +273,24 @@ def test_whether_the_evidence_was_opened_before_it_was_overruled() -> None:
     name = only(record).incident_id
     word = overruling(7, name)
     assert only(record, said=[word]).verdict.was_evidence_opened is False
-    seen = Opening(6, name, "ana", 1, (f"{1:032x}",))
-    for opened, is_seen in ((seen, True), (seen._replace(place=8), False)):
+    seen = Opening(6, name, "ana", 1, ((f"{1:032x}", 1), (f"{2:032x}", 4)))
+    for opened, is_seen in (
+        (seen, True),
+        (seen._replace(place=8), False),
+        (seen._replace(by="bo"), False),
+        (seen._replace(evidence=((f"{2:032x}", 4),)), False),
+    ):
         assert only(record, said=[word, opened]).verdict.was_evidence_opened is is_seen
+
+
+def test_who_had_opened_less_than_they_overruled_had_not_opened_it() -> None:
+    record = alert(1, signals=[moved("error")], revision=3)
+    name = only(record).incident_id
+    word = overruling(7, name)._replace(evidence=((f"{1:032x}", 3),))
+    seen = Opening(6, name, "ana", 1, ((f"{1:032x}", 2),))
+    assert only(record, said=[word, seen]).verdict.was_evidence_opened is False
+    again = seen._replace(place=5, evidence=((f"{1:032x}", 3),))
+    assert only(record, said=[word, again, seen]).verdict.was_evidence_opened is True
 
 
 def test_what_was_said_of_an_incident_holds_when_it_becomes_part_of_another() -> None:
@@ -388,6 +403,18 @@ def test_much_evidence_is_bounded_and_the_latest_is_there() -> None:
     found = only(*(alert(number, number / 10) for number in range(200)))
     assert (found.n_evidence, len(found.evidence), len(found.causes)) == (200, 64, 1)
     assert found.evidence[-1].evidence_id == f"{199:032x}"
+    assert [each.evidence_id for each in found.evidence[:32]] == [f"{n:032x}" for n in range(32)]
+
+
+def test_what_a_retraining_waits_for_is_named_among_much_evidence() -> None:
+    broken = {"signals": [moved("quality:range")]}
+    found = only(
+        *(alert(number, number / 10, **(broken if number == 100 else {})) for number in range(200))
+    )
+    names = [each.evidence_id for each in found.evidence]
+    assert len(names) == 64
+    assert f"{100:032x}" in names
+    assert names == sorted(names)
 
 
 def test_a_sentence_for_a_person() -> None:
@@ -444,7 +471,7 @@ def test_harm_faults_attacks_and_what_a_person_says_are_incidents_at_once() -> N
     joined = lasting(alert(1), alert(2, 5, signals=[moved("error")]), minute=5)
     assert [each.verdict.reason for each in joined] == ["harmful_drift"]
     ((name, _),) = [(each.incident_id, each) for each in lasting(alert(1), minute=30)]
-    word = Overruling(1, name, "benign_drift", "ana", "as every spring")
+    word = Overruling(1, name, "benign_drift", "ana", "as every spring", ())
     assert len(lasting(alert(1), minute=0, said=[word])) == 1
 
 

@@ -140,6 +140,7 @@ def word(n: int) -> tuple[bytes, bytes]:
         by="ana",
         reason=f"reason {n}",
         verdict="data_fault",
+        evidence={"cd" * 16: 1},
     )
     return b"m", said.model_dump_json().encode()
 
@@ -156,7 +157,7 @@ def test_what_other_topics_say_is_in_the_trail_once_and_the_page_shows_it(
     kinds = Counter(record.kind for record in stage.records())
     assert kinds == {
         **dict.fromkeys(("begun", "started", "progress", "stopped"), 1),
-        **dict.fromkeys(("lineage", "said", "incident", "incident_joined", "liveness"), 1),
+        **dict.fromkeys(("lineage", "said", "incident", "incident_gone", "liveness"), 1),
         "unreadable": 1,
     }
     # A second one begins where the first has ended.

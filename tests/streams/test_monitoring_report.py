@@ -199,17 +199,17 @@ def test_an_incident_is_as_the_span_left_it_with_who_decided() -> None:
         incident(30, by="bob"),
         incident(-20, "over", closed_ms=at(-10)),
         incident(-20, "open"),
-        incident(2, "joined"),
-        said("incident_joined", 3, incident_id="joined"),
+        incident(2, "gone"),
+        said("incident_gone", 3, incident_id="gone"),
         incident(25, "later"),
     )
     by_name = {each.incident_id: each for each in report.incidents}
-    assert set(by_name) == {"i1", "open", "joined"}
+    assert set(by_name) == {"i1", "open", "gone"}
     found = by_name["i1"]
     assert (found.by, found.ruled, found.was_evidence_opened) == ("ana", "harmful_drift", True)
     assert found.opened_by == ["ana"]
     assert (found.n_records, found.first_seq, found.last_seq) == (2, 2, 5)
-    assert by_name["joined"].status == "joined"
+    assert by_name["gone"].status == "gone"
     assert made(incident(1), model_id="other").incidents == []
 
 

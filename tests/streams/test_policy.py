@@ -102,6 +102,21 @@ def test_a_record_names_the_strongest_signals_and_its_own() -> None:
 
 
 @pytest.mark.parametrize(
+    ("signal", "effect"),
+    [("quality:range", 0.3), ("missing:age", 0.6), ("latency", -0.3), ("calibration", 0.3)],
+)
+def test_what_says_that_data_broke_or_the_model_is_worse_is_always_named(
+    signal: str, effect: float
+) -> None:
+    """A retraining is held, or asked for, by what stands in the record."""
+    many = [finding(event=5_000, signal=f"feature:{i:02}", effect=9.0) for i in range(40)]
+    small = finding(event=5_000, signal=signal, effect=effect)
+    last = decide(policy(), *many, small, finding(event=5_000, signal="score", effect=8.0))[-1]
+    assert [each.signal for each in last.signals][MAX_LISTED:] == ["score", signal]
+    assert last.n_signals == 42
+
+
+@pytest.mark.parametrize(
     ("effect", "expected"),
     [(0.0, "low"), (-0.2, "medium"), (0.49, "medium"), (-0.5, "high"), (1.0, "critical")],
 )

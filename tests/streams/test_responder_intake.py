@@ -16,6 +16,7 @@ from tests.streams.incident_kit import alert, anomalies, silence
 
 TOPICS = Topics()
 NAME = "a" * 32
+SEEN = (("2" * 32, 7), ("3" * 32, 1))
 
 
 def said(kind: str, **more: Any) -> bytes:
@@ -61,17 +62,19 @@ def test_what_cannot_be_read_is_counted_and_said_once_of_each_topic(value: bytes
 
 
 def test_what_people_say_has_its_offset_as_its_place() -> None:
+    """Evidence in the order of its ids, whatever that of the record is."""
     intake = Intake(TOPICS)
+    seen = {"3" * 32: 1, "2" * 32: 7}
     words = [
-        intake.word(4, said("overrule", verdict="data_fault", reason="a join"), 9),
+        intake.word(4, said("overrule", verdict="data_fault", reason="a join", evidence=seen), 9),
         intake.word(5, said("approve", request_id="b" * 32, reason="seen", **SHOWN), 9),
-        intake.word(6, said("opened", **SHOWN), 9),
+        intake.word(6, said("opened", revision=3, evidence=seen), 9),
     ]
     model = ModelName("driftsentry", "churn")
     assert words == [
-        (model, Overruling(4, NAME, "data_fault", "ana", "a join", 9)),
+        (model, Overruling(4, NAME, "data_fault", "ana", "a join", SEEN, 9)),
         (model, Approval(5, "b" * 32, NAME, "ana", "seen", 3, ("2" * 32,), 9)),
-        (model, Opening(6, NAME, "ana", 3, ("2" * 32,), 9)),
+        (model, Opening(6, NAME, "ana", 3, SEEN, 9)),
     ]
 
 

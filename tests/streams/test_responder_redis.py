@@ -28,7 +28,7 @@ from tests.streams.incident_kit import alert, evidence
 from tests.streams.incident_store_kit import MODEL, USER, RedisPlace, flights, redis_place
 from tests.streams.store_kit import acl_words, make_user, url_of
 
-WORD = Overruling(4, "a" * 32, "data_fault", "ana", "note")
+WORD = Overruling(4, "a" * 32, "data_fault", "ana", "note", (("e" * 32, 2),))
 
 
 @pytest.fixture(scope="module", params=server_binaries())

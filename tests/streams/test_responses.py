@@ -29,9 +29,9 @@ ABOUT: dict[str, Any] = {
 }
 SHOWN: dict[str, Any] = {"revision": 3, "evidence_ids": ("2" * 32,)}
 WORDS = [
-    OverruleIncident(**ABOUT, verdict="data_fault", reason="a broken join"),
+    OverruleIncident(**ABOUT, verdict="data_fault", reason="a broken join", evidence={"2" * 32: 4}),
     ApproveQuarantine(**ABOUT, request_id="1" * 32, **SHOWN),
-    OpenEvidence(**ABOUT, **SHOWN),
+    OpenEvidence(**ABOUT, revision=3, evidence={"2" * 32: 4}),
 ]
 
 

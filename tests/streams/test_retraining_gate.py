@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from schemas.incidents import Reason
 from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.retraining import RetrainingData
+from streams.dismissals import dismissals_of
 from streams.incident_evidence import POISONING, Evidence, merged
 from streams.incident_reasons import Approval, Opening, Overruling, Said
-from streams.incidents import cases_of, dismissed_in
+from streams.incidents import cases_of
 from streams.retraining_gate import (
     Draft,
     ModelCase,
@@ -26,7 +27,15 @@ from streams.retraining_gate import (
     request_of,
     versions_of,
 )
-from tests.streams.incident_kit import MINUTE_MS, START_MS, alert, anomalies, evidence, moved
+from tests.streams.incident_kit import (
+    MINUTE_MS,
+    START_MS,
+    alert,
+    anomalies,
+    evidence,
+    moved,
+    shown,
+)
 
 INCIDENTS = IncidentConfig()
 CONFIG = RetrainingConfig(window_offsets=1_000, min_labels=100)
@@ -96,12 +105,13 @@ def drafts_of(
     """The requests of all versions of all incidents."""
     known = list(merged(told).values())
     cases = cases_of(known, words, watermark_ms, incidents)
+    overrulings = [each for each in words if isinstance(each, Overruling)]
     model = ModelCase(
         known,
-        [each for each in words if isinstance(each, Overruling)],
+        overrulings,
         [each for each in words if isinstance(each, Approval)],
         [each for each in words if isinstance(each, Opening)],
-        dismissed_in(cases),
+        dismissals_of(overrulings),
         "events",
         incidents,
     )
@@ -151,14 +161,14 @@ def test_benign_drift_asks_for_none_unless_the_config_or_a_person_says_so() -> N
     assert drafts(benign, config=CONFIG.model_copy(update={"reasons": ("benign_drift",)}))
     known = merged(evidence(benign))
     ((_, incident),) = cases_of(known.values(), [], None, INCIDENTS)
-    word = Overruling(1, incident.incident_id, "harmful_drift", "ana", "")
+    word = Overruling(1, incident.incident_id, "harmful_drift", "ana", "", shown(benign))
     assert only(benign, said=[word]).reason == "harmful_drift"
 
 
 def test_a_person_who_says_that_it_is_benign_ends_the_asking() -> None:
     (draft,) = drafts(worse())
     name = draft.incident.incident_id
-    word = Overruling(1, name, "benign_drift", "ana", "")
+    word = Overruling(1, name, "benign_drift", "ana", "", shown(worse()))
     assert drafts(worse(), said=[word]) == []
 
 
@@ -244,6 +254,11 @@ def test_the_window_moves_past_several_attacks() -> None:
     assert ranges_of(only(worse(), *reversed(attacks))) == [(6_251, 7_250)]
 
 
+def once(*evidence_ids: str) -> tuple[tuple[str, int], ...]:
+    """Evidence that was shown in its first revision."""
+    return tuple((each, 1) for each in evidence_ids)
+
+
 def approval_of(held: RetrainingData, place: int = 3) -> Approval:
     """Of all attacks that hold it."""
     attacks = tuple(one for hold in held.holds for one in hold.evidence_ids)
@@ -254,7 +269,7 @@ def test_a_person_approves_of_the_quarantine() -> None:
     poisoned = attack((5_100, 5_300))
     held = only(worse(), poisoned)
     word = approval_of(held)
-    opened = Opening(2, held.incident_id, "ana", 3, word.evidence_ids)
+    opened = Opening(2, held.incident_id, "ana", 3, once(*word.evidence_ids))
     request = only(worse(), poisoned, said=[word, opened])
     assert request.status == "released"
     assert ranges_of(request) == [(5_000, 5_999)]
@@ -262,11 +277,10 @@ def test_a_person_approves_of_the_quarantine() -> None:
     assert [(each.first_offset, each.last_offset) for each in part.ranges] == [(5_100, 5_999)]
     assert len(part.sources) == 1
     assert (request.approved_by, request.was_evidence_opened) == ("ana", True)
-    shown = f"{1:032x}"
     for other in (
         opened._replace(by="bo"),
         opened._replace(place=4),
-        opened._replace(evidence_ids=(shown,)),
+        opened._replace(evidence=once(f"{1:032x}")),
     ):
         assert only(worse(), poisoned, said=[word, other]).was_evidence_opened is False
 
@@ -282,12 +296,12 @@ def test_an_approval_does_not_cover_an_attack_that_came_after_it() -> None:
     assert hold.evidence_ids == [f"{1_002:032x}"]
     assert [each.evidence_id for each in again.quarantine] == [f"{1_001:032x}"]
     more = approval_of(again, 5)
-    opened = Opening(2, again.incident_id, "ana", 3, word.evidence_ids)
+    opened = Opening(2, again.incident_id, "ana", 3, once(*word.evidence_ids))
     both = only(worse(), first, later, said=[more, word, opened])
     assert both.status == "released"
     assert len(both.quarantine) == 2
     assert both.was_evidence_opened is False, "the later one was not shown"
-    seen = opened._replace(place=4, evidence_ids=more.evidence_ids)
+    seen = opened._replace(place=4, evidence=once(*more.evidence_ids))
     assert only(worse(), first, later, said=[more, word, opened, seen]).was_evidence_opened
 
 
@@ -300,9 +314,9 @@ def test_evidence_of_another_incident_counts_as_opened_where_it_was_shown_there(
     held = only(worse(), probing)
     assert held.incident_id != other.incident_id
     word = approval_of(held)
-    own = Opening(1, held.incident_id, "ana", 1, (f"{1:032x}",))
+    own = Opening(1, held.incident_id, "ana", 1, once(f"{1:032x}"))
     assert only(worse(), probing, said=[word, own]).was_evidence_opened is False
-    seen = Opening(2, other.incident_id, "ana", 1, word.evidence_ids)
+    seen = Opening(2, other.incident_id, "ana", 1, once(*word.evidence_ids))
     assert only(worse(), probing, said=[word, own, seen]).was_evidence_opened is True
 
 
@@ -367,7 +381,7 @@ def test_an_attack_that_a_person_dismissed_does_not_hold() -> None:
         for _, each in cases_of(known, [], None, INCIDENTS)
         if each.verdict.reason == "suspected_probing"
     ]
-    word = Overruling(1, names[0], "benign_drift", "ana", "a load test")
+    word = Overruling(1, names[0], "benign_drift", "ana", "a load test", shown(probing))
     assert only(worse(), probing, said=[word]).status == "released"
 
 
@@ -403,7 +417,8 @@ def test_data_of_which_a_person_says_that_they_are_right_hold_nothing(
     reason: Reason, status: str | None
 ) -> None:
     request = only(worse(), broken(is_over=False))
-    word = Overruling(1, request.incident_id, reason, "ana", "a new market")
+    seen = shown(worse(), broken(is_over=False))
+    word = Overruling(1, request.incident_id, reason, "ana", "a new market", seen)
     said: list[Said] = [word]
     found = [
         request_of(each, FACTS, [], CONFIG).status
@@ -414,18 +429,23 @@ def test_data_of_which_a_person_says_that_they_are_right_hold_nothing(
 
 
 def test_who_says_that_it_is_a_fault_dismisses_the_attack_alone() -> None:
-    known = list(merged(evidence(worse(), broken(is_over=False), attack((5_100, 5_300)))).values())
-    kinds = {each.evidence_id: each.anomaly is not None for each in known}
+    records = worse(), broken(is_over=False), attack((5_100, 5_300))
+    known = merged(evidence(*records)).values()
+    (name,) = [each.incident_id for _, each in cases_of(known, [], None, INCIDENTS)]
 
-    def dismissed(reason: Reason) -> list[bool]:
-        names = [each.incident_id for _, each in cases_of(known, [], None, INCIDENTS)]
-        words: list[Said] = [Overruling(n, name, reason, "ana", "") for n, name in enumerate(names)]
-        found = dismissed_in(cases_of(known, words, None, INCIDENTS))
-        return sorted({kinds[one] for one in found})
+    def dismissed(*reasons: Reason) -> list[str]:
+        words = [
+            Overruling(place, name, reason, "ana", "", shown(*records))
+            for place, reason in enumerate(reasons)
+        ]
+        found = dismissals_of(reversed(words))
+        return sorted({each.kind for each in known if found.covers(each)})
 
-    assert dismissed("data_fault") == [True]
-    assert dismissed("harmful_drift") == [False, True]
-    assert dismissed("suspected_probing") == []
+    assert dismissed("data_fault") == ["anomaly"]
+    assert dismissed("harmful_drift") == ["alert", "anomaly"]
+    assert dismissed("harmful_drift", "suspected_probing") == []
+    assert dismissed("suspected_probing", "harmful_drift") == ["alert", "anomaly"]
+    assert dismissed() == []
 
 
 def test_a_change_of_most_clients_data_is_a_fault_and_no_attack() -> None:
@@ -447,7 +467,8 @@ def test_where_a_person_says_that_the_world_changed_no_fault_holds(fault: bytes)
     assert "overrule" in request.holds[0].detail
 
     def word(reason: Reason) -> Overruling:
-        return Overruling(1, request.incident_id, reason, "ana", "other people came")
+        seen = shown(worse(), fault)
+        return Overruling(1, request.incident_id, reason, "ana", "other people came", seen)
 
     released = only(worse(), fault, said=[word("harmful_drift")])
     assert (released.status, ranges_of(released)) == ("released", [(5_000, 5_999)])

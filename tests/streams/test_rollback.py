@@ -17,7 +17,7 @@ from streams.incident_evidence import Evidence
 from streams.incident_reasons import Noted, Overruling, RollbackApproval, RollbackOpening
 from streams.responder_memory import MemoryIncidentStore
 from streams.responder_ports import FoldPlace, InputPartition
-from tests.streams.incident_kit import evidence, moved
+from tests.streams.incident_kit import evidence, moved, shown
 from tests.streams.rollback_kit import CONFIG, LINEAGE, MODEL, Place, every, run, served
 from tests.streams.test_retraining_gate import attack, worse
 from tests.streams.window_kit import MemoryEvents, request, window
@@ -258,7 +258,9 @@ def test_an_attack_in_what_was_compared_holds_it(first: int, is_over: bool, hold
     assert held_for(request) == (["attack_suspected"] if holds else [])
     if holds:
         (incident,) = [key for key in place.topic.compacted() if key.startswith("incident/")]
-        hear(place, Overruling(1, incident.partition("/")[2], "benign_drift", "ana", "a test"))
+        seen = shown(attack((first, first + 20)))
+        name = incident.partition("/")[2]
+        hear(place, Overruling(1, name, "benign_drift", "ana", "a test", seen))
         assert [each.status for each in place.requests()] == ["released"]
 
 
@@ -344,7 +346,9 @@ def test_of_versions_that_began_long_ago_little_is_kept(monkeypatch: pytest.Monk
     for number in range(6):
         records += served(1_000 * number, 500, str(number), BAD if number % 2 else GOOD)
     place = Place(records, ACT)
-    hear(place, Overruling(1, "f" * 32, "data_fault", "ana", "of an incident that nobody knows"))
+    hear(
+        place, Overruling(1, "f" * 32, "data_fault", "ana", "of an incident that nobody knows", ())
+    )
     for offset in range(1_000, 7_000, 1_000):
         place.settle(offset)
     run(place.store.raise_watermarks({InputPartition("driftsentry", 0): 2**45}))

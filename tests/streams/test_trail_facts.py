@@ -71,9 +71,9 @@ def test_of_an_incident_how_it_was_decided_is_noted_at_its_event_time() -> None:
     assert source.digest == sha256(as_bytes(said)).hexdigest()
 
 
-def test_an_incident_that_became_part_of_another_one_is_noted() -> None:
+def test_that_an_incident_is_none_any_more_is_noted() -> None:
     record = record_of(fact("incidents", None, key=b"0a0b"))
-    assert (record.kind, record.facts) == ("incident_joined", {"incident_id": "0a0b"})
+    assert (record.kind, record.facts) == ("incident_gone", {"incident_id": "0a0b"})
     assert (record.at_ms, record.clock) == (RECORD_MS, "record")
 
 
@@ -139,7 +139,7 @@ def test_a_silence_is_noted() -> None:
 WORDS = [
     OverruleIncident(
         command_id="1", deployment="d", model_id="m", incident_id="ab" * 16, by="ana",
-        reason="why", verdict="data_fault",
+        reason="why", verdict="data_fault", evidence={"ef" * 16: 2},
     ),
     ApproveQuarantine(
         command_id="2", deployment="d", model_id="m", incident_id="ab" * 16, by="ana",
@@ -147,7 +147,7 @@ WORDS = [
     ),
     OpenEvidence(
         command_id="3", deployment="d", model_id="m", incident_id="ab" * 16, by="ana",
-        revision=3, evidence_ids=("ef" * 16,),
+        revision=3, evidence={"ef" * 16: 2},
     ),
     Mute(command_id="4", by="ana", model_id="m", from_ms=1, until_ms=2),
 ]  # fmt: skip

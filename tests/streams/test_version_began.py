@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.incidents import IncidentData
+from streams.dismissals import dismissals_of
 from streams.incident_evidence import merged
 from streams.incident_reasons import NEAR_OFFSETS, Beginning, Noted, beginnings, going_on
 from streams.incidents import cases_of, incidents_of
@@ -70,7 +71,7 @@ def test_a_request_goes_by_what_was_known_at_its_window_s_end(look_every: int, r
     known = list(merged(evidence(worse())).values())
     ((group, found),) = cases_of(known, [SEVEN, EIGHT], None, INCIDENTS)
     begun = [SEVEN, EIGHT]
-    case = ModelCase(known, [], [], [], frozenset(), "events", INCIDENTS, begun, look_every)
+    case = ModelCase(known, [], [], [], dismissals_of([]), "events", INCIDENTS, begun, look_every)
     draft = draft_of(group, found, "7", case, CONFIG)
     assert draft is not None
     assert draft.verdict.reason == reason

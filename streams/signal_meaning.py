@@ -1,0 +1,49 @@
+"""What it means that a signal moved: that data broke, that a model is worse, or neither. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schemas.alerts import MovedSignal
+from schemas.signal_names import (
+    CALIBRATION,
+    DISPARITY,
+    ERROR,
+    ERROR_GAP,
+    EXPECTED_ERROR,
+    LATENCY,
+    QUALITY,
+    REPRESENTATIVENESS,
+)
+
+_FAULT_EFFECT: Final = 0.5
+"""From this effect on, in reference standard deviations, a share of missing values is a fault: that
+of an alert of severity high."""
+_BROKEN: Final = frozenset({*QUALITY, LATENCY}) - {REPRESENTATIVENESS}
+"""Events that are unlike the reference are a change of the world as well as of the data."""
+
+
+def is_fault(moved: MovedSignal) -> bool:
+    """Whether a signal that moved says that data broke, rather than that the world did."""
+    if moved.signal in _BROKEN or moved.part_factor is not None:
+        return True
+    return (
+        moved.signal.startswith("missing:")
+        and moved.direction == "rose"
+        and moved.effect >= _FAULT_EFFECT
+    )
+
+
+def is_harm(moved: MovedSignal) -> bool:
+    """Whether a signal that moved says that a model is worse, or that nobody knows how good."""
+    name, rose = moved.signal, moved.direction == "rose"
+    if name == ERROR or name.startswith(f"{ERROR}:"):
+        # Of numbers the error has a sign: either way is harm, and so is a wider spread.
+        return rose or moved.unit != "share"
+    if name in (EXPECTED_ERROR, ERROR_GAP):
+        return rose
+    kind, _, feature = name.partition(":")
+    if kind in DISPARITY and feature:
+        # The ratio is better where it is higher, a gap where it is lower.
+        return rose != (kind == DISPARITY[0])
+    return name == CALIBRATION
