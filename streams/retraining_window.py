@@ -202,19 +202,31 @@ def _anomaly_at(evidence: Evidence, offset: int) -> AnomalyData | None:
             return known
         # Revisions between these two are not kept. What they said of whom is in the one behind; who
         # had stopped may have begun again.
-        behind = following.unmapped
-        is_complete = own.quarantine.is_complete and behind.quarantine.is_complete
-        return _with_own(
-            known,
-            revision=behind.revision - 1,
-            status="updated",
-            n_sources=max(own.n_sources, behind.n_sources),
-            quarantine=behind.quarantine.model_copy(update={"is_complete": is_complete}),
-        )
+        return _at_its_worst(evidence, known, following)
     first = records[0].unmapped
     if first.revision == 1 or first.opened_offset > offset:
         return None
-    return _with_own(records[0], revision=first.revision - 1, status="updated")
+    return _at_its_worst(evidence, records[0], records[0])
+
+
+def _at_its_worst(evidence: Evidence, known: AnomalyData, following: AnomalyData) -> AnomalyData:
+    """What may have stood right before a record: all that it says, and not over."""
+    own, behind = known.unmapped, following.unmapped
+    ranges = behind.quarantine.ranges
+    if evidence.family == "poisoning" and own.quarantine.ranges and ranges:
+        # It counts as going on behind its latest evidence, which may be that of `known`.
+        *before, latest = own.quarantine.ranges if own is not behind else ranges[:1]
+        last_offset = max(latest.last_offset, ranges[-1].last_offset)
+        ranges = [*before, latest.model_copy(update={"last_offset": last_offset})]
+    is_complete = own.quarantine.is_complete and behind.quarantine.is_complete
+    changed = {"ranges": ranges, "is_complete": is_complete}
+    return _with_own(
+        known,
+        revision=behind.revision - 1,
+        status="updated",
+        n_sources=max(own.n_sources, behind.n_sources),
+        quarantine=behind.quarantine.model_copy(update=changed),
+    )
 
 
 def _with_own(anomaly: AnomalyData, **changed: object) -> AnomalyData:

@@ -44,14 +44,18 @@ def alert_records(
 ) -> list[Record]:
     """An alert of which each revision finds a signal more; `changes` are how far back it began.
 
-    Every third one says that it is over, and the next that it has come back.
+    Every third one says that it is over, and the next that it has come back; the one before says
+    that data which broke are back, while the rest is not.
     """
     records = []
     signals: list[dict[str, Any]] = []
     for revision, at in enumerate(told, 1):
         is_over = resolves and (revision % 3 == 0 or revision == len(told) > 1)
-        standing = "returned" if is_over else "moved"
-        signals = [{**each, "standing": standing} for each in signals]
+        back = SIGNALS if is_over else ("quality:range",) if resolves and revision % 3 == 2 else ()
+        signals = [
+            {**each, "standing": "returned" if each["signal"].startswith(back) else "moved"}
+            for each in signals
+        ]
         if not is_over and revision <= len(changes):
             name = f"{SIGNALS[(number + revision) % len(SIGNALS)]}{':x' * (revision // 4)}"
             began = at - changes[revision - 1]

@@ -1,0 +1,151 @@
+"""How long broken data hold a retraining, and what is made of revisions that are not kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from schemas.responder_config import RetrainingConfig
+from schemas.retraining import RetrainingData
+from streams.incident_evidence import Evidence, merged
+from streams.retraining_window import (
+    Stretch,
+    Trouble,
+    ended_after,
+    is_in,
+    known_at,
+    troubles_of,
+)
+from tests.streams.incident_kit import moved
+from tests.streams.test_retraining_gate import (
+    ACT,
+    CONFIG,
+    attack,
+    drafts_of,
+    held_for,
+    only,
+    ranges_of,
+    worse,
+)
+from tests.streams.test_retraining_late import Record, judged, stories
+
+BROKEN = moved("quality:range", change_offset=5_100, found_offset=5_150)
+MISSING = moved("missing:age", effect=0.9, change_offset=5_120, found_offset=5_150)
+SCORE = moved("score", change_offset=5_110, found_offset=5_600)
+DRIFTED = moved("feature:age", change_offset=5_100, found_offset=5_150)
+BACK = {"standing": "returned"}
+
+
+def told(revision: int, offset: int, *signals: dict[str, Any], **given: Any) -> bytes:
+    """An alert on more than broken data, in this revision."""
+    fields = {"revision": revision, "signals": [DRIFTED, *signals], "trigger_offset": offset}
+    return worse(2, revision, **{**fields, **given})
+
+
+def test_a_fault_is_over_where_all_that_broke_is_back_whatever_else_is_not() -> None:
+    first = told(1, 5_150, BROKEN, MISSING)
+    half = told(2, 5_300, {**BROKEN, **BACK}, MISSING)
+    assert held_for(only(worse(), first, half)) == ["data_fault_open"]
+    both = told(3, 5_400, {**BROKEN, **BACK}, {**MISSING, **BACK})
+    assert ranges_of(only(worse(), first, half, both)) == [(5_401, 6_400)]
+    # What is told of something else later does not move it.
+    more = told(4, 5_600, {**BROKEN, **BACK}, {**MISSING, **BACK}, SCORE)
+    assert ranges_of(only(worse(), first, half, both, more)) == [(5_401, 6_400)]
+
+
+@pytest.mark.parametrize("standing", ["returning", "superseded", "moved"])
+def test_what_is_not_back_is_not_over(standing: str) -> None:
+    later = told(2, 5_300, {**BROKEN, "standing": standing})
+    assert held_for(only(worse(), told(1, 5_150, BROKEN), later)) == ["data_fault_open"]
+
+
+def test_what_a_record_does_not_name_is_not_back() -> None:
+    assert held_for(only(worse(), told(1, 5_150, BROKEN), told(2, 5_300))) == ["data_fault_open"]
+
+
+def test_what_breaks_again_holds_again() -> None:
+    records = [
+        told(1, 5_150, BROKEN),
+        told(2, 5_300, {**BROKEN, **BACK}),
+        told(3, 5_350, BROKEN),
+    ]
+    assert held_for(only(worse(), *records)) == ["data_fault_open"]
+    over = told(4, 5_500, {**BROKEN, **BACK})
+    assert ranges_of(only(worse(), *records, over)) == [(5_501, 6_500)]
+
+
+def test_what_an_alert_says_whose_first_records_are_gone_is_taken_to_have_been_away() -> None:
+    late = told(3, 8_000, {**BROKEN, **BACK})
+    assert ranges_of(only(worse(), late)) == [(8_001, 9_100)]
+
+
+@pytest.fixture
+def _few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.incident_evidence.MAX_EARLIER", 2)
+
+
+@pytest.mark.usefixtures("_few_are_kept")
+def test_between_revisions_that_are_kept_a_fault_may_have_come_back() -> None:
+    """The third, which is not kept, is told before the window ends, as far as anybody knows."""
+    records = [told(1, 5_150, BROKEN), told(2, 5_300, {**BROKEN, **BACK})]
+    assert ranges_of(only(worse(), *records)) == [(5_301, 6_300)]
+    again, behind = told(3, 5_350, BROKEN), told(4, 8_000, BROKEN)
+    assert held_for(only(worse(), *records, again, behind)) == ["data_fault_open"]
+    over = told(4, 8_000, {**BROKEN, **BACK})
+    assert ranges_of(only(worse(), *records, again, over)) == [(8_001, 9_000)]
+    closed = told(2, 5_300, {**BROKEN, **BACK}, status="resolved", resolution="returned")
+    assert held_for(only(worse(), records[0], closed, again, behind)) == ["data_fault_open"]
+
+
+def test_an_attack_whose_first_records_are_gone_is_taken_to_have_gone_on() -> None:
+    over = attack((5_100, 5_300), is_over=True)
+    assert ranges_of(only(worse(), over)) == [(5_301, 6_300)]
+
+
+def is_left_out(request: RetrainingData, attack: Evidence) -> bool:
+    """Whether all whom an attack names are left out: by name, or with everybody."""
+    assert attack.anomaly is not None
+    named = set(attack.anomaly.unmapped.quarantine.sources)
+    return any(
+        part.evidence_id == attack.evidence_id and (named <= set(part.sources) or not part.sources)
+        for part in request.quarantine
+    )
+
+
+def released_on_trouble(
+    records: Sequence[Record], config: RetrainingConfig, n_kept: int
+) -> list[Trouble]:
+    """Trouble in what is released by who keeps so few revisions, as all of them tell it."""
+    told_in_all = [each.says for each in records]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streams.incident_evidence.MAX_EARLIER", n_kept)
+        found = [judged(each, config) for each in drafts_of(told_in_all, config)]
+    spoilt: list[Trouble] = []
+    for request in found:
+        if request.status != "released":
+            continue
+        (part,) = request.window.parts
+        first, last = part.ranges[0].first_offset, part.ranges[-1].last_offset
+        stretch = Stretch(part.partition, first, last)
+        for each in merged(told_in_all).values():
+            known = known_at(each, last)
+            if known is None or not any(is_in(one, stretch) for one in troubles_of(known)):
+                continue
+            # Of poisoning that is over it is known by then how far it went.
+            over = ended_after(each, known) or known
+            if not known.is_of_attack or not is_left_out(request, known):
+                spoilt += [one for one in troubles_of(over) if is_in(one, stretch)]
+    return spoilt
+
+
+@pytest.mark.parametrize("config", [CONFIG, ACT], ids=["ask", "act"])
+@pytest.mark.parametrize("n_kept", [0, 1, 2, 16])
+@given(records=stories())
+@settings(max_examples=60, deadline=None)
+def test_nothing_is_released_on_trouble_however_few_revisions_are_kept(
+    n_kept: int, config: RetrainingConfig, records: list[Record]
+) -> None:
+    assert released_on_trouble(records, config, n_kept) == []
