@@ -81,6 +81,10 @@ class Verdict(BaseModel):
     ruled: Reason | None = Field(
         description="What the rules had decided, where a person overruled."
     )
+    covers: dict[str, int] | None = Field(
+        description="What that person's word lets through: evidence by id, each with the revision "
+        "that it is about. What joins the incident later holds again; null where a rule decided."
+    )
     was_evidence_opened: bool | None = Field(
         description="Whether that person had been shown the evidence; null where a rule decided."
     )

@@ -196,6 +196,7 @@ def verdict_of(
         by=None if last is None else last.by,
         note=None if last is None else last.note,
         ruled=None if last is None else rule.reason,
+        covers=None if last is None else dict(last.evidence),
         was_evidence_opened=None if last is None else was_seen(last, opened),
     )
 

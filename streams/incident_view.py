@@ -41,7 +41,7 @@ def incident_page(incident: IncidentData, opened: OpenedEvidence) -> list[str]:
         incident.message,
         "",
         *_head(incident),
-        *_verdict(incident.verdict),
+        *_verdict(incident.verdict, incident.evidence),
         *_causes(incident),
         *_evidence(incident, opened),
     ]
@@ -80,13 +80,21 @@ def _head(incident: IncidentData) -> Iterator[str]:
     )
 
 
-def _verdict(verdict: Verdict) -> Iterator[str]:
+def _verdict(verdict: Verdict, evidence: Sequence[EvidencePlace]) -> Iterator[str]:
     yield _labelled("reason", verdict.reason)
     if verdict.by is not None:
         looked = "had opened" if verdict.was_evidence_opened else "had NOT opened"
         yield _labelled(
             "", f"so says {verdict.by}, who {looked} the evidence: {verdict.note or ''}"
         )
+        covers = verdict.covers or {}
+        n_new = sum(each.revision > covers.get(each.evidence_id, 0) for each in evidence)
+        if n_new:
+            yield _labelled(
+                "",
+                f"which does not cover what is new since in {n_new} of {len(evidence)} pieces of "
+                "evidence",
+            )
         yield _labelled("", f"the rules say {verdict.ruled}: {verdict.because}")
     else:
         yield _labelled("", f"by rule {verdict.rule}: {verdict.because}")

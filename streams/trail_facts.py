@@ -163,7 +163,7 @@ _INCIDENT: Final = (
     *("start_ms", "last_ms", "closed_ms", "n_evidence", "message"),
 )
 _VERDICT: Final = (
-    *("reason", "rule", "because", "evidence_ids", "also", "by", "note", "ruled"),
+    *("reason", "rule", "because", "evidence_ids", "also", "by", "note", "ruled", "covers"),
     "was_evidence_opened",
 )
 _RETRAINING: Final = (

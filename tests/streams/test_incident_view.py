@@ -141,7 +141,13 @@ def test_a_page_says_who_overruled_and_whether_they_had_looked() -> None:
     assert "the rules say suspected_poisoning: " in unseen
     looked: list[Said] = [Opening(1, ONE.incident_id, "ana", 1, shown(*RECORDS)), *WORDS]
     (found,) = incidents(*RECORDS, said=looked)
-    assert "so says ana, who had opened the evidence" in "\n".join(incident_page(found, OPENED))
+    page = "\n".join(incident_page(found, OPENED))
+    assert "so says ana, who had opened the evidence" in page
+    assert "which does not cover" not in page
+    more = [*RECORDS, alert(1, 2, signals=[moved("error")], revision=2), alert(9, 1)]
+    (later,) = incidents(*more, said=looked)
+    page = "\n".join(incident_page(later, OPENED))
+    assert "which does not cover what is new since in 2 of 4 pieces of evidence" in page
 
 
 def test_of_much_evidence_a_page_says_how_much_there_is() -> None:
