@@ -176,7 +176,7 @@ def test_it_is_ready_by_a_file_and_its_supervisor_starts_it_again(town: Town) ->
     process = responders.start("--ready-file", str(ready), is_alone=False)
     # It says so after it has written the file: killed between the two it would say it only once.
     process.wait_said("responder ready")
-    assert ready.exists()
+    wait_until(ready.exists, responders.logs, 120)
     child = int(process.said("responder started")[0]["pid"])
     os.kill(child, signal.SIGKILL)
     process.wait_said("is started again")
