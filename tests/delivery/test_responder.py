@@ -116,11 +116,16 @@ def test_what_a_person_says_is_heard_and_a_rebuild_finds_everything_again(town: 
     town.write_events()
     write_all(town)
     responders = undisturbed(town)
-    name = next(key for key, each in responders.incidents().items() if each.model_id == "model-1")
-    town.write([command("overrule", name, "model-1", verdict="data_fault", reason="a join")])
+    name, incident = next(
+        each for each in responders.incidents().items() if each[1].model_id == "model-1"
+    )
+    evidence = {each.evidence_id: each.revision for each in incident.evidence}
+    said = {"verdict": "data_fault", "reason": "a join", "evidence": evidence}
+    town.write([command("overrule", name, "model-1", **said)])
 
     def overruled() -> bool:
-        return responders.incidents()[name].verdict.by == "ana"
+        verdict = responders.incidents()[name].verdict
+        return (verdict.by, verdict.covers) == ("ana", evidence)
 
     wait_until(overruled, responders.logs, 120)
     before = responders.compacted()
