@@ -221,6 +221,7 @@ class AlertData(BaseModel):
                         }
                     ],
                     "n_signals": 1,
+                    "n_faults_unnamed": 0,
                     "n_findings": 1,
                     "budget_share": 1.0,
                     "message": "employment-ma 1: feature RELP fell from 2.61 to 1.03 (-0.31 sd "
@@ -290,15 +291,18 @@ class AlertData(BaseModel):
     )
     acknowledged_by: str | None = Field(
         default=None,
-        description="Who knows of it. From then on it is told of where it gets worse, and at its "
-        "end.",
+        description="Who knows of it. From then on it is told of where it gets worse, where data "
+        "break or are back, and at its end.",
     )
     signals: list[MovedSignal] = Field(
         description="Its signals, those first that are away from the reference, then by size: at "
-        "most 20, and the one that the trigger is about, `error`, `error_gap`, `expected_error` "
-        "and every other one that says that data broke or that the model is worse."
+        "most 20, and the one that the trigger is about, `error`, `error_gap`, `expected_error`, "
+        "and beyond them 64 that say that data broke, and 64 that say that the model is worse."
     )
     n_signals: int = Field(description="How many there are.")
+    n_faults_unnamed: int = Field(
+        description="How many more say that data broke, are not back, and are not named."
+    )
     n_findings: int = Field(description="How often detectors have fired for it so far.")
     budget_share: float | None = Field(
         description="Changes of the model found in the week before it, itself included, over the "

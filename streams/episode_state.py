@@ -24,7 +24,7 @@ from schemas.findings import (
 )
 from schemas.limits import MAX_CATEGORY_CHARS, MAX_ID_CHARS
 from schemas.signal_names import DISPARITY, OF_LABELS
-from streams.episodes import MAX_EPISODES, MAX_OPENED, MAX_SIGNALS, EpisodeBook
+from streams.episodes import MAX_EPISODES, MAX_OPENED, MAX_SIGNALS, MAX_TELLING, EpisodeBook
 from streams.evidence import Episode, Evidence, Standing
 
 _NO_ASPECT: Final = int(Aspect.SETTLED)
@@ -120,13 +120,16 @@ class _EpisodeDocument(_Document):
     planned: Annotated[str, Field(max_length=MAX_REASON_CHARS)] | None
     acknowledged_by: Annotated[str, Field(max_length=MAX_ID_CHARS)] | None
     acknowledged_severity: Severity | None
+    acknowledged_telling: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None
     has_untold: bool
     revision: Annotated[int, Field(ge=0, lt=1 << 60)]
     n_findings: Annotated[int, Field(ge=1, lt=1 << 60)]
     closed_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
     is_settled: bool
     is_from_start: bool
-    evidence: Annotated[list[_EvidenceDocument], Field(min_length=1, max_length=MAX_SIGNALS)]
+    evidence: Annotated[
+        list[_EvidenceDocument], Field(min_length=1, max_length=MAX_SIGNALS + MAX_TELLING)
+    ]
 
 
 class _OpenedDocument(_Document):

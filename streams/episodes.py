@@ -28,6 +28,7 @@ from streams.evidence import (
     sharpness_of,
     watched_by,
 )
+from streams.signal_meaning import may_tell
 from streams.units import part_factor
 from streams.vanished import vanished
 
@@ -37,6 +38,8 @@ MAX_OF_MODEL: Final = 32
 """Kept of one model version, likewise."""
 MAX_SIGNALS: Final = 1_000
 """Signals that an episode keeps apart; findings on further ones are counted."""
+MAX_TELLING: Final = 256
+"""And so many more that may say that data broke, or that the model is worse."""
 MAX_SPAN: Final = 10
 """A signal that goes on moving stays in its episode for so many cooldowns after the change."""
 RETURN_SD: Final = 0.1
@@ -253,7 +256,8 @@ def _add(episode: Episode, finding: Finding, *, has_moved_on: bool) -> bool:
     watched = watched_by(finding)
     known = episode.evidence.get(watched)
     if known is None:
-        if len(episode.evidence) >= MAX_SIGNALS:
+        room = MAX_SIGNALS + (MAX_TELLING if may_tell(finding.signal) else 0)
+        if len(episode.evidence) >= room:
             return False
         known = episode.evidence[watched] = evidence_of(finding)
         is_news = True

@@ -220,6 +220,8 @@ class Episode:
     """Who knows of it; None: nobody has said so."""
     acknowledged_severity: Severity | None = None
     """How severe it was then, or has been said to be since."""
+    acknowledged_telling: str | None = None
+    """What was told then of broken data and of harm, or has been since; a digest."""
     has_untold: bool = False
     """Whether something of it was held back, by a mute."""
     revision: int = 0

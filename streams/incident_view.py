@@ -14,7 +14,8 @@ from schemas.retraining import QuarantinePart, RetrainingData
 from streams.cloudevents import rfc3339
 from streams.incident_evidence import Evidence
 from streams.incident_reader import OpenedEvidence
-from streams.retraining_window import can_be_left_out, goes_on, part_of
+from streams.retraining_window import can_be_left_out, part_of
+from streams.troubles import goes_on
 
 SHORT: Final = 12
 """So many digits of an id tell it apart in a list."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from detectors.base import BankState
@@ -42,7 +43,7 @@ from streams.identity import alert_id
 from streams.orders import Orders, is_about
 from streams.orders_state import restore_orders, snapshot_orders
 from streams.sentences import bound_sentence, drift_sentence
-from streams.signal_meaning import is_fault, is_harm
+from streams.signal_meaning import is_fault, is_harm, may_tell
 from streams.vanished import vanished
 
 POLICY_VERSION: Final = 9
@@ -50,8 +51,11 @@ POLICY_VERSION: Final = 9
 
 MAX_LISTED: Final = 20
 """Signals that one record names. The one that it is about is always among them, and so are those of
-all errors and every one that says that data broke or that the model is worse: a retraining waits
-for the one and is asked for by the other, by what stands in the record."""
+all errors."""
+MAX_TELLING_LISTED: Final = 64
+"""Beyond them so many that say that data broke, and as many that say that the model is worse: a
+retraining waits for the ones and is asked for by the others, by what stands in the record. More
+faults are counted; a record has to fit into a message."""
 _OF_ERRORS: Final = frozenset({ERROR, ERROR_GAP, EXPECTED_ERROR})
 
 
@@ -135,7 +139,12 @@ class Policy:
         if is_muted:
             episode.has_untold = True
             return False
-        return episode.acknowledged_by is None or episode.is_worse_than_known
+        # That data broke, or are back, decides about retrainings: it is said to whoever knows, too.
+        return (
+            episode.acknowledged_by is None
+            or episode.is_worse_than_known
+            or _told_of(episode) != episode.acknowledged_telling
+        )
 
     def concerns(self, order: Order) -> bool:
         """Whether this changes anything here."""
@@ -217,12 +226,7 @@ class Policy:
             episode.acknowledged_severity = episode.severity
         model_id, model_version, shard = episode.model
         ranked = episode.ranked()
-        signals = [
-            moved
-            for rank, (watched, evidence) in enumerate(ranked)
-            for moved in [_moved_signal(watched, evidence)]
-            if rank < MAX_LISTED or now.is_about(watched) or _is_told_always(moved)
-        ]
+        signals, n_faults_unnamed = _listed(ranked, now)
         first = signals[0]
         alert = AlertData(
             alert_id=episode.alert_id,
@@ -254,13 +258,17 @@ class Policy:
             acknowledged_by=episode.acknowledged_by,
             signals=signals,
             n_signals=len(ranked),
+            n_faults_unnamed=n_faults_unnamed,
             n_findings=episode.n_findings,
             budget_share=episode.budget_share,
             message="",
         )
+        if episode.acknowledged_by is not None:
+            episode.acknowledged_telling = _told_of(episode)
         if told.status == "resolved":
             # If it opens again, that is news to everybody.
             episode.acknowledged_by = episode.acknowledged_severity = None
+            episode.acknowledged_telling = None
         return alert.model_copy(update={"message": drift_sentence(alert)})
 
     def _bound_alert(self, notice: Notice, seq: int) -> AlertData:
@@ -305,6 +313,7 @@ class Policy:
             acknowledged_by=None,
             signals=[],
             n_signals=0,
+            n_faults_unnamed=0,
             n_findings=0,
             budget_share=None,
             message=bound_sentence(notice),
@@ -334,8 +343,45 @@ def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:
     )
 
 
-def _is_told_always(moved: MovedSignal) -> bool:
-    return moved.signal in _OF_ERRORS or is_fault(moved) or is_harm(moved)
+def _listed(
+    ranked: Sequence[tuple[Watched, Evidence]], now: Occasion
+) -> tuple[list[MovedSignal], int]:
+    """What a record names, and how many faults that are not back it does not name."""
+    named: list[MovedSignal] = []
+    n_faults = n_harms = n_unnamed = 0
+    for rank, (watched, evidence) in enumerate(ranked):
+        signal, _ = watched
+        is_usual = rank < MAX_LISTED or now.is_about(watched) or signal in _OF_ERRORS
+        if not (is_usual or evidence.part or may_tell(signal)):
+            continue
+        moved = _moved_signal(watched, evidence)
+        is_broken, is_worse = is_fault(moved), is_harm(moved)
+        n_faults += is_broken
+        n_harms += is_worse
+        if (
+            is_usual
+            or (is_broken and n_faults <= MAX_TELLING_LISTED)
+            or (is_worse and n_harms <= MAX_TELLING_LISTED)
+        ):
+            named.append(moved)
+        else:
+            n_unnamed += is_broken and moved.standing != "returned"
+    return named, n_unnamed
+
+
+def _told_of(episode: Episode) -> str:
+    """A digest of what an episode says of broken data and of harm, and whether faults are back."""
+    telling = []
+    for watched, evidence in episode.evidence.items():
+        signal, aspect = watched
+        if evidence.part or may_tell(signal):
+            moved = _moved_signal(watched, evidence)
+            if is_fault(moved):
+                back = moved.standing if moved.standing in ("returned", "superseded") else "moved"
+                telling.append(f"fault|{signal}|{aspect}|{back}")
+            elif is_harm(moved):
+                telling.append(f"harm|{signal}|{aspect}")
+    return blake2b("\n".join(sorted(telling)).encode(), digest_size=8).hexdigest()
 
 
 def _error_of(signal: str, evidence: Evidence) -> ErrorOf | None:

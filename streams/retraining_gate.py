@@ -39,17 +39,17 @@ from streams.incident_reasons import (
     was_shown,
 )
 from streams.incidents import Group, over_ms
+from streams.known_then import as_of
 from streams.prediction_regions import Region
 from streams.retraining_sentences import request_sentence
 from streams.retraining_window import (
-    Trouble,
     Window,
-    as_of,
     can_be_left_out,
     first_window,
     offset_range,
     window_of,
 )
+from streams.troubles import Trouble
 
 
 class WindowFacts(NamedTuple):

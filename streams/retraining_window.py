@@ -9,42 +9,23 @@ partitions of one model (shards) are looked at each by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
 
-from schemas.alerts import AlertData, MovedSignal
-from schemas.anomalies import AnomalyData, OffsetRange
+from schemas.anomalies import OffsetRange
 from schemas.retraining import QuarantinePart
 from streams.dismissals import Dismissals
 from streams.incident_evidence import Evidence
-from streams.signal_meaning import is_fault
-
-_Record = TypeVar("_Record", AlertData, AnomalyData)
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Offsets of one partition of one lineage, both ends included."""
-
-    partition: int
-    first: int
-    last: int
-
-    def meets(self, first: int, last: int) -> bool:
-        """Whether it shares an offset with these."""
-        return first <= self.last and last >= self.first
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Offsets of a partition that nobody should train on, and whether more of them may come."""
-
-    evidence: Evidence
-    partition: int
-    ranges: tuple[tuple[int, int], ...]
-    opened: int
-    is_over: bool
+from streams.known_then import alerts_of, as_of, known_at
+from streams.troubles import (
+    Stretch,
+    Trouble,
+    attacks_of,
+    ended_after,
+    goes_on,
+    is_in,
+    troubles_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,212 +36,6 @@ class Window:
     attacks: tuple[Trouble, ...]
     faults: tuple[Trouble, ...]
     quarantine: tuple[QuarantinePart, ...]
-
-
-def as_of(evidence: Iterable[Evidence], last: Mapping[int, int]) -> Iterator[Evidence]:
-    """What was known at these offsets, by partition: each in the revision of then.
-
-    Of silences, which have no place in the log, and of other partitions nothing.
-    """
-    for each in evidence:
-        end = last.get(each.partition)
-        found = None if end is None else known_at(each, end)
-        if found is not None:
-            yield found
-
-
-def known_at(evidence: Evidence, offset: int) -> Evidence | None:
-    """The same as it was told up to this offset of its partition; None where nothing was yet.
-
-    By the revisions that are kept: of one with more than that by the lowest ones and the latest, so
-    that who reads late finds what was found at once.
-    """
-    if evidence.alert is not None:
-        alert = _alert_at(evidence, offset)
-        return None if alert is None else _with_alert(evidence, alert)
-    if evidence.anomaly is not None:
-        anomaly = _anomaly_at(evidence, offset)
-        return None if anomaly is None else _with_anomaly(evidence, anomaly)
-    return None
-
-
-def ended_after(evidence: Evidence, known: Evidence) -> Evidence | None:
-    """The same when its trouble was over: as it was `known`, or by the first record that says so.
-
-    A fault is over where all that broke is back, whatever else its alert stays open for.
-    """
-    if known.alert is not None:
-        if _is_over(known.alert, _faults_in(_alerts_of(known))):
-            return known
-        broken: frozenset[str] = frozenset()
-        for alert in _alerts_of(evidence):
-            broken |= _faults_in([alert])
-            if alert.revision > known.revision and _is_over(alert, broken):
-                return _with_alert(evidence, alert)
-        return None
-    if known.has_ended:
-        return known
-    for anomaly in _anomalies_of(evidence):
-        own = anomaly.unmapped
-        if own.revision > known.revision and own.status == "closed":
-            return _with_anomaly(evidence, anomaly)
-    return None
-
-
-def _faults_in(records: Iterable[AlertData]) -> frozenset[str]:
-    """The signals that broke by these records."""
-    return frozenset(one.signal for each in records for one in each.signals if is_fault(one))
-
-
-def _is_over(alert: AlertData, broken: frozenset[str]) -> bool:
-    """Whether a record says that all these signals are back, or that nothing is away any more.
-
-    One that it does not name may be anywhere. One that has moved again, in a later alert, is not
-    back.
-    """
-    back = {each.signal for each in alert.signals if each.standing == "returned"}
-    return alert.status == "resolved" or broken <= back
-
-
-def _first_of_run(records: Sequence[AlertData], broken: frozenset[str]) -> AlertData:
-    """Of records of which the last says that it is over, the first from which on all of them do.
-
-    Between two that are kept, and do not follow each other, it may have come back.
-    """
-    first = records[-1]
-    for each in records[-2::-1]:
-        if each.revision != first.revision - 1 or not _is_over(each, broken):
-            break
-        first = each
-    return first
-
-
-def _alerts_of(evidence: Evidence) -> list[AlertData]:
-    """What is kept of an alert, in the order of revisions."""
-    earlier = [each for each in evidence.earlier if isinstance(each, AlertData)]
-    return earlier if evidence.alert is None else [*earlier, evidence.alert]
-
-
-def _anomalies_of(evidence: Evidence) -> list[AnomalyData]:
-    earlier = [each for each in evidence.earlier if isinstance(each, AnomalyData)]
-    return earlier if evidence.anomaly is None else [*earlier, evidence.anomaly]
-
-
-def _alert_at(evidence: Evidence, offset: int) -> AlertData | None:
-    records = _alerts_of(evidence)
-    told = [each for each in records if each.trigger_offset <= offset]
-    if not told:
-        # One that is told late is told late. But of one whose first records are gone its signals
-        # say when they were found.
-        found = [each for each in records[0].signals if each.found_offset <= offset]
-        is_whole = records[0].revision == 1 or not found
-        return None if is_whole else _at_worst(records[0], found, records[0])
-    known = told[-1]
-    following = _following(records, known)
-    if following is None or following.revision == known.revision + 1:
-        return known
-    # Revisions between these two are not kept. What was found in them is in the one behind; what
-    # had broken may have broken again.
-    names = {each.signal for each in known.signals}
-    more = [
-        each
-        for each in following.signals
-        if each.found_offset <= offset and each.signal not in names
-    ]
-    return _at_worst(known, [*known.signals, *more], following)
-
-
-def _at_worst(known: AlertData, signals: Sequence[MovedSignal], following: AlertData) -> AlertData:
-    """What may have stood right before a record: with these signals, and all that broke away."""
-    faults = [each for each in signals if is_fault(each)]
-    changed: dict[str, object] = {
-        "revision": following.revision - 1,
-        "signals": [
-            each.model_copy(update={"standing": "moved"}) if each in faults else each
-            for each in signals
-        ],
-    }
-    if faults:
-        changed |= {"status": "updated", "resolution": None}
-    return known.model_copy(update=changed)
-
-
-def _following(records: Sequence[_Record], known: _Record) -> _Record | None:
-    """The record that is kept next to this one."""
-    at = next(place for place, each in enumerate(records) if each is known)
-    return records[at + 1] if at + 1 < len(records) else None
-
-
-def _anomaly_at(evidence: Evidence, offset: int) -> AnomalyData | None:
-    records = _anomalies_of(evidence)
-    told = [each for each in records if each.unmapped.trigger_offset <= offset]
-    if told:
-        known = told[-1]
-        following = _following(records, known)
-        own = known.unmapped
-        if following is None or following.unmapped.revision == own.revision + 1:
-            return known
-        # Revisions between these two are not kept. What they said of whom is in the one behind; who
-        # had stopped may have begun again.
-        return _at_its_worst(evidence, known, following)
-    first = records[0].unmapped
-    if first.revision == 1 or first.opened_offset > offset:
-        return None
-    return _at_its_worst(evidence, records[0], records[0])
-
-
-def _at_its_worst(evidence: Evidence, known: AnomalyData, following: AnomalyData) -> AnomalyData:
-    """What may have stood right before a record: all that it says, and not over."""
-    own, behind = known.unmapped, following.unmapped
-    ranges = behind.quarantine.ranges
-    if evidence.family == "poisoning" and own.quarantine.ranges and ranges:
-        # It counts as going on behind its latest evidence, which may be that of `known`.
-        *before, latest = own.quarantine.ranges if own is not behind else ranges[:1]
-        last_offset = max(latest.last_offset, ranges[-1].last_offset)
-        ranges = [*before, latest.model_copy(update={"last_offset": last_offset})]
-    is_complete = own.quarantine.is_complete and behind.quarantine.is_complete
-    changed = {"ranges": ranges, "is_complete": is_complete}
-    return _with_own(
-        known,
-        revision=behind.revision - 1,
-        status="updated",
-        n_sources=max(own.n_sources, behind.n_sources),
-        quarantine=behind.quarantine.model_copy(update=changed),
-    )
-
-
-def _with_own(anomaly: AnomalyData, **changed: object) -> AnomalyData:
-    return anomaly.model_copy(update={"unmapped": anomaly.unmapped.model_copy(update=changed)})
-
-
-def _with_alert(evidence: Evidence, alert: AlertData) -> Evidence:
-    changes = [alert.change_offset, *(each.change_offset for each in alert.signals)]
-    return evidence.model_copy(
-        update={
-            "revision": alert.revision,
-            "last_ms": alert.event_time_ms,
-            "first_offset": min(changes),
-            "alert": alert,
-            "earlier": tuple(
-                each for each in _alerts_of(evidence) if each.revision < alert.revision
-            ),
-        }
-    )
-
-
-def _with_anomaly(evidence: Evidence, anomaly: AnomalyData) -> Evidence:
-    return evidence.model_copy(
-        update={
-            "revision": anomaly.unmapped.revision,
-            "last_ms": anomaly.time,
-            "anomaly": anomaly,
-            "earlier": tuple(
-                each
-                for each in _anomalies_of(evidence)
-                if each.unmapped.revision < anomaly.unmapped.revision
-            ),
-        }
-    )
 
 
 def first_window(alerts: Iterable[Evidence], length: int) -> tuple[Stretch, ...]:
@@ -289,7 +64,7 @@ def first_window(alerts: Iterable[Evidence], length: int) -> tuple[Stretch, ...]
 
 def _first_told(evidence: Evidence) -> tuple[int, int]:
     """Where an alert was told for the first time, and where its change began by that record."""
-    first = _alerts_of(evidence)[0]
+    first = alerts_of(evidence)[0]
     if first.revision == 1 or not first.signals:
         changes = [first.change_offset, *(each.change_offset for each in first.signals)]
         return first.trigger_offset, min(changes)
@@ -315,7 +90,7 @@ def window_of(
             return []
         if known.is_of_attack and is_left_out(known):
             return []
-        return [each for each in troubles_of(known) if is_in(each, stretch)]
+        return [each for each in troubles_of(known, evidence) if is_in(each, stretch)]
 
     stretches = tuple(_settle(each, evidence, spoilt) for each in first)
     last = {each.partition: each.last for each in stretches}
@@ -325,7 +100,7 @@ def window_of(
     still = [
         trouble
         for each in known
-        if ended_after(whole[each.evidence_id], each) is None
+        if ended_after(whole[each.evidence_id], each, evidence) is None
         for stretch in stretches
         for trouble in spoilt(each, stretch)
     ]
@@ -349,16 +124,6 @@ def can_be_left_out(attack: Evidence) -> bool:
     assert attack.anomaly is not None
     own = attack.anomaly.unmapped.quarantine
     return own.is_complete and bool(own.sources or own.without_source)
-
-
-def goes_on(attack: Evidence) -> bool:
-    """Whether it counts as going on behind its latest evidence.
-
-    More of an attack is told only when there is twice as much: a source that still lies has lied
-    since. So what poisons the next training goes on for ever, as far as anybody knows, until it is
-    over.
-    """
-    return attack.family == "poisoning" and not attack.has_ended
 
 
 def part_of(attack: Evidence) -> QuarantinePart:
@@ -396,31 +161,20 @@ def _settle(
             known = known_at(each, stretch.last)
             if known is None or not spoilt(known, stretch):
                 continue
-            over = ended_after(each, known)
+            over = ended_after(each, known, evidence)
             if over is None:
                 return stretch
             # Poisoning that is over did not go on: all of it may have been before.
             ends += [
-                last for one in troubles_of(over) if is_in(one, stretch) for _, last in one.ranges
+                last
+                for one in troubles_of(over, evidence)
+                if is_in(one, stretch)
+                for _, last in one.ranges
             ]
         if not ends:
             return stretch
         first = max(ends) + 1
         stretch = Stretch(stretch.partition, first, first + stretch.last - stretch.first)
-
-
-def troubles_of(evidence: Evidence) -> list[Trouble]:
-    """Offsets that it says nobody should train on."""
-    return [*attacks_of([evidence]), *faults_of([evidence])]
-
-
-def is_in(trouble: Trouble, stretch: Stretch) -> bool:
-    """Whether a trouble that was known at the end of a stretch lies in it."""
-    return (
-        trouble.partition == stretch.partition
-        and trouble.opened <= stretch.last
-        and any(stretch.meets(*each) for each in trouble.ranges)
-    )
 
 
 def _left_out(attack: Trouble, stretches: Sequence[Stretch]) -> QuarantinePart:
@@ -462,48 +216,3 @@ def _is_explained(attack: Trouble, others: Iterable[Trouble]) -> bool:
 def _technique(attack: Trouble) -> str:
     assert attack.evidence.anomaly is not None
     return attack.evidence.anomaly.unmapped.technique
-
-
-def attacks_of(evidence: Iterable[Evidence]) -> Iterator[Trouble]:
-    """Suspected attacks, with the offsets of what was found."""
-    for each in evidence:
-        if each.anomaly is None or not each.is_of_attack:
-            continue
-        own = each.anomaly.unmapped
-        ranges = [(one.first_offset, one.last_offset) for one in own.quarantine.ranges]
-        if not ranges:
-            continue
-        if goes_on(each):
-            ranges[-1] = ranges[-1][0], _FOR_EVER
-        yield Trouble(each, own.partition, tuple(ranges), own.opened_offset, each.has_ended)
-
-
-def faults_of(evidence: Iterable[Evidence]) -> Iterator[Trouble]:
-    """From where data broke to where an alert was told that they are whole again."""
-    for each in evidence:
-        if each.anomaly is not None and each.family == "fault":
-            own = each.anomaly.unmapped
-            first = min(
-                (one.first_offset for one in own.quarantine.ranges), default=own.opened_offset
-            )
-            last = max(
-                (one.last_offset for one in own.quarantine.ranges), default=own.opened_offset
-            )
-            end = last if each.has_ended else _FOR_EVER
-            yield Trouble(each, own.partition, ((first, end),), own.opened_offset, each.has_ended)
-        alert = each.alert
-        if alert is None:
-            continue
-        records = _alerts_of(each)
-        broken = [one for record in records for one in record.signals if is_fault(one)]
-        if broken:
-            first = min(one.change_offset for one in broken)
-            opened = min(one.found_offset for one in broken)
-            names = _faults_in(records)
-            is_over = _is_over(alert, names)
-            # One that is not over goes on for ever, as far as anybody knows.
-            last = _first_of_run(records, names).trigger_offset if is_over else _FOR_EVER
-            yield Trouble(each, alert.partition, ((first, last),), opened, is_over)
-
-
-_FOR_EVER: Final = 2**63 - 1

@@ -25,8 +25,8 @@ from streams.dismissals import Dismissals
 from streams.identity import followup_id, rollback_id
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import Beginning, RollbackApproval, RollbackOpening
-from streams.retraining_window import Stretch, Trouble, attacks_of, faults_of, is_in
 from streams.rollback_sentences import followup_sentence, rollback_sentence
+from streams.troubles import Stretch, Trouble, attacks_of, faults_of, is_in
 from streams.version_comparison import verdict_on
 
 
@@ -209,7 +209,7 @@ def _holds(
                 evidence_ids=attacks,
             )
         )
-    if faults := within(each for each in faults_of(told) if not each.is_over):
+    if faults := within(each for each in faults_of(told, around.evidence) if not each.is_over):
         holds.append(
             RollbackHold(
                 reason="data_fault_open",

@@ -23,6 +23,18 @@ _BROKEN: Final = frozenset({*QUALITY, LATENCY}) - {REPRESENTATIVENESS}
 """Events that are unlike the reference are a change of the world as well as of the data."""
 
 
+def may_tell(signal: str) -> bool:
+    """Whether that this signal moved may say that data broke, or that a model is worse.
+
+    What seems to have another unit may be any feature.
+    """
+    return (
+        signal in _BROKEN
+        or signal in (CALIBRATION, ERROR, ERROR_GAP, EXPECTED_ERROR)
+        or signal.partition(":")[0] in ("missing", ERROR, *DISPARITY)
+    )
+
+
 def is_fault(moved: MovedSignal) -> bool:
     """Whether a signal that moved says that data broke, rather than that the world did."""
     if moved.signal in _BROKEN or moved.part_factor is not None:

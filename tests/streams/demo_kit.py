@@ -95,6 +95,7 @@ def alert_data(
             )
         ],
         n_signals=1,
+        n_faults_unnamed=0,
         n_findings=1,
         budget_share=1.0,
         message=message or f"{model.model_id} 1: {signal} moved at {event}.",

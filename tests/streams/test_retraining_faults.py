@@ -11,14 +11,8 @@ from hypothesis import given, settings
 from schemas.responder_config import RetrainingConfig
 from schemas.retraining import RetrainingData
 from streams.incident_evidence import Evidence, merged
-from streams.retraining_window import (
-    Stretch,
-    Trouble,
-    ended_after,
-    is_in,
-    known_at,
-    troubles_of,
-)
+from streams.known_then import known_at
+from streams.troubles import Stretch, Trouble, ended_after, is_in, troubles_of
 from tests.streams.incident_kit import moved
 from tests.streams.test_retraining_gate import (
     ACT,
