@@ -16,6 +16,7 @@ from schemas.anomalies import AnomalyData
 from schemas.incidents import Reason
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import Overruling
+from streams.known_then import aspect
 from streams.signal_meaning import is_fault
 
 _ATTACKS: Final[frozenset[Reason]] = frozenset({"suspected_poisoning", "suspected_probing"})
@@ -64,25 +65,30 @@ def _has_more(evidence: Evidence, revision: int) -> bool:
     shown = [each for each in records if _revision(each) <= revision]
     later = [each for each in records if _revision(each) > revision]
     claims = _claims(shown[-1]) if shown else frozenset()
-    n_sources = _n_sources(shown[-1]) if shown else 0
-    return any(_claims(each) - claims or _n_sources(each) > n_sources for each in later)
+    n_accused = _n_accused(shown[-1]) if shown else 0
+    return any(_claims(each) - claims or _n_accused(each) > n_accused for each in later)
 
 
 def _revision(record: AlertData | AnomalyData) -> int:
     return record.revision if isinstance(record, AlertData) else record.unmapped.revision
 
 
-def _n_sources(record: AlertData | AnomalyData) -> int:
-    """How many it accuses, whether they are named or not."""
-    return 0 if isinstance(record, AlertData) else record.unmapped.n_sources
+def _n_accused(record: AlertData | AnomalyData) -> int:
+    """How many it accuses and need not name: sources, or signals."""
+    if isinstance(record, AlertData):
+        return record.n_faults_unnamed
+    return record.unmapped.n_sources
 
 
-def _claims(record: AlertData | AnomalyData) -> frozenset[tuple[str, str]]:
-    """What a record accuses: sources, or signals that broke; one that is back and breaks again."""
+def _claims(record: AlertData | AnomalyData) -> frozenset[tuple[object, ...]]:
+    """What a record accuses: sources, or what of signals broke; what is back and breaks again."""
     if isinstance(record, AlertData):
         faults = [each for each in record.signals if is_fault(each)]
-        away = [("away", each.signal) for each in faults if each.standing != "returned"]
-        return frozenset([*away, *(("fault", each.signal) for each in faults)])
+        return frozenset(
+            (kind, *aspect(each), each.named_feature, each.part_factor)
+            for each in faults
+            for kind in (["fault"] if each.standing == "returned" else ["fault", "away"])
+        )
     own = record.unmapped.quarantine
     unnamed = [("unnamed", "without a source")] * own.without_source
     unnamed += [("unnamed", "others")] * (not own.is_complete)

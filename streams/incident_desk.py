@@ -43,6 +43,7 @@ from streams.responder_ports import (
     Kept,
     ModelName,
     Outlet,
+    Read,
     WindowGoneError,
 )
 from streams.responder_teller import MOST_ROUNDS, RestlessError, Teller, Telling, digest_of
@@ -68,6 +69,10 @@ class _Derived(NamedTuple):
     cases: Sequence[tuple[Group, IncidentData]]
     requests: Sequence[RetrainingData]
     tellings: Mapping[str, Telling]
+
+
+class _StaleError(Exception):
+    """Somebody was faster: what was derived is of what is known no more."""
 
 
 class IncidentDesk:
@@ -170,6 +175,14 @@ class IncidentDesk:
         return derived.kept, derived.tellings
 
     async def _derived(self, model: ModelName) -> _Derived:
+        for _ in range(MOST_ROUNDS):
+            try:
+                return await self._derived_once(model)
+            except _StaleError:
+                continue
+        raise RestlessError(f"{model}: another responder was faster {MOST_ROUNDS} times")
+
+    async def _derived_once(self, model: ModelName) -> _Derived:
         # How far the log is settled comes first: all that was said of it is in what is read next.
         settled = await self._store.settled()
         watermark_ms = await self._store.watermark(model)
@@ -193,7 +206,7 @@ class IncidentDesk:
             look_every=1 if self._rollbacks is None else self._rollbacks.config.look_every,
         )
         released = [each for each in kept.released if isinstance(each, RetrainingData)]
-        requests = await self._requests(model, cases, case, released, settled)
+        requests = await self._requests(model, kept, cases, case, released, settled)
         for request in requests:
             key = f"retraining/{request.request_id}"
             wanted[key] = Telling(as_bytes(request), retraining_headers(request))
@@ -213,6 +226,7 @@ class IncidentDesk:
     async def _requests(
         self,
         model: ModelName,
+        kept: Kept,
         cases: Sequence[tuple[Group, IncidentData]],
         case: ModelCase,
         released: Sequence[RetrainingData],
@@ -220,13 +234,17 @@ class IncidentDesk:
     ) -> list[RetrainingData]:
         """Every request of the model, in the order in which its incidents begin."""
         requests = {each.request_id: each for each in released}
+        read = Read(kept.version, len(kept.released))
         for group, incident in cases:
             for version in versions_of(group):
                 request = await self._request(
                     model, group, incident, version, case, requests, settled
                 )
-                if request is not None:
-                    requests[request.request_id] = request
+                if request is None:
+                    continue
+                if request.status == "released" and request.request_id not in requests:
+                    request, read = await self._release(model, request, read)
+                requests[request.request_id] = request
         return list(requests.values())
 
     async def _request(
@@ -256,26 +274,35 @@ class IncidentDesk:
             # Behind what is waited for another window begins, which may be long enough.
             is_last = n_doublings == config.max_doublings or draft.is_troubled
             if facts is None or is_last or not is_short(facts, config):
-                return await self._judged(model, draft, facts, requests.values())
+                return self._judged(draft, facts, requests.values())
         raise AssertionError("the longest window is judged")
 
-    async def _judged(
+    async def _release(
+        self, model: ModelName, request: RetrainingData, read: Read
+    ) -> tuple[RetrainingData, Read]:
+        """Keep it for ever, if all that was known of the model still is all.
+
+        While events were read evidence may have come that gives the incident another name, and its
+        request with it, or another request may have been released: each would be the second one.
+        """
+        kept = await self._store.release_as_read(model, request, read)
+        if kept is None:
+            raise _StaleError
+        return kept, read._replace(n_released=read.n_released + 1)
+
+    def _judged(
         self,
-        model: ModelName,
         draft: Draft,
         facts: WindowFacts | None,
         requests: Iterable[RetrainingData],
     ) -> RetrainingData:
-        """The request as it is now; one that is released is kept for ever."""
+        """The request as it is now."""
         earlier = [
             Released(each.request_id, each.cooldown_until_ms)
             for each in requests
             if each.status == "released" and each.cooldown_until_ms is not None
         ]
-        request = request_of(draft, facts, earlier, self._retraining)
-        if request.status == "released":
-            return await self._store.release(model, request)
-        return request
+        return request_of(draft, facts, earlier, self._retraining)
 
     async def _facts(
         self, model: ModelName, draft: Draft, settled: Mapping[FoldPlace, int]

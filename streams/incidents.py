@@ -67,6 +67,13 @@ class Group:
         """Whether the incident has this name, or had it before it became part of this one."""
         return any(_name_of(each) == name for each in self.evidence)
 
+    def is_meant_by(self, word: Overruling) -> bool:
+        """Whether a person says something of this incident, and names some of its evidence."""
+        named = {evidence_id for evidence_id, _ in word.evidence}
+        return self.answers_to(word.incident_id) and any(
+            each.evidence_id in named for each in self.evidence
+        )
+
 
 def groups_of(evidence: Iterable[Evidence], config: IncidentConfig) -> Iterator[Group]:
     """The evidence of one model, put together; each id at most once.
@@ -199,7 +206,7 @@ def _incident(
 ) -> IncidentData:
     evidence = group.evidence
     closed_ms = _closed_ms(evidence, watermark_ms, config)
-    words = [each for each in said if isinstance(each, Overruling)]
+    words = [each for each in said if isinstance(each, Overruling) and group.is_meant_by(each)]
     # One that a person overruled has been updated, however little evidence there is.
     is_new = len(evidence) == 1 and evidence[0].revision == 1 and not words
     status: IncidentStatus = "opened" if is_new else "updated"

@@ -19,6 +19,7 @@ from streams.responder_ports import (
     InputPartition,
     Kept,
     ModelName,
+    Read,
     StoreLostError,
     frozen_id,
 )
@@ -220,10 +221,22 @@ class MemoryIncidentStore:
     async def release(self, model: ModelName, request: AnyFrozen) -> AnyFrozen:
         """The first one of its name stays."""
         await self._step("release")
+        return self._release(model, request, None) or request
+
+    async def release_as_read(
+        self, model: ModelName, request: AnyFrozen, read: Read
+    ) -> AnyFrozen | None:
+        """The same, if nobody has written or released since."""
+        await self._step("release")
+        return self._release(model, request, read)
+
+    def _release(self, model: ModelName, request: AnyFrozen, read: Read | None) -> AnyFrozen | None:
         kept: Kept = self._kept.get(model, Kept())
         for each in kept.released:
             if isinstance(each, type(request)) and frozen_id(each) == frozen_id(request):
                 return each
+        if read is not None and read != Read(kept.version, len(kept.released)):
+            return None
         self._kept[model] = replace(kept, released=[*kept.released, request])
         return request
 

@@ -119,6 +119,13 @@ class Forgotten(NamedTuple):
     """Names of `Kept.released` that are of it."""
 
 
+class Read(NamedTuple):
+    """What was known of a model when it was decided that something is released."""
+
+    version: int
+    n_released: int
+
+
 class IncidentStore(Protocol):
     """Evidence and what was published of it, shared by all responders of a deployment.
 
@@ -226,6 +233,11 @@ class IncidentStore(Protocol):
 
         The version of the model stays: other responders find it in `Kept.released`.
         """
+
+    async def release_as_read(
+        self, model: ModelName, request: AnyFrozen, read: Read
+    ) -> AnyFrozen | None:
+        """The same; None, and nothing is kept, where the model is not any more as it was read."""
 
 
 class Outlet(Protocol):

@@ -46,6 +46,7 @@ from streams.responder_ports import (
     InputPartition,
     Kept,
     ModelName,
+    Read,
     StoreLostError,
     frozen_id,
 )
@@ -382,12 +383,27 @@ class RedisIncidentStore:
 
     async def release(self, model: ModelName, request: AnyFrozen) -> AnyFrozen:
         """One script: the first one of its name stays."""
+        released = await self._release(model, request, ("", ""))
+        assert released is not None
+        return released
+
+    async def release_as_read(
+        self, model: ModelName, request: AnyFrozen, read: Read
+    ) -> AnyFrozen | None:
+        """The same script, if nobody has written or released since."""
+        return await self._release(model, request, read)
+
+    async def _release(
+        self, model: ModelName, request: AnyFrozen, read: tuple[object, object]
+    ) -> AnyFrozen | None:
         keys, text = self._keys(model), orjson.dumps(request.model_dump(mode="json"))
         (answer,) = await self._ask(
             "releasing a request",
-            [call(RELEASE_SCRIPT, keys, frozen_id(request), text)],
+            [call(RELEASE_SCRIPT, keys, frozen_id(request), text, *read)],
             base=keys[0],
         )
+        if not answer:
+            return None
         released = request_of(answer, keys[6])[1]
         if not isinstance(released, type(request)):
             raise unreadable(keys[6], f"{frozen_id(request)} is of another kind")

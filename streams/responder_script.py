@@ -159,10 +159,15 @@ redis.call('HSET', KEYS[1], 'n_evidence', redis.call('HLEN', KEYS[2]))
 return redis.call('HGET', KEYS[1], 'version')
 """
 
-# ARGV: id of a request, and the request. The first one stays; its number comes before it.
+# ARGV: id of a request, the request, and for which version of the model and number of what was
+# released before, or nothing. The first one stays; its number comes before it.
 RELEASE_SCRIPT: Final = """
 local before = redis.call('HGET', KEYS[7], ARGV[1])
 if before then return before end
+if ARGV[3] ~= '' then
+  local version = redis.call('HGET', KEYS[1], 'version') or '0'
+  if version ~= ARGV[3] or redis.call('HLEN', KEYS[7]) ~= tonumber(ARGV[4]) then return '' end
+end
 local number = redis.call('HINCRBY', KEYS[1], 'n_released', 1)
 redis.call('HSET', KEYS[7], ARGV[1], number .. ' ' .. ARGV[2])
 return redis.call('HGET', KEYS[7], ARGV[1])

@@ -188,7 +188,7 @@ def draft_of(
     known = list(as_of(placed, last))
     if _newest(known) != version:
         return None
-    said = [each for each in model.said if own.answers_to(each.incident_id)]
+    said = [each for each in model.said if own.is_meant_by(each)]
     opened = [each for each in model.opened if own.answers_to(each.incident_id)]
     begun = [
         each
