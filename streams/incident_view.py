@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from schemas.alerts import AlertData
 from schemas.incidents import EvidencePlace, IncidentData, Verdict
 from schemas.printable import masked
 from schemas.retraining import QuarantinePart, RetrainingData
@@ -15,6 +16,7 @@ from streams.cloudevents import rfc3339
 from streams.incident_evidence import Evidence
 from streams.incident_reader import OpenedEvidence
 from streams.retraining_window import can_be_left_out, part_of
+from streams.signal_meaning import is_fault, is_harm
 from streams.troubles import goes_on
 
 SHORT: Final = 12
@@ -151,11 +153,31 @@ def _place(place: EvidencePlace) -> str:
 def _said(evidence: Evidence) -> Iterator[str]:
     if evidence.alert is not None:
         yield evidence.alert.message
+        yield from _telling(evidence.alert)
     elif evidence.anomaly is not None:
         yield evidence.anomaly.message
+        # What a person overrules they have been shown: all of whom it accuses, and not the first.
+        own = evidence.anomaly.unmapped.quarantine
+        whose = [*own.sources, *(["events without a source"] if own.without_source else [])]
+        whose += [] if own.is_complete else ["others, who are not named"]
+        yield f"Sources: {', '.join(whose) or 'none is named'}"
         yield f"What to do: {evidence.anomaly.remediation.desc}"
     elif evidence.silence is not None:
         yield evidence.silence.message
+
+
+def _telling(alert: AlertData) -> Iterator[str]:
+    """All of an alert that a retraining is held for, or asked for: its message names the first."""
+    for what, is_so in (("Broke", is_fault), ("Worse", is_harm)):
+        own = [each for each in alert.signals if is_so(each)]
+        named = ", ".join(
+            f"{each.signal} in {each.unit} ({each.standing}"
+            f"{f', at {each.named_feature}' if each.named_feature else ''})"
+            for each in own
+        )
+        more = alert.n_faults_unnamed if is_so is is_fault else 0
+        if own:
+            yield f"{what}: {named}{f' and {more} more' if more else ''}"
 
 
 def _left_out(part: QuarantinePart) -> str:

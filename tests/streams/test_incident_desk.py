@@ -26,7 +26,7 @@ from streams.responder_ports import (
     WindowGoneError,
 )
 from streams.retraining_gate import WindowFacts
-from tests.streams.incident_kit import MINUTE_MS, START_MS, alert, evidence, moved
+from tests.streams.incident_kit import MINUTE_MS, START_MS, alert, evidence, moved, shown
 from tests.streams.test_retraining_gate import LINEAGE, attack, worse
 
 MODEL = ModelName("driftsentry", "churn")
@@ -242,7 +242,7 @@ def test_what_a_person_says_is_told_once() -> None:
     desk, _, topic = desk_of()
     take(desk, alert(1, signals=[moved("error")]))
     name = topic.records[0].key.removeprefix("incident/")
-    word = Overruling(4, name, "data_fault", "ana", "a broken join", ())
+    word = Overruling(4, name, "data_fault", "ana", "a broken join", shown(alert(1)))
     run(desk.hear(MODEL, word))
     run(desk.hear(MODEL, word))
     told = [each for each in topic.records if each.key.startswith("incident/")]

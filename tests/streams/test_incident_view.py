@@ -150,6 +150,22 @@ def test_a_page_says_who_overruled_and_whether_they_had_looked() -> None:
     assert "which does not cover what is new since in 2 of 4 pieces of evidence" in page
 
 
+def test_a_page_says_all_that_broke_and_all_who_are_accused() -> None:
+    names = [f"missing:f{each}" for each in range(30)]
+    many = [moved(each, effect=0.9) for each in names]
+    latency = moved("latency", unit="spread", standing="returned", named_feature="age")
+    broken = alert(1, signals=[*many, latency, moved("error")], n_faults_unnamed=7)
+    sources = [f"{each:032x}" for each in range(20)]
+    liars = attack((5_000, 5_100), sources=sources, is_complete=False)
+    (found,) = incidents(broken, liars)
+    page = "\n".join(incident_page(found, OpenedEvidence(merged(evidence(broken, liars)), {})))
+    for each in [*names, *sources]:
+        assert each in page
+    assert "latency in spread (returned, at age) and 7 more" in page
+    assert "Worse: error in share (moved)" in page
+    assert f"{sources[-1]}, others, who are not named" in page
+
+
 def test_of_much_evidence_a_page_says_how_much_there_is() -> None:
     (many,) = incidents(*(alert(number) for number in range(100)))
     lines = incident_page(many, OpenedEvidence({}, {}))

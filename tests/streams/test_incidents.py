@@ -34,6 +34,7 @@ from tests.streams.incident_kit import (
     anomalies,
     evidence,
     moved,
+    shown,
     silence,
 )
 
@@ -293,6 +294,12 @@ def test_who_had_opened_less_than_they_overruled_had_not_opened_it() -> None:
     assert only(record, said=[word, again, seen]).verdict.was_evidence_opened is True
 
 
+def test_a_word_that_names_nothing_of_an_incident_says_nothing_of_it() -> None:
+    record = alert(1, signals=[moved("error")])
+    word = overruling(7, only(record).incident_id)._replace(evidence=(("f" * 32, 9),))
+    assert only(record, said=[word]).verdict.rule == "predictions_worse"
+
+
 def test_what_was_said_of_an_incident_holds_when_it_becomes_part_of_another() -> None:
     later = alert(2, 2 * HOUR)
     name = only(later).incident_id
@@ -471,7 +478,7 @@ def test_harm_faults_attacks_and_what_a_person_says_are_incidents_at_once() -> N
     joined = lasting(alert(1), alert(2, 5, signals=[moved("error")]), minute=5)
     assert [each.verdict.reason for each in joined] == ["harmful_drift"]
     ((name, _),) = [(each.incident_id, each) for each in lasting(alert(1), minute=30)]
-    word = Overruling(1, name, "benign_drift", "ana", "as every spring", ())
+    word = Overruling(1, name, "benign_drift", "ana", "as every spring", shown(alert(1)))
     assert len(lasting(alert(1), minute=0, said=[word])) == 1
 
 
