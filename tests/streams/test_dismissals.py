@@ -68,6 +68,16 @@ def test_a_fault_that_was_over_and_comes_back_was_not_seen() -> None:
     assert held(*records, said=[seen]) == ["data_fault_open"]
 
 
+def test_a_fault_of_another_feature_under_the_same_signal_was_not_seen() -> None:
+    of_age = {**BROKEN, "named_feature": "age"}
+    seen = word("harmful_drift", told(1, of_age))
+    assert held(told(1, of_age), told(2, of_age), said=[seen]) == []
+    other = told(2, {**BROKEN, "named_feature": "income"})
+    assert held(told(1, of_age), other, said=[seen]) == ["data_fault_open"]
+    unnamed = told(2, of_age, n_faults_unnamed=3)
+    assert held(told(1, of_age), unnamed, said=[seen]) == ["data_fault_open"]
+
+
 def test_other_evidence_that_joins_the_incident_holds_it() -> None:
     seen = word("harmful_drift", told(1, BROKEN))
     liars = attack((5_200, 5_300))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from schemas.alerts import AlertData
 from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Distances, Finding
-from streams.episodes import MAX_OF_MODEL, MAX_SIGNALS, RETURN_SD
+from streams.episode_state import restore_episodes
+from streams.episodes import MAX_OF_MODEL, MAX_SIGNALS, MAX_TELLING, RETURN_SD
 from streams.policy import Policy
 from tests.streams.policy_kit import decide, finding, policy, settled
 
@@ -329,6 +330,20 @@ def test_open_episodes_and_their_signals_are_bounded() -> None:
     assert len(records) == MAX_SIGNALS
     (episode,) = many.book.episodes.values()
     assert (len(episode.evidence), episode.n_findings) == (MAX_SIGNALS, MAX_SIGNALS + 50)
+
+
+def test_what_tells_of_broken_data_or_harm_has_room_beyond_the_others() -> None:
+    many = policy()
+    decide(many, *(finding(5_000, signal=f"class:{i}") for i in range(MAX_SIGNALS + 50)))
+    (told,) = decide(many, finding(5_010, signal="quality:range", effect=0.1))
+    assert told.signals[-1].signal == "quality:range"
+    missing = (finding(5_020, signal=f"missing:{i}") for i in range(2 * MAX_TELLING))
+    last = decide(many, *missing)[-1]
+    (episode,) = many.book.episodes.values()
+    assert len(episode.evidence) == MAX_SIGNALS + MAX_TELLING
+    restored = restore_episodes(many.snapshot())
+    assert restored.episodes == many.book.episodes
+    assert last.n_signals == MAX_SIGNALS + MAX_TELLING
 
 
 def test_the_first_of_too_many_is_forgotten_and_that_is_said() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import Any
 
@@ -319,6 +319,43 @@ def test_an_attack_known_before_the_window_is_settled_holds_the_request() -> Non
     assert approved is not None
     assert (approved.status, approved.approved_by) == ("released", "ana")
     assert approved.quarantine
+
+
+class InterruptedWindows:
+    """While events are read for the first time, something else happens."""
+
+    def __init__(self, happens: Callable[[], None]) -> None:
+        self._happens = [happens]
+
+    async def facts(self, *_of: object) -> WindowFacts:
+        while self._happens:
+            self._happens.pop()()
+        return FACTS
+
+
+def test_no_second_request_is_released_while_events_are_read() -> None:
+    """Evidence that begins earlier gives the incident another name, and its request with it."""
+    store, topic = MemoryIncidentStore(), MemoryOutlet()
+    other = desk_at(store, topic, "b")
+    before = moved("error", change_offset=4_990, found_offset=5_100)
+
+    def happens() -> None:
+        take(other, worse(7, -10, signals=[before], trigger_offset=5_100, change_offset=4_990))
+
+    desk = IncidentDesk(
+        store,
+        topic,
+        InterruptedWindows(happens),
+        CONFIG,
+        RetrainingConfig(),
+        events_topic="events",
+        writer="a",
+    )
+    run(store.raise_settled({FOLD: 10**6}))
+    take(desk, worse())
+    latest = {each.request_id: each for each in requests_of(topic) if each is not None}
+    assert [each.status for each in latest.values()] == ["released"]
+    assert f"incident/{next(iter(latest.values())).incident_id}" in topic.compacted()
 
 
 class GoneWindows:

@@ -30,6 +30,7 @@ from streams.responder_ports import (
     InputPartition,
     Kept,
     ModelName,
+    Read,
     StoreLostError,
 )
 from tests.kit.valkey_server import server_binaries, valkey_server
@@ -373,6 +374,22 @@ def test_follow_ups_and_rollbacks_are_kept_beside_requests(place: Place) -> None
     changed = rollback.model_copy(update={"approved_by": "ana"})
     assert place.run(place.other.release(MODEL, changed)) == rollback
     assert list(place.run(place.other.read(MODEL)).released) == [followup, rollback, retraining]
+
+
+def test_what_was_written_or_released_since_it_was_read_keeps_a_request_back(place: Place) -> None:
+    first, second = (request(name) for name in ("f" * 32, "a" * 32))
+    read = Read(stored(place, one()), 0)
+    for stale in (Read(read.version - 1, 0), Read(read.version, 1)):
+        assert place.run(place.store.release_as_read(MODEL, first, stale)) is None
+    assert not place.run(place.other.read(MODEL)).released
+    assert place.run(place.store.release_as_read(MODEL, first, read)) == first
+    assert place.run(place.other.release_as_read(MODEL, second, read)) is None
+    # The one of its name that is kept is found all the same.
+    assert place.run(place.other.release_as_read(MODEL, first, read)) == first
+    both = place.run(place.other.release_as_read(MODEL, second, read._replace(n_released=1)))
+    assert both == second
+    nobody = ModelName("d", "of which nothing is known")
+    assert place.run(place.store.release_as_read(nobody, first, Read(0, 0))) == first
 
 
 def test_the_first_release_of_a_request_stays(place: Place) -> None:

@@ -149,6 +149,23 @@ def test_an_acknowledged_alert_is_told_of_where_it_gets_worse_and_at_its_end() -
     assert not own.concerns(known)
 
 
+def test_an_acknowledged_alert_is_told_of_where_data_break_and_are_back() -> None:
+    """A retraining waits for what stands in its records, however large what is known already is."""
+    own = policy()
+    (first,) = decide(own, finding(5_000, effect=3.0))
+    obey(own, Acknowledge(command_id="c1", alert_id=first.alert_id, by="ann"))
+    own = again(own)
+    (broken,) = decide(own, finding(5_010, signal="quality:range", effect=0.1))
+    assert [each.signal for each in broken.signals] == ["feature:x", "quality:range"]
+    assert (broken.acknowledged_by, broken.severity) == ("ann", "critical")
+    own = again(own)
+    assert decide(own, finding(5_015, signal="score", effect=0.25)) == []
+    (back,) = decide(own, settled(9_500, effect=0.0, signal="quality:range"))
+    assert {each.signal: each.standing for each in back.signals}["quality:range"] == "returned"
+    (harm,) = decide(own, finding(5_020, signal="calibration", effect=0.1))
+    assert "calibration" in [each.signal for each in harm.signals]
+
+
 def test_what_changes_nothing_here_does_not_concern_it() -> None:
     own = policy()
     assert not own.concerns(Acknowledge(command_id="c1", alert_id="0" * 32))

@@ -13,7 +13,7 @@ from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Finding, Notice
 from streams.evidence import MIN_EVENTS, severity, sharpness_of
 from streams.policy import MAX_LISTED, Policy
-from tests.streams.policy_kit import decide, policy
+from tests.streams.policy_kit import decide, policy, settled
 
 
 def finding(
@@ -114,6 +114,18 @@ def test_what_says_that_data_broke_or_the_model_is_worse_is_always_named(
     last = decide(policy(), *many, small, finding(event=5_000, signal="score", effect=8.0))[-1]
     assert [each.signal for each in last.signals][MAX_LISTED:] == ["score", signal]
     assert last.n_signals == 42
+
+
+def test_of_many_faults_so_many_are_named_and_those_that_are_not_back_are_counted() -> None:
+    """A record has to fit into a message."""
+    own = policy()
+    names = [f"missing:{i:03}" for i in range(200)]
+    *_, last = decide(own, *(finding(event=5_000, signal=each, effect=0.9) for each in names))
+    assert (len(last.signals), last.n_faults_unnamed) == (65, 135)
+    *_, half = decide(own, *(settled(9_500, effect=0.0, signal=each) for each in names[:100]))
+    assert half.n_faults_unnamed == 36
+    *_, back = decide(own, *(settled(9_600, effect=0.0, signal=each) for each in names[100:]))
+    assert (back.status, back.n_faults_unnamed) == ("resolved", 0)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 
@@ -56,8 +57,76 @@ def test_what_is_not_back_is_not_over(standing: str) -> None:
     assert held_for(only(worse(), told(1, 5_150, BROKEN), later)) == ["data_fault_open"]
 
 
-def test_what_a_record_does_not_name_is_not_back() -> None:
-    assert held_for(only(worse(), told(1, 5_150, BROKEN), told(2, 5_300))) == ["data_fault_open"]
+def test_what_broke_and_is_not_named_is_not_back() -> None:
+    back = {**BROKEN, **BACK}
+    later = told(2, 5_300, back, n_faults_unnamed=1)
+    assert held_for(only(worse(), told(1, 5_150, BROKEN), later)) == ["data_fault_open"]
+
+
+def test_a_signal_is_back_where_all_of_it_is() -> None:
+    """Its mean, spread and shape are entries of their own."""
+    mean, spread = ({**BROKEN, "signal": "latency", "unit": unit} for unit in ("value", "spread"))
+    half = told(2, 5_300, {**mean, **BACK}, spread)
+    assert held_for(only(worse(), told(1, 5_150, mean, spread), half)) == ["data_fault_open"]
+    both = told(3, 5_400, {**mean, **BACK}, {**spread, **BACK})
+    records = [told(1, 5_150, mean, spread), half, both]
+    assert ranges_of(only(worse(), *records)) == [(5_401, 6_400)]
+
+
+GONE_ON = {**BROKEN, "standing": "superseded"}
+AGAIN = moved("quality:range", change_offset=5_290, found_offset=5_300)
+
+
+def second(revision: int, offset: int, *signals: dict[str, Any], **given: Any) -> bytes:
+    """The alert into which the fault has moved on."""
+    fields = {"revision": revision, "signals": list(signals), "trigger_offset": offset}
+    return worse(3, revision, **{**fields, **given})
+
+
+def test_a_fault_that_moves_twice_is_over_where_the_second_alert_says_so() -> None:
+    first = [told(1, 5_150, BROKEN), told(2, 5_300, GONE_ON)]
+    assert held_for(only(worse(), *first)) == ["data_fault_open"]
+    assert held_for(only(worse(), *first, second(1, 5_300, AGAIN))) == ["data_fault_open"]
+    over = [second(1, 5_300, AGAIN), second(2, 5_500, {**AGAIN, **BACK})]
+    assert ranges_of(only(worse(), *first, *over)) == [(5_501, 6_500)]
+    elsewhere = [second(1, 5_300, AGAIN, lineage="e" * 32), over[1]]
+    assert held_for(only(worse(), *first, elsewhere[0])) == ["data_fault_open"]
+
+
+def test_a_fault_that_moves_into_an_alert_which_is_told_late_is_away_until_then() -> None:
+    first = [told(1, 5_150, BROKEN), told(2, 5_300, GONE_ON)]
+    late = [second(1, 8_000, AGAIN), second(2, 8_100, {**AGAIN, **BACK})]
+    assert ranges_of(only(worse(), *first, *late)) == [(8_101, 9_100)]
+
+
+@pytest.mark.parametrize(
+    ("resolution", "standing", "holds"),
+    [
+        ("returned", "returned", False),
+        ("new_reference", "moved", False),
+        ("superseded", "superseded", True),
+        ("forgotten", "moved", True),
+    ],
+)
+def test_an_alert_that_is_given_up_says_nothing_of_where_its_signals_are(
+    resolution: str, standing: str, holds: bool
+) -> None:
+    last = told(
+        2, 5_300, {**BROKEN, "standing": standing}, status="resolved", resolution=resolution
+    )
+    request = only(worse(), told(1, 5_150, BROKEN), last)
+    if holds:
+        assert held_for(request) == ["data_fault_open"]
+    else:
+        assert ranges_of(request) == [(5_301, 6_300)]
+
+
+def test_an_attack_that_was_closed_for_want_of_room_is_not_over() -> None:
+    opened = attack((5_100, 5_200), technique="probing")
+    fields = orjson.loads(attack((5_100, 5_200), technique="probing", is_over=True))
+    assert ranges_of(only(worse(), opened, orjson.dumps(fields))) == [(5_201, 6_200)]
+    fields["unmapped"]["ending"] = "room"
+    assert held_for(only(worse(), opened, orjson.dumps(fields))) == ["attack_suspected"]
 
 
 def test_what_breaks_again_holds_again() -> None:
@@ -92,6 +161,43 @@ def test_between_revisions_that_are_kept_a_fault_may_have_come_back() -> None:
     assert ranges_of(only(worse(), *records, again, over)) == [(8_001, 9_000)]
     closed = told(2, 5_300, {**BROKEN, **BACK}, status="resolved", resolution="returned")
     assert held_for(only(worse(), records[0], closed, again, behind)) == ["data_fault_open"]
+
+
+@pytest.mark.usefixtures("_few_are_kept")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"effect": 0.3}, {"effect": 0.9}),
+        ({"signal": "feature:x"}, {"signal": "feature:x", "part_factor": 0.01}),
+        ({"signal": "latency", **BACK}, {"signal": "latency", "unit": "spread"}),
+    ],
+    ids=["it grew", "its unit changed", "another number of it"],
+)
+def test_between_revisions_that_are_kept_a_signal_may_have_become_a_fault(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    seen, grown = {**MISSING, **before}, {**MISSING, **after}
+    records = [told(n, 5_150 + n, seen) for n in (1, 2)]
+    records += [told(n, 5_300 + n, grown) for n in (3, 4)] + [told(5, 8_000, grown)]
+    assert held_for(only(worse(), *records)) == ["data_fault_open"]
+
+
+@pytest.mark.usefixtures("_few_are_kept")
+def test_between_revisions_that_are_kept_nothing_of_a_quarantine_is_lost() -> None:
+    def liars(revision: int, offset: int, *ranges: tuple[int, int]) -> bytes:
+        fields = orjson.loads(attack(*ranges))
+        fields["unmapped"].update(revision=revision, trigger_offset=offset)
+        return orjson.dumps(fields)
+
+    records = [
+        liars(1, 5_050, (5_000, 5_050)),
+        liars(2, 5_310, (5_000, 5_050), (5_300, 5_310)),
+        liars(3, 5_400, (5_000, 5_290), (5_300, 5_400)),
+        liars(4, 8_000, (5_000, 5_290), (5_300, 8_000)),
+    ]
+    (part,) = only(worse(), *records, config=ACT).quarantine
+    left_out = [(each.first_offset, each.last_offset) for each in part.ranges]
+    assert left_out == [(5_000, 5_290), (5_300, 5_999)]
 
 
 def test_an_attack_whose_first_records_are_gone_is_taken_to_have_gone_on() -> None:

@@ -51,15 +51,23 @@ def alert_records(
     signals: list[dict[str, Any]] = []
     for revision, at in enumerate(told, 1):
         is_over = resolves and (revision % 3 == 0 or revision == len(told) > 1)
-        back = SIGNALS if is_over else ("quality:range",) if resolves and revision % 3 == 2 else ()
+        units = ("share", "spread") if is_over else ("share",) if resolves else ()
+        back = SIGNALS if is_over else ("quality:range",) if revision % 3 == 2 else ()
         signals = [
-            {**each, "standing": "returned" if each["signal"].startswith(back) else "moved"}
+            {
+                **each,
+                "standing": "returned"
+                if each["signal"] in back and each["unit"] in units
+                else "moved",
+            }
             for each in signals
         ]
         if not is_over and revision <= len(changes):
-            name = f"{SIGNALS[(number + revision) % len(SIGNALS)]}{':x' * (revision // 4)}"
+            name = SIGNALS[(number + revision) % len(SIGNALS)]
+            # Its spread is an entry of its own, and comes back by itself.
+            unit = "spread" if revision // 4 else "share"
             began = at - changes[revision - 1]
-            signals = [*signals, moved(name, change_offset=began, found_offset=at)]
+            signals = [*signals, moved(name, unit=unit, change_offset=began, found_offset=at)]
         fields: dict[str, Any] = {"status": "resolved", "resolution": "returned"} if is_over else {}
         value = alert(
             number,
