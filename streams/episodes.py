@@ -28,7 +28,7 @@ from streams.evidence import (
     sharpness_of,
     watched_by,
 )
-from streams.signal_meaning import may_tell
+from streams.signal_meaning import may_break, may_tell
 from streams.units import part_factor
 from streams.vanished import vanished
 
@@ -406,6 +406,8 @@ def _supersede(of_model: list[Episode], newest: Episode, finding: Finding) -> li
                 was = finding.effect - finding.move
                 is_news |= known.complete(Since(was, finding.before, finding.n_before))
             known.standing = Standing.SUPERSEDED
+            # Where data are broken whoever trains goes by the alert that has them from here on.
+            is_news |= bool(known.part) or may_break(finding.signal)
         if not episode.is_live:
             episode.closed_event = finding.model_event
             told.append(Told(episode, "resolved", "superseded"))

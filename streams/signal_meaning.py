@@ -23,15 +23,20 @@ _BROKEN: Final = frozenset({*QUALITY, LATENCY}) - {REPRESENTATIVENESS}
 """Events that are unlike the reference are a change of the world as well as of the data."""
 
 
-def may_tell(signal: str) -> bool:
-    """Whether that this signal moved may say that data broke, or that a model is worse.
+def may_break(signal: str) -> bool:
+    """Whether that this signal moved may say that data broke.
 
     What seems to have another unit may be any feature.
     """
+    return signal in _BROKEN or signal.startswith("missing:")
+
+
+def may_tell(signal: str) -> bool:
+    """Whether that this signal moved may say that data broke, or that a model is worse."""
     return (
-        signal in _BROKEN
+        may_break(signal)
         or signal in (CALIBRATION, ERROR, ERROR_GAP, EXPECTED_ERROR)
-        or signal.partition(":")[0] in ("missing", ERROR, *DISPARITY)
+        or signal.partition(":")[0] in (ERROR, *DISPARITY)
     )
 
 

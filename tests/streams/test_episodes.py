@@ -332,6 +332,19 @@ def test_open_episodes_and_their_signals_are_bounded() -> None:
     assert (len(episode.evidence), episode.n_findings) == (MAX_SIGNALS, MAX_SIGNALS + 50)
 
 
+@pytest.mark.parametrize(("signal", "is_told"), [("quality:range", True), ("feature:y", False)])
+def test_that_broken_data_have_moved_on_into_another_alert_is_told(
+    signal: str, is_told: bool
+) -> None:
+    own = policy(cooldown=1_000)
+    first, *_ = decide(own, finding(5_000), finding(5_010, signal=signal, effect=0.3))
+    records = decide(own, finding(9_000, signal=signal, effect=1.0, before=0.3))
+    of_first = [each for each in records if each.alert_id == first.alert_id]
+    assert len(records) == 1 + len(of_first)
+    told = [one.standing for each in of_first for one in each.signals if one.signal == signal]
+    assert told == (["superseded"] if is_told else [])
+
+
 def test_what_tells_of_broken_data_or_harm_has_room_beyond_the_others() -> None:
     many = policy()
     decide(many, *(finding(5_000, signal=f"class:{i}") for i in range(MAX_SIGNALS + 50)))
