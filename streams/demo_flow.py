@@ -240,7 +240,12 @@ class DemoFlow:
         alerts: list[SeenAlert] = []
         anomalies: list[SeenAnomaly] = []
         turns: list[Turn] = []
-        for message in self._reader.consume(500, timeout_s):
+        messages = self._reader.consume(500, timeout_s)
+        if messages:
+            # What is told of an event goes by its number: that it was delivered must be known, and
+            # the worker may have been faster than the broker's answer.
+            self._producer.flush()
+        for message in messages:
             key, value = message.key(), message.value()
             if message.error() is not None:
                 continue

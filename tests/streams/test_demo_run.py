@@ -14,7 +14,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streams import demo
 from streams.demo import run_demo
@@ -23,6 +23,7 @@ from streams.demo_models import demo_models
 from streams.embedded import EmbeddedBroker
 from streams.traffic_producer import TrafficError, TrafficProducer, run_demo_producer
 from tests.streams.demo_kit import DELIVERY, MODELS
+from tests.streams.incident_kit import alert
 
 
 def test_missing_extras_are_named_in_one_sentence(
@@ -137,6 +138,27 @@ def test_the_flow_waits_for_both_duties_of_the_worker(monkeypatch: pytest.Monkey
     assert (half.n_consumed, half.n_sent) == (0, stuck.n_sent), "the other duty is behind"
     assert later.n_consumed == stuck.n_sent
     assert stuck.n_sent < later.n_sent < 600
+
+
+def test_an_alert_that_is_faster_than_its_events_delivery_is_put_to_its_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Deliveries are not heard of until somebody asks for them.
+    monkeypatch.setattr(TrafficProducer, "serve", lambda *_: None)
+    with EmbeddedBroker() as broker:
+        flow = DemoFlow(broker.bootstrap_servers, ["nobody"], MODELS, seconds=50_000.0)
+        producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+        for partition in range(4):
+            told = alert(
+                partition, model_id=DELIVERY.model_id, partition=partition, trigger_offset=0
+            )
+            producer.produce("driftsentry.alerts", told)
+        assert producer.flush(20) == 0
+        while len(flow.book.alerts) < 4:
+            flow.step()
+        flow.close()
+    # One of the partitions is that of the model.
+    assert max(each.model_event for each in flow.book.alerts) >= 0
 
 
 def test_events_have_the_times_of_the_story_however_fast_they_are_sent() -> None:
