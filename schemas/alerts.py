@@ -297,11 +297,11 @@ class AlertData(BaseModel):
     signals: list[MovedSignal] = Field(
         description="Its signals, those first that are away from the reference, then by size: at "
         "most 20, and the one that the trigger is about, `error`, `error_gap`, `expected_error`, "
-        "and beyond them 64 that say that data broke, and 64 that say that the model is worse."
+        "and 64 in all that say that data broke, and 64 that say that the model is worse."
     )
     n_signals: int = Field(description="How many there are.")
     n_faults_unnamed: int = Field(
-        description="How many more say that data broke, are not back, and are not named."
+        description="How many more say that data broke, are still away, and are not named."
     )
     n_findings: int = Field(description="How often detectors have fired for it so far.")
     budget_share: float | None = Field(

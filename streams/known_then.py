@@ -158,7 +158,7 @@ def _joined(ranges: Iterable[OffsetRange], gone_on: Iterable[OffsetRange]) -> li
         last = found[-1] if found else None
         if last is not None and (
             each.first_offset <= last.last_offset + 1
-            or (since is not None and last.first_offset >= since)
+            or (since is not None and last.last_offset >= since)
         ):
             last_offset = max(last.last_offset, each.last_offset)
             found[-1] = last.model_copy(update={"last_offset": last_offset})

@@ -53,7 +53,7 @@ MAX_LISTED: Final = 20
 """Signals that one record names. The one that it is about is always among them, and so are those of
 all errors."""
 MAX_TELLING_LISTED: Final = 64
-"""Beyond them so many that say that data broke, and as many that say that the model is worse: a
+"""So many in all that say that data broke, and as many that say that the model is worse: a
 retraining waits for the ones and is asked for by the others, by what stands in the record. More
 faults are counted; a record has to fit into a message."""
 _OF_ERRORS: Final = frozenset({ERROR, ERROR_GAP, EXPECTED_ERROR})
@@ -346,7 +346,7 @@ def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:
 def _listed(
     ranked: Sequence[tuple[Watched, Evidence]], now: Occasion
 ) -> tuple[list[MovedSignal], int]:
-    """What a record names, and how many faults that are not back it does not name."""
+    """What a record names, and how many faults that are still away it does not name."""
     named: list[MovedSignal] = []
     n_faults = n_harms = n_unnamed = 0
     for rank, (watched, evidence) in enumerate(ranked):
@@ -365,7 +365,7 @@ def _listed(
         ):
             named.append(moved)
         else:
-            n_unnamed += is_broken and moved.standing != "returned"
+            n_unnamed += is_broken and evidence.is_away
     return named, n_unnamed
 
 

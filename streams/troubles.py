@@ -110,7 +110,11 @@ def _taken_over_at(alert: AlertData, own: MovedSignal, others: Sequence[Evidence
             for record in alerts_of(each)
             if (record.partition, record.lineage, record.model_version, record.shard) == fold
             for one in record.signals
-            if aspect(one) == aspect(own) and is_fault(one) and one.found_offset > own.found_offset
+            if one.signal == own.signal
+            and (own.unit == "shape" or aspect(one) == aspect(own))
+            and one.standing != "superseded"
+            and (is_fault(one) or one.standing == "returned")
+            and (one.found_offset > own.found_offset or one.change_offset > own.change_offset)
         ),
         default=None,
     )

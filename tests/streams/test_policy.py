@@ -128,6 +128,17 @@ def test_of_many_faults_so_many_are_named_and_those_that_are_not_back_are_counte
     assert (back.status, back.n_faults_unnamed) == ("resolved", 0)
 
 
+def test_faults_that_have_moved_on_are_those_of_the_other_alert() -> None:
+    own = policy(cooldown=1_000)
+    names = [f"missing:{i:03}" for i in range(120)]
+    first, *_ = decide(own, *(finding(event=5_000, signal=each, effect=0.9) for each in names))
+    records = decide(own, *(finding(event=9_000, signal=each, effect=1.9) for each in names))
+    of_first = [each for each in records if each.alert_id == first.alert_id]
+    of_second = [each for each in records if each.alert_id != first.alert_id]
+    assert (of_first[-1].resolution, of_first[-1].n_faults_unnamed) == ("superseded", 0)
+    assert of_second[-1].n_faults_unnamed == 55
+
+
 @pytest.mark.parametrize(
     ("effect", "expected"),
     [(0.0, "low"), (-0.2, "medium"), (0.49, "medium"), (-0.5, "high"), (1.0, "critical")],

@@ -93,6 +93,34 @@ def test_a_fault_that_moves_twice_is_over_where_the_second_alert_says_so() -> No
     assert held_for(only(worse(), *first, elsewhere[0])) == ["data_fault_open"]
 
 
+@pytest.mark.parametrize(
+    ("own", "again"),
+    [
+        # Mended in two steps: the first leaves too little of it for a fault.
+        (MISSING, {"effect": 0.4, "change_offset": 5_290, "found_offset": 5_300}),
+        # Its shape goes with whatever of it moves.
+        (
+            {**BROKEN, "signal": "latency", "unit": "shape"},
+            {"unit": "value", "change_offset": 5_290, "found_offset": 5_300},
+        ),
+        # The first alert came to know of it after the second one had.
+        ({**BROKEN, "found_offset": 5_310}, {"change_offset": 5_290, "found_offset": 5_300}),
+        # Two detectors found it at one event.
+        ({**BROKEN, "found_offset": 5_300}, {"change_offset": 5_290, "found_offset": 5_300}),
+    ],
+    ids=["in two steps", "shape", "late", "at once"],
+)
+def test_a_fault_that_has_moved_on_is_over_where_the_signal_is_back(
+    own: dict[str, Any], again: dict[str, Any]
+) -> None:
+    moved_on = {**own, **again}
+    first = [told(1, 5_150, own), told(2, 5_300, {**own, "standing": "superseded"})]
+    assert held_for(only(worse(), *first, second(1, 5_300, moved_on))) == ["data_fault_open"]
+    over = second(2, 5_500, {**moved_on, **BACK}, status="resolved", resolution="returned")
+    ((begins, _),) = ranges_of(only(worse(), *first, second(1, 5_300, moved_on), over))
+    assert begins == 5_501
+
+
 def test_a_fault_that_moves_into_an_alert_which_is_told_late_is_away_until_then() -> None:
     first = [told(1, 5_150, BROKEN), told(2, 5_300, GONE_ON)]
     late = [second(1, 8_000, AGAIN), second(2, 8_100, {**AGAIN, **BACK})]
@@ -189,6 +217,11 @@ def test_between_revisions_that_are_kept_nothing_of_a_quarantine_is_lost() -> No
         fields["unmapped"].update(revision=revision, trigger_offset=offset)
         return orjson.dumps(fields)
 
+    # One that goes on may have joined what was apart.
+    apart = [liars(1, 5_050, (5_010, 5_020)), liars(2, 5_310, (5_010, 5_020), (5_030, 5_040))]
+    apart += [liars(4, 8_000, (5_010, 5_040), (5_060, 5_070))]
+    (part,) = only(worse(), *apart, config=ACT).quarantine
+    assert [(each.first_offset, each.last_offset) for each in part.ranges] == [(5_010, 5_999)]
     records = [
         liars(1, 5_050, (5_000, 5_050)),
         liars(2, 5_310, (5_000, 5_050), (5_300, 5_310)),
