@@ -205,8 +205,7 @@ class IncidentDesk:
             begun=beginnings(kept.said),
             look_every=1 if self._rollbacks is None else self._rollbacks.config.look_every,
         )
-        released = [each for each in kept.released if isinstance(each, RetrainingData)]
-        requests = await self._requests(model, kept, cases, case, released, settled)
+        requests = await self._requests(model, kept, cases, case, settled)
         for request in requests:
             key = f"retraining/{request.request_id}"
             wanted[key] = Telling(as_bytes(request), retraining_headers(request))
@@ -229,11 +228,12 @@ class IncidentDesk:
         kept: Kept,
         cases: Sequence[tuple[Group, IncidentData]],
         case: ModelCase,
-        released: Sequence[RetrainingData],
         settled: Mapping[FoldPlace, int],
     ) -> list[RetrainingData]:
         """Every request of the model, in the order in which its incidents begin."""
-        requests = {each.request_id: each for each in released}
+        requests = {
+            each.request_id: each for each in kept.released if isinstance(each, RetrainingData)
+        }
         read = Read(kept.version, len(kept.released))
         for group, incident in cases:
             for version in versions_of(group):

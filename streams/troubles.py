@@ -72,9 +72,9 @@ def ended_after(
     if has_stopped(known):
         return known
     for anomaly in anomalies_of(evidence):
-        own = anomaly.unmapped
-        if own.revision > known.revision and has_stopped(with_anomaly(evidence, anomaly)):
-            return with_anomaly(evidence, anomaly)
+        told = with_anomaly(evidence, anomaly)
+        if told.revision > known.revision and has_stopped(told):
+            return told
     return None
 
 

@@ -19,6 +19,7 @@ from streams.incident_reasons import Approval, Overruling
 from streams.incidents import incidents_of
 from streams.responder_memory import MemoryIncidentStore, MemoryOutlet, MemoryWindows
 from streams.responder_ports import (
+    EventWindows,
     FoldPlace,
     IncidentStore,
     InputPartition,
@@ -51,12 +52,16 @@ async def pause(name: str) -> None:
 
 
 def desk_at(
-    store: IncidentStore, topic: MemoryOutlet, name: str, config: IncidentConfig = CONFIG
+    store: IncidentStore,
+    topic: MemoryOutlet,
+    name: str,
+    config: IncidentConfig = CONFIG,
+    windows: EventWindows | None = None,
 ) -> IncidentDesk:
     return IncidentDesk(
         store,
         topic,
-        MemoryWindows(FACTS),
+        windows or MemoryWindows(FACTS),
         config,
         RetrainingConfig(),
         events_topic="events",
@@ -342,15 +347,7 @@ def test_no_second_request_is_released_while_events_are_read() -> None:
     def happens() -> None:
         take(other, worse(7, -10, signals=[before], trigger_offset=5_100, change_offset=4_990))
 
-    desk = IncidentDesk(
-        store,
-        topic,
-        InterruptedWindows(happens),
-        CONFIG,
-        RetrainingConfig(),
-        events_topic="events",
-        writer="a",
-    )
+    desk = desk_at(store, topic, "a", windows=InterruptedWindows(happens))
     run(store.raise_settled({FOLD: 10**6}))
     take(desk, worse())
     latest = {each.request_id: each for each in requests_of(topic) if each is not None}
@@ -367,15 +364,7 @@ class GoneWindows:
 
 def test_a_window_whose_events_are_gone_holds_the_request_and_ends_no_responder() -> None:
     store, topic = MemoryIncidentStore(), MemoryOutlet()
-    desk = IncidentDesk(
-        store,
-        topic,
-        GoneWindows(),
-        CONFIG,
-        RetrainingConfig(),
-        events_topic="events",
-        writer="a",
-    )
+    desk = desk_at(store, topic, "a", windows=GoneWindows())
     run(store.raise_settled({FOLD: 10**6}))
     take(desk, worse())
     (held,) = requests_of(topic)
@@ -418,9 +407,7 @@ def test_a_window_that_cannot_be_read_holds_its_request() -> None:
             return None
 
     store, topic = MemoryIncidentStore(), MemoryOutlet()
-    desk = IncidentDesk(
-        store, topic, Unreadable(), CONFIG, RetrainingConfig(), events_topic="events", writer="a"
-    )
+    desk = desk_at(store, topic, "a", windows=Unreadable())
     take(desk, worse())
     run(store.raise_settled({FOLD: 10**6}))
     run(desk.sweep())
