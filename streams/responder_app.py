@@ -23,6 +23,7 @@ from faust.types.fixups import FixupT
 from streams.committed_transport import CommittedConsumer, CommittedTransport, FaustChangedError
 from streams.config import Settings
 from streams.responder_connection import Connection, connection
+from streams.tasks import call_off
 
 _STOP_S: Final = 20.0
 _REQUEST_S: Final = 40.0
@@ -253,9 +254,7 @@ async def run_app(app: faust.App, stop: asyncio.Event) -> None:
         except TimeoutError:
             raise StalledError(f"the app did not end within {_STOP_S:g} s") from None
         finally:
-            for task in (starting, told, ended):
-                task.cancel()
-            results = await asyncio.gather(starting, told, ended, return_exceptions=True)
+            results = await call_off((starting, told, ended))
             _consumer(app).close_unused_loop()
     if app.crash_reason is not None:
         raise app.crash_reason

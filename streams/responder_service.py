@@ -62,6 +62,7 @@ from streams.responder_topics import check_topics
 from streams.responder_watch import Seen, Watch, write_ready
 from streams.responder_windows import HeldWindows
 from streams.rollback_desk import RollbackDesk
+from streams.tasks import call_off, in_thread
 from streams.version_look import VersionLook
 from streams.version_reader import KafkaVersionWindows, VersionScan
 from streams.window_reader import Decoder, KafkaEventWindows
@@ -69,7 +70,7 @@ from streams.window_reader import Decoder, KafkaEventWindows
 log = structlog.get_logger(__name__)
 
 STOP_S: Final = 45.0
-"""A stop that takes longer, because brokers do not answer, ends hard: to Kafka it is a crash."""
+"""A stop that takes longer, as where brokers do not answer, ends hard: to Kafka it is a crash."""
 
 _COMMANDS_S: Final = 0.5
 _WATCH_S: Final = 2.0
@@ -182,7 +183,7 @@ class Responder:
     async def ask(self, ask: Callable[[], Answer]) -> Answer:
         """Ask brokers in a thread. Raises `KafkaException`, `LogError`; then with a new client."""
         try:
-            return await asyncio.wait_for(asyncio.to_thread(ask), _ASK_S)
+            return await in_thread(ask, _ASK_S)
         except TimeoutError:
             self.probe.renew()
             raise LogError(f"brokers gave no answer within {_ASK_S:g} s") from None
@@ -288,9 +289,7 @@ async def run_responder(
     finally:
         # It is not called off: a thread that waits for a broker would keep the process.
         end()
-        for task in beside:
-            task.cancel()
-        results = await asyncio.gather(*beside, return_exceptions=True)
+        results = await call_off(beside)
         write_ready(options.ready_file, None)
         pulse.close()
         await asyncio.to_thread(commands.close)
@@ -319,8 +318,8 @@ def hear_signals(end: Callable[[], None]) -> None:
 
 def _end_hard() -> None:
     log.critical(
-        "stopped hard: brokers do not answer; nothing is lost, and what was not committed comes "
-        "again"
+        "stopped hard: it did not end in time, as where brokers do not answer; nothing is lost, "
+        "and what was not committed comes again"
     )
     os._exit(1)
 

@@ -184,7 +184,7 @@ def _reason(error: Exception) -> str:
 
 def _end_hard() -> None:
     log.critical(
-        "stopped hard: brokers do not answer; nothing is lost, and what was not committed comes "
-        "again"
+        "stopped hard: it did not end in time, as where brokers do not answer; nothing is lost, "
+        "and what was not committed comes again"
     )
     os._exit(1)
