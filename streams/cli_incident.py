@@ -132,10 +132,7 @@ def show(
             "record"
         )
     evidence = {key: each.revision for key, each in opened.found.items()}
-    shown = cluster.shown_to(name, found)
-    if cluster.has_opened(name, found) and all(
-        revision <= shown.get(each, 0) for each, revision in evidence.items()
-    ):
+    if cluster.openings(name).covers(found, evidence):
         said = "was recorded before"
     else:
         command_id = cluster.say("opened", found, name, revision=found.revision, evidence=evidence)
@@ -167,12 +164,14 @@ def overrule(
     """
     name, why = name_of(by), why_of(because)
     cluster = _cluster(ctx, options)
+    from streams.incident_reader import model_of
+
     found = cluster.incident(typed)
     evidence = {each.evidence_id: each.revision for each in found.evidence}
     if not unseen:
-        cluster.require_opened(name, [found], evidence)
+        openings = cluster.require_opened(name, [found], evidence)
         # What was shown may have been more than the incident knew.
-        shown = cluster.shown_to(name, found)
+        shown = openings.shown(model_of(found))
         evidence = {each: shown[each] for each in evidence}
     click.echo(cluster.say("overrule", found, name, why, verdict=reason, evidence=evidence))
 

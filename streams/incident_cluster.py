@@ -18,21 +18,19 @@ from schemas.retraining import RetrainingData
 from streams.cli_options import EXIT_DECISION, EXIT_USAGE, fail
 from streams.config import Settings
 from streams.incident_evidence import Evidence
-from streams.incident_names import UnknownNameError, incident_named, names_of, one_named
+from streams.incident_names import UnknownNameError, incident_named, one_named
 from streams.incident_reader import (
     OpenedEvidence,
+    Openings,
     ReadTopic,
-    has_opened,
     incidents_now,
     kafka_topics,
     open_evidence,
     requests_now,
-    shown_to,
 )
 from streams.incident_view import SHORT
 from streams.kafka_commands import send_command
 from streams.kafka_properties import read_properties
-from streams.responder_ports import ModelName
 
 _Form = TypeVar("_Form", bound=BaseModel)
 
@@ -81,33 +79,20 @@ class IncidentCluster:
             {"alert": topics.alerts, "anomaly": topics.anomalies, "liveness": topics.liveness},
         )
 
-    def has_opened(self, by: str, incident: IncidentData) -> bool:
-        """Whether it is recorded that this person was shown the evidence of an incident."""
-        records = self._read(self._settings.topics.commands)
-        model = ModelName(incident.deployment, incident.model_id)
-        return has_opened(records, by, model, names_of(incident))
-
-    def shown_to(self, by: str, incident: IncidentData) -> dict[str, int]:
-        """The evidence of the incident's model that this person was shown: by id the revision."""
-        records = self._read(self._settings.topics.commands)
-        return shown_to(records, by, ModelName(incident.deployment, incident.model_id))
+    def openings(self, by: str) -> Openings:
+        """What this person was shown until now."""
+        return Openings(self._read(self._settings.topics.commands), by)
 
     def require_opened(
         self, by: str, incidents: Sequence[IncidentData], revisions: Mapping[str, int]
-    ) -> None:
-        """Refuse, with exit code 3, where one of them has not been opened by this person.
+    ) -> Openings:
+        """What this person was shown.
 
-        Or where they have not been shown these pieces of their evidence, by id, or not in these
-        revisions.
+        Refused, with exit code 3, where that is not each of these incidents, or not these pieces of
+        their evidence, by id, or not in these revisions.
         """
-        unseen = []
-        for each in incidents:
-            shown = self.shown_to(by, each)
-            own = {one.evidence_id for one in each.evidence}.intersection(revisions)
-            if not self.has_opened(by, each) or any(
-                shown.get(name, 0) < revisions[name] for name in own
-            ):
-                unseen.append(each.incident_id)
+        openings = self.openings(by)
+        unseen = [each.incident_id for each in incidents if not openings.covers(each, revisions)]
         if unseen:
             commands = ", ".join(f"`driftsentry incident show {each[:SHORT]}`" for each in unseen)
             raise fail(
@@ -117,6 +102,7 @@ class IncidentCluster:
                 ),
                 EXIT_DECISION,
             )
+        return openings
 
     def say(
         self, kind: str, incident: IncidentData, by: str, reason: str = "", **more: object

@@ -26,6 +26,7 @@ from streams.incident_evidence import (
     from_liveness,
     merged,
 )
+from streams.incident_names import names_of
 from streams.kafka_properties import KafkaValue
 from streams.responder_ports import ModelName
 
@@ -91,32 +92,40 @@ def open_evidence(
     return OpenedEvidence(found, missing)
 
 
-def shown_to(records: Iterable[TopicRecord], by: str, model: ModelName) -> dict[str, int]:
-    """The evidence of a model that this person was shown, as the commands topic says.
+class Openings:
+    """What one person was shown of incidents, as the commands topic says; it is read once."""
 
-    By id the highest revision.
-    """
-    shown: dict[str, int] = {}
-    for word in _openings(records):
-        if word.by == by and ModelName(word.deployment, word.model_id) == model:
-            for evidence_id, revision in word.evidence.items():
+    def __init__(self, records: Iterable[TopicRecord], by: str) -> None:
+        self._words: Final = [each for each in _openings(records) if each.by == by]
+
+    def has_opened(self, incident: IncidentData) -> bool:
+        """Whether they were shown the evidence of this incident, or of what became part of it."""
+        names = names_of(incident)
+        return any(each.incident_id in names for each in self._of(model_of(incident)))
+
+    def shown(self, model: ModelName) -> dict[str, int]:
+        """The evidence of this model that they were shown: by id the highest revision."""
+        shown: dict[str, int] = {}
+        for each in self._of(model):
+            for evidence_id, revision in each.evidence.items():
                 shown[evidence_id] = max(revision, shown.get(evidence_id, 0))
-    return shown
+        return shown
+
+    def covers(self, incident: IncidentData, revisions: Mapping[str, int]) -> bool:
+        """Whether they were shown the incident, and what it names of this in such revisions."""
+        shown = self.shown(model_of(incident))
+        own = {each.evidence_id for each in incident.evidence}.intersection(revisions)
+        return self.has_opened(incident) and all(
+            shown.get(each, 0) >= revisions[each] for each in own
+        )
+
+    def _of(self, model: ModelName) -> Iterator[OpenEvidence]:
+        return (each for each in self._words if ModelName(each.deployment, each.model_id) == model)
 
 
-def has_opened(
-    records: Iterable[TopicRecord], by: str, model: ModelName, names: Collection[str]
-) -> bool:
-    """Whether the commands topic says that this person was shown the evidence of an incident.
-
-    `names` are all names of the incident, `streams.incident_names.names_of`.
-    """
-    return any(
-        word.by == by
-        and word.incident_id in names
-        and ModelName(word.deployment, word.model_id) == model
-        for word in _openings(records)
-    )
+def model_of(incident: IncidentData) -> ModelName:
+    """The model that an incident is of."""
+    return ModelName(incident.deployment, incident.model_id)
 
 
 def _records(

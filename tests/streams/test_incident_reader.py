@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from schemas.incidents import EvidenceKind, IncidentData
 from schemas.responses import OpenEvidence, OverruleIncident, Response
 from streams.alert_reader import AlertsError
-from streams.incident_names import names_of
 from streams.incident_reader import (
+    Openings,
     ReadTopic,
     TopicRecord,
-    has_opened,
     incidents_now,
     open_evidence,
     requests_now,
@@ -129,7 +128,7 @@ def is_opened(*words: Response | bytes, by: str = "ana") -> bool:
         each if isinstance(each, bytes) else each.model_dump_json().encode() for each in words
     ]
     records = [TopicRecord(b"churn", each) for each in values]
-    return has_opened(records, by, MODEL, names_of(SEVERAL[0]))
+    return Openings(records, by).has_opened(SEVERAL[0])
 
 
 def test_evidence_is_opened_by_whom_the_topic_says_so_of() -> None:
