@@ -71,8 +71,8 @@ def list_incidents(
 ) -> None:
     """Print the incidents that are open, the most severe and the latest first."""
     cluster = _cluster(ctx, options)
-    from streams.incident_cluster import json_line
     from streams.incident_view import incident_line
+    from streams.response_cluster import json_line
 
     shown = [
         each
@@ -186,8 +186,8 @@ def list_requests(
 ) -> None:
     """Print the retraining requests as they are now, those that are held first."""
     cluster = _cluster(ctx, options)
-    from streams.incident_cluster import json_line
     from streams.incident_view import request_line
+    from streams.response_cluster import json_line
 
     shown = [
         each

@@ -39,7 +39,7 @@ def list_requests(
 ) -> None:
     """Print the rollback requests as they are now, those that are held first."""
     cluster = _cluster(ctx, options)
-    from streams.incident_cluster import json_line
+    from streams.response_cluster import json_line
     from streams.rollback_view import rollback_line
 
     shown = [
@@ -64,7 +64,7 @@ def list_followups(
 ) -> None:
     """Print how new versions compare with the last ones, those that are worse first."""
     cluster = _cluster(ctx, options)
-    from streams.incident_cluster import json_line
+    from streams.response_cluster import json_line
     from streams.rollback_view import followup_line
 
     shown = [
@@ -90,7 +90,7 @@ def show_followup(ctx: click.Context, /, typed: str, as_json: bool, **options: A
     FOLLOWUP_ID may be the beginning of one.
     """
     cluster = _cluster(ctx, options)
-    from streams.incident_cluster import json_line
+    from streams.response_cluster import json_line
     from streams.rollback_view import followup_page
 
     found = cluster.followup(typed)
@@ -124,7 +124,7 @@ def show(
     """
     name = "" if unrecorded else name_of(by)
     cluster = _cluster(ctx, options)
-    from streams.incident_cluster import json_line
+    from streams.response_cluster import json_line
     from streams.rollback_view import rollback_page
 
     found = cluster.request(typed)

@@ -3,58 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final, TypeVar
-from uuid import uuid4
 
-import click
 import orjson
-from pydantic import BaseModel
 
-from schemas.commands import CommandError
 from schemas.incidents import EvidencePlace, IncidentData
 from schemas.printable import json_escaped, masked
-from schemas.responses import read_response
 from schemas.retraining import RetrainingData
-from streams.cli_options import EXIT_DECISION, EXIT_USAGE, fail
-from streams.config import Settings
+from streams.cli_options import EXIT_DECISION, fail
 from streams.incident_evidence import Evidence
 from streams.incident_names import UnknownNameError, incident_named, one_named
-from streams.incident_reader import (
-    OpenedEvidence,
-    Openings,
-    ReadTopic,
-    incidents_now,
-    kafka_topics,
-    open_evidence,
-    requests_now,
-)
+from streams.incident_reader import OpenedEvidence, Openings, open_evidence
 from streams.incident_view import SHORT
-from streams.kafka_commands import send_command
-from streams.kafka_properties import read_properties
-
-_Form = TypeVar("_Form", bound=BaseModel)
+from streams.response_cluster import ResponseCluster
 
 
-class IncidentCluster:
-    """Topics with incidents, read anew for each question. `read` stands in for Kafka in tests.
-
-    Raises `Failure` for what a person typed wrong, `AlertsError` where a topic cannot be read.
-    """
-
-    def __init__(self, settings: Settings, read: ReadTopic | None = None) -> None:
-        self._settings: Final = settings
-        self._properties: Final = read_properties(settings.kafka)
-        self._read: Final = read or kafka_topics(settings.bootstrap_servers, self._properties)
+class IncidentCluster(ResponseCluster):
+    """Topics with incidents, retraining requests, and the evidence of both."""
 
     def incidents(self) -> dict[str, IncidentData]:
         """Every incident as it is now, by its id."""
-        topic = self._settings.topics.incidents
-        return without_others(topic, *incidents_now(self._read(topic)))
+        return self.records_now(self.topics.incidents, IncidentData, lambda each: each.incident_id)
 
     def requests(self) -> dict[str, RetrainingData]:
         """Every retraining request as it is now, by its id."""
-        topic = self._settings.topics.retraining
-        return without_others(topic, *requests_now(self._read(topic)))
+        return self.records_now(
+            self.topics.retraining, RetrainingData, lambda each: each.request_id
+        )
 
     def incident(self, typed: str) -> IncidentData:
         """The one that a person means."""
@@ -72,16 +46,16 @@ class IncidentCluster:
 
     def open(self, places: Collection[EvidencePlace]) -> OpenedEvidence:
         """The evidence at these places."""
-        topics = self._settings.topics
+        topics = self.topics
         return open_evidence(
             places,
-            self._read,
+            self.read,
             {"alert": topics.alerts, "anomaly": topics.anomalies, "liveness": topics.liveness},
         )
 
     def openings(self, by: str) -> Openings:
         """What this person was shown until now."""
-        return Openings(self._read(self._settings.topics.commands), by)
+        return Openings(self.read(self.topics.commands), by)
 
     def require_opened(
         self, by: str, incidents: Sequence[IncidentData], revisions: Mapping[str, int]
@@ -108,36 +82,7 @@ class IncidentCluster:
         self, kind: str, incident: IncidentData, by: str, reason: str = "", **more: object
     ) -> str:
         """Check what a person says of an incident, send it, and give its id."""
-        command_id = f"{kind}-{uuid4().hex[:12]}"
-        value = orjson.dumps(
-            {
-                "kind": kind,
-                "command_id": command_id,
-                "deployment": incident.deployment,
-                "model_id": incident.model_id,
-                "incident_id": incident.incident_id,
-                "by": by,
-                "reason": reason,
-                **more,
-            }
-        )
-        try:
-            read_response(value)
-        except CommandError as error:
-            raise fail(str(error), EXIT_USAGE) from None
-        send_command(
-            self._settings.bootstrap_servers,
-            self._settings.topics.commands,
-            incident.model_id.encode(),
-            value,
-            kafka_properties=self._properties,
-        )
-        return command_id
-
-
-def json_line(record: BaseModel) -> str:
-    """A record as one line of JSON that does nothing to a terminal."""
-    return json_escaped(orjson.dumps(record.model_dump(mode="json")).decode())
+        return self.send(kind, incident, by, reason, incident_id=incident.incident_id, **more)
 
 
 def shown_as_json(incident: IncidentData, opened: OpenedEvidence) -> str:
@@ -163,15 +108,3 @@ def _record(evidence: Evidence | None) -> dict[str, object] | None:
     record = evidence.alert or evidence.silence
     assert record is not None
     return record.model_dump(mode="json")
-
-
-def without_others(topic: str, found: dict[str, _Form], n_others: int) -> dict[str, _Form]:
-    """What was found; what else stands on the topic is said aloud."""
-    if n_others:
-        what = "record is" if n_others == 1 else "records are"
-        click.echo(
-            f"driftsentry: {n_others:,} {what} of another form on {topic}, and passed over: find "
-            "out who else writes to it, or whether this program is older than the responder",
-            err=True,
-        )
-    return found

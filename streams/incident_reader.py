@@ -16,7 +16,6 @@ from pydantic import BaseModel, ValidationError
 from schemas.commands import CommandError
 from schemas.incidents import EvidenceKind, EvidencePlace, IncidentData
 from schemas.responses import OpenEvidence, read_response
-from schemas.retraining import RetrainingData
 from streams.alert_reader import AlertsError, read_alerts
 from streams.incident_evidence import (
     Evidence,
@@ -57,16 +56,6 @@ class OpenedEvidence:
 def kafka_topics(bootstrap_servers: str, kafka_properties: Mapping[str, KafkaValue]) -> ReadTopic:
     """The topics of this cluster."""
     return partial(_records, bootstrap_servers, kafka_properties)
-
-
-def incidents_now(records: Iterable[TopicRecord]) -> tuple[dict[str, IncidentData], int]:
-    """Every incident by its id as it is now, and how many records are none."""
-    return now(records, IncidentData, lambda each: each.incident_id)
-
-
-def requests_now(records: Iterable[TopicRecord]) -> tuple[dict[str, RetrainingData], int]:
-    """Every retraining request by its id as it is now, and how many records are none."""
-    return now(records, RetrainingData, lambda each: each.request_id)
 
 
 def open_evidence(

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from schemas.incidents import EvidenceKind, IncidentData
 from schemas.responses import OpenEvidence, OverruleIncident, Response
+from schemas.retraining import RetrainingData
 from streams.alert_reader import AlertsError
 from streams.incident_reader import (
     Openings,
     ReadTopic,
     TopicRecord,
-    incidents_now,
+    now,
     open_evidence,
-    requests_now,
 )
 from streams.responder_ports import ModelName
 from tests.streams.incident_kit import alert, anomalies, silence
@@ -28,6 +28,14 @@ from tests.streams.test_retraining_gate import only, worse
 MODEL = ModelName("driftsentry", "churn")
 TOPIC_OF: dict[EvidenceKind, str] = {"alert": "al", "anomaly": "an", "liveness": "li"}
 SEVERAL = incidents(alert(1), alert(2, 500), alert(3, 1_000))
+
+
+def incidents_now(records: Iterable[TopicRecord]) -> tuple[dict[str, IncidentData], int]:
+    return now(records, IncidentData, lambda each: each.incident_id)
+
+
+def requests_now(records: Iterable[TopicRecord]) -> tuple[dict[str, RetrainingData], int]:
+    return now(records, RetrainingData, lambda each: each.request_id)
 
 
 def topics(**records: Iterable[bytes | None]) -> ReadTopic:

@@ -13,11 +13,12 @@ from schemas.incidents import IncidentData, Reason
 from schemas.printable import json_escaped
 from schemas.retraining import RetrainingData
 from streams.cli_incident import REASONS
-from streams.incident_cluster import json_line, shown_as_json
+from streams.incident_cluster import shown_as_json
 from streams.incident_evidence import Evidence, merged
 from streams.incident_reader import OpenedEvidence
 from streams.incident_reasons import Opening, Overruling, Said
 from streams.incident_view import incident_line, incident_page, quarantine_lines, request_line
+from streams.response_cluster import json_line
 from tests.streams.incident_kit import alert, evidence, moved, shown, silence
 from tests.streams.incident_scene import incidents
 from tests.streams.test_retraining_gate import attack, only, worse
