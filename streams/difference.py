@@ -54,18 +54,18 @@ def share_difference(new: tuple[float, int], old: tuple[float, int], level: floa
 
 
 def mean_difference(new: Sums, old: Sums, level: float) -> Interval:
-    """The first mean less the second: Welch's interval. Each of at least two rows."""
+    """The first mean less the second: Welch's interval. Each of at least two rows.
+
+    Finite where the sums and their quotients are.
+    """
     difference = new.mean - old.mean
     parts = [_variance(each) / each.n for each in (new, old)]
     total = math.fsum(parts)
     if total <= 0.0:
         return Interval(difference, difference, difference)
-    freedom = (
-        total
-        * total
-        / math.fsum(
-            part * part / (each.n - 1) for part, each in zip(parts, (new, old), strict=True)
-        )
+    # By shares of the whole: the squares of what is very large or small would not be numbers.
+    freedom = 1.0 / math.fsum(
+        (part / total) ** 2 / (each.n - 1) for part, each in zip(parts, (new, old), strict=True)
     )
     reach = student_quantile(0.5 + level / 2.0, freedom) * math.sqrt(total)
     return Interval(difference, difference - reach, difference + reach)

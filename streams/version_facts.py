@@ -22,6 +22,8 @@ from streams.difference import Sums
 from streams.prediction_regions import Region, regions_of
 from streams.window_facts import Pairs, Rows, WindowEvents, WindowWish, are_classes, order_of
 
+MAX_LOSS: Final = 1e60
+"""A prediction of a number that is further from its label counts as this: its square can be summed."""
 _NO_GROUP: Final = -1
 _MOST_CATEGORIES: Final = 4_096
 """A feature with more of them in one window names its events: it is no slice."""
@@ -258,8 +260,9 @@ def _losses(pairs: Pairs, usable: I64, *, are_classes: bool) -> F64:
         found: F64 = (predicted["code"] != true["code"]).astype(np.float64)
         found[(predicted["code"] == NONE) | (true["code"] == NONE)] = np.nan
         return found
-    distances: F64 = np.abs(predicted["number"] - true["number"])
-    return distances
+    with np.errstate(over="ignore"):
+        distances: F64 = np.abs(predicted["number"] - true["number"])
+    return np.minimum(distances, MAX_LOSS)
 
 
 def _sums(losses: F64) -> Sums:

@@ -17,6 +17,7 @@ from streams.difference import (
     shared_level,
     student_quantile,
 )
+from streams.version_facts import MAX_LOSS
 
 
 def sums(values: np.ndarray) -> Sums:
@@ -55,6 +56,19 @@ def test_means_as_scipy_has_them(seed: int, level: float) -> None:
     wanted = stats.ttest_ind(one, other, equal_var=False).confidence_interval(level)
     assert found.low == pytest.approx(wanted.low, rel=2e-3, abs=1e-3)
     assert found.high == pytest.approx(wanted.high, rel=2e-3, abs=1e-3)
+
+
+_losses = st.lists(st.floats(0.0, MAX_LOSS), min_size=2, max_size=40)
+
+
+@given(_losses, _losses, st.floats(0.8, 0.999))
+def test_means_of_whatever_size_have_an_interval(
+    one: list[float], other: list[float], level: float
+) -> None:
+    # Welch's degrees of freedom were no number where a loss was 1e80, or 1e-90.
+    found = mean_difference(sums(np.array(one)), sums(np.array(other)), level)
+    assert all(math.isfinite(each) for each in found)
+    assert found.low <= found.difference <= found.high
 
 
 def test_means_that_never_vary_differ_by_what_they_differ() -> None:

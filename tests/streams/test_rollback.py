@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.records import Record
 from schemas.retraining import RetrainingData
-from schemas.rollback import RollbackData
+from schemas.rollback import FollowUpData, RollbackData
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import Noted, Overruling, RollbackApproval, RollbackOpening
 from streams.responder_memory import MemoryIncidentStore
@@ -20,7 +20,7 @@ from streams.responder_ports import FoldPlace, InputPartition
 from tests.streams.incident_kit import evidence, moved, shown
 from tests.streams.rollback_kit import CONFIG, LINEAGE, MODEL, Place, every, run, served
 from tests.streams.test_retraining_gate import attack, worse
-from tests.streams.window_kit import MemoryEvents, request, window
+from tests.streams.window_kit import MemoryEvents, labelled, predicted, record, request, window
 
 ACT = CONFIG.model_copy(update={"policy": "act"})
 GOOD, BAD = every(10), every(3)
@@ -89,6 +89,23 @@ def test_worse_in_one_group_alone_is_worse() -> None:
     assert followup.verdict == "worse"
     assert "with plan=b 0.2 against 0" in followup.message
     assert [each.status for each in place.requests()] == ["held"]
+
+
+@pytest.mark.parametrize("label", [1e60, 1e100, -1.7e308])
+def test_a_label_of_any_size_leaves_a_record_that_can_be_read(label: float) -> None:
+    # One label of 1e100 made an interval that was no number: what was kept could not be read.
+    records = []
+    for i in range(2_000):
+        version = "7" if i < 1_000 else "8"
+        records += [
+            record(2 * i, predicted(i, 1.7e308 if i == 1_050 else 10.0, model_version=version)),
+            record(2 * i + 1, labelled(i, label if i == 1_050 else 10.5)),
+        ]
+    place = settled(records, CONFIG, 4_000)
+    (found,) = [FollowUpData.model_validate_json(each) for each in place.told("followup")]
+    assert found.status == "told"
+    assert found.comparison is not None
+    assert found.comparison.groups[0].new == pytest.approx(5e57, rel=1e-6)
 
 
 def test_a_least_loss_must_be_passed_by_the_whole_interval() -> None:
