@@ -117,7 +117,7 @@ class RequestEntry(_Part):
 
     kind: Literal["retraining", "rollback"]
     request_id: str
-    status: str
+    status: str = Field(description="As on its topic; `gone`: there is none any more.")
     model_id: str
     model_version: str = Field(description="The version that is to be replaced.")
     incident_id: str | None
@@ -137,7 +137,7 @@ class FollowUpEntry(_Part):
     """How a new version of a model compares with the last one, as the span left it."""
 
     followup_id: str
-    status: str
+    status: str = Field(description="As on its topic; `gone`: there is none any more.")
     verdict: str
     model_id: str
     model_version: str = Field(description="The new version.")

@@ -170,7 +170,7 @@ def request_entry(trace: Trace) -> RequestEntry:
     return RequestEntry(
         kind="rollback" if is_rollback else "retraining",
         request_id=text(facts, "request_id"),
-        status=text(facts, "status"),
+        status="gone" if trace.is_gone else text(facts, "status"),
         model_id=text(facts, "model_id"),
         model_version=text(facts, "from_version" if is_rollback else "model_version"),
         incident_id=text(facts, "incident_id") or None,
@@ -194,7 +194,7 @@ def followup_entry(trace: Trace) -> FollowUpEntry:
     facts = trace.last.facts
     return FollowUpEntry(
         followup_id=text(facts, "followup_id"),
-        status=text(facts, "status"),
+        status="gone" if trace.is_gone else text(facts, "status"),
         verdict=text(facts, "verdict"),
         model_id=text(facts, "model_id"),
         model_version=text(facts, "model_version"),

@@ -95,15 +95,17 @@ class ReportMaker:
         elif record.kind == "incident":
             self._trace(self._incidents, text(record.facts, "incident_id"), record)
         elif record.kind == "incident_gone":
-            trace = self._incidents.get(text(record.facts, "incident_id"))
-            if trace is not None:
-                trace.is_gone, trace.n_records = True, trace.n_records + 1
-                trace.in_span |= self.span.holds(record.at_ms)
+            self._end(self._incidents, text(record.facts, "incident_id"), record)
         elif record.kind in ("retraining", "rollback"):
             name = text(record.facts, "request_id")
             self._trace(self._requests, (record.kind, name), record)
+        elif record.kind in ("retraining_gone", "rollback_gone"):
+            kind = record.kind.removesuffix("_gone")
+            self._end(self._requests, (kind, text(record.facts, "request_id")), record)
         elif record.kind == "followup":
             self._trace(self._followups, text(record.facts, "followup_id"), record)
+        elif record.kind == "followup_gone":
+            self._end(self._followups, text(record.facts, "followup_id"), record)
         elif record.kind in ("lineage", "config", "reset"):
             self._take_config(record)
         elif record.facts.get("kind") == "opened" and record.by:
@@ -121,8 +123,7 @@ class ReportMaker:
         requests = [
             request_entry(trace)
             for trace in self._requests.values()
-            if (trace.in_span or text(trace.last.facts, "status") == "held")
-            and self._is_of_model(trace.last.facts)
+            if (trace.in_span or _is_held(trace)) and self._is_of_model(trace.last.facts)
         ]
         return MonitoringReport(
             form=1,
@@ -161,7 +162,7 @@ class ReportMaker:
             self._gaps.append(gap)
         if change is not None:
             self._changes.append(change)
-        if record.kind == "said" and is_of_model:
+        if record.kind == "said" and (is_of_model or "model_id" not in record.facts):
             self._decisions.append(decision_entry(record))
         self._n_unreadable += record.kind == "unreadable"
 
@@ -169,6 +170,12 @@ class ReportMaker:
         trace = traces.setdefault(name, Trace(record, record))
         trace.last, trace.n_records, trace.is_gone = record, trace.n_records + 1, False
         trace.in_span |= self.span.holds(record.at_ms)
+
+    def _end(self, traces: dict[Any, Trace], name: Any, record: AuditRecord) -> None:
+        trace = traces.get(name)
+        if trace is not None:
+            trace.is_gone, trace.n_records = True, trace.n_records + 1
+            trace.in_span |= self.span.holds(record.at_ms)
 
     def _take_config(self, record: AuditRecord) -> None:
         place = text(record.facts, "group"), number(record.facts, "partition")
@@ -229,6 +236,10 @@ class ReportMaker:
             if (trace.in_span or is_open) and self._is_of_model(trace.last.facts):
                 found.append(entry)
         return sorted(found, key=lambda each: (each.start_ms, each.incident_id))
+
+
+def _is_held(trace: Trace) -> bool:
+    return not trace.is_gone and text(trace.last.facts, "status") == "held"
 
 
 def make_report(

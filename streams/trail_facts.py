@@ -66,8 +66,13 @@ def fact_of(source: str, record: Unread, groups: Sequence[str]) -> Fact | None:
 
     `groups` are the workers' groups of this deployment: the journal may hold others'.
     """
+    gone = _GONE.get(source)
     try:
-        fact = SOURCES[source](record, groups)
+        if record.value is None and gone is not None:
+            kind, name = gone
+            fact: Fact | None = Fact(kind, {name: (record.key or b"").decode(errors="replace")})
+        else:
+            fact = SOURCES[source](record, groups)
         if fact is not None:
             canonical(fact.facts)
     except (_UnreadableError, AuditRecordError, RecursionError) as error:
@@ -223,9 +228,6 @@ def _who(said: Mapping[str, Any], name: str) -> str | None:
 
 
 def _incident(record: Unread, _groups: Sequence[str]) -> Fact:
-    if record.value is None:
-        name = (record.key or b"").decode(errors="replace")
-        return Fact("incident_gone", {"incident_id": name})
     said = _object(record)
     _text(said, "incident_id")
     verdict = said.get("verdict")
@@ -294,3 +296,10 @@ SOURCES: Final[Mapping[str, Callable[[Unread, Sequence[str]], Fact | None]]] = {
     "followup": _followup,
 }
 """By the name of the topic in the settings what is noted of its records."""
+_GONE: Final[Mapping[str, tuple[AuditKind, str]]] = {
+    "incidents": ("incident_gone", "incident_id"),
+    "retraining": ("retraining_gone", "request_id"),
+    "rollback": ("rollback_gone", "request_id"),
+    "followup": ("followup_gone", "followup_id"),
+}
+"""Of compacted topics what a record without a value is noted as, and what its key names."""

@@ -23,7 +23,7 @@ from streams.prediction_regions import Region, regions_of
 from streams.window_facts import Pairs, Rows, WindowEvents, WindowWish, are_classes, order_of
 
 MAX_LOSS: Final = 1e60
-"""A prediction of a number that is further from its label counts as this: its square can be summed."""
+"""What is further from its label counts as this: the square of it can be summed."""
 _NO_GROUP: Final = -1
 _MOST_CATEGORIES: Final = 4_096
 """A feature with more of them in one window names its events: it is no slice."""

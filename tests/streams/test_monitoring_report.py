@@ -230,6 +230,32 @@ def test_a_request_is_as_the_span_left_it() -> None:
     assert by_name["still"].holds == ["ask"]
 
 
+def test_a_request_or_a_follow_up_that_is_gone_is_held_no_more() -> None:
+    whole = {"followup_id": "f1", "model_id": "churn", "model_version": "8", "last_version": "7"}
+    report = made(
+        request(-5, "held", "before"),
+        said("retraining_gone", -4, request_id="before"),
+        request(-5, "held", "now"),
+        said("retraining_gone", 3, request_id="now"),
+        said("rollback_gone", 3, request_id="unknown"),
+        said("followup", -2, status="following", **whole),
+        said("followup_gone", 4, followup_id="f1"),
+    )
+    assert [(each.request_id, each.status) for each in report.requests] == [("now", "gone")]
+    assert [(each.followup_id, each.status) for each in report.followups] == [("f1", "gone")]
+    assert report.n_unreadable == 0
+
+
+def test_a_word_that_names_no_model_is_in_the_report_of_each() -> None:
+    words = (
+        said("said", 1, "ana", kind="acknowledge", command_id="c1", alert_id="a1"),
+        said("said", 2, "ana", kind="withdraw", command_id="c2", withdraws="c1"),
+        said("said", 3, "ana", kind="mute", command_id="c3", model_id="other"),
+    )
+    report = made(*words, model_id="churn")
+    assert [each.kind for each in report.decisions] == ["acknowledge", "withdraw"]
+
+
 def test_a_reference_that_came_into_force_is_a_change_with_its_digest() -> None:
     command = {
         "kind": "reference",
