@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from confluent_kafka import Consumer
 
 NO_USE = 3
 """The exit code of an export that would fail again, as where the events are gone by now."""
+MOST_CLASSES = 20
+"""Whole numbers of more kinds than that are no classes; driftsentry has it so, too."""
 Export = Callable[[str, Path], bool]
 """Writes the clean window of a request as NDJSON; False where it never can. Raises to try again."""
 Train = Callable[[Iterable[bytes]], Any]
@@ -56,21 +59,36 @@ def retrain(value: bytes | None, models: Path, export: Export, train: Train, sav
     return True
 
 
-def train_classifier(lines: Iterable[bytes]) -> Any:
-    """A classifier of features, whatever kinds they are of; `predict` takes a list of them.
+def train_model(lines: Iterable[bytes]) -> Any:
+    """A model of features, whatever kinds they are of; `predict` takes a list of them.
 
-    What is missing stays so: gradient boosting learns on which side it goes.
+    It predicts numbers or classes, as labels are. What is missing stays so: gradient boosting
+    learns on which side it goes.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.feature_extraction import DictVectorizer
     from sklearn.pipeline import make_pipeline
 
     rows = [json.loads(line) for line in lines]
-    # A fixed seed: the same window gives the same model.
+    are_numbers, rows = of_one_kind(rows)
+    learner = HistGradientBoostingRegressor if are_numbers else HistGradientBoostingClassifier
+    # A fixed seed: the same window gives the same model. And no early stopping, which wants two
+    # rows of each class: there may be one, and the job would never come past this request.
     model = make_pipeline(
-        DictVectorizer(sparse=False), HistGradientBoostingClassifier(random_state=0)
+        DictVectorizer(sparse=False), learner(random_state=0, early_stopping=False)
     )
     return model.fit([known(row["features"]) for row in rows], [row["label"] for row in rows])
+
+
+def of_one_kind(rows: list[dict[str, Any]]) -> tuple[bool, list[dict[str, Any]]]:
+    """Whether labels are numbers, not classes, and the rows whose label is of the usual kind."""
+    kinds = Counter(type(row["label"]) for row in rows)
+    whole = {row["label"] for row in rows if type(row["label"]) is int}
+    n_numbers = kinds[int] + kinds[float]
+    if 2 * n_numbers > len(rows) and (kinds[float] >= kinds[int] or len(whole) > MOST_CLASSES):
+        return True, [row for row in rows if type(row["label"]) in (int, float)]
+    usual = max(kinds, key=lambda kind: kinds[kind])
+    return False, [row for row in rows if type(row["label"]) is usual]
 
 
 def known(features: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked.models.mkdir(parents=True, exist_ok=True)
     servers = ["--bootstrap-servers", asked.bootstrap_servers]
     export = export_with([*servers, "--retraining-topic", asked.topic])
-    follow(asked, lambda value: retrain(value, asked.models, export, train_classifier, save_model))
+    follow(asked, lambda value: retrain(value, asked.models, export, train_model, save_model))
 
 
 def follow(asked: argparse.Namespace, handle: Callable[[bytes | None], bool]) -> None:

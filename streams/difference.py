@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from detectors.performance.intervals import quantile, wilson
 
@@ -20,6 +21,17 @@ class Sums(NamedTuple):
     def mean(self) -> float:
         """Of at least one."""
         return self.total / self.n
+
+    def less(self, parts: Sequence[Sums]) -> Sums:
+        """What is left without parts that share no rows."""
+        return Sums(
+            self.n - sum(each.n for each in parts),
+            max(math.fsum([self.total, *(-each.total for each in parts)]), 0.0),
+            max(math.fsum([self.squares, *(-each.squares for each in parts)]), 0.0),
+        )
+
+
+NO_SUMS: Final = Sums(0, 0.0, 0.0)
 
 
 class Interval(NamedTuple):
@@ -69,6 +81,17 @@ def mean_difference(new: Sums, old: Sums, level: float) -> Interval:
     )
     reach = student_quantile(0.5 + level / 2.0, freedom) * math.sqrt(total)
     return Interval(difference, difference - reach, difference + reach)
+
+
+def weighed(parts: Sequence[tuple[float, Interval]]) -> Interval:
+    """A difference over groups that share no rows, weighed: MOVER (Zou and Donner, 2008).
+
+    By part its weight >= 0 and the interval of its difference; each at the level of the whole.
+    """
+    difference = math.fsum(weight * each.difference for weight, each in parts)
+    below = math.hypot(*(weight * (each.difference - each.low) for weight, each in parts))
+    above = math.hypot(*(weight * (each.high - each.difference) for weight, each in parts))
+    return Interval(difference, difference - below, difference + above)
 
 
 def student_quantile(p: float, freedom: float) -> float:

@@ -14,10 +14,20 @@ from schemas.rollback import (
     VersionComparison,
     VersionVerdict,
 )
-from streams.difference import Interval, Sums, mean_difference, share_difference, shared_level
-from streams.version_facts import VersionTally
+from streams.difference import (
+    NO_SUMS,
+    Interval,
+    Sums,
+    mean_difference,
+    share_difference,
+    shared_level,
+    weighed,
+)
+from streams.version_facts import VersionTally, feature_of
 
 MAX_GROUPS_TOLD: Final = 32
+LEAST_ROWS: Final = 2
+"""Of each version in a group: fewer have no spread."""
 
 
 def comparison_of(
@@ -41,6 +51,8 @@ def comparison_of(
     ]
     level = shared_level(config.level, 1 + len(pairs))
     whole = _compared(None, new.labelled, old.labelled, loss, level, config)
+    if whole.verdict != _verdict_on_same(new, old, loss, level, config, whole.verdict):
+        whole = whole.model_copy(update={"verdict": "alike"})
     groups = [_compared(name, mine, other, loss, level, config) for name, mine, other in pairs]
     groups.sort(key=lambda each: (-each.low, each.group or ""))
     return VersionComparison(
@@ -70,11 +82,6 @@ def _compared(
     group: str | None, new: Sums, old: Sums, loss: Loss, level: float, config: RollbackConfig
 ) -> GroupComparison:
     interval = _interval(new, old, loss, level)
-    verdict: VersionVerdict = "alike"
-    if interval.low > config.least_loss:
-        verdict = "worse"
-    elif interval.high < 0.0:
-        verdict = "better"
     return GroupComparison(
         group=group,
         n_old=old.n,
@@ -84,8 +91,51 @@ def _compared(
         difference=interval.difference,
         low=interval.low,
         high=interval.high,
-        verdict=verdict,
+        verdict=_verdict(interval, config),
     )
+
+
+def _verdict(interval: Interval, config: RollbackConfig) -> VersionVerdict:
+    if interval.low > config.least_loss:
+        return "worse"
+    return "better" if interval.high < 0.0 else "alike"
+
+
+def _verdict_on_same(
+    new: VersionTally,
+    old: VersionTally,
+    loss: Loss,
+    level: float,
+    config: RollbackConfig,
+    verdict: VersionVerdict,
+) -> VersionVerdict:
+    """The verdict on all events, if it holds for the groups of every feature, too.
+
+    Versions may have been given other mixes of events: one that was given the hard ones is not
+    worse for that. So the differences within a feature's groups are weighed as the new version's
+    labels are; what only one of both was given is nothing to compare.
+    """
+    for feature in {feature_of(name) for name in new.groups}:
+        parts = list(_within(feature, new, old, loss, level))
+        n = sum(n for n, _ in parts)
+        if not n or _verdict(weighed([(k / n, each) for k, each in parts]), config) != verdict:
+            return "alike"
+    return verdict
+
+
+def _within(
+    feature: str, new: VersionTally, old: VersionTally, loss: Loss, level: float
+) -> Iterator[tuple[int, Interval]]:
+    """By group of a feature, and in the rest: labels of the new version, and the difference."""
+    names = sorted(
+        {name for each in (new, old) for name in each.groups if feature_of(name) == feature}
+    )
+    mine, others = ([each.groups.get(name, NO_SUMS) for name in names] for each in (new, old))
+    mine.append(new.labelled.less(mine))
+    others.append(old.labelled.less(others))
+    for here, there in zip(mine, others, strict=True):
+        if min(here.n, there.n) >= LEAST_ROWS:
+            yield here.n, _interval(here, there, loss, level)
 
 
 def _interval(new: Sums, old: Sums, loss: Loss, level: float) -> Interval:

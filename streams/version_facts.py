@@ -17,7 +17,7 @@ from detectors.slices import LEAST_SHARE, MAX_AUTOMATIC_GROUPS, MAX_GROUPS, MAX_
 from schemas.batch import F64, I32, I64, Bool, Decoded, ValueKind
 from schemas.retraining import CleanWindow
 from schemas.rollback import Loss
-from schemas.signal_names import slice_signal
+from schemas.signal_names import of_feature, slice_signal
 from streams.difference import Sums
 from streams.prediction_regions import Region, regions_of
 from streams.window_facts import Pairs, Rows, WindowEvents, WindowWish, are_classes, order_of
@@ -250,6 +250,11 @@ class VersionEvents(WindowEvents):
 def group_name(feature: str, category: str) -> str:
     """`F=V`, as in names of signals: no two groups share one."""
     return slice_signal(feature, category).partition(":")[2]
+
+
+def feature_of(group: str) -> str:
+    """The feature of a group, as it is written in its name."""
+    return of_feature(f"feature:{group}")[0]
 
 
 def _losses(pairs: Pairs, usable: I64, *, are_classes: bool) -> F64:

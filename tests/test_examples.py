@@ -146,7 +146,7 @@ def test_the_job_follows_a_real_topic(
         trained.append([orjson.loads(line)["label"] for line in lines])
         return "a model"
 
-    monkeypatch.setattr(JOB, "train_classifier", train)
+    monkeypatch.setattr(JOB, "train_model", train)
     monkeypatch.setattr(JOB, "save_model", lambda model, path: path.write_text(model))
     # As where the distribution is installed: its command can be found.
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -173,10 +173,38 @@ def test_a_classifier_learns_from_all_kinds_of_features(tmp_path: Path) -> None:
         rows.append(orjson.dumps({"features": features, "label": label}))
         asked.append(JOB.known(features))
         true.append(label)
-    model = JOB.train_classifier(rows)
+    model = JOB.train_model(rows)
     said = model.predict(asked)
     assert sum(one == other for one, other in zip(said, true, strict=True)) >= 395
     JOB.save_model(model, tmp_path / "model")
     again = joblib.load(tmp_path / "model").predict(asked)
-    assert (again == JOB.train_classifier(rows).predict(asked)).all()
+    assert (again == JOB.train_model(rows).predict(asked)).all()
     assert math.isnan(JOB.known({"x": None})["x"])
+
+
+def row(number: int, label: object) -> bytes:
+    return orjson.dumps(
+        {"features": {"amount": number % 97, "plan": "ab"[number % 2]}, "label": label}
+    )
+
+
+def test_one_label_of_its_own_class_does_not_stop_the_job() -> None:
+    # Early stopping, which comes with 10,000 rows, asks for two rows of each class.
+    rows = [row(number, "ab"[number % 2]) for number in range(10_500)]
+    model = JOB.train_model([*rows, row(0, "c"), row(1, 7)])
+    assert list(model.predict([{"amount": 1, "plan": "a"}, {"amount": 1, "plan": "b"}])) == [
+        "a",
+        "b",
+    ]
+
+
+@pytest.mark.parametrize("label", [lambda n: n % 97 + 0.5, lambda n: n % 97 * 10**6 + n])
+def test_numbers_are_learned_as_numbers(label: Callable[[int], float]) -> None:
+    model = JOB.train_model([*(row(number, label(number)) for number in range(970)), row(0, "odd")])
+    low, high = model.predict([{"amount": 10, "plan": "a"}, {"amount": 90, "plan": "a"}])
+    assert low < high
+
+
+def test_labels_that_are_all_alike_are_learned() -> None:
+    model = JOB.train_model([row(number, True) for number in range(50)])
+    assert list(model.predict([{"amount": 3}])) == [True]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -106,6 +106,45 @@ def test_a_label_of_any_size_leaves_a_record_that_can_be_read(label: float) -> N
     assert found.status == "told"
     assert found.comparison is not None
     assert found.comparison.groups[0].new == pytest.approx(5e57, rel=1e-6)
+
+
+def mixed(is_wrong_of: Mapping[str, Callable[[int], bool]]) -> list[Record]:
+    """Version 7 is given plans a and b alike, version 8 four times as much of b, the hard one.
+
+    `is_wrong_of` says by version how often it is wrong in b, by the number of the event.
+    """
+    plans = {"7": lambda i: "ab"[i % 2], "8": lambda i: "a" if i % 5 == 0 else "b"}
+    found: list[Record] = []
+    for start, n, version in ((0, 500, "7"), (1_000, 500, "8")):
+        plan, wrong = plans[version], is_wrong_of[version]
+
+        def is_wrong(i: int, plan: Any = plan, wrong: Any = wrong) -> bool:
+            return bool(wrong(i // 2)) if plan(i) == "b" else i % 40 == 0
+
+        found += served(start, n, version, is_wrong, plan=plan)
+    return found
+
+
+def test_who_is_given_the_hard_ones_is_not_worse_for_that() -> None:
+    # Within each plan both are alike, and over all events version 8 is wrong more often.
+    def alike(i: int) -> bool:
+        return i % 10 < 7
+
+    place = settled(mixed({"7": alike, "8": alike}), ACT)
+    (found,) = place.followups()
+    assert found.comparison is not None
+    whole = found.comparison.groups[0]
+    assert (whole.group, whole.low > 0.0, whole.verdict) == (None, True, "alike")
+    assert found.verdict == "alike"
+    assert not place.requests()
+
+
+def test_who_is_given_the_hard_ones_and_is_worse_in_them_is_worse() -> None:
+    place = settled(mixed({"7": lambda i: i % 10 < 3, "8": lambda i: i % 10 < 8}), ACT)
+    (found,) = place.followups()
+    assert found.comparison is not None
+    assert found.comparison.groups[0].verdict == "worse"
+    assert [each.status for each in place.requests()] == ["released"]
 
 
 def test_a_least_loss_must_be_passed_by_the_whole_interval() -> None:
