@@ -56,6 +56,8 @@ class TopicSpec:
     timestamp_type: Literal["CreateTime", "LogAppendTime"]
     reason: str
     is_compacted: bool = False
+    whole_ms: int = 0
+    """So long compaction leaves every record of a key."""
 
     @property
     def config(self) -> dict[str, str]:
@@ -68,6 +70,7 @@ class TopicSpec:
                 "segment.bytes": str(64 * 1024 * 1024),
                 "segment.ms": str(_DAY_MS // 24),
                 "min.cleanable.dirty.ratio": "0.2",
+                "min.compaction.lag.ms": str(self.whole_ms),
             }
         return {
             "cleanup.policy": "delete",
@@ -75,6 +78,9 @@ class TopicSpec:
             "message.timestamp.type": self.timestamp_type,
         }
 
+
+COURSE_MS: Final = 7 * _DAY_MS
+"""How an incident or a request came to be is there as long, for an auditor that was away."""
 
 TOPICS: Final[tuple[TopicSpec, ...]] = (
     TopicSpec(
@@ -164,6 +170,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         "the latest record of an incident is all that is known of it; one without a value is "
         "none any more",
         is_compacted=True,
+        whole_ms=COURSE_MS,
     ),
     TopicSpec(
         "retraining",
@@ -174,6 +181,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         "CreateTime",
         "for training jobs; one that was released never changes again",
         is_compacted=True,
+        whole_ms=COURSE_MS,
     ),
     TopicSpec(
         "rollback",
@@ -184,6 +192,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         "CreateTime",
         "for whoever deploys; one that was released never changes again",
         is_compacted=True,
+        whole_ms=COURSE_MS,
     ),
     TopicSpec(
         "followup",
@@ -194,6 +203,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
         "CreateTime",
         "for whoever trained or deployed a version; one of each version",
         is_compacted=True,
+        whole_ms=COURSE_MS,
     ),
     TopicSpec(
         "undelivered",

@@ -59,6 +59,8 @@ class TrailCheck:
     """The latest record that is in its place."""
     _kept: dict[int, list[Head]] = field(default_factory=dict)
     _found: list[str] = field(default_factory=list)
+    _unlike: dict[str, _Break] = field(default_factory=dict)
+    """By kept head what stands in its place; none of a head that another chain has."""
     _breaks: list[_Break] = field(default_factory=list)
     _n_beyond: int = 0
     _link: str = ""
@@ -123,15 +125,20 @@ class TrailCheck:
         first_seq = None if self.first is None else self.first.seq
         before = 0 if first_seq is None else first_seq - 1
         end = 0 if self.last is None else self.last.seq
-        for seq, heads in self._kept.items():
-            for head in heads:
-                if seq > end and (first_seq is None or seq >= first_seq):
-                    text = f"the trail ends at seq {end}, and the head of seq {seq} was kept"
-                    self._add(_Break("truncated", end + 1, self._last_place, text))
-                elif seq == before and self.first is not None:
-                    self._compare(head, self.first.prev, self._last_place)
+        self._compare_beginning()
+        open_heads = [
+            head
+            for heads in self._kept.values()
+            for head in heads
+            if str(head) not in self._unlike and str(head) not in self._found
+        ]
+        for head in open_heads:
+            if head.seq > end and (first_seq is None or head.seq >= first_seq):
+                text = f"the trail ends at seq {end}, and the head of seq {head.seq} was kept"
+                self._add(_Break("truncated", end + 1, self._last_place, text))
         begins = self._begins(first_seq)
-        breaks = self._breaks
+        told = sorted([*self._breaks, *self._unlike.values()], key=lambda each: each.place)
+        n_breaks, breaks = len(told) + self._n_beyond, told[:MAX_BREAKS]
         return TrailVerification(
             is_whole=not breaks and begins in ("first_record", "kept_head"),
             begins=begins,
@@ -140,10 +147,8 @@ class TrailCheck:
             n_records=self.n_records,
             head=None if self.last is None else str(self.last),
             heads_found=self._found,
-            heads_before=[
-                str(head) for seq, heads in self._kept.items() if seq < before for head in heads
-            ],
-            n_breaks=len(breaks) + self._n_beyond,
+            heads_before=[str(head) for head in open_heads if head.seq < before],
+            n_breaks=n_breaks,
             breaks=[
                 TrailBreak(kind=each.kind, seq=each.seq, place=each.place, detail=each.detail)
                 for each in breaks
@@ -173,6 +178,7 @@ class TrailCheck:
     def _restart(self, place: int, record: AuditRecord) -> None:
         text = f"chain {record.chain} begins: {record.facts.get('reason')}"
         self._add(_Break("restarted", self._expected, place, text))
+        self._compare_beginning()
         self.chain, self.first, self.n_records = record.chain, record, self.n_records + 1
         self._seen, self._run, self._doubt = array("Q"), None, None
         self._place(record)
@@ -272,11 +278,21 @@ class TrailCheck:
             self._compare(head, record.hash, self._last_place)
 
     def _compare(self, head: Head, found: str, place: int) -> None:
+        """A kept head does not say of which chain it is: where one has it, no other need have."""
+        name = str(head)
         if head.hash == found:
-            self._found.append(str(head))
-        else:
+            self._unlike.pop(name, None)
+            if name not in self._found:
+                self._found.append(name)
+        elif name not in self._found:
             text = f"seq {head.seq} has another hash than the head that was kept"
-            self._add(_Break("changed", head.seq, place, text))
+            self._unlike.setdefault(name, _Break("changed", head.seq, place, text))
+
+    def _compare_beginning(self) -> None:
+        """Compare heads with what the first record of a chain says of the one before it."""
+        if self.first is not None:
+            for head in self._kept.get(self.first.seq - 1, ()):
+                self._compare(head, self.first.prev, self._last_place)
 
     def _is_known(self, seq: int, digest: str) -> bool:
         """Whether the record of this number and hash was seen."""

@@ -266,6 +266,35 @@ def test_a_chain_that_a_person_let_begin_anew_is_named_and_followed() -> None:
     assert (found.n_breaks, found.chain, found.head) == (1, OTHER_CHAIN, str(second[-1].head))
 
 
+@pytest.mark.parametrize("kept", [0, 2, N - 1])
+@pytest.mark.parametrize("later", [None, 0, 2, 3])
+def test_a_kept_head_of_either_chain_is_in_it(kept: int, later: int | None) -> None:
+    # A head does not say of which chain it is: it was held against the record of the other one.
+    second = trail(4, OTHER_CHAIN)
+    heads = [WHOLE[kept].head, *([] if later is None else [second[later].head])]
+    found = check([*VALUES, *values(second)], *heads)
+    assert [each.kind for each in found.breaks] == ["restarted"]
+    assert sorted(found.heads_found) == sorted(str(each) for each in heads)
+    assert not found.heads_before
+
+
+def test_a_kept_head_that_no_chain_has_is_told_once() -> None:
+    second = trail(4, OTHER_CHAIN)
+    found = check([*VALUES, *values(second)], Head(2, "0" * 64))
+    assert [(each.kind, each.seq) for each in found.breaks] == [
+        ("changed", 2),
+        ("restarted", N + 1),
+    ]
+    found = check([*VALUES[:-2], *values(second)], WHOLE[-1].head)
+    assert [each.kind for each in found.breaks] == ["restarted", "truncated"]
+
+
+def test_a_chain_that_begins_late_and_anew_is_held_against_the_head_before_it() -> None:
+    found = check([*VALUES[3:], *values(trail(4, OTHER_CHAIN))], WHOLE[2].head)
+    assert [each.kind for each in found.breaks] == ["restarted"]
+    assert found.heads_found == [str(WHOLE[2].head)]
+
+
 def test_breaks_are_counted_and_some_are_told() -> None:
     found = check([*VALUES, *([b"x"] * (MAX_BREAKS + 5))])
     assert (found.n_breaks, len(found.breaks)) == (MAX_BREAKS + 5, MAX_BREAKS)
