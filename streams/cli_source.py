@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streams.config_loader import Configuration
     from streams.source_names import NameFinder
 
-_HASH: Final = re.compile("[0-9a-f]{32}")
+_HASH: Final = re.compile("[0-9a-f]{12,32}")
 
 
 def _hashes(
@@ -30,7 +30,9 @@ def _hashes(
     found = tuple(dict.fromkeys(value.lower() for value in values))
     for value in found:
         if _HASH.fullmatch(value) is None:
-            raise click.BadParameter(f"{value!r} is no pseudonym: it has 32 hex digits")
+            raise click.BadParameter(
+                f"{value!r} is no pseudonym: it has 32 hex digits, of which 12 will do"
+            )
     return found
 
 
@@ -88,6 +90,8 @@ def resolve(
 ) -> None:
     """Print the name behind each PSEUDONYM, of candidates from a list or from the events topic.
 
+    The first 12 digits of one will do, as sentences of findings have them.
+
     Exit codes: 0 all were found, 1 some were not, 2 wrong usage or configuration, 3 the topic could
     not be read.
     """
@@ -108,12 +112,14 @@ def resolve(
     if names is None:
         _look_at_topic(finder, configuration)
     elif n_bad := _look_at_file(finder, names):
-        click.echo(f"driftsentry: {n_bad} lines are no UTF-8 and were left out", err=True)
+        what = "1 line is" if n_bad == 1 else f"{n_bad:,} lines are"
+        click.echo(f"driftsentry: {what} no UTF-8, and left out", err=True)
     for each in hashes:
         if (name := finder.found.get(each)) is None:
             continue
-        document = orjson.dumps({"source": each, "name": name}).decode()
-        click.echo(document if as_json else f"{each}  {masked(name)}")
+        whole = finder.digest(name).hex()
+        document = orjson.dumps({"source": whole, "name": name}).decode()
+        click.echo(document if as_json else f"{whole}  {masked(name)}")
     missing = [each for each in hashes if each not in finder.found]
     if missing:
         raise fail(

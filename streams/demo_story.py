@@ -157,7 +157,7 @@ def meaning(signal: str) -> str:
         return MEANINGS.get(of, "")
     if kind == "error":
         return "share of predictions that were wrong by their labels"
-    return "the model's probability of being employed" if signal == "score" else ""
+    return "the probability that the model gives its class" if signal == "score" else ""
 
 
 def change_lines(story: Story) -> list[str]:

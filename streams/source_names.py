@@ -6,7 +6,9 @@ they stand in clear.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from schemas.batch import U64
 from schemas.config import DetectionConfig
@@ -17,6 +19,11 @@ from schemas.records import TopicPartition
 from schemas.source_hash import SourceKey
 from streams.audit_reader import AuditReader
 
+SHORT: Final = 12
+"""So many hex digits of a pseudonym name a source in sentences: 48 bits."""
+_MARK: Final = "\ufeff"
+"""Some editors begin a file with it; a name may, too."""
+
 
 class NameFinder(SourceKey):
     """A key that keeps the names whose hashes are wanted, of all that it is asked to hash."""
@@ -24,23 +31,27 @@ class NameFinder(SourceKey):
     __slots__ = ("_wanted", "found")
 
     found: dict[str, str]
-    """By hash, in hex."""
+    """By what was wanted: the name."""
 
     def __init__(self, key: bytes, wanted: Iterable[str]) -> None:
+        """`wanted` are hashes in hex, or their first 12 digits or more."""
         super().__init__(key)
-        self._wanted = {bytes.fromhex(each) for each in wanted}
+        self._wanted: dict[str, set[str]] = defaultdict(set)
+        for each in wanted:
+            self._wanted[each[:SHORT]].add(each)
         self.found = {}
 
     @property
     def has_all(self) -> bool:
         """Whether there is nothing left to look for."""
-        return len(self.found) == len(self._wanted)
+        return len(self.found) == sum(map(len, self._wanted.values()))
 
     def look_at(self, name: str) -> None:
         """Keep the name where it is one that is looked for."""
-        digest = self.digest(name)
-        if digest in self._wanted:
-            self.found[digest.hex()] = name
+        digest = self.digest(name).hex()
+        for each in self._wanted.get(digest[:SHORT], ()):
+            if digest.startswith(each):
+                self.found[each] = name
 
     def words(self, sources: list[str | None]) -> U64:
         """As of any key: decoding asks for the hashes of the sources it meets."""
@@ -56,7 +67,7 @@ def look_at_lines(finder: NameFinder, lines: Iterable[bytes]) -> int:
     The number of lines that are no UTF-8, and so no name of a source.
     """
     n_bad = 0
-    for line in lines:
+    for number, line in enumerate(lines):
         if finder.has_all:
             break
         try:
@@ -66,6 +77,8 @@ def look_at_lines(finder: NameFinder, lines: Iterable[bytes]) -> int:
             continue
         if name:
             finder.look_at(name)
+        if number == 0 and name.startswith(_MARK):
+            finder.look_at(name.removeprefix(_MARK))
     return n_bad
 
 

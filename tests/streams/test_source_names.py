@@ -60,6 +60,21 @@ def test_a_list_of_names_is_compared() -> None:
     assert from_stdin.stdout == result.stdout
 
 
+@pytest.mark.parametrize("n_digits", [12, 20, 32])
+def test_the_digits_that_a_sentence_has_are_enough(n_digits: int) -> None:
+    asked = hash_of("mallory")[:n_digits]
+    result = run("resolve", asked, "--names", "-", said="bob\nmallory\n")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{hash_of('mallory')}  mallory\n"
+    result = run("resolve", asked, "--names", "-", said="bob\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+
+
+def test_the_mark_that_editors_put_before_a_list_is_not_of_a_name() -> None:
+    result = run("resolve", hash_of("bob"), "--names", "-", said="\ufeffbob\r\n".encode())
+    assert result.stdout == f"{hash_of('bob')}  bob\n"
+
+
 def test_who_is_not_found_is_said_and_lines_that_are_no_text_are_counted() -> None:
     names = b"\xff\xfe\nmallory\n\xff\n"
     result = run("resolve", hash_of("eve"), hash_of("mallory"), "--names", "-", said=names)
@@ -83,7 +98,7 @@ def test_a_name_prints_no_control_characters_and_json_has_it_unchanged() -> None
     [
         (("resolve", "0" * 32), "either --names or --from-topic"),
         (("resolve", "0" * 32, "--names", "-", "--from-topic"), "either --names or --from-topic"),
-        (("resolve", "0" * 31, "--names", "-"), "is no pseudonym: it has 32 hex digits"),
+        (("resolve", "0" * 11, "--names", "-"), "is no pseudonym: it has 32 hex digits"),
         (("resolve", "--names", "-"), "PSEUDONYM"),
         (("resolve", "0" * 32, "--names", "-", "--key-id", "ff"), "are of key ff"),
         (("resolve", "0" * 32, "--from-topic"), "bootstrap_servers"),
