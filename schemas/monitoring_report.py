@@ -60,7 +60,10 @@ class CoverageEntry(_Part):
     n_looks: int
     first_offset: int
     last_offset: int
-    n_events: int = Field(description="Events folded between the two looks.")
+    n_events: int = Field(
+        description="Events folded between the two looks; of a fold that began in the span, all up "
+        "to the last look. So the counts below."
+    )
     n_refused: int = Field(description="Records refused, to the dead-letter topic.")
     n_said: int = Field(description="Records on the alerts or the anomalies topic.")
     config: str = Field(description="In force at the last look.")
@@ -94,6 +97,9 @@ class IncidentEntry(_Part):
     model_versions: list[str]
     severity: str
     start_ms: int
+    first_noted_ms: int = Field(
+        description="When the auditor first noted it, by its own clock: response can begin then."
+    )
     last_ms: int
     closed_ms: int | None
     reason: str

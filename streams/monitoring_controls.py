@@ -45,7 +45,7 @@ CONTROLS: Final[tuple[ControlEntry, ...]] = (
         *(NIST, "MEASURE 2.6"),
         "safety metrics reflect reliability, robustness, real-time monitoring and response times",
         ["incidents", "requests"],
-        "when each incident began, was noted and closed, and what was asked for",
+        "when each incident began, was first noted and closed, and what was asked for",
     ),
     _control(
         *(NIST, "MEASURE 2.7"),
@@ -83,7 +83,7 @@ CONTROLS: Final[tuple[ControlEntry, ...]] = (
         *(NIST, "MANAGE 2.3"),
         "procedures are followed to respond to and recover from a previously unknown risk",
         ["incidents", "decisions"],
-        "the course of each incident, and what people did",
+        "how each incident stands and was decided, and what people did; each step is in the trail",
     ),
     _control(
         *(NIST, "MANAGE 2.4"),

@@ -69,9 +69,16 @@ def plan_entry(record: AuditRecord) -> PlanEntry:
     )
 
 
-def coverage_entry(group: str, partition: int, lineage: str, looks: Looks) -> CoverageEntry:
-    """What was folded between the first and the last look."""
+def coverage_entry(
+    group: str, partition: int, lineage: str, looks: Looks, start_offset: int | None
+) -> CoverageEntry:
+    """What was folded between the first and the last look.
+
+    `start_offset` is where the fold began, if it did so in the span: then all of it counts.
+    """
     (first_ms, first), (last_ms, last) = looks.first, looks.last
+    if start_offset is not None:
+        first = {"offset": start_offset}
     return CoverageEntry(
         group=group,
         topic=text(last, "topic"),
@@ -146,6 +153,7 @@ def incident_entry(trace: Trace, opened_by: Sequence[str]) -> IncidentEntry:
         model_versions=[str(each) for each in items(facts.get("model_versions"))],
         severity=text(facts, "severity"),
         start_ms=number(facts, "start_ms"),
+        first_noted_ms=trace.first.noted_ms,
         last_ms=number(facts, "last_ms"),
         closed_ms=closed_ms if isinstance(closed_ms, int) else None,
         reason=text(verdict, "reason"),

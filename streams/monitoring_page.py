@@ -175,7 +175,8 @@ def _incident(entry: IncidentEntry) -> str:
         people += f"; who overruled {seen} opened the evidence"
     closed = "" if entry.closed_ms is None else f"<br>{_moment(entry.closed_ms)}"
     return (
-        f"<td>{_moment(entry.start_ms)}</td><td>{severity}</td>"
+        f'<td>{_moment(entry.start_ms)}<br><span class="soft small">noted '
+        f"{_moment(entry.first_noted_ms)}</span></td><td>{severity}</td>"
         f'<td class="say"><b>{_safe(entry.reason.replace("_", " "))}</b> '
         f'<span class="soft small">{_name(entry.incident_id)}</span><br>{_safe(entry.message)}<br>'
         f'<span class="soft small">{_safe(how)}</span></td><td>{_safe(people)}</td>'

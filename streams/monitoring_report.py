@@ -72,6 +72,8 @@ class ReportMaker:
     _plan: dict[tuple[str, str], PlanEntry] = field(default_factory=dict)
     """By group and config, what was in force in the span."""
     _looks: dict[tuple[str, int, str], Looks] = field(default_factory=dict)
+    _began: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    """By fold that began in the span, from which offset on."""
     _look_times: list[tuple[int, int]] = field(default_factory=list)
     _gaps: list[GapEntry] = field(default_factory=list)
     _incidents: dict[str, Trace] = field(default_factory=dict)
@@ -137,7 +139,7 @@ class ReportMaker:
             trail=self._check.result(),
             plan=sorted(self._plan.values(), key=lambda each: (each.duty, each.since_ms, each.seq)),
             coverage=[
-                coverage_entry(*name, looks)
+                coverage_entry(*name, looks, self._began.get(name))
                 for name, looks in sorted(self._looks.items())
                 if looks.last[0] >= self.span.from_ms
             ],
@@ -179,6 +181,9 @@ class ReportMaker:
 
     def _take_config(self, record: AuditRecord) -> None:
         place = text(record.facts, "group"), number(record.facts, "partition")
+        if record.kind != "config" and self.span.holds(record.at_ms):
+            lineage = text(record.facts, "lineage")
+            self._began[(*place, lineage)] = number(record.facts, "start_offset")
         before = self._in_force.get(place)
         if before is not None and self.span.holds(record.at_ms):
             self._enter(before)  # until now, so for some of the span

@@ -145,6 +145,19 @@ def test_coverage_is_what_was_folded_between_two_looks_of_one_fold() -> None:
     assert (second.lineage, second.n_events) == ("l2", 30)
 
 
+@pytest.mark.parametrize(
+    ("kind", "hour", "n"), [("lineage", 1, 80), ("reset", 1, 80), ("lineage", -3, 30)]
+)
+def test_of_a_fold_that_began_in_the_span_all_counts(kind: AuditKind, hour: float, n: int) -> None:
+    # What it had folded up to the first look was left out.
+    report = made(
+        configured(kind, hour, 0, "c1", lineage="l1"), looked(hour + 1, 50), looked(9, 80)
+    )
+    (found,) = report.coverage
+    assert found.n_events == n
+    assert found.first_offset == (9 if hour > 0 else 60)
+
+
 def test_gaps_are_told_with_their_reasons() -> None:
     report = made(
         *(looked(hour, 100 * hour) for hour in (-1, 0, 1, 2)),
@@ -210,6 +223,7 @@ def test_an_incident_is_as_the_span_left_it_with_who_decided() -> None:
     assert found.opened_by == ["ana"]
     assert (found.n_records, found.first_seq, found.last_seq) == (2, 2, 5)
     assert by_name["gone"].status == "gone"
+    assert found.first_noted_ms > 0
     assert made(incident(1), model_id="other").incidents == []
 
 
