@@ -17,11 +17,11 @@ class FeedbackWarning(BaseModel):
     kind: FeedbackKind = Field(
         description="`selective_labels`: predictions of the region get labels more often, or less, "
         "than the others. `labels_follow_predictions`: labels agree with the new version much more "
-        "than with the last one, in this region and in no other."
+        "than with the last one, in this region and in no other, or not one label disagrees."
     )
     region: str = Field(
         description="`class=C`: where C is predicted. `score=1/4`, `prediction=1/4`: the lowest "
-        "quarter of the scores or predicted numbers, up to `4/4`."
+        "quarter of the scores or predicted numbers, up to `4/4`. `all`: all predictions."
     )
     share: float = Field(
         description="In the region: the share with labels, or that agrees with the new version."

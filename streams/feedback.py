@@ -2,7 +2,8 @@
 
 Two signs, and no proof. Predictions of one region get labels much more often than the others: whom
 a bank refuses never shows whether they would have paid. And labels agree with a new version much
-more than with the last one in one region alone: whoever labels may copy what they are shown.
+more than with the last one in one region alone, or always: whoever labels may copy what they are
+shown.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ LEVEL: Final = 0.99
 """Of all intervals of one kind in a window together."""
 LEAST_EFFECT: Final = 0.1
 """The whole interval must lie beyond it."""
+EVERYWHERE: Final = "all"
+"""The region of all predictions."""
 LEAST_ROWS: Final = 50
 """On each side; where there are fewer nothing is asked."""
 
@@ -56,7 +59,10 @@ def selective_labels(regions: Iterable[Region]) -> list[FeedbackWarning]:
 
 
 def labels_that_follow(new: Sequence[Region], old: Sequence[Region]) -> list[FeedbackWarning]:
-    """The one class in which labels agree much more with the new version, and in no other."""
+    """The one class in which labels agree much more with the new version, and in no other.
+
+    Or all classes, where not one label disagrees with it.
+    """
     before = {each.name: each for each in old if each.n_agree is not None}
     asked = [
         (each, before[each.name])
@@ -68,7 +74,9 @@ def labels_that_follow(new: Sequence[Region], old: Sequence[Region]) -> list[Fee
     # With one class alone nobody can say that it is in no other.
     if len(asked) < 2:
         return []
-    level = shared_level(LEVEL, len(asked))
+    level = shared_level(LEVEL, len(asked) + 1)
+    if all(each.n_agree == each.n_labelled for each, _ in asked):
+        return _that_always_agree([each for each, _ in asked], [last for _, last in asked], level)
     intervals = [_agreement(each, last, level) for each, last in asked]
     rose = [place for place, each in enumerate(intervals) if each.low > 0.0]
     if len(rose) != 1 or intervals[rose[0]].low <= LEAST_EFFECT:
@@ -87,6 +95,28 @@ def labels_that_follow(new: Sequence[Region], old: Sequence[Region]) -> list[Fee
             detail=f"where {region.name} is predicted, {share:.0%} of the labels agree with the "
             f"new version and {other:.0%} did with the last one, and for no other class it is so: "
             "look whether labels are made of what the model says",
+        )
+    ]
+
+
+def _that_always_agree(
+    new: Sequence[Region], old: Sequence[Region], level: float
+) -> list[FeedbackWarning]:
+    n, last = sum(each.n_labelled for each in new), sum(each.n_labelled for each in old)
+    n_agreed = sum(_agree(each)[0] for each in old)
+    interval = share_difference((n, n), (n_agreed, last), level)
+    if interval.low <= LEAST_EFFECT:
+        return []
+    return [
+        FeedbackWarning(
+            kind="labels_follow_predictions",
+            region=EVERYWHERE,
+            share=1.0,
+            other=n_agreed / last,
+            low=interval.low,
+            high=interval.high,
+            detail=f"all of {n:,} labels agree with the new version, and {n_agreed / last:.0%} did "
+            "with the last one: look whether labels are made of what the model says",
         )
     ]
 

@@ -69,6 +69,20 @@ def test_labels_that_follow_the_new_version_in_one_class() -> None:
     assert labels_that_follow(new[1:], old) == [], "nobody knows of the others"
 
 
+def test_labels_that_never_disagree_with_the_new_version() -> None:
+    # The whole loop looked like a better model.
+    old = [of_class("no", 500, 400, 300), of_class("yes", 500, 400, 320)]
+    new = [of_class("no", 500, 400, 400), of_class("yes", 500, 300, 300)]
+    (found,) = labels_that_follow(new, old)
+    assert (found.kind, found.region) == ("labels_follow_predictions", "all")
+    assert (found.share, found.other) == (1.0, 620 / 800)
+    assert "all of 700 labels agree with the new version, and 78% did" in found.detail
+    one_is_not = [new[0], of_class("yes", 500, 300, 299)]
+    assert labels_that_follow(one_is_not, old) == []
+    good = [of_class("no", 500, 400, 390), of_class("yes", 500, 400, 385)]
+    assert labels_that_follow(new, good) == [], "a good model may be without errors for a while"
+
+
 def test_regions_of_events_and_the_warning_in_a_retraining_request() -> None:
     """Whoever is predicted 1 gets a label, and of the others one in eight."""
 
