@@ -27,7 +27,7 @@ from confluent_kafka import Consumer
 NO_USE = 3
 """The exit code of an export that would fail again, as where the events are gone by now."""
 MOST_CLASSES = 20
-"""Whole numbers of more kinds than that are no classes; driftsentry has it so, too."""
+"""Where nine in ten whole numbers are not among so many, they are no classes."""
 Export = Callable[[str, Path], bool]
 """Writes the clean window of a request as NDJSON; False where it never can. Raises to try again."""
 Train = Callable[[Iterable[bytes]], Any]
@@ -83,11 +83,13 @@ def train_model(lines: Iterable[bytes]) -> Any:
 def of_one_kind(rows: list[dict[str, Any]]) -> tuple[bool, list[dict[str, Any]]]:
     """Whether labels are numbers, not classes, and the rows whose label is of the usual kind."""
     kinds = Counter(type(row["label"]) for row in rows)
-    whole = {row["label"] for row in rows if type(row["label"]) is int}
-    n_numbers = kinds[int] + kinds[float]
-    if 2 * n_numbers > len(rows) and (kinds[float] >= kinds[int] or len(whole) > MOST_CLASSES):
+    whole = Counter(row["label"] for row in rows if type(row["label"]) is int)
+    # A few odd ones do not make numbers of classes.
+    in_classes = sum(n for _, n in whole.most_common(MOST_CLASSES))
+    are_many = 10 * in_classes < 9 * kinds[int]
+    if 2 * (kinds[int] + kinds[float]) > len(rows) and (kinds[float] >= kinds[int] or are_many):
         return True, [row for row in rows if type(row["label"]) in (int, float)]
-    usual = max(kinds, key=lambda kind: kinds[kind])
+    usual, _ = kinds.most_common(1)[0]
     return False, [row for row in rows if type(row["label"]) is usual]
 
 

@@ -32,8 +32,8 @@ class GroupComparison(BaseModel):
     high: float = Field(description="Upper end.")
     verdict: VersionVerdict = Field(
         description="`worse`: the whole interval lies above `least_loss`. `better`: it lies below "
-        "0. `alike`: neither; and of all events also where that is not so within the groups of "
-        "each feature, weighed as the new version was given them."
+        "0. `alike`: neither; and of all events also where it is not so once the other mix of a "
+        "feature's groups is taken out."
     )
 
 

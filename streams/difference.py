@@ -83,17 +83,6 @@ def mean_difference(new: Sums, old: Sums, level: float) -> Interval:
     return Interval(difference, difference - reach, difference + reach)
 
 
-def weighed(parts: Sequence[tuple[float, Interval]]) -> Interval:
-    """A difference over groups that share no rows, weighed: MOVER (Zou and Donner, 2008).
-
-    By part its weight >= 0 and the interval of its difference; each at the level of the whole.
-    """
-    difference = math.fsum(weight * each.difference for weight, each in parts)
-    below = math.hypot(*(weight * (each.difference - each.low) for weight, each in parts))
-    above = math.hypot(*(weight * (each.high - each.difference) for weight, each in parts))
-    return Interval(difference, difference - below, difference + above)
-
-
 def student_quantile(p: float, freedom: float) -> float:
     """Student's quantile, by the expansion of Cornish and Fisher (Abramowitz and Stegun 26.7.5).
 

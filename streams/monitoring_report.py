@@ -139,7 +139,7 @@ class ReportMaker:
             trail=self._check.result(),
             plan=sorted(self._plan.values(), key=lambda each: (each.duty, each.since_ms, each.seq)),
             coverage=[
-                coverage_entry(*name, looks, self._began.get(name))
+                coverage_entry(*name, looks, self._start_of(name, looks))
                 for name, looks in sorted(self._looks.items())
                 if looks.last[0] >= self.span.from_ms
             ],
@@ -214,6 +214,13 @@ class ReportMaker:
                 self._looks[name] = Looks(look, look)
             else:
                 known.last, known.n = look, known.n + 1
+
+    def _start_of(self, name: tuple[str, int, str], looks: Looks) -> int | None:
+        """Where a fold began, if that was surely in the span."""
+        # The journal has no times: an auditor that began in the span may have noted it late.
+        first = self._check.first
+        is_sure = first is not None and first.at_ms < self.span.from_ms <= looks.first[0]
+        return self._began.get(name) if is_sure else None
 
     def _not_noted(self, end_ms: int) -> list[GapEntry]:
         """Times of the span in which nothing says how far the workers were."""

@@ -62,6 +62,8 @@ class TrailCheck:
     _unlike: dict[str, _Break] = field(default_factory=dict)
     """By kept head what stands in its place; none of a head that another chain has."""
     _breaks: list[_Break] = field(default_factory=list)
+    _oldest: int = 1
+    """The number of the trail's first record."""
     _n_beyond: int = 0
     _link: str = ""
     """The hash that the next record must name; empty where it cannot be known."""
@@ -136,6 +138,10 @@ class TrailCheck:
             if head.seq > end and (first_seq is None or head.seq >= first_seq):
                 text = f"the trail ends at seq {end}, and the head of seq {head.seq} was kept"
                 self._add(_Break("truncated", end + 1, self._last_place, text))
+        # Of the first chain, if it does not begin with its first record, some may have gone.
+        gone = [name for name, each in self._unlike.items() if each.seq < self._oldest - 1]
+        for name in gone:
+            del self._unlike[name]
         begins = self._begins(first_seq)
         told = sorted([*self._breaks, *self._unlike.values()], key=lambda each: each.place)
         n_breaks, breaks = len(told) + self._n_beyond, told[:MAX_BREAKS]
@@ -147,7 +153,7 @@ class TrailCheck:
             n_records=self.n_records,
             head=None if self.last is None else str(self.last),
             heads_found=self._found,
-            heads_before=[str(head) for head in open_heads if head.seq < before],
+            heads_before=[*(str(head) for head in open_heads if head.seq < before), *gone],
             n_breaks=n_breaks,
             breaks=[
                 TrailBreak(kind=each.kind, seq=each.seq, place=each.place, detail=each.detail)
@@ -170,7 +176,7 @@ class TrailCheck:
         return "kept_head" if before & set(self._found) else "unknown"
 
     def _begin(self, place: int, record: AuditRecord) -> None:
-        self.chain, self.first = record.chain, record
+        self.chain, self.first, self._oldest = record.chain, record, record.seq
         if record.seq == 1 and record.prev != GENESIS:
             self._add(_Break("changed", 1, place, "the first record names one before it"))
         self._place(record)

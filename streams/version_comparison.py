@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -21,13 +22,10 @@ from streams.difference import (
     mean_difference,
     share_difference,
     shared_level,
-    weighed,
 )
 from streams.version_facts import VersionTally, feature_of
 
 MAX_GROUPS_TOLD: Final = 32
-LEAST_ROWS: Final = 2
-"""Of each version in a group: fewer have no spread."""
 
 
 def comparison_of(
@@ -51,7 +49,7 @@ def comparison_of(
     ]
     level = shared_level(config.level, 1 + len(pairs))
     whole = _compared(None, new.labelled, old.labelled, loss, level, config)
-    if whole.verdict != _verdict_on_same(new, old, loss, level, config, whole.verdict):
+    if any(_verdict(each, config) != whole.verdict for each in _on_same_mix(whole, new, old)):
         whole = whole.model_copy(update={"verdict": "alike"})
     groups = [_compared(name, mine, other, loss, level, config) for name, mine, other in pairs]
     groups.sort(key=lambda each: (-each.low, each.group or ""))
@@ -101,41 +99,35 @@ def _verdict(interval: Interval, config: RollbackConfig) -> VersionVerdict:
     return "better" if interval.high < 0.0 else "alike"
 
 
-def _verdict_on_same(
-    new: VersionTally,
-    old: VersionTally,
-    loss: Loss,
-    level: float,
-    config: RollbackConfig,
-    verdict: VersionVerdict,
-) -> VersionVerdict:
-    """The verdict on all events, if it holds for the groups of every feature, too.
+def _on_same_mix(
+    whole: GroupComparison, new: VersionTally, old: VersionTally
+) -> Iterator[Interval]:
+    """By feature, the interval of all events less what the mix of its groups makes of it.
 
     Versions may have been given other mixes of events: one that was given the hard ones is not
-    worse for that. So the differences within a feature's groups are weighed as the new version's
-    labels are; what only one of both was given is nothing to compare.
+    worse for that. So the differences within groups are weighed as the new version's labels are.
+    What only one of both was given says nothing of that.
     """
-    for feature in {feature_of(name) for name in new.groups}:
-        parts = list(_within(feature, new, old, loss, level))
-        n = sum(n for n, _ in parts)
-        if not n or _verdict(weighed([(k / n, each) for k, each in parts]), config) != verdict:
-            return "alike"
-    return verdict
+    for feature in sorted({feature_of(name) for name in new.groups}):
+        pairs = [
+            (here, there) for here, there in _within(feature, new, old) if min(here.n, there.n) >= 1
+        ]
+        if pairs:
+            n, m = (sum(each.n for each in side) for side in zip(*pairs, strict=True))
+            # Over these groups: the old version's mean as the new one's mix would have it, less it.
+            asked = math.fsum(here.n / n * there.mean for here, there in pairs)
+            shift = math.fsum(there.total for _, there in pairs) / m - asked
+            yield Interval(whole.difference + shift, whole.low + shift, whole.high + shift)
 
 
-def _within(
-    feature: str, new: VersionTally, old: VersionTally, loss: Loss, level: float
-) -> Iterator[tuple[int, Interval]]:
-    """By group of a feature, and in the rest: labels of the new version, and the difference."""
-    names = sorted(
-        {name for each in (new, old) for name in each.groups if feature_of(name) == feature}
-    )
+def _within(feature: str, new: VersionTally, old: VersionTally) -> Iterator[tuple[Sums, Sums]]:
+    """By group of a feature, and of the rest: losses of the new version, and of the old one."""
+    known = new.groups.keys() | old.groups.keys()
+    names = sorted(name for name in known if feature_of(name) == feature)
     mine, others = ([each.groups.get(name, NO_SUMS) for name in names] for each in (new, old))
     mine.append(new.labelled.less(mine))
     others.append(old.labelled.less(others))
-    for here, there in zip(mine, others, strict=True):
-        if min(here.n, there.n) >= LEAST_ROWS:
-            yield here.n, _interval(here, there, loss, level)
+    return zip(mine, others, strict=True)
 
 
 def _interval(new: Sums, old: Sums, loss: Loss, level: float) -> Interval:

@@ -191,7 +191,8 @@ def row(number: int, label: object) -> bytes:
 def test_one_label_of_its_own_class_does_not_stop_the_job() -> None:
     # Early stopping, which comes with 10,000 rows, asks for two rows of each class.
     rows = [row(number, "ab"[number % 2]) for number in range(10_500)]
-    model = JOB.train_model([*rows, row(0, "c"), row(1, 7)])
+    odd = [row(number, 1_000 + number) for number in range(30)]
+    model = JOB.train_model([*rows, row(0, "c"), *odd])
     assert list(model.predict([{"amount": 1, "plan": "a"}, {"amount": 1, "plan": "b"}])) == [
         "a",
         "b",
@@ -208,3 +209,9 @@ def test_numbers_are_learned_as_numbers(label: Callable[[int], float]) -> None:
 def test_labels_that_are_all_alike_are_learned() -> None:
     model = JOB.train_model([row(number, True) for number in range(50)])
     assert list(model.predict([{"amount": 3}])) == [True]
+
+
+def test_a_few_odd_numbers_do_not_make_numbers_of_classes() -> None:
+    rows = [row(number, number % 2) for number in range(1_000)]
+    model = JOB.train_model([*rows, *(row(number, 1_000 + number) for number in range(30))])
+    assert list(model.predict([{"amount": 1, "plan": "a"}, {"amount": 1, "plan": "b"}])) == [0, 1]

@@ -16,7 +16,6 @@ from streams.difference import (
     share_difference,
     shared_level,
     student_quantile,
-    weighed,
 )
 from streams.version_facts import MAX_LOSS
 
@@ -70,26 +69,6 @@ def test_means_of_whatever_size_have_an_interval(
     found = mean_difference(sums(np.array(one)), sums(np.array(other)), level)
     assert all(math.isfinite(each) for each in found)
     assert found.low <= found.difference <= found.high
-
-
-def test_differences_within_groups_are_weighed() -> None:
-    """By Monte Carlo the interval holds, and one group alone is as it is; 2,000 draws, +-1 %."""
-    rng = np.random.default_rng(7)
-    weights, old, new, n = (0.3, 0.7), (0.1, 0.4), (0.15, 0.45), (80, 150)
-    n_held = 0
-    for _ in range(2_000):
-        parts = [
-            (
-                weight,
-                share_difference((int(rng.binomial(k, q)), k), (int(rng.binomial(k, p)), k), 0.95),
-            )
-            for weight, p, q, k in zip(weights, old, new, n, strict=True)
-        ]
-        found = weighed(parts)
-        n_held += found.low <= 0.05 <= found.high
-    assert 0.94 <= n_held / 2_000 <= 0.97
-    one = share_difference((9, 30), (4, 30), 0.9)
-    assert weighed([(1.0, one)]) == pytest.approx(one)
 
 
 @given(st.lists(st.floats(0.0, 1e60), max_size=30), st.integers(0, 30))

@@ -151,7 +151,10 @@ def test_coverage_is_what_was_folded_between_two_looks_of_one_fold() -> None:
 def test_of_a_fold_that_began_in_the_span_all_counts(kind: AuditKind, hour: float, n: int) -> None:
     # What it had folded up to the first look was left out.
     report = made(
-        configured(kind, hour, 0, "c1", lineage="l1"), looked(hour + 1, 50), looked(9, 80)
+        looked(-9, 7, "l0"),
+        configured(kind, hour, 0, "c1", lineage="l1"),
+        looked(hour + 1, 50),
+        looked(9, 80),
     )
     (found,) = report.coverage
     assert found.n_events == n

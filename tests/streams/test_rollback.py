@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from schemas.records import Record
 from schemas.retraining import RetrainingData
 from schemas.rollback import FollowUpData, RollbackData
+from streams.difference import Sums
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import Noted, Overruling, RollbackApproval, RollbackOpening
 from streams.responder_memory import MemoryIncidentStore
 from streams.responder_ports import FoldPlace, InputPartition
+from streams.version_comparison import comparison_of
+from streams.version_facts import VersionTally
 from tests.streams.incident_kit import evidence, moved, shown
 from tests.streams.rollback_kit import CONFIG, LINEAGE, MODEL, Place, every, run, served
 from tests.streams.test_retraining_gate import attack, worse
@@ -145,6 +148,48 @@ def test_who_is_given_the_hard_ones_and_is_worse_in_them_is_worse() -> None:
     assert found.comparison is not None
     assert found.comparison.groups[0].verdict == "worse"
     assert [each.status for each in place.requests()] == ["released"]
+
+
+def test_a_feature_of_which_both_were_given_other_values_hides_nothing() -> None:
+    # As the build of an app, which changes with the version: nothing is in both.
+    records = [
+        *served(0, 500, "7", GOOD, plan=lambda i: f"old-{i % 2}"),
+        *served(1_000, 500, "8", BAD, plan=lambda i: f"new-{i % 2}"),
+    ]
+    (found,) = settled(records).followups()
+    assert found.comparison is not None
+    (whole,) = found.comparison.groups
+    assert (whole.group, whole.verdict, found.verdict) == (None, "worse", "worse")
+
+
+def tally(groups: Mapping[str, tuple[int, int]]) -> VersionTally:
+    """By group how many labelled, and how many of these wrong; the groups are all there is."""
+    sums = {name: Sums(n, k, k) for name, (n, k) in groups.items()}
+    n, k = sum(each.n for each in sums.values()), sum(each.total for each in sums.values())
+    return VersionTally(n, "error_rate", Sums(n, k, k), sums, (), 0, 1)
+
+
+@pytest.mark.parametrize("n_groups", [2, 16])
+@pytest.mark.parametrize(("before", "now"), [(5, 25), (25, 5)])
+def test_many_small_groups_of_the_same_mix_take_nothing_away(
+    n_groups: int, before: int, now: int
+) -> None:
+    # Of 500 each 1 % and 5 % wrong: intervals within small groups are wide, and say nothing.
+    def spread(wrong: int) -> VersionTally:
+        n = 500 // n_groups
+        shares = [wrong // n_groups + (g < wrong % n_groups) for g in range(n_groups)]
+        return tally({f"plan={g:02d}": (n, each) for g, each in enumerate(shares)})
+
+    both = window()
+    found = comparison_of(
+        spread(now),
+        spread(before),
+        {"old": both, "new": both},
+        "together",
+        CONFIG.model_copy(update={"min_group_labels": 100_000}),
+    )
+    assert found is not None
+    assert found.groups[0].verdict == ("worse" if now > before else "better")
 
 
 def test_a_least_loss_must_be_passed_by_the_whole_interval() -> None:

@@ -293,6 +293,10 @@ def test_a_chain_that_begins_late_and_anew_is_held_against_the_head_before_it() 
     found = check([*VALUES[3:], *values(trail(4, OTHER_CHAIN))], WHOLE[2].head)
     assert [each.kind for each in found.breaks] == ["restarted"]
     assert found.heads_found == [str(WHOLE[2].head)]
+    # What retention took of the first chain is not held against the second.
+    found = check([*VALUES[4:], *values(trail(4, OTHER_CHAIN))], WHOLE[1].head)
+    assert [each.kind for each in found.breaks] == ["restarted"]
+    assert found.heads_before == [str(WHOLE[1].head)]
 
 
 def test_breaks_are_counted_and_some_are_told() -> None:
