@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 
 from streams.config import Settings
 from streams.embedded import EmbeddedValkey, free_port
+from streams.kafka_clients import ask_patiently
 from streams.process_guard import GuardedProcess, ProcessGuard
 from tests.kit.install import ci_forbids_skips, compose_commands
 from tests.kit.kafka_node import KafkaNode, PortTakenError
@@ -133,8 +135,9 @@ def n_records(servers: str, topic: str) -> int:
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         ranges = [
-            consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-            for partition in partitions
+            # A broker that has just made the topic may not know yet that it leads it.
+            ask_patiently(partial(consumer.get_watermark_offsets, place, timeout=10), 30)
+            for place in (TopicPartition(topic, partition) for partition in partitions)
         ]
         return sum(high - low for low, high in ranges)
     finally:

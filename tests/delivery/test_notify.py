@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel
 from standardwebhooks.webhooks import Webhook
 
 from streams.group_offsets import GroupOffsets
+from streams.kafka_clients import ask_patiently
 from streams.process_guard import GuardedProcess, ProcessGuard
 from tests.delivery.kit import commit_for, wait_until
 from tests.kit.https_receiver import OK, SECRETS, Receiver, https_receiver, status
@@ -100,7 +102,8 @@ class Scene:
                     lag -= each.offset
                 for partition in known:
                     place = TopicPartition(topic, partition)
-                    lag += consumer.get_watermark_offsets(place, timeout=10)[1]
+                    ask = partial(consumer.get_watermark_offsets, place, timeout=10)
+                    lag += ask_patiently(ask, 30)[1]
             return lag
         finally:
             consumer.close()

@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.committed_transport import FaustChangedError
 from streams.config import Settings
+from streams.kafka_clients import ask_patiently
 from streams.process_guard import ProcessGuard
 from streams.responder_app import make_app, run_app
 from tests.delivery.kit import WorkerProcess, wait_until
@@ -70,7 +71,8 @@ class Topic:
         config = {"bootstrap.servers": self.kafka, "group.id": "none"}
         reader = Consumer({**config, "isolation.level": "read_committed"})
         try:
-            _, end = reader.get_watermark_offsets(TopicPartition(self.name, partition), 30)
+            place = TopicPartition(self.name, partition)
+            _, end = ask_patiently(lambda: reader.get_watermark_offsets(place, 30), 60)
         finally:
             reader.close()
         return int(end)
