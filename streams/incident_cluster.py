@@ -11,7 +11,7 @@ from schemas.printable import json_escaped, masked
 from schemas.retraining import RetrainingData
 from streams.cli_options import EXIT_DECISION, fail
 from streams.incident_evidence import Evidence
-from streams.incident_names import UnknownNameError, incident_named, one_named
+from streams.incident_names import UnknownNameError, incident_named
 from streams.incident_reader import OpenedEvidence, Openings, open_evidence
 from streams.incident_view import SHORT
 from streams.response_cluster import ResponseCluster
@@ -39,10 +39,7 @@ class IncidentCluster(ResponseCluster):
 
     def request(self, typed: str) -> RetrainingData:
         """The one that a person means."""
-        try:
-            return one_named(typed, self.requests(), "request")
-        except UnknownNameError as error:
-            raise fail(str(error)) from None
+        return self.one_of(typed, self.requests(), "request")
 
     def open(self, places: Collection[EvidencePlace]) -> OpenedEvidence:
         """The evidence at these places."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol, TypeVar
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ from schemas.printable import json_escaped
 from schemas.responses import read_response
 from streams.cli_options import EXIT_USAGE, fail
 from streams.config import Settings
+from streams.incident_names import UnknownNameError, one_named
 from streams.incident_reader import ReadTopic, kafka_topics, now
 from streams.kafka_commands import send_command
 from streams.kafka_properties import read_properties
@@ -63,6 +64,13 @@ class ResponseCluster:
                 err=True,
             )
         return found
+
+    def one_of(self, typed: str, known: Mapping[str, _Form], what: str) -> _Form:
+        """The one that a person means; `what` says of what kind they are."""
+        try:
+            return one_named(typed, known, what)
+        except UnknownNameError as error:
+            raise fail(str(error)) from None
 
     def send(self, kind: str, about: OfModel, by: str, reason: str, **more: object) -> str:
         """Check what a person says of a model, send it, and give its id."""

@@ -9,7 +9,6 @@ from schemas.printable import masked
 from schemas.responses import OpenRollback, read_response
 from schemas.rollback import FollowUpData, RollbackData
 from streams.cli_options import EXIT_DECISION, fail
-from streams.incident_names import UnknownNameError, one_named
 from streams.incident_view import SHORT
 from streams.response_cluster import ResponseCluster
 
@@ -27,17 +26,11 @@ class RollbackCluster(ResponseCluster):
 
     def request(self, typed: str) -> RollbackData:
         """The one that a person means."""
-        try:
-            return one_named(typed, self.requests(), "rollback")
-        except UnknownNameError as error:
-            raise fail(str(error)) from None
+        return self.one_of(typed, self.requests(), "rollback")
 
     def followup(self, typed: str) -> FollowUpData:
         """The one that a person means."""
-        try:
-            return one_named(typed, self.followups(), "follow-up")
-        except UnknownNameError as error:
-            raise fail(str(error)) from None
+        return self.one_of(typed, self.followups(), "follow-up")
 
     def has_opened(self, by: str, request: RollbackData) -> bool:
         """Whether it is recorded that this person was shown what a request rests on."""

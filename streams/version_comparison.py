@@ -105,8 +105,8 @@ def _on_same_mix(
     """By feature, the interval of all events less what the mix of its groups makes of it.
 
     Versions may have been given other mixes of events: one that was given the hard ones is not
-    worse for that. So the differences within groups are weighed as the new version's labels are.
-    What only one of both was given says nothing of that.
+    worse for that. So the interval is moved by what the old version would have lost more, or less,
+    with the new one's mix. What only one of both was given says nothing of that.
     """
     for feature in sorted({feature_of(name) for name in new.groups}):
         pairs = [

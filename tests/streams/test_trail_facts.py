@@ -71,26 +71,20 @@ def test_of_an_incident_how_it_was_decided_is_noted_at_its_event_time() -> None:
     assert source.digest == sha256(as_bytes(said)).hexdigest()
 
 
-def test_that_an_incident_is_none_any_more_is_noted() -> None:
-    record = record_of(fact("incidents", None, key=b"0a0b"))
-    assert (record.kind, record.facts) == ("incident_gone", {"incident_id": "0a0b"})
-    assert (record.at_ms, record.clock) == (RECORD_MS, "record")
-
-
 @pytest.mark.parametrize(
     ("source", "kind", "name"),
     [
+        ("incidents", "incident_gone", "incident_id"),
         ("retraining", "retraining_gone", "request_id"),
         ("rollback", "rollback_gone", "request_id"),
         ("followup", "followup_gone", "followup_id"),
     ],
 )
-def test_that_a_request_or_a_follow_up_is_none_any_more_is_noted(
-    source: str, kind: str, name: str
-) -> None:
-    # It was taken for a record that cannot be read, and the request for held for ever.
+def test_that_something_is_none_any_more_is_noted(source: str, kind: str, name: str) -> None:
+    # A request was taken for a record that cannot be read, and for held for ever.
     record = record_of(fact(source, None, key=b"0a0b"))
     assert (record.kind, record.facts) == (kind, {name: "0a0b"})
+    assert (record.at_ms, record.clock) == (RECORD_MS, "record")
 
 
 def test_of_a_request_its_holds_and_who_approved_are_noted_and_no_source() -> None:
