@@ -1,4 +1,4 @@
-"""How fast sources send, how many there are, and what they are answered.
+"""How fast sources send, how many there are, how fast they change, and what they are answered.
 
 Everything is seen at the ends of blocks. All of it stands in this file, since numba's cache looks
 at no other one.
@@ -7,6 +7,7 @@ at no other one.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -26,28 +27,30 @@ N_CELLS = 4_096
 PAST = 16
 """Blocks that are a past."""
 EPOCH = 64
-"""The peak of a past is that of the current and the last so many blocks."""
+"""A block is held against the peaks of the two epochs of so many blocks before its own, not against
+its own: else whoever grows from block to block raises the bar that is to stop it."""
 IN_A_ROW = 4
 """Blocks in a row that alarm."""
 QUIET = 16
 """Blocks without a hit, after which evidence is void."""
 STEP = 0.02
 """Of a median that has seen many blocks, in octaves."""
-FASTER, ABOVE_PEAK, MORE_SHARE = 3.0, 2.0, 2.0
-"""In octaves: faster than usual, than ever, and a greater part of all events than usual."""
-MORE_NAMES, MORE_THAN_EVER = 2.0, 1.0
+FASTER, ABOVE_PEAK, MORE_SHARE, MORE_NAMES, MORE_THAN_EVER = range(5)
+"""Of `limits`, in octaves: faster than usual, than ever, and a greater part of all events than
+usual; more of a model's sources, or changes of places, than usual, and than ever."""
+N_LIMITS = 5
 LEAST_NAMES = 64
-"""Fewer sources in a block are no flood."""
+"""Fewer sources, or changes of places, in a block are no flood."""
 LEAST_OTHERS = 64
 """Answers of others, with fewer of which nothing is said of them."""
 GRID = 64
 """Shares are rounded up to one in so many."""
 
-RATE_RULE, NAMES_RULE, ANSWERS_RULE = range(3)
+RATE_RULE, NAMES_RULE, TURNOVER_RULE, ANSWERS_RULE = range(4)
 N_BLOCKS, RUN, TOTAL, NEXT, LAST, FIRST_OFFSET, FIRST_TIME = range(7)
 N_HISTORY = 7
-MEDIAN, SHARE, PEAK, LAST_PEAK = range(4)
-N_LEVELS = 4
+MEDIAN, SHARE, EDGE, NOW, LAST_PEAK, PEAK_BEFORE = range(6)
+N_LEVELS = 6
 WHAT, STATISTIC, THRESHOLD, HITS, SEEN, BASELINE, DETAIL = range(7)
 N_FIRED = 7
 NO_PEAK = -1e9
@@ -76,7 +79,7 @@ def _is_above(
     """Whether x is so far above what is usual and above all there was."""
     if history[N_BLOCKS] < PAST:
         return False
-    return bool(x > level[MEDIAN] + usual and x > max(level[PEAK], level[LAST_PEAK]) + ever)
+    return bool(x > level[MEDIAN] + usual and x > max(level[LAST_PEAK], level[PEAK_BEFORE]) + ever)
 
 
 @part
@@ -105,12 +108,18 @@ def _note(
     n = history[N_BLOCKS]
     history[N_BLOCKS] = n + 1
     _approach(level, MEDIAN, n, x)
-    if n % EPOCH == 0:
-        level[LAST_PEAK] = level[PEAK] if n > 0 else NO_PEAK
-        level[PEAK] = NO_PEAK
+    if n == 0:
+        level[EDGE:] = NO_PEAK
+    # What is suspected does not become usual by being so fast, nor does the block before it, in the
+    # middle of which it may have begun: so a block enters its epoch when the next one has come.
     if not is_hit:
-        # What is suspected does not become usual by being so fast.
-        level[PEAK] = max(level[PEAK], x)
+        level[NOW] = max(level[NOW], level[EDGE])
+    level[EDGE] = NO_PEAK if is_hit else x
+    if n + 1 == PAST or (n + 1) % EPOCH == 0:
+        level[PEAK_BEFORE] = level[LAST_PEAK]
+        level[LAST_PEAK] = level[NOW]
+        level[NOW] = NO_PEAK
+    if not is_hit:
         history[RUN] = 0
         return False
     is_old = n - history[LAST] > QUIET or (history[RUN] == 0 and history[NEXT] == 0)
@@ -128,10 +137,39 @@ def _note(
     return True
 
 
+@part
+def _judge(
+    rule: int,
+    n: Any,
+    history: NDArray[np.int64],
+    level: NDArray[np.float64],
+    first: NDArray[np.int64],
+    limits: NDArray[np.float64],
+    fired: NDArray[np.float64],
+    fired_first: NDArray[np.int64],
+) -> bool:
+    """Whether a model's block with a count of n makes an alarm, which is written down then."""
+    x = _octaves(float(max(n, 1)))
+    is_hit = _is_above(history, level, x, limits[MORE_NAMES], limits[MORE_THAN_EVER])
+    before = level[MEDIAN]
+    if not _note(history, level, x, is_hit and n >= LEAST_NAMES, first[0], first[1]):
+        return False
+    fired[WHAT] = rule
+    fired[STATISTIC] = x
+    fired[THRESHOLD] = before + limits[MORE_NAMES]
+    fired[HITS] = history[TOTAL] * NAMES_BLOCK
+    fired[SEEN] = history[TOTAL] * NAMES_BLOCK
+    fired[BASELINE] = before
+    fired[DETAIL] = n
+    fired_first[0] = history[FIRST_OFFSET]
+    fired_first[1] = history[FIRST_TIME]
+    return True
+
+
 @kernel(
     *(I64_IN, I64_IN, I32_IN, BOOL_IN, I32_IN, BOOL_IN, I32_IN, U64_2D_IN, I32_IN),
-    *(I32_2D_IN, F64_2D_IN, F64_2D_IN, I32_IN, I64_2D),
-    *(I64, U8_2D, I64_2D, I64_2D, F64_2D),
+    *(F64_2D_IN, I32_2D_IN, F64_2D_IN, F64_2D_IN, I32_IN, I64_2D),
+    *(I64, U8_2D, I64_2D, I64_2D, F64_2D, I64, I64_2D, F64_2D),
     *(I32, I32, I64, I64_2D, I64_2D, F64_2D, I64, I32_3D, I64_3D, I64_2D, I64_2D),
     *(I64, F64_2D, I64_2D),
 )
@@ -145,6 +183,7 @@ def volume_update(
     kind: NDArray[np.int32],
     source_words: NDArray[np.uint64],
     predicted: NDArray[np.int32],
+    limits: NDArray[np.float64],
     entry: NDArray[np.int32],
     usual: NDArray[np.float64],
     most: NDArray[np.float64],
@@ -155,6 +194,9 @@ def volume_update(
     names_first: NDArray[np.int64],
     names_history: NDArray[np.int64],
     names_level: NDArray[np.float64],
+    n_changes: NDArray[np.int64],
+    changes_history: NDArray[np.int64],
+    changes_level: NDArray[np.float64],
     owner: NDArray[np.int32],
     judged: NDArray[np.int32],
     n_rows: NDArray[np.int64],
@@ -204,25 +246,27 @@ def volume_update(
                     n_names += bits & 1
                     bits >>= 1
                 cells[m, b] = 0
-            own, past = names_history[m], names_level[m]
-            x = _octaves(float(n_names))
-            is_hit = _is_above(own, past, x, MORE_NAMES, MORE_THAN_EVER)
-            is_hit = is_hit and bool(n_names >= LEAST_NAMES)
-            before = past[MEDIAN]
-            if _note(own, past, x, is_hit, names_first[m, 0], names_first[m, 1]):
+            history_m, level_m, first = names_history[m], names_level[m], names_first[m]
+            if _judge(
+                NAMES_RULE, n_names, history_m, level_m, first, limits[m],
+                fired[n_fired], fired_first[n_fired],
+            ):  # fmt: skip
                 fired_row[n_fired] = i
-                fired[n_fired, WHAT] = NAMES_RULE
-                fired[n_fired, STATISTIC] = x
-                fired[n_fired, THRESHOLD] = before + MORE_NAMES
-                fired[n_fired, HITS] = own[TOTAL] * NAMES_BLOCK
-                fired[n_fired, SEEN] = own[TOTAL] * NAMES_BLOCK
-                fired[n_fired, BASELINE] = before
-                fired[n_fired, DETAIL] = n_names
-                fired_first[n_fired, 0] = own[FIRST_OFFSET]
-                fired_first[n_fired, 1] = own[FIRST_TIME]
+                n_fired += 1
+            # How many places changed hands.
+            history_m, level_m = changes_history[m], changes_level[m]
+            n_turned = n_changes[m]
+            n_changes[m] = 0
+            if _judge(
+                TURNOVER_RULE, n_turned, history_m, level_m, first, limits[m],
+                fired[n_fired], fired_first[n_fired],
+            ):  # fmt: skip
+                fired_row[n_fired] = i
                 n_fired += 1
         if place < 0:
             continue
+        if is_first[i] and owner[place] >= 0:
+            n_changes[m] += 1
         if is_first[i] or owner[place] != m or judged[place] != k:
             owner[place] = m
             judged[place] = k
@@ -248,15 +292,15 @@ def volume_update(
             x = -_octaves(max(float(time) - float(block[place, 0]), 1.0))
             share = -_octaves(max((now + 1.0 - block[place, 1]) / RATE_BLOCK, 1.0))
             own, past = history[place], level[place]
-            is_hit = _is_above(own, past, x, FASTER, ABOVE_PEAK)
-            is_hit = is_hit and bool(share > past[SHARE] + MORE_SHARE)
+            is_hit = _is_above(own, past, x, limits[m, FASTER], limits[m, ABOVE_PEAK])
+            is_hit = is_hit and bool(share > past[SHARE] + limits[m, MORE_SHARE])
             before = past[MEDIAN]
             _approach(past, SHARE, own[N_BLOCKS], share)
             if _note(own, past, x, is_hit, block[place, 2], block[place, 0]):
                 fired_row[n_fired] = i
                 fired[n_fired, WHAT] = RATE_RULE
                 fired[n_fired, STATISTIC] = x - before
-                fired[n_fired, THRESHOLD] = FASTER
+                fired[n_fired, THRESHOLD] = limits[m, FASTER]
                 fired[n_fired, HITS] = own[TOTAL] * RATE_BLOCK
                 fired[n_fired, SEEN] = own[TOTAL] * RATE_BLOCK
                 fired[n_fired, BASELINE] = 0.0

@@ -40,14 +40,14 @@ from detectors.security.models import ModelSlots
 from detectors.security.population import MAX_LEARNED_VALUES
 from detectors.security.populations import Populations
 from detectors.security.registry import LABEL_SECURITY_REGISTRY, SECURITY_REGISTRY
-from detectors.security.sources import SOURCE_COUNTERS, SourceTable
+from detectors.security.sources import SOURCE_COUNTERS, SourceTable, needed_refusals
 from schemas.batch import I32, I64, U64, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.source_hash import SourceKey
 
 SECURITY_VERSION: Final = 4
 """Version of the models' and populations' state and of the rules by which it changes."""
-SOURCES_VERSION: Final = 1
+SOURCES_VERSION: Final = 2
 """The same of the table of sources."""
 STANDING_EVENTS: Final = 1_024
 """Every so many events of the lineage it is read what is held against each source."""
@@ -250,7 +250,10 @@ class SecurityFold:
     def _table(self, state: BankState | None = None) -> SourceTable:
         own = self.config.security
         n_events = self.counters["n_events"]
-        table = SourceTable(own.max_sources, own.admit_after, self.counters, state, n_events)
+        refusals = needed_refusals(self._salt)
+        table = SourceTable(
+            own.max_sources, own.admit_after, self.counters, state, n_events, refusals
+        )
         table.set_kinds(self._kinds())
         return table
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from detectors.base import BankState, StateError, require_array
 from detectors.kernels import sources as kernel
+from detectors.mixing import splitmix64
 from detectors.security.base import Suspicion, Technique
 from schemas.batch import I32, I64, U64, Bool
 
@@ -31,7 +32,8 @@ PROTECTED_FOR: Final = 1_000_000
 DOOR_MEMORY: Final = 100_000
 """The doorkeeper forgets a name that did not come again for so many events."""
 REFUSALS: Final = 32
-"""So many refusals are a finding, then each doubling; after `QUIET` events without one it is over.
+"""About so many refusals are a finding (`needed_refusals`), then each doubling; after `QUIET`
+events without one it is over.
 
 One alone is none: somebody may just have come while all others were there."""
 QUIET: Final = 1_024
@@ -48,6 +50,13 @@ SOURCE_COUNTERS: Final = (
     "n_repeats",
 )
 """In the order of the kernel's counts."""
+
+
+def needed_refusals(salt: int) -> int:
+    """24 to 40, by the deployment's salt: nobody can learn elsewhere how many are not told."""
+    mixed = int(splitmix64(np.array([salt], np.uint64))[0])
+    return REFUSALS - 8 + mixed % 17
+
 
 Kinds = Mapping[tuple[int, int], int]
 """Keyed hash of a source -> the number of its kind, 1 or more; all others are of kind 0."""
@@ -69,7 +78,7 @@ class Placed:
 
 
 class SourceTable:
-    """The table of one partition, with `n_places` places.
+    """The table of one partition, with `n_places` places; `refusals` are a finding.
 
     `counters` are the fold's. `state` is an earlier `snapshot()`, `number` that of the next event
     by then; raises `StateError` where it does not fit.
@@ -82,11 +91,12 @@ class SourceTable:
         counters: dict[str, int],
         state: BankState | None = None,
         number: int = 0,
+        refusals: int = REFUSALS,
     ) -> None:
         self.n_places: Final = n_places
         self._counters = counters
         self._limits: I64 = np.array(
-            [admit_after, MIN_IDLE, PROTECTED_FOR, DOOR_MEMORY, REFUSALS, QUIET], np.int64
+            [admit_after, MIN_IDLE, PROTECTED_FOR, DOOR_MEMORY, refusals, QUIET], np.int64
         )
         self.names: U64 = np.zeros((n_places, 2), np.uint64)
         self.owner: I32 = np.full(n_places, -1, np.int32)
@@ -187,7 +197,7 @@ class SourceTable:
                 technique=Technique.PRESSURE,
                 event_time_ms=int(time[row]),
                 statistic=float(n_refused),
-                threshold=float(REFUSALS),
+                threshold=float(self._limits[kernel.NEEDS]),
                 n_hits=n_refused,
                 n_seen=n_seen,
                 first_offset=first_offset,
@@ -295,7 +305,8 @@ class SourceTable:
         _require_range(spell, 0, _NEVER, "refusals")
         if n_refused and not (first <= latest < number and n_refused <= latest - first + 1):
             raise StateError("more sources were refused than came")
-        if n_refused and not REFUSALS <= following <= max(REFUSALS, 2 * n_refused):
+        needed = int(self._limits[kernel.NEEDS])
+        if n_refused and not needed <= following <= max(needed, 2 * n_refused):
             raise StateError("refusals are told at a count that is none")
         if not n_refused and any((first, latest, following, first_offset, first_time)):
             raise StateError("a spell of refusals has none")

@@ -22,7 +22,7 @@ from detectors.security.base import (
 from detectors.security.binomial import critical_counts
 from detectors.security.kind_table import KindTable, begin_anew, calibrated, jitter
 from detectors.security.volume_fit import fit, strictest
-from schemas.batch import I32
+from schemas.batch import F64, I32
 from schemas.security_config import VolumeConfig
 
 NAME: Final = "volume"
@@ -31,7 +31,29 @@ _UNLIKELY: Final = 10**8
 """One window in so many, of a source that is as one-sided as any benign one, is beyond its bound.
 """
 
+_LIMITS: Final = {
+    kernel.FASTER: 3.0,
+    kernel.ABOVE_PEAK: 2.0,
+    kernel.MORE_SHARE: 2.0,
+    kernel.MORE_NAMES: 2.0,
+    kernel.MORE_THAN_EVER: 1.0,
+}
+"""In octaves, before the deployment's salt."""
+_LIMITS_SALT: Final = 0xD10
+"""Limits are not moved as the bounds of one-sided answers are."""
+
 _C: Final = (MAX_CLASSES,)
+_TECHNIQUES: Final = {
+    kernel.RATE_RULE: Technique.VOLUME,
+    kernel.NAMES_RULE: Technique.CHAFF,
+    kernel.TURNOVER_RULE: Technique.PRESSURE,
+    kernel.ANSWERS_RULE: Technique.CHAFF,
+}
+_DETAILS: Final = {
+    kernel.RATE_RULE: "rate",
+    kernel.NAMES_RULE: "sources",
+    kernel.TURNOVER_RULE: "turnover",
+}
 _KINDS: Final = (
     Column("usual", np.float64, 0.0, _C),
     Column("most", np.float64, 0.0, _C),
@@ -44,6 +66,9 @@ _MODELS: Final = (
     Column("names_first", np.int64, 0, (2,)),
     Column("names_history", np.int64, 0, (kernel.N_HISTORY,)),
     Column("names_level", np.float64, 0.0, (kernel.N_LEVELS,)),
+    Column("n_changes", np.int64, 0),
+    Column("changes_history", np.int64, 0, (kernel.N_HISTORY,)),
+    Column("changes_level", np.float64, 0.0, (kernel.N_LEVELS,)),
 )
 _PLACES: Final = (
     Column("owner", np.int32, -1),
@@ -61,19 +86,27 @@ _PLACES: Final = (
 
 
 class VolumeBank:
-    """Three rules: `rate`, `sources` and `answers`.
+    """Four rules: `rate`, `sources`, `turnover` and `answers`.
 
-    The rate of a source is suspected where it is 8 times what is usual, 4 times what there ever
-    was, and 4 times its usual part of all events, so a load test by everybody is none. Sources of a
-    model are, where there are 4 times as many as usual and twice as many as ever. Answers are,
-    where one class is more frequent than with any benign source, by an exact binomial bound, and
-    than with the others at the same time. Rates and sources count repeats, too, and need no
-    calibration: they are measured by their own past.
+    The rate of a source is suspected where it is 8 times what is usual, 4 times what it was in the
+    epochs before, and 4 times its usual part of all events, so a load test by everybody is none.
+    Sources of a model are, where there are 4 times as many as usual and twice as many as in the
+    epochs before, and so are the places of the table that change hands. Answers are, where one
+    class is more frequent than with any benign source, by an exact binomial bound, and than with
+    the others at the same time. Rates, sources and changes count repeats, too, and need no
+    calibration: they are measured by their own past. Limits are salted.
     """
 
     def __init__(self, n_models: int, n_places: int, salt: int, state: BankState | None) -> None:
         self._salt = salt
         self._n_models = n_models
+        own = salt ^ _LIMITS_SALT
+        self._limits: F64 = np.array(
+            [
+                [_LIMITS[k] * jitter(own, model, k) for k in range(kernel.N_LIMITS)]
+                for model in range(n_models)
+            ]
+        )
         self._kinds = KindTable(_KINDS, n_models, state)
         self._models = LaneTable(_MODELS, n_models, state)
         self._places = LaneTable(_PLACES, n_places, state)
@@ -86,7 +119,11 @@ class VolumeBank:
         kinds, models, places = self._kinds, self._models, self._places
         for name in ("usual", "most"):
             require_all((kinds[name] >= 0.0) & (kinds[name] <= 1.0), f"{name} is out of range")
-        for table, name in ((models, "names_level"), (places, "level")):
+        for table, name in (
+            (models, "names_level"),
+            (models, "changes_level"),
+            (places, "level"),
+        ):
             require_all(np.abs(table[name]) <= -kernel.NO_PEAK, f"{name} is out of range")
         owner, judged = places["owner"], places["judged"]
         require_all((owner >= -1) & (owner < self._n_models), "owner is out of range")
@@ -96,6 +133,8 @@ class VolumeBank:
             ("answers_all", kinds["answers_all"]),
             ("n_events", models["n_events"]),
             ("names_history", models["names_history"][:, :last]),
+            ("n_changes", models["n_changes"]),
+            ("changes_history", models["changes_history"][:, :last]),
             ("n_rows", places["n_rows"]),
             ("n_distinct", places["n_distinct"]),
             ("block", places["block"][:, 1]),
@@ -111,9 +150,9 @@ class VolumeBank:
     def update(self, rows: SecurityRows) -> list[Suspicion]:
         """Fold a stretch; raises IndexError at a model, kind or place that there is not."""
         n = len(rows)
-        fired_row = np.zeros(3 * n, np.int64)
-        fired = np.zeros((3 * n, kernel.N_FIRED))
-        fired_first = np.zeros((3 * n, 2), np.int64)
+        fired_row = np.zeros(4 * n, np.int64)
+        fired = np.zeros((4 * n, kernel.N_FIRED))
+        fired_first = np.zeros((4 * n, 2), np.int64)
         kinds, models, places = self._kinds, self._models, self._places
         n_fired = kernel.volume_update(
             rows.offset,
@@ -125,6 +164,7 @@ class VolumeBank:
             rows.kind,
             rows.source_words,
             rows.predicted,
+            self._limits,
             kinds.entry,
             kinds["usual"],
             kinds["most"],
@@ -135,6 +175,9 @@ class VolumeBank:
             models["names_first"],
             models["names_history"],
             models["names_level"],
+            models["n_changes"],
+            models["changes_history"],
+            models["changes_level"],
             places["owner"],
             places["judged"],
             places["n_rows"],
@@ -166,19 +209,19 @@ class VolumeBank:
         self, rows: SecurityRows, i: int, fired: list[float], first: list[int]
     ) -> Suspicion:
         model, rule = int(rows.model[i]), int(fired[kernel.WHAT])
-        place = -1 if rule == kernel.NAMES_RULE else int(rows.source[i])
+        is_of_model = rule in {kernel.NAMES_RULE, kernel.TURNOVER_RULE}
         is_provisional = False
         if rule == kernel.ANSWERS_RULE:
-            entry = self._kinds.entry[model, self._places["judged"][place]]
+            entry = self._kinds.entry[model, self._places["judged"][rows.source[i]]]
             is_provisional = not bool(self._kinds["is_reviewed"][entry])
         number = int(fired[kernel.DETAIL])
         return Suspicion(
             offset=int(rows.offset[i]),
             event_row=int(rows.event_row[i]),
             model=model,
-            source=place,
+            source=-1 if is_of_model else int(rows.source[i]),
             detector=NAME,
-            technique=Technique.VOLUME if rule == kernel.RATE_RULE else Technique.CHAFF,
+            technique=_TECHNIQUES[rule],
             event_time_ms=int(rows.event_time_ms[i]),
             statistic=fired[kernel.STATISTIC],
             threshold=fired[kernel.THRESHOLD],
@@ -187,9 +230,9 @@ class VolumeBank:
             first_offset=first[0],
             first_time_ms=first[1],
             baseline=fired[kernel.BASELINE],
-            n_sources=number if rule == kernel.NAMES_RULE else 0,
+            n_sources=number if is_of_model else 0,
             is_provisional=is_provisional,
-            detail=("rate", "sources", f"answers of class {number}")[rule],
+            detail=f"answers of class {number}" if rule == kernel.ANSWERS_RULE else _DETAILS[rule],
         )
 
     def calibrate(self, model: int, kind: int, calibration: Calibration, *, reviewed: bool) -> None:
@@ -238,4 +281,4 @@ def build(
     return VolumeBank(n_models, n_places, salt, state)
 
 
-SPEC: Final = SecuritySpec(NAME, 1, VolumeConfig, build, fit, strictest, "events")
+SPEC: Final = SecuritySpec(NAME, 2, VolumeConfig, build, fit, strictest, "events")
