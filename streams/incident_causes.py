@@ -8,6 +8,7 @@ from typing import Final
 from schemas.incidents import RankedCause
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import Beginning, began_near, moved_of
+from streams.sentences import size_of_move
 from streams.signal_meaning import is_fault
 
 MAX_CAUSES: Final = 16
@@ -77,7 +78,7 @@ def _signals(evidence: Sequence[Evidence]) -> Iterator[RankedCause]:
             kind="quality" if is_fault(moved) else "signal",
             name=moved.signal,
             size=moved.effect,
-            detail=f"{of}{moved.signal}{place} {moved.direction} ({moved.effect:+.2f} sd){factor}",
+            detail=f"{of}{moved.signal}{place} {moved.direction} ({size_of_move(moved)}){factor}",
             evidence_id=each.evidence_id,
         )
         for group in moved.worst_groups:

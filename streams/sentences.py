@@ -171,10 +171,10 @@ def move(moved: MovedSignal) -> str:
     show = percent if is_share(moved) else number
     start = "" if moved.before is None else f" from {show(moved.before)}"
     end = "" if moved.after is None else f" to {show(moved.after)}"
-    return f"{moved.direction}{start}{end} ({_size(moved)} from its reference)"
+    return f"{moved.direction}{start}{end} ({size_of_move(moved)} from its reference)"
 
 
-def _size(moved: MovedSignal) -> str:
+def size_of_move(moved: MovedSignal) -> str:
     """How far from its reference it came; a rounded number is told as one."""
     if moved.after is not None or moved.direction == "changed":
         return f"{moved.effect:+.2f} sd"

@@ -24,6 +24,7 @@ import structlog
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]  # it ships no types
 
 from streams import embedded
@@ -33,6 +34,10 @@ from tests.kit.kafka_libs import why_unavailable
 from tests.kit.kafka_server import KafkaCluster, make_new_topics
 from tests.kit.loud_lines import say_at_the_end, take_over, write_all
 from tests.kit.shares import by_share, n_processes, own_number, share_of
+
+# How long an example takes is no matter of a test. All else is as the environment has it.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 N_DATABASES = 1024
 NUMBERS = itertools.count(1)
