@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,23 +151,36 @@ def verify_trail(
 @connection_options
 @click.pass_context
 def export(ctx: click.Context, /, output: Path, **options: Any) -> None:
-    """Write the audit trail to a file, as it is: `audit verify --file` checks it again."""
-    n_records = 0
+    """Write the audit trail to a file, as it is: `audit verify --file` checks it again.
+
+    What somebody else wrote to the topic and is no line has one that says so in its place.
+    """
+    n_records = n_told = 0
     aside = output.with_name(f".{output.name}.part")
     with trail_of(ctx, None, options) as (name, records):
         try:
             with aside.open("wb") as file:
                 for offset, value in records:
-                    if value is None or b"\n" in value:
-                        raise fail(f"{name}: the record at offset {offset} is none of a trail")
-                    file.write(value + b"\n")
+                    line = export_line(offset, value)
+                    file.write(line + b"\n")
                     n_records += 1
+                    n_told += line != value
             aside.replace(output)
         except OSError as error:
             raise fail(f"{masked(str(output))} could not be written: {error.strerror}") from None
         finally:
             aside.unlink(missing_ok=True)
     click.echo(f"{n_records:,} records of {name} written to {masked(str(output))}")
+    if n_told:
+        click.echo(f"{n_told:,} of them can be none of a trail: a line says so in their place")
+
+
+def export_line(offset: int, value: bytes | None) -> bytes:
+    """A record as a line of an export. What no line can hold is told of, by its place and bytes."""
+    if value is not None and b"\n" not in value:
+        return value
+    text = None if value is None else base64.b64encode(value).decode()
+    return json.dumps({"not_a_record_at_offset": offset, "base64": text}).encode()
 
 
 @contextmanager

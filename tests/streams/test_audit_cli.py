@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streams.cli import main
+from streams.cli_audit import export_line
 from streams.embedded import EmbeddedBroker
 from tests.kit.pages import DOCS, blocks
 from tests.streams.trail_kit import trail, values
@@ -104,3 +105,15 @@ def test_the_example_of_the_page_checks_an_export_and_finds_a_change(
         exported(tmp_path, broken)
         with pytest.raises(AssertionError):
             exec(example, {})  # noqa: S102 - as above
+
+
+@pytest.mark.parametrize("strange", [None, b"", b"two\nlines", b"\xff\n"])
+def test_what_no_line_can_hold_is_exported_and_named(strange: bytes | None, tmp_path: Path) -> None:
+    values = [*VALUES[:2], strange, *VALUES[2:]]
+    lines = [export_line(offset, value) for offset, value in enumerate(values)]
+    assert all(b"\n" not in line for line in lines)
+    assert [line for line in lines if line in VALUES] == VALUES
+    result = run("verify", "--file", str(exported(tmp_path, lines)))
+    assert result.exit_code == 1
+    assert result.stdout.startswith("BROKEN foreign at line 3: ")
+    assert f"head {HEAD}" in result.stdout

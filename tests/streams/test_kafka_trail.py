@@ -288,7 +288,9 @@ def test_a_topic_without_a_trail_is_not_verified(stage: Stage) -> None:
     assert "there is no record" in result.output
 
 
-def test_what_somebody_else_wrote_behind_the_trail_stops_the_writer(stage: Stage) -> None:
+def test_what_somebody_else_wrote_behind_the_trail_stops_the_writer(
+    stage: Stage, tmp_path: Path
+) -> None:
     written_down(stage, 0)
     stage.write("audit", (b"x", b"foreign"))
     with pytest.raises(TrailLostError, match="accept-reset"):
@@ -298,6 +300,16 @@ def test_what_somebody_else_wrote_behind_the_trail_stops_the_writer(stage: Stage
     written_down(stage, 0, accept_reset=True)
     kinds = [found.kind for found in check_trail(stage.values()).breaks]
     assert kinds == ["foreign", "restarted"]
+    # Nobody hinders an export by it.
+    stage.write("audit", (b"x", None), (b"x", b"two\nlines"))
+    path = tmp_path / "trail.ndjson"
+    result = stage.run("audit", "export", "--output", str(path))
+    assert result.exit_code == 0, result.output
+    assert "2 of them can be none of a trail" in result.output
+    lines = path.read_bytes().splitlines()
+    assert len(lines) == len(stage.values())
+    found = [each.kind for each in check_trail(enumerate(lines)).breaks]
+    assert found == ["foreign", "restarted", "foreign", "foreign"]
 
 
 def test_a_second_writer_ends_the_first(stage: Stage) -> None:
