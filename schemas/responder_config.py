@@ -26,10 +26,9 @@ class IncidentConfig(Strict):
     """An incident is closed when all of its evidence has ended and nothing was said so long."""
     stale_ms: Spell = 7 * _DAY_MS
     """Evidence that has not ended, and of which nothing was said for this time, counts as ended."""
-    benign_after_ms: Spell = 180 * _MINUTE_MS
-    """Benign drift is an incident once it has lasted so long, by default three hours; what comes
-    back sooner is none, and is told as an alert alone. All else is one at once, and benign drift
-    that turns out to be harm as well. 0: at once."""
+    benign_after_ms: Spell = 0
+    """Benign drift is an incident once it has lasted so long; what comes back sooner is none. All
+    else is one at once, and benign drift that turns out to be harm as well. 0: at once."""
     keep_ms: Spell = 90 * _DAY_MS
     """How long the evidence of a closed incident is kept after its last word. Evidence that comes
     later than this is not taken in. It is as long as anomalies stay on their topic; a rebuild could

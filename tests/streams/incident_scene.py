@@ -32,7 +32,7 @@ def incidents(
 ) -> list[IncidentData]:
     """What the responder makes of these records."""
     known = merged(evidence(*records)).values()
-    return incidents_of(known, list(said), watermark_ms, IncidentConfig(benign_after_ms=0))
+    return incidents_of(known, list(said), watermark_ms, IncidentConfig())
 
 
 def written(record: BaseModel) -> TopicRecord:

@@ -33,7 +33,7 @@ from tests.streams.test_retraining_gate import LINEAGE, attack, worse
 MODEL = ModelName("driftsentry", "churn")
 PARTITION = InputPartition("driftsentry", 2)
 FOLD = FoldPlace(2, LINEAGE)
-CONFIG = IncidentConfig(benign_after_ms=0)
+CONFIG = IncidentConfig()
 FACTS = WindowFacts(9_000, 8_000, 1_600, 0, START_MS, START_MS + MINUTE_MS)
 
 

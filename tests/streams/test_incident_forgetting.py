@@ -32,7 +32,6 @@ from tests.streams.test_retraining_gate import LINEAGE, worse
 
 PARTITION: Final = InputPartition("driftsentry", 2)
 CONFIG: Final = IncidentConfig(
-    benign_after_ms=0,
     join_ms=10 * MINUTE_MS,
     quiet_ms=10 * MINUTE_MS,
     stale_ms=30 * MINUTE_MS,

@@ -38,7 +38,7 @@ from tests.streams.incident_kit import (
     silence,
 )
 
-CONFIG = IncidentConfig(benign_after_ms=0)
+CONFIG = IncidentConfig()
 HOUR = 60
 
 
@@ -442,9 +442,7 @@ def test_a_sentence_for_a_person() -> None:
 )
 def test_a_cause_says_what_of_a_signal_moved(unit: str, said: str) -> None:
     own = moved("score", unit=unit, direction="fell", effect=-0.07)
-    (found,) = incidents_of(
-        evidence(alert(1, signals=[own])), [], None, IncidentConfig(benign_after_ms=0)
-    )
+    (found,) = incidents_of(evidence(alert(1, signals=[own])), [], None, IncidentConfig())
     assert found.causes[0].detail == f"{said} (-0.07 sd)"
     assert f"First: {said} " in found.message
 
@@ -453,13 +451,6 @@ def test_a_cause_whose_size_is_rounded_says_so_as_its_alert_does() -> None:
     own = moved("feature:age", effect=3.0, before=None, after=None)
     found = only(alert(1, signals=[own]))
     assert found.causes[0].detail == "feature:age rose (some +3 sd)"
-
-
-def test_benign_drift_has_to_last_three_hours_by_default() -> None:
-    known = evidence(alert(1))
-    for minutes, n in ((179, 0), (180, 1)):
-        watermark_ms = START_MS + minutes * MINUTE_MS
-        assert len(incidents_of(known, [], watermark_ms, IncidentConfig())) == n
 
 
 LASTING = IncidentConfig(benign_after_ms=30 * MINUTE_MS)

@@ -37,7 +37,7 @@ from tests.streams.incident_kit import (
     shown,
 )
 
-INCIDENTS = IncidentConfig(benign_after_ms=0)
+INCIDENTS = IncidentConfig()
 CONFIG = RetrainingConfig(window_offsets=1_000, min_labels=100)
 ACT = CONFIG.model_copy(update={"quarantine": "act"})
 LINEAGE = "a3d1f0c2b4e5968778695a4b3c2d1e0f"
