@@ -44,16 +44,20 @@ def is_fault(moved: MovedSignal) -> bool:
     """Whether a signal that moved says that data broke, rather than that the world did."""
     if moved.signal in _BROKEN or moved.part_factor is not None:
         return True
-    return (
-        moved.signal.startswith("missing:")
-        and moved.direction == "rose"
-        and moved.effect >= _FAULT_EFFECT
-    )
+    return moved.signal.startswith("missing:") and moved.effect >= _FAULT_EFFECT
+
+
+def _is_above(moved: MovedSignal) -> bool:
+    """Whether a signal is above its reference, wherever it moved last.
+
+    What rose far and fell half of the way back is.
+    """
+    return moved.effect > 0.0 or (moved.effect == 0.0 and moved.direction == "rose")
 
 
 def is_harm(moved: MovedSignal) -> bool:
     """Whether a signal that moved says that a model is worse, or that nobody knows how good."""
-    name, rose = moved.signal, moved.direction == "rose"
+    name, rose = moved.signal, _is_above(moved)
     if name == ERROR or name.startswith(f"{ERROR}:"):
         # Of numbers the error has a sign: either way is harm, and so is a wider spread.
         return rose or moved.unit != "share"

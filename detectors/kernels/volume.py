@@ -27,20 +27,23 @@ N_CELLS = 4_096
 PAST = 16
 """Blocks that are a past."""
 EPOCH = 64
-"""A block is held against the peaks of the two epochs of so many blocks before its own, not against
-its own: else whoever grows from block to block raises the bar that is to stop it."""
+"""A block is held against the peak of the epochs of so many blocks before its own: else whoever
+grows from block to block raises the bar that is to stop it."""
+FADE = 0.125
+"""Octaves of a peak that are forgotten with each epoch: what comes every day stays usual."""
 IN_A_ROW = 4
-"""Blocks in a row that alarm."""
+"""Blocks that alarm, where no more than so many others lie between one and the next."""
 QUIET = 16
 """Blocks without a hit, after which evidence is void."""
 STEP = 0.02
 """Of a median that has seen many blocks, in octaves."""
-FASTER, ABOVE_PEAK, MORE_SHARE, MORE_NAMES, MORE_THAN_EVER = range(5)
-"""Of `limits`, in octaves: faster than usual, than ever, and a greater part of all events than
-usual; more of a model's sources, or changes of places, than usual, and than ever."""
+FASTER, ABOVE_PEAK, FEWER_OTHERS, MORE_NAMES, MORE_THAN_EVER = range(5)
+"""Of `limits`, in octaves: faster than usual, than ever, and with fewer events of others beside its
+own than usual; more of a model's sources, or of places that are given, than usual, and than ever.
+"""
 N_LIMITS = 5
 LEAST_NAMES = 64
-"""Fewer sources, or changes of places, in a block are no flood."""
+"""Fewer sources, or places that change hands, in a block are no flood."""
 LEAST_OTHERS = 64
 """Answers of others, with fewer of which nothing is said of them."""
 GRID = 64
@@ -49,8 +52,8 @@ GRID = 64
 RATE_RULE, NAMES_RULE, TURNOVER_RULE, ANSWERS_RULE = range(4)
 N_BLOCKS, RUN, TOTAL, NEXT, LAST, FIRST_OFFSET, FIRST_TIME = range(7)
 N_HISTORY = 7
-MEDIAN, SHARE, EDGE, NOW, LAST_PEAK, PEAK_BEFORE = range(6)
-N_LEVELS = 6
+MEDIAN, OTHERS, EDGE, NOW, PEAK = range(5)
+N_LEVELS = 5
 WHAT, STATISTIC, THRESHOLD, HITS, SEEN, BASELINE, DETAIL = range(7)
 N_FIRED = 7
 NO_PEAK = -1e9
@@ -79,7 +82,7 @@ def _is_above(
     """Whether x is so far above what is usual and above all there was."""
     if history[N_BLOCKS] < PAST:
         return False
-    return bool(x > level[MEDIAN] + usual and x > max(level[LAST_PEAK], level[PEAK_BEFORE]) + ever)
+    return bool(x > level[MEDIAN] + usual and x > level[PEAK] + ever)
 
 
 @part
@@ -100,27 +103,32 @@ def _note(
     history: NDArray[np.int64],
     level: NDArray[np.float64],
     x: float,
+    is_above: bool,
     is_hit: bool,
     offset: int,
     time: int,
 ) -> bool:
-    """Take a block into the past. Whether it makes an alarm."""
+    """Take a block into the past. Whether it makes an alarm.
+
+    What `is_above` the limits is no hit where something else excuses it.
+    """
     n = history[N_BLOCKS]
     history[N_BLOCKS] = n + 1
     _approach(level, MEDIAN, n, x)
     if n == 0:
         level[EDGE:] = NO_PEAK
-    # What is suspected does not become usual by being so fast, nor does the block before it, in the
+    # What is above does not become usual before it was told, nor does the block before it, in the
     # middle of which it may have begun: so a block enters its epoch when the next one has come.
-    if not is_hit:
+    is_told = history[NEXT] > 0 and n - history[LAST] <= QUIET
+    if not is_above or is_told:
         level[NOW] = max(level[NOW], level[EDGE])
-    level[EDGE] = NO_PEAK if is_hit else x
+    level[EDGE] = NO_PEAK if is_above and not is_told else x
     if n + 1 == PAST or (n + 1) % EPOCH == 0:
-        level[PEAK_BEFORE] = level[LAST_PEAK]
-        level[LAST_PEAK] = level[NOW]
+        level[PEAK] = max(level[PEAK] - FADE, level[NOW], NO_PEAK)
         level[NOW] = NO_PEAK
-    if not is_hit:
+    if n - history[LAST] > IN_A_ROW:
         history[RUN] = 0
+    if not is_hit:
         return False
     is_old = n - history[LAST] > QUIET or (history[RUN] == 0 and history[NEXT] == 0)
     if history[TOTAL] == 0 or is_old:
@@ -141,6 +149,7 @@ def _note(
 def _judge(
     rule: int,
     n: Any,
+    n_least: Any,
     history: NDArray[np.int64],
     level: NDArray[np.float64],
     first: NDArray[np.int64],
@@ -148,11 +157,15 @@ def _judge(
     fired: NDArray[np.float64],
     fired_first: NDArray[np.int64],
 ) -> bool:
-    """Whether a model's block with a count of n makes an alarm, which is written down then."""
+    """Whether a model's block with a count of n makes an alarm, which is written down then.
+
+    `n_least` has to be `LEAST_NAMES` for a flood.
+    """
     x = _octaves(float(max(n, 1)))
-    is_hit = _is_above(history, level, x, limits[MORE_NAMES], limits[MORE_THAN_EVER])
+    is_above = _is_above(history, level, x, limits[MORE_NAMES], limits[MORE_THAN_EVER])
+    is_above = is_above and bool(n_least >= LEAST_NAMES)
     before = level[MEDIAN]
-    if not _note(history, level, x, is_hit and n >= LEAST_NAMES, first[0], first[1]):
+    if not _note(history, level, x, is_above, is_above, first[0], first[1]):
         return False
     fired[WHAT] = rule
     fired[STATISTIC] = x
@@ -169,7 +182,7 @@ def _judge(
 @kernel(
     *(I64_IN, I64_IN, I32_IN, BOOL_IN, I32_IN, BOOL_IN, I32_IN, U64_2D_IN, I32_IN),
     *(F64_2D_IN, I32_2D_IN, F64_2D_IN, F64_2D_IN, I32_IN, I64_2D),
-    *(I64, U8_2D, I64_2D, I64_2D, F64_2D, I64, I64_2D, F64_2D),
+    *(I64, U8_2D, I64_2D, I64_2D, F64_2D, I64_2D, I64_2D, F64_2D),
     *(I32, I32, I64, I64_2D, I64_2D, F64_2D, I64, I32_3D, I64_3D, I64_2D, I64_2D),
     *(I64, F64_2D, I64_2D),
 )
@@ -194,9 +207,9 @@ def volume_update(
     names_first: NDArray[np.int64],
     names_history: NDArray[np.int64],
     names_level: NDArray[np.float64],
-    n_changes: NDArray[np.int64],
-    changes_history: NDArray[np.int64],
-    changes_level: NDArray[np.float64],
+    n_places_given: NDArray[np.int64],
+    places_history: NDArray[np.int64],
+    places_level: NDArray[np.float64],
     owner: NDArray[np.int32],
     judged: NDArray[np.int32],
     n_rows: NDArray[np.int64],
@@ -248,25 +261,26 @@ def volume_update(
                 cells[m, b] = 0
             history_m, level_m, first = names_history[m], names_level[m], names_first[m]
             if _judge(
-                NAMES_RULE, n_names, history_m, level_m, first, limits[m],
+                NAMES_RULE, n_names, n_names, history_m, level_m, first, limits[m],
                 fired[n_fired], fired_first[n_fired],
             ):  # fmt: skip
                 fired_row[n_fired] = i
                 n_fired += 1
-            # How many places changed hands.
-            history_m, level_m = changes_history[m], changes_level[m]
-            n_turned = n_changes[m]
-            n_changes[m] = 0
+            # How many places it was given, and how many of them another source had to leave.
+            history_m, level_m = places_history[m], places_level[m]
+            n_given, n_taken = n_places_given[m, 0], n_places_given[m, 1]
+            n_places_given[m, :] = 0
             if _judge(
-                TURNOVER_RULE, n_turned, history_m, level_m, first, limits[m],
+                TURNOVER_RULE, n_given, n_taken, history_m, level_m, first, limits[m],
                 fired[n_fired], fired_first[n_fired],
             ):  # fmt: skip
                 fired_row[n_fired] = i
                 n_fired += 1
         if place < 0:
             continue
-        if is_first[i] and owner[place] >= 0:
-            n_changes[m] += 1
+        if is_first[i]:
+            n_places_given[m, 0] += 1
+            n_places_given[m, 1] += owner[place] >= 0
         if is_first[i] or owner[place] != m or judged[place] != k:
             owner[place] = m
             judged[place] = k
@@ -290,13 +304,14 @@ def volume_update(
         if n % RATE_BLOCK == RATE_BLOCK - 1:
             # Clocks may go backwards: that is no time at all.
             x = -_octaves(max(float(time) - float(block[place, 0]), 1.0))
-            share = -_octaves(max((now + 1.0 - block[place, 1]) / RATE_BLOCK, 1.0))
+            # Not its share, which ends at 1, however fast it is.
+            others = -_octaves(max(now + 2.0 - block[place, 1] - RATE_BLOCK, 1.0))
             own, past = history[place], level[place]
-            is_hit = _is_above(own, past, x, limits[m, FASTER], limits[m, ABOVE_PEAK])
-            is_hit = is_hit and bool(share > past[SHARE] + limits[m, MORE_SHARE])
+            is_above = _is_above(own, past, x, limits[m, FASTER], limits[m, ABOVE_PEAK])
+            is_hit = is_above and bool(others > past[OTHERS] + limits[m, FEWER_OTHERS])
             before = past[MEDIAN]
-            _approach(past, SHARE, own[N_BLOCKS], share)
-            if _note(own, past, x, is_hit, block[place, 2], block[place, 0]):
+            _approach(past, OTHERS, own[N_BLOCKS], others)
+            if _note(own, past, x, is_above, is_hit, block[place, 2], block[place, 0]):
                 fired_row[n_fired] = i
                 fired[n_fired, WHAT] = RATE_RULE
                 fired[n_fired, STATISTIC] = x - before

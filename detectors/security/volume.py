@@ -34,7 +34,7 @@ _UNLIKELY: Final = 10**8
 _LIMITS: Final = {
     kernel.FASTER: 3.0,
     kernel.ABOVE_PEAK: 2.0,
-    kernel.MORE_SHARE: 2.0,
+    kernel.FEWER_OTHERS: 2.0,
     kernel.MORE_NAMES: 2.0,
     kernel.MORE_THAN_EVER: 1.0,
 }
@@ -66,9 +66,9 @@ _MODELS: Final = (
     Column("names_first", np.int64, 0, (2,)),
     Column("names_history", np.int64, 0, (kernel.N_HISTORY,)),
     Column("names_level", np.float64, 0.0, (kernel.N_LEVELS,)),
-    Column("n_changes", np.int64, 0),
-    Column("changes_history", np.int64, 0, (kernel.N_HISTORY,)),
-    Column("changes_level", np.float64, 0.0, (kernel.N_LEVELS,)),
+    Column("n_places_given", np.int64, 0, (2,)),
+    Column("places_history", np.int64, 0, (kernel.N_HISTORY,)),
+    Column("places_level", np.float64, 0.0, (kernel.N_LEVELS,)),
 )
 _PLACES: Final = (
     Column("owner", np.int32, -1),
@@ -89,12 +89,13 @@ class VolumeBank:
     """Four rules: `rate`, `sources`, `turnover` and `answers`.
 
     The rate of a source is suspected where it is 8 times what is usual, 4 times what it was in the
-    epochs before, and 4 times its usual part of all events, so a load test by everybody is none.
-    Sources of a model are, where there are 4 times as many as usual and twice as many as in the
-    epochs before, and so are the places of the table that change hands. Answers are, where one
-    class is more frequent than with any benign source, by an exact binomial bound, and than with
-    the others at the same time. Rates, sources and changes count repeats, too, and need no
-    calibration: they are measured by their own past. Limits are salted.
+    epochs before, and a quarter as many events of others come beside its own as usual, so a load
+    test by everybody is none. Sources of a model are, where there are 4 times as many as usual and
+    twice as many as in the epochs before; so are the places that they are given, where others had
+    to leave them. Answers are, where one class is more frequent than with any benign source, by an
+    exact binomial bound, and than with the others at the same time. Rates, sources and places count
+    repeats, too, and need no calibration: they are measured by their own past, of which what was
+    told is part from then on. Limits are salted.
     """
 
     def __init__(self, n_models: int, n_places: int, salt: int, state: BankState | None) -> None:
@@ -121,7 +122,7 @@ class VolumeBank:
             require_all((kinds[name] >= 0.0) & (kinds[name] <= 1.0), f"{name} is out of range")
         for table, name in (
             (models, "names_level"),
-            (models, "changes_level"),
+            (models, "places_level"),
             (places, "level"),
         ):
             require_all(np.abs(table[name]) <= -kernel.NO_PEAK, f"{name} is out of range")
@@ -129,12 +130,21 @@ class VolumeBank:
         require_all((owner >= -1) & (owner < self._n_models), "owner is out of range")
         require_all((judged >= 0) & (judged < N_KINDS), "judged is out of range")
         last = kernel.FIRST_OFFSET
+        # As many blocks as there can be: what they are times events must be a number.
+        for name, array in (
+            ("names_history", models["names_history"]),
+            ("places_history", models["places_history"]),
+            ("history", places["history"]),
+        ):
+            n_blocks, run, total, _, latest = array[:, :last].T
+            fits = (n_blocks <= MAX_N // kernel.NAMES_BLOCK) & (run <= total) & (total <= n_blocks)
+            require_all(fits & (latest <= n_blocks), f"{name} is out of range")
         for name, array in (
             ("answers_all", kinds["answers_all"]),
             ("n_events", models["n_events"]),
             ("names_history", models["names_history"][:, :last]),
-            ("n_changes", models["n_changes"]),
-            ("changes_history", models["changes_history"][:, :last]),
+            ("n_places_given", models["n_places_given"]),
+            ("places_history", models["places_history"][:, :last]),
             ("n_rows", places["n_rows"]),
             ("n_distinct", places["n_distinct"]),
             ("block", places["block"][:, 1]),
@@ -175,9 +185,9 @@ class VolumeBank:
             models["names_first"],
             models["names_history"],
             models["names_level"],
-            models["n_changes"],
-            models["changes_history"],
-            models["changes_level"],
+            models["n_places_given"],
+            models["places_history"],
+            models["places_level"],
             places["owner"],
             places["judged"],
             places["n_rows"],

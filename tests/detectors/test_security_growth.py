@@ -7,10 +7,10 @@ import pytest
 
 from detectors.kernels import volume as kernel
 from detectors.security import volume
-from detectors.security.base import Suspicion, Technique
+from detectors.security.base import SecurityRows, Suspicion, Technique
 from detectors.security.fold import SecurityFold
 from detectors.security.sources import needed_refusals
-from schemas.batch import I64
+from schemas.batch import F64, I64
 from schemas.config import DetectionConfig
 from tests.detectors.security_events import KEY, benign, numbers
 from tests.detectors.source_rows import fold, rows_of
@@ -158,3 +158,112 @@ def test_a_slope_that_the_usual_can_follow_is_no_flood() -> None:
     own = quiet(rng, 20)
     names = np.minimum(N_CLIENTS * 2.0 ** (np.arange(1, 300) / 128.0), 1_000)
     assert more_names(own, rng, (names - N_CLIENTS).clip(0).astype(np.int64)) == []
+
+
+def told_blocks(n_of: I64, seed: int = 11) -> list[int]:
+    """In which blocks `sources` is told, where each has so many clients out of three thousand."""
+    rng = np.random.default_rng(seed)
+    who = np.concatenate([
+        rng.permutation(np.concatenate([
+            own := rng.choice(3_000, n, replace=False), rng.choice(own, BLOCK - n)
+        ]))
+        for n in n_of.tolist()
+    ])  # fmt: skip
+    rows = rows_of(np.zeros((len(who), 1)), who, who)
+    rows.source[:] = -1
+    bank = volume.SPEC.build(volume.SPEC.config_type(), 1, N_CLIENTS, 1, None)
+    return [found.offset // BLOCK for found in fold(bank, rows)]
+
+
+@pytest.mark.parametrize("slope", [8, 32, 64])
+def test_a_day_that_follows_on_a_night_is_told_once_and_then_usual(slope: int) -> None:
+    up = np.exp(np.linspace(np.log(6), np.log(400), slope))
+    day = np.concatenate([np.full(150, 6), up, np.full(150, 400), up[::-1]]).astype(np.int64)
+    told = told_blocks(np.tile(day, 4))
+    assert told
+    assert max(told) < len(day)
+
+
+def test_pauses_do_not_hide_a_flood() -> None:
+    floods = np.tile([900, 900, 900, 20], 30)
+    assert told_blocks(np.concatenate([np.full(40, 20), floods]))
+    # Three are few, whatever they are.
+    assert told_blocks(np.concatenate([np.full(40, 20), [900] * 3, np.full(40, 20)])) == []
+
+
+def test_a_table_that_fills_slowly_is_under_no_pressure_when_it_is_full() -> None:
+    rng = np.random.default_rng(12)
+    config = DetectionConfig.model_validate({
+        "security": {"learn_events": 1_000, "max_models": 2, "max_sources": 2_048}
+    })  # fmt: skip
+    own = SecurityFold(config, KEY)
+    n = 60 * BLOCK
+    # Ever new users, eight events of each, a hundred at a time.
+    order = np.argsort(np.arange(n) // 8 * 8 + 800 * rng.random(n), kind="stable")
+    who = (1 + np.arange(n) // 8)[order]
+    assert own.process(numbers(rng.normal(size=(n, 4)), who)) == []
+    assert own.counters["n_evicted_sources"] > 3_000
+
+
+def test_names_that_all_change_within_the_hour_are_no_pressure() -> None:
+    rng = np.random.default_rng(13)
+    own = SecurityFold(CONFIG, KEY)
+    for hour in range(6):
+        n = 40 * BLOCK
+        who = 1 + 450 * hour + rng.integers(0, 450, n)
+        assert own.process(numbers(rng.normal(size=(n, 4)), who, first=hour * n)) == []
+    assert own.counters["n_evicted_sources"] > 1_000
+
+
+def paced(own_ms: list[F64], others: F64, n_others: int) -> SecurityRows:
+    """Queries at these times (ms): of sources 0, 1, ... and of others behind them, in turn."""
+    k = len(own_ms)
+    time = np.concatenate([*own_ms, others])
+    who = np.concatenate([
+        *(np.full(len(times), number) for number, times in enumerate(own_ms)),
+        k + np.arange(len(others)) % n_others,
+    ])  # fmt: skip
+    order = np.argsort(time, kind="stable")
+    n = len(time)
+    return rows_of(
+        np.zeros((n, 1)), who[order], np.zeros(n, np.int64), time_ms=time[order].astype(np.int64)
+    )
+
+
+def of_rate(rows: SecurityRows) -> set[int]:
+    bank = volume.SPEC.build(volume.SPEC.config_type(), 1, N_CLIENTS, 1, None)
+    return {found.source for found in fold(bank, rows) if found.detail == "rate"}
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.25, 0.5])
+def test_a_source_is_told_whatever_part_of_the_traffic_it_is(share: float) -> None:
+    begin = np.cumsum(np.full(64 * 40, 10.0 / share))
+    flood = begin[-1] + np.cumsum(np.full(64 * 20, 0.01 / share))
+    others = np.arange(0.0, flood[-1], 10.0 / (1.0 - share))
+    assert of_rate(paced([np.concatenate([begin, flood])], others, 3)) == {0}
+
+
+@pytest.mark.parametrize(("n_fast", "is_told"), [(4, True), (10, False)])
+def test_several_sources_at_once_are_told_and_half_of_all_are_a_load_test(
+    n_fast: int, is_told: bool
+) -> None:
+    rng = np.random.default_rng(14)
+    begin, flood = np.full(64 * 40, 200.0), np.full(64 * 20, 0.2)
+    pace = np.concatenate([begin, flood])
+    own = [np.cumsum(pace) + 0.2 * rng.random() for _ in range(n_fast)]
+    others = np.arange(0.0, own[0][-1], 200.0 / (N_CLIENTS - n_fast))
+    told = of_rate(paced(own, others, N_CLIENTS - n_fast))
+    assert told == (set(range(n_fast)) if is_told else set())
+
+
+@pytest.mark.parametrize("n_cover", [0, 450, 600])
+def test_a_burst_that_others_excuse_does_not_make_room_for_a_flood(n_cover: int) -> None:
+    begin = np.cumsum(np.full(64 * 60, 200.0))
+    burst = begin[-1] + np.linspace(1.0, 30.0, 130)
+    quiet = burst[-1] + np.cumsum(np.full(64 * 62 - 130, 200.0))
+    flood = quiet[-1] + np.cumsum(np.full(8_000, 0.2))
+    usual = np.arange(0.0, flood[-1], 10.0 / 0.95)
+    others = np.concatenate([usual, begin[-1] + np.linspace(1.0, 30.0, n_cover)])
+    assert of_rate(paced([np.concatenate([begin, burst, quiet, flood])], np.sort(others), 19)) == {
+        0
+    }

@@ -213,7 +213,7 @@ def test_poisoning_belongs_to_the_drift_that_it_makes() -> None:
         (
             "harmful_drift",
             "predictions_worse",
-            [alert(1, signals=[moved("selection_ratio:sex", direction="fell")])],
+            [alert(1, signals=[moved("selection_ratio:sex", direction="fell", effect=-0.6)])],
         ),
         (
             "benign_drift",
@@ -223,7 +223,23 @@ def test_poisoning_belongs_to_the_drift_that_it_makes() -> None:
         (
             "benign_drift",
             "nothing_says_harm",
-            [alert(1, signals=[moved("error", direction="fell")])],
+            [alert(1, signals=[moved("error", direction="fell", effect=-0.6)])],
+        ),
+        # It rose further, and came back a part of the way: it is above its reference.
+        (
+            "harmful_drift",
+            "predictions_worse",
+            [alert(1, signals=[moved("error", direction="fell", effect=0.8)])],
+        ),
+        (
+            "benign_drift",
+            "nothing_says_harm",
+            [alert(1, signals=[moved("error", direction="rose", effect=-0.8)])],
+        ),
+        (
+            "data_fault",
+            "data_broke",
+            [alert(1, signals=[moved("missing:x", direction="fell", effect=1.0)])],
         ),
         ("data_fault", "data_broke", [alert(1, signals=[moved("error"), moved("quality:range")])]),
         (
