@@ -83,6 +83,35 @@ def mean_difference(new: Sums, old: Sums, level: float) -> Interval:
     return Interval(difference, difference - reach, difference + reach)
 
 
+def same_mix_difference(pairs: Sequence[tuple[Sums, Sums]], level: float) -> Interval:
+    """The first mean less the second in each group, by the mix of the first: a normal interval.
+
+    Each pair is of one group, of at least one row each; of all groups at least two each. Direct
+    standardisation. Of a group the variance is not less than that of all rows: few rows may have
+    hardly any by chance.
+    """
+    n = sum(new.n for new, _ in pairs)
+    of_all = [_variance(_together(side)) for side in zip(*pairs, strict=True)]
+    difference = math.fsum(new.n / n * (new.mean - old.mean) for new, old in pairs)
+    # By deviations, since their squares may be too large for a number.
+    reach = quantile(level) * math.hypot(
+        *(
+            new.n / n * math.sqrt(max(least, _variance(each) if each.n > 1 else 0.0) / each.n)
+            for new, old in pairs
+            for each, least in zip((new, old), of_all, strict=True)
+        )
+    )
+    return Interval(difference, difference - reach, difference + reach)
+
+
+def _together(parts: Sequence[Sums]) -> Sums:
+    return Sums(
+        sum(each.n for each in parts),
+        math.fsum(each.total for each in parts),
+        math.fsum(each.squares for each in parts),
+    )
+
+
 def student_quantile(p: float, freedom: float) -> float:
     """Student's quantile, by the expansion of Cornish and Fisher (Abramowitz and Stegun 26.7.5).
 

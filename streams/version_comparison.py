@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -20,12 +19,16 @@ from streams.difference import (
     Interval,
     Sums,
     mean_difference,
+    same_mix_difference,
     share_difference,
     shared_level,
 )
 from streams.version_facts import VersionTally, feature_of
 
 MAX_GROUPS_TOLD: Final = 32
+_LESS_OFTEN: Final = 4
+"""A group that the old version had more than so many times less often than the new one, in shares
+and in labels, takes no part in what is compared on the same mix."""
 
 
 def comparison_of(
@@ -49,7 +52,8 @@ def comparison_of(
     ]
     level = shared_level(config.level, 1 + len(pairs))
     whole = _compared(None, new.labelled, old.labelled, loss, level, config)
-    if any(_verdict(each, config) != whole.verdict for each in _on_same_mix(whole, new, old)):
+    on_same_mix = _on_same_mix(new, old, level)
+    if any(_verdict(each, config) != whole.verdict for each in on_same_mix):
         whole = whole.model_copy(update={"verdict": "alike"})
     groups = [_compared(name, mine, other, loss, level, config) for name, mine, other in pairs]
     groups.sort(key=lambda each: (-each.low, each.group or ""))
@@ -99,25 +103,22 @@ def _verdict(interval: Interval, config: RollbackConfig) -> VersionVerdict:
     return "better" if interval.high < 0.0 else "alike"
 
 
-def _on_same_mix(
-    whole: GroupComparison, new: VersionTally, old: VersionTally
-) -> Iterator[Interval]:
-    """By feature, the interval of all events less what the mix of its groups makes of it.
+def _on_same_mix(new: VersionTally, old: VersionTally, level: float) -> Iterator[Interval]:
+    """By feature, the difference within its groups, weighted by the new version's mix of them.
 
     Versions may have been given other mixes of events: one that was given the hard ones is not
-    worse for that. So the interval is moved by what the old version would have lost more, or less,
-    with the new one's mix. What only one of both was given says nothing of that.
+    worse for that. A feature says nothing of which they share less than half of the new one's.
     """
+    n, m = new.labelled.n, old.labelled.n
     for feature in sorted({feature_of(name) for name in new.groups}):
         pairs = [
-            (here, there) for here, there in _within(feature, new, old) if min(here.n, there.n) >= 1
+            (here, there)
+            for here, there in _within(feature, new, old)
+            # Of what the old version hardly had it cannot be known how hard it is.
+            if here.n and there.n and _LESS_OFTEN * there.n * max(n, m) >= here.n * m
         ]
-        if pairs:
-            n, m = (sum(each.n for each in side) for side in zip(*pairs, strict=True))
-            # Over these groups: the old version's mean as the new one's mix would have it, less it.
-            asked = math.fsum(here.n / n * there.mean for here, there in pairs)
-            shift = math.fsum(there.total for _, there in pairs) / m - asked
-            yield Interval(whole.difference + shift, whole.low + shift, whole.high + shift)
+        if 2 * sum(here.n for here, _ in pairs) >= n:
+            yield same_mix_difference(pairs, level)
 
 
 def _within(feature: str, new: VersionTally, old: VersionTally) -> Iterator[tuple[Sums, Sums]]:

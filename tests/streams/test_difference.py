@@ -13,6 +13,7 @@ from scipy import stats  # type: ignore[import-untyped]  # it ships no types
 from streams.difference import (
     Sums,
     mean_difference,
+    same_mix_difference,
     share_difference,
     shared_level,
     student_quantile,
@@ -108,3 +109,44 @@ def test_a_family_of_intervals_holds_at_its_level() -> None:
     # Three standard errors of a share of 0.05 in 1,000 runs.
     assert n_wrong / 1_000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1_000)
     assert n_wrong > 0
+
+
+def test_on_the_same_mix_an_interval_holds_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(3)
+    sizes = ((300, 100), (80, 240), (20, 60))
+    shares = np.array([0.02, 0.3, 0.1])
+    weights = np.array([n for n, _ in sizes]) / 400
+    n_false = 0
+    for _ in range(2_000):
+        pairs = [
+            (Sums(n, k := rng.binomial(n, p), k), Sums(m, j := rng.binomial(m, q), j))
+            for (n, m), p, q in zip(sizes, shares + 0.05, shares, strict=True)
+        ]
+        found = same_mix_difference(pairs, 0.95)
+        assert found.difference == pytest.approx(
+            sum(w * (a.mean - b.mean) for w, (a, b) in zip(weights, pairs, strict=True))
+        )
+        n_false += not found.low <= 0.05 <= found.high
+    # A standard error of 2,000 draws is 0.5 %; variances are taken rather too large.
+    assert n_false / 2_000 < 0.065
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.floats(0, MAX_LOSS), min_size=2, max_size=6),
+            st.lists(st.floats(0, MAX_LOSS), min_size=2, max_size=6),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_on_the_same_mix_whatever_the_losses_are_the_interval_is_finite(
+    given_pairs: list[tuple[list[float], list[float]]],
+) -> None:
+    pairs = [(sums(np.array(new)), sums(np.array(old))) for new, old in given_pairs]
+    found = same_mix_difference(pairs, 0.99)
+    assert all(math.isfinite(each) for each in found)
+    assert found.low <= found.difference <= found.high
+    turned = same_mix_difference([(new, new) for new, _ in pairs], 0.99)
+    assert turned.difference == 0.0

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -190,6 +191,52 @@ def test_many_small_groups_of_the_same_mix_take_nothing_away(
     )
     assert found is not None
     assert found.groups[0].verdict == ("worse" if now > before else "better")
+
+
+def verdict_of_all(new: VersionTally, old: VersionTally) -> str:
+    both = window()
+    found = comparison_of(new, old, {"old": both, "new": both}, "together", CONFIG)
+    assert found is not None
+    return found.groups[0].verdict
+
+
+@pytest.mark.parametrize("n_hard", [1, 5, 10, 30, 60, 90, 300])
+def test_hard_ones_that_the_old_version_hardly_had_make_no_verdict_and_hide_none(
+    n_hard: int,
+) -> None:
+    # Four in ten of the new version's are of b, which is fifteen times as hard. Level: 95 %.
+    rng = np.random.default_rng(n_hard)
+    n_false = n_missed = 0
+    for _ in range(400):
+        old = tally({
+            "plan=a": (2_000, int(rng.binomial(2_000, 0.02))),
+            "plan=b": (n_hard, int(rng.binomial(n_hard, 0.3))),
+        })  # fmt: skip
+        alike = {"plan=a": (600, 0.02), "plan=b": (400, 0.3)}
+        worse = {"plan=a": (600, 0.06), "plan=b": (400, 0.4)}
+        drawn = [
+            tally({name: (n, int(rng.binomial(n, p))) for name, (n, p) in each.items()})
+            for each in (alike, worse)
+        ]
+        n_false += verdict_of_all(drawn[0], old) == "worse"
+        n_missed += verdict_of_all(drawn[1], old) != "worse"
+    # Seeded. Of the first more than one in twenty would break the level; the second is power.
+    assert n_false <= 0.05 * 400
+    assert n_missed <= 0.15 * 400
+
+
+def test_groups_that_one_version_never_had_make_no_verdict() -> None:
+    shared = {"plan=a": (500, 25), "plan=b": (500, 25)}
+    assert verdict_of_all(tally({**shared, "plan=c": (430, 200)}), tally(shared)) == "alike"
+    assert verdict_of_all(tally(shared), tally({**shared, "plan=c": (430, 200)})) == "alike"
+    worse = {"plan=a": (500, 60), "plan=b": (500, 60), "plan=c": (430, 200)}
+    assert verdict_of_all(tally(worse), tally(shared)) == "worse"
+
+
+def test_one_wrong_label_of_a_group_hides_nothing() -> None:
+    new = tally({f"plan={g}": (90, 9) for g in range(8)})
+    old = tally({**{f"plan={g}": (90, 2) for g in range(7)}, "plan=7": (1, 1)})
+    assert verdict_of_all(new, old) == "worse"
 
 
 def test_a_least_loss_must_be_passed_by_the_whole_interval() -> None:
