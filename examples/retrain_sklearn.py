@@ -82,15 +82,21 @@ def train_model(lines: Iterable[bytes]) -> Any:
 
 def of_one_kind(rows: list[dict[str, Any]]) -> tuple[bool, list[dict[str, Any]]]:
     """Whether labels are numbers, not classes, and the rows whose label is of the usual kind."""
-    kinds = Counter(type(row["label"]) for row in rows)
-    whole = Counter(row["label"] for row in rows if type(row["label"]) is int)
+    kinds = Counter(kind_of(row["label"]) for row in rows)
+    whole = Counter(row["label"] for row in rows if kind_of(row["label"]) is int)
     # A few odd ones do not make numbers of classes.
     in_classes = sum(n for _, n in whole.most_common(MOST_CLASSES))
     are_many = 10 * in_classes < 9 * kinds[int]
     if 2 * (kinds[int] + kinds[float]) > len(rows) and (kinds[float] >= kinds[int] or are_many):
-        return True, [row for row in rows if type(row["label"]) in (int, float)]
+        numbers = [row for row in rows if kind_of(row["label"]) in (int, float)]
+        return True, [{**row, "label": float(row["label"])} for row in numbers]
     usual, _ = kinds.most_common(1)[0]
-    return False, [row for row in rows if type(row["label"]) is usual]
+    return False, [row for row in rows if kind_of(row["label"]) is usual]
+
+
+def kind_of(label: Any) -> type:
+    """Its type; a whole number that no array of them holds is as one with a fraction."""
+    return float if type(label) is int and not -(2**63) <= label < 2**63 else type(label)
 
 
 def known(features: dict[str, Any]) -> dict[str, Any]:

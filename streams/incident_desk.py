@@ -157,7 +157,8 @@ class IncidentDesk:
         )
         if what is None:
             furthest_ms = await self._store.furthest(model.deployment)
-            groups = [group for group, _ in derived.cases]
+            # Also those of which no incident is told just now.
+            groups = list(groups_of(derived.kept.evidence.values(), self._incidents))
             said = of_incidents(derived.kept.said)
             words = unknown_for_good(said, groups, furthest_ms, self._incidents)
             what = Forgotten({}, [], words, None) if words else None

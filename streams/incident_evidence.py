@@ -102,6 +102,12 @@ class Evidence(BaseModel):
         return self.silence is not None and self.silence.kind == "recovered"
 
     @property
+    def has_gone(self) -> bool:
+        """Whether it has ended since all is as it should be, and not since it has moved on."""
+        how = None if self.alert is None else self.alert.resolution
+        return self.has_ended and how not in ("superseded", "forgotten")
+
+    @property
     def severity(self) -> Severity:
         """In the words of alerts."""
         if self.alert is not None:

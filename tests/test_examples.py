@@ -215,3 +215,12 @@ def test_a_few_odd_numbers_do_not_make_numbers_of_classes() -> None:
     rows = [row(number, number % 2) for number in range(1_000)]
     model = JOB.train_model([*rows, *(row(number, 1_000 + number) for number in range(30))])
     assert list(model.predict([{"amount": 1, "plan": "a"}, {"amount": 1, "plan": "b"}])) == [0, 1]
+
+
+@pytest.mark.parametrize("odd", [2**63, 2**64 - 1])
+def test_a_whole_number_that_no_array_holds_does_not_stop_the_job(odd: int) -> None:
+    classes = JOB.train_model([*(row(number, number % 2) for number in range(1_000)), row(0, odd)])
+    assert list(classes.predict([{"amount": 1, "plan": "a"}, {"amount": 1, "plan": "b"}])) == [0, 1]
+    numbers = [row(number, number % 97 + 0.5) for number in range(970)]
+    (said,) = JOB.train_model([*numbers, row(0, odd)]).predict([{"amount": 90, "plan": "a"}])
+    assert math.isfinite(said)

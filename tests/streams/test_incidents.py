@@ -492,6 +492,14 @@ def test_benign_drift_is_an_incident_once_it_has_lasted() -> None:
     assert found.status == "closed"
 
 
+@pytest.mark.parametrize("how", ["superseded", "forgotten"])
+def test_drift_that_moved_on_has_not_come_back(how: str) -> None:
+    ended = alert(1, 20, revision=2, status="resolved", resolution=how)
+    assert lasting(alert(1), ended, minute=29) == []
+    (found,) = lasting(alert(1), ended, minute=30)
+    assert found.verdict.reason == "benign_drift"
+
+
 def test_harm_faults_attacks_and_what_a_person_says_are_incidents_at_once() -> None:
     harm = alert(1, signals=[moved("error")])
     fault = alert(1, signals=[moved("quality:range")])
