@@ -50,6 +50,7 @@ def retrain(value: bytes | None, models: Path, export: Export, train: Train, sav
     with tempfile.TemporaryDirectory(dir=models) as folder:
         window, unfinished = Path(folder, "window.ndjson"), Path(folder, "model")
         if not export(request_id, window):
+            print(f"request {request_id} passed over: another --group would try it again")
             return False
         with window.open("rb") as lines:
             model = train(lines)

@@ -231,11 +231,12 @@ def _decide(
         if anomaly.said.finding_info.uid in attacks
         for pseudonym in anomaly.said.unmapped.quarantine.sources
     )
-    view.say(f"{OPERATOR} opens the evidence and approves of the retraining without {accused}")
+    suspects = ", ".join(accused) or "nobody"
+    view.say(f"{OPERATOR} opens the evidence and approves of the retraining without {suspects}")
     decision = approve(
         request,
         book.behind(request),
-        f"{', '.join(accused) or 'nobody'} alone is suspected: train without what it said",
+        f"{suspects} alone is suspected: train without what it said",
         bootstrap_servers=bootstrap_servers,
         env=env,
         clock=flow.elapsed_s,

@@ -8,8 +8,10 @@ What is long over is forgotten: its last record stays on the topic.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
+from weakref import WeakValueDictionary
 
 import orjson
 from pydantic import BaseModel
@@ -98,6 +100,7 @@ class IncidentDesk:
         self._retraining: Final = retraining
         self._events_topic: Final = events_topic
         self._teller: Final = Teller(store, outlet, writer)
+        self._turns: Final = WeakValueDictionary[ModelName, asyncio.Lock]()
         self.n_too_late = 0
         """Records of what has been forgotten, or that came later than anybody waits for; words of
         incidents that nobody knows."""
@@ -105,6 +108,10 @@ class IncidentDesk:
     async def take(self, evidence: Evidence) -> None:
         """Take one record's evidence in, and tell what follows. Twice is as once."""
         model = ModelName(evidence.deployment, evidence.model_id)
+        async with self._turn(model):
+            await self._take(model, evidence)
+
+    async def _take(self, model: ModelName, evidence: Evidence) -> None:
         for _ in range(MOST_ROUNDS):
             kept = await self._store.read(model)
             before = kept.evidence.get(evidence.evidence_id)
@@ -113,12 +120,16 @@ class IncidentDesk:
                 return
             now = evidence if before is None else merge(before, evidence)
             if now == before or await self._store.write(model, kept.version, [now], ()):
-                await self.tell(model)
+                await self._tell(model)
                 return
         raise RestlessError(f"{model}: another responder was faster {MOST_ROUNDS} times")
 
     async def hear(self, model: ModelName, said: Noted) -> None:
         """Take in what a person said of the model, or where a version begins. Twice is as once."""
+        async with self._turn(model):
+            await self._hear(model, said)
+
+    async def _hear(self, model: ModelName, said: Noted) -> None:
         words = of_incidents([said])
         furthest_ms = await self._store.furthest(model.deployment) if words else None
         for _ in range(MOST_ROUNDS):
@@ -128,7 +139,7 @@ class IncidentDesk:
                 self.n_too_late += 1
                 return
             if said in kept.said or await self._store.write(model, kept.version, (), [said]):
-                await self.tell(model)
+                await self._tell(model)
                 return
         raise RestlessError(f"{model}: another responder was faster {MOST_ROUNDS} times")
 
@@ -169,7 +180,22 @@ class IncidentDesk:
 
     async def tell(self, model: ModelName) -> None:
         """Write what topics do not say yet of this model."""
+        async with self._turn(model):
+            await self._tell(model)
+
+    async def _tell(self, model: ModelName) -> None:
         await self._teller.tell(model, self._wanted)
+
+    def _turn(self, model: ModelName) -> asyncio.Lock:
+        """One after the other, of one model and in one process.
+
+        Side by side, whoever is at work would find what it has derived out of date whenever another
+        one has written, and a model of which much is said would never be told of.
+        """
+        lock = self._turns.get(model)
+        if lock is None:
+            lock = self._turns[model] = asyncio.Lock()
+        return lock
 
     async def _wanted(self, model: ModelName) -> tuple[Kept, Mapping[str, Telling]]:
         derived = await self._derived(model)

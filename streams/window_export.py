@@ -47,7 +47,7 @@ def find_request(reader: CompactedReader, topic: str, request_id: str) -> Retrai
     """The request as it is now. Raises `RequestError`, `LogError`, `KafkaException`."""
     value = reader.latest(topic, request_id.encode())
     if value is None:
-        raise RequestError(f"{topic} has no request {request_id}")
+        raise RequestError(f"{topic} has no request {request_id}: give all 32 digits of its id")
     try:
         return RetrainingData.model_validate_json(value)
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.incidents import IncidentData
 from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.retraining import RetrainingData
 from streams.incident_desk import IncidentDesk, as_bytes
@@ -414,3 +416,21 @@ def test_a_window_that_cannot_be_read_holds_its_request() -> None:
     last = requests_of(topic)[-1]
     assert last is not None
     assert [each.reason for each in last.holds] == ["window_not_settled"]
+
+
+def test_a_model_of_which_much_is_said_side_by_side_is_told_of() -> None:
+    # One responder's agents, each with a record of the same model.
+    async def others(_name: str) -> None:
+        await asyncio.sleep(0)
+
+    records = [evidence(alert(number, number % 7)) for number in range(1, 200)]
+    store, topic = MemoryIncidentStore(others), MemoryOutlet(others)
+    desk = desk_at(store, topic, "one")
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(desk.take(each) for (each,) in records))
+
+    asyncio.run(all_at_once())
+    (found,) = topic.compacted().values()
+    assert found is not None
+    assert IncidentData.model_validate_json(found).n_evidence == len(records)
