@@ -370,8 +370,8 @@ RULES: Final[tuple[Rule, ...]] = (
         "data_broke",
         "data_fault",
         "a signal `quality:...` or `latency` moved, one seems to have another unit, or "
-        "`missing:F` rose by half a standard deviation or more; or an anomaly `data_change` is "
-        "part of it",
+        "`missing:F` is above its reference by half a standard deviation or more; or an anomaly "
+        "`data_change` is part of it",
         _of_evidence(_fault),
     ),
     Rule(
@@ -396,8 +396,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "predictions_worse",
         "harmful_drift",
-        "`error`, `error:F=V`, `expected_error` or `error_gap` rose, `calibration` moved, or "
-        "groups came apart",
+        "`error`, `error:F=V`, `expected_error` or `error_gap` moved and is above its reference, "
+        "`calibration` moved, or groups came apart",
         _of_evidence(_harm),
     ),
     Rule("nothing_says_harm", "benign_drift", "no other rule holds", _of_evidence(_benign)),
