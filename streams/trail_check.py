@@ -371,7 +371,12 @@ def summary_lines(found: TrailVerification, where: Mapping[str, str]) -> list[st
             f"Keep heads, and name that of seq {(found.first_seq or 1) - 1} with --head"
         )
     lines += [f"kept head {head} is in it" for head in found.heads_found]
-    lines += [f"kept head {head} is of before its beginning" for head in found.heads_before]
+    # Where another chain was begun, nobody can tell of which one a head is that is not there.
+    is_one = all(each.kind != "restarted" for each in found.breaks)
+    where_from = "is" if is_one else "is not in it, and cannot be checked if it is"
+    lines += [
+        f"kept head {head} {where_from} of before its beginning" for head in found.heads_before
+    ]
     what = "whole" if found.is_whole else "broken" if found.n_breaks else "not all verified"
     lines.append(f"{name}: {found.n_records:,} records, {what}; head {found.head}")
     return lines

@@ -297,6 +297,8 @@ def test_a_chain_that_begins_late_and_anew_is_held_against_the_head_before_it() 
     found = check([*VALUES[4:], *values(trail(4, OTHER_CHAIN))], WHOLE[1].head)
     assert [each.kind for each in found.breaks] == ["restarted"]
     assert found.heads_before == [str(WHOLE[1].head)]
+    lines = summary_lines(found, {"name": "trail", "place": "offset"})
+    assert any("cannot be checked if it is of before its beginning" in line for line in lines)
 
 
 def test_breaks_are_counted_and_some_are_told() -> None:
