@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -187,8 +188,13 @@ class Deployment(SmallRun):
         return time.monotonic() - start_s
 
     def ensure_alive(self) -> None:
-        """As a supervisor would: start again what has ended by itself with exit code 1."""
-        if any(not worker.is_running() and worker.wait() >= 0 for worker in self.members.values()):
+        """As a supervisor would: start again what has ended by itself.
+
+        That is with an exit code, or by an assertion of the client library (SIGABRT): librdkafka
+        has one that fails now and then where a request times out as its transaction is given up.
+        """
+        ended = [worker.wait() for worker in self.members.values() if not worker.is_running()]
+        if any(code >= 0 or code == -signal.SIGABRT for code in ended):
             self.ensure_members()
 
     def quiesce(self) -> None:
