@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
@@ -86,22 +86,37 @@ def mean_difference(new: Sums, old: Sums, level: float) -> Interval:
 def same_mix_difference(pairs: Sequence[tuple[Sums, Sums]], level: float) -> Interval:
     """The first mean less the second in each group, by the mix of the first: a normal interval.
 
-    Each pair is of one group, of at least one row each; of all groups at least two each. Direct
-    standardisation. Of a group the variance is not less than that of all rows: few rows may have
-    hardly any by chance.
+    Each pair is of one group, of at least one row each. Direct standardisation.
     """
     n = sum(new.n for new, _ in pairs)
-    of_all = [_variance(_together(side)) for side in zip(*pairs, strict=True)]
+    error = _errors(pairs)
     difference = math.fsum(new.n / n * (new.mean - old.mean) for new, old in pairs)
-    # By deviations, since their squares may be too large for a number.
     reach = quantile(level) * math.hypot(
-        *(
-            new.n / n * math.sqrt(max(least, _variance(each) if each.n > 1 else 0.0) / each.n)
-            for new, old in pairs
-            for each, least in zip((new, old), of_all, strict=True)
-        )
+        *(new.n / n * error(each) for new, old in pairs for each in (new, old))
     )
     return Interval(difference, difference - reach, difference + reach)
+
+
+def mix_difference(pairs: Sequence[tuple[Sums, Sums]], level: float) -> Interval:
+    """What the first's mix of these groups makes of the second's mean, less that mean."""
+    n, m = (sum(each.n for each in side) for side in zip(*pairs, strict=True))
+    error = _errors(pairs)
+    more = [new.n / n - old.n / m for new, old in pairs]
+    difference = math.fsum(w * old.mean for w, (_, old) in zip(more, pairs, strict=True))
+    reach = quantile(level) * math.hypot(
+        *(w * error(old) for w, (_, old) in zip(more, pairs, strict=True))
+    )
+    return Interval(difference, difference - reach, difference + reach)
+
+
+def _errors(pairs: Sequence[tuple[Sums, Sums]]) -> Callable[[Sums], float]:
+    """The standard error of a group's mean.
+
+    Its variance is not less than that of all rows: few may have hardly any by chance. By
+    deviations, since their squares may be too large for a number.
+    """
+    least = _variance(_together([each for pair in pairs for each in pair]))
+    return lambda each: math.sqrt(max(least, _variance(each) if each.n > 1 else 0.0) / each.n)
 
 
 def _together(parts: Sequence[Sums]) -> Sums:

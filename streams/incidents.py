@@ -157,7 +157,8 @@ def _is_one(
     if incident.verdict.reason != "benign_drift" or incident.verdict.by is not None:
         return True
     end_ms = incident.last_ms
-    if not all(each.has_gone for each in group.evidence):
+    latest = max(group.evidence, key=lambda each: (each.last_ms, each.evidence_id))
+    if not (latest.has_gone and all(each.has_ended for each in group.evidence)):
         end_ms = max(end_ms, incident.start_ms if watermark_ms is None else watermark_ms)
     return end_ms - incident.start_ms >= config.benign_after_ms
 

@@ -19,6 +19,8 @@ from schemas.signal_names import (
 _FAULT_EFFECT: Final = 0.5
 """From this effect on, in reference standard deviations, a share of missing values is a fault: that
 of an alert of severity high."""
+_NEAR: Final = 0.1
+"""Within so many standard deviations a signal counts as back at its reference."""
 _BROKEN: Final = frozenset({*QUALITY, LATENCY}) - {REPRESENTATIVENESS}
 """Events that are unlike the reference are a change of the world as well as of the data."""
 
@@ -50,9 +52,13 @@ def is_fault(moved: MovedSignal) -> bool:
 def _is_above(moved: MovedSignal) -> bool:
     """Whether a signal is above its reference, wherever it moved last.
 
-    What rose far and fell half of the way back is.
+    What rose far and fell half of the way back is. Near the reference it is where it moved that
+    counts, and of a shape, whose effect is a distance.
     """
-    return moved.effect > 0.0 or (moved.effect == 0.0 and moved.direction == "rose")
+    rose = moved.direction == "rose"
+    if moved.unit == "shape" or abs(moved.effect) <= _NEAR:
+        return rose
+    return moved.effect > 0.0
 
 
 def is_harm(moved: MovedSignal) -> bool:

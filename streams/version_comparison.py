@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from schemas.responder_config import RollbackConfig
@@ -19,6 +20,7 @@ from streams.difference import (
     Interval,
     Sums,
     mean_difference,
+    mix_difference,
     same_mix_difference,
     share_difference,
     shared_level,
@@ -52,10 +54,14 @@ def comparison_of(
     ]
     level = shared_level(config.level, 1 + len(pairs))
     whole = _compared(None, new.labelled, old.labelled, loss, level, config)
-    on_same_mix = _on_same_mix(new, old, level)
+    shared = dict(_shared(new, old))
+    on_same_mix = [same_mix_difference(each, level) for each in shared.values()]
     if any(_verdict(each, config) != whole.verdict for each in on_same_mix):
         whole = whole.model_copy(update={"verdict": "alike"})
-    groups = [_compared(name, mine, other, loss, level, config) for name, mine, other in pairs]
+    groups = [
+        _less_mix(_compared(name, mine, other, loss, level, config), name, shared, level, config)
+        for name, mine, other in pairs
+    ]
     groups.sort(key=lambda each: (-each.low, each.group or ""))
     return VersionComparison(
         basis=basis,
@@ -103,22 +109,49 @@ def _verdict(interval: Interval, config: RollbackConfig) -> VersionVerdict:
     return "better" if interval.high < 0.0 else "alike"
 
 
-def _on_same_mix(new: VersionTally, old: VersionTally, level: float) -> Iterator[Interval]:
-    """By feature, the difference within its groups, weighted by the new version's mix of them.
+def _shared(
+    new: VersionTally, old: VersionTally
+) -> Iterator[tuple[str, Sequence[tuple[Sums, Sums]]]]:
+    """By feature the groups that both versions had, if they are half of the new one's events.
 
     Versions may have been given other mixes of events: one that was given the hard ones is not
-    worse for that. A feature says nothing of which they share less than half of the new one's.
+    worse for that. Of what the old version hardly had it cannot be known how hard it is.
     """
     n, m = new.labelled.n, old.labelled.n
     for feature in sorted({feature_of(name) for name in new.groups}):
         pairs = [
             (here, there)
             for here, there in _within(feature, new, old)
-            # Of what the old version hardly had it cannot be known how hard it is.
             if here.n and there.n and _LESS_OFTEN * there.n * max(n, m) >= here.n * m
         ]
         if 2 * sum(here.n for here, _ in pairs) >= n:
-            yield same_mix_difference(pairs, level)
+            yield feature, pairs
+
+
+def _less_mix(
+    found: GroupComparison,
+    name: str,
+    shared: Mapping[str, Sequence[tuple[Sums, Sums]]],
+    level: float,
+    config: RollbackConfig,
+) -> GroupComparison:
+    """A group whose verdict is not that of another feature's mix.
+
+    That mix is known of all events and not of the group's: it is taken to be the same there.
+    """
+    for feature, pairs in shared.items():
+        if feature == feature_of(name):
+            continue
+        mix = mix_difference(pairs, level)
+        left = found.difference - mix.difference
+        interval = Interval(
+            left,
+            left - math.hypot(found.difference - found.low, mix.high - mix.difference),
+            left + math.hypot(found.high - found.difference, mix.high - mix.difference),
+        )
+        if _verdict(interval, config) != found.verdict:
+            return found.model_copy(update={"verdict": "alike"})
+    return found
 
 
 def _within(feature: str, new: VersionTally, old: VersionTally) -> Iterator[tuple[Sums, Sums]]:

@@ -30,11 +30,12 @@ EPOCH = 64
 """A block is held against the peak of the epochs of so many blocks before its own: else whoever
 grows from block to block raises the bar that is to stop it."""
 FADE = 0.125
-"""Octaves of a peak that are forgotten with each epoch: what comes every day stays usual."""
+"""Octaves of a peak that are forgotten with each epoch: what comes again soon stays usual."""
 IN_A_ROW = 4
-"""Blocks that alarm, where no more than so many others lie between one and the next."""
+"""Blocks that alarm, where each comes within so many blocks of the one before."""
 QUIET = 16
-"""Blocks without a hit, after which evidence is void."""
+"""Blocks without a hit, after which evidence that was told is void; other evidence is after
+`IN_A_ROW`."""
 STEP = 0.02
 """Of a median that has seen many blocks, in octaves."""
 FASTER, ABOVE_PEAK, FEWER_OTHERS, MORE_NAMES, MORE_THAN_EVER = range(5)
@@ -52,8 +53,8 @@ GRID = 64
 RATE_RULE, NAMES_RULE, TURNOVER_RULE, ANSWERS_RULE = range(4)
 N_BLOCKS, RUN, TOTAL, NEXT, LAST, FIRST_OFFSET, FIRST_TIME = range(7)
 N_HISTORY = 7
-MEDIAN, OTHERS, EDGE, NOW, PEAK = range(5)
-N_LEVELS = 5
+MEDIAN, OTHERS, EDGE, NOW, PEAK, TOLD = range(6)
+N_LEVELS = 6
 WHAT, STATISTIC, THRESHOLD, HITS, SEEN, BASELINE, DETAIL = range(7)
 N_FIRED = 7
 NO_PEAK = -1e9
@@ -117,12 +118,14 @@ def _note(
     _approach(level, MEDIAN, n, x)
     if n == 0:
         level[EDGE:] = NO_PEAK
-    # What is above does not become usual before it was told, nor does the block before it, in the
+    # What is above does not become usual beyond what was told, nor does the block before it, in the
     # middle of which it may have begun: so a block enters its epoch when the next one has come.
     is_told = history[NEXT] > 0 and n - history[LAST] <= QUIET
     if not is_above or is_told:
         level[NOW] = max(level[NOW], level[EDGE])
-    level[EDGE] = NO_PEAK if is_above and not is_told else x
+    level[EDGE] = x
+    if is_above:
+        level[EDGE] = min(x, level[TOLD]) if is_told else NO_PEAK
     if n + 1 == PAST or (n + 1) % EPOCH == 0:
         level[PEAK] = max(level[PEAK] - FADE, level[NOW], NO_PEAK)
         level[NOW] = NO_PEAK
@@ -142,6 +145,8 @@ def _note(
     if history[RUN] < IN_A_ROW or history[TOTAL] < history[NEXT]:
         return False
     history[NEXT] = 2 * history[TOTAL]
+    level[TOLD] = x
+    level[NOW] = max(level[NOW], x)
     return True
 
 

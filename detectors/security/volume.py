@@ -94,8 +94,8 @@ class VolumeBank:
     twice as many as in the epochs before; so are the places that they are given, where others had
     to leave them. Answers are, where one class is more frequent than with any benign source, by an
     exact binomial bound, and than with the others at the same time. Rates, sources and places count
-    repeats, too, and need no calibration: they are measured by their own past, of which what was
-    told is part from then on. Limits are salted.
+    repeats, too, and need no calibration: they are measured by their own past, of which as much as
+    was told is part. Limits are salted.
     """
 
     def __init__(self, n_models: int, n_places: int, salt: int, state: BankState | None) -> None:

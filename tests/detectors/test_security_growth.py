@@ -267,3 +267,35 @@ def test_a_burst_that_others_excuse_does_not_make_room_for_a_flood(n_cover: int)
     assert of_rate(paced([np.concatenate([begin, burst, quiet, flood])], np.sort(others), 19)) == {
         0
     }
+
+
+def test_a_small_flood_that_is_told_makes_no_room_for_a_large_one() -> None:
+    begin = np.cumsum(np.full(64 * 40, 200.0))
+    small = begin[-1] + np.cumsum(np.full(64 * 5, 200.0 / 12))
+    large = small[-1] + np.cumsum(np.full(64 * 2, 0.002))
+    quiet = large[-1] + np.cumsum(np.full(64 * 64, 200.0))
+    flood = quiet[-1] + np.cumsum(np.full(64 * 64, 0.02))
+    own = np.concatenate([begin, small, large, quiet, flood])
+    rows = paced([own], np.arange(0.0, own[-1], 10.0 / 0.95), 19)
+    bank = volume.SPEC.build(volume.SPEC.config_type(), 1, N_CLIENTS, 1, None)
+    said = [each for each in fold(bank, rows) if each.detail == "rate"]
+    assert said[0].statistic < 5.0
+    assert said[-1].statistic > 10.0
+    assert said[-1].event_time_ms > quiet[-1]
+
+
+@pytest.mark.parametrize("n_rows", [310, 400, 1_500])
+def test_a_job_that_comes_every_night_is_told_once(n_rows: int) -> None:
+    nights: list[F64] = []
+    at = 0.0
+    for _ in range(8):
+        day = at + np.cumsum(np.full(64 * 60, 2_000.0))
+        night = day[-1] + np.cumsum(np.full(n_rows, 50.0))
+        nights += [day, night]
+        at = float(night[-1])
+    rows = paced([np.concatenate(nights)], np.arange(0.0, at, 100.0), 19)
+    bank = volume.SPEC.build(volume.SPEC.config_type(), 1, N_CLIENTS, 1, None)
+    told = [each.event_time_ms for each in fold(bank, rows) if each.detail == "rate"]
+    assert told
+    # In the second night at the latest: the blocks of the first may lie badly.
+    assert max(told) <= nights[3][-1]
