@@ -83,13 +83,15 @@ def mean_difference(new: Sums, old: Sums, level: float) -> Interval:
     return Interval(difference, difference - reach, difference + reach)
 
 
-def same_mix_difference(pairs: Sequence[tuple[Sums, Sums]], level: float) -> Interval:
+def same_mix_difference(
+    pairs: Sequence[tuple[Sums, Sums]], level: float, *, of_shares: bool
+) -> Interval:
     """The first mean less the second in each group, by the mix of the first: a normal interval.
 
     Each pair is of one group, of at least one row each. Direct standardisation.
     """
     n = sum(new.n for new, _ in pairs)
-    error = _errors(pairs)
+    error = _errors(pairs, of_shares=of_shares)
     difference = math.fsum(new.n / n * (new.mean - old.mean) for new, old in pairs)
     reach = quantile(level) * math.hypot(
         *(new.n / n * error(each) for new, old in pairs for each in (new, old))
@@ -97,10 +99,12 @@ def same_mix_difference(pairs: Sequence[tuple[Sums, Sums]], level: float) -> Int
     return Interval(difference, difference - reach, difference + reach)
 
 
-def mix_difference(pairs: Sequence[tuple[Sums, Sums]], level: float) -> Interval:
+def mix_difference(
+    pairs: Sequence[tuple[Sums, Sums]], level: float, *, of_shares: bool
+) -> Interval:
     """What the first's mix of these groups makes of the second's mean, less that mean."""
     n, m = (sum(each.n for each in side) for side in zip(*pairs, strict=True))
-    error = _errors(pairs)
+    error = _errors(pairs, of_shares=of_shares)
     more = [new.n / n - old.n / m for new, old in pairs]
     difference = math.fsum(w * old.mean for w, (_, old) in zip(more, pairs, strict=True))
     reach = quantile(level) * math.hypot(
@@ -109,14 +113,23 @@ def mix_difference(pairs: Sequence[tuple[Sums, Sums]], level: float) -> Interval
     return Interval(difference, difference - reach, difference + reach)
 
 
-def _errors(pairs: Sequence[tuple[Sums, Sums]]) -> Callable[[Sums], float]:
+def _errors(pairs: Sequence[tuple[Sums, Sums]], *, of_shares: bool) -> Callable[[Sums], float]:
     """The standard error of a group's mean.
 
-    Its variance is not less than that of all rows: few may have hardly any by chance. By
-    deviations, since their squares may be too large for a number.
+    Few rows may have hardly any variance by chance: it is not less than that of all rows, and of
+    shares not less than with one more that is wrong and one that is right. By deviations, since
+    their squares may be too large for a number.
     """
     least = _variance(_together([each for pair in pairs for each in pair]))
-    return lambda each: math.sqrt(max(least, _variance(each) if each.n > 1 else 0.0) / each.n)
+
+    def error(each: Sums) -> float:
+        variance = max(least, _variance(each) if each.n > 1 else 0.0)
+        if of_shares:
+            p = (each.total + 1.0) / (each.n + 2.0)
+            variance = max(variance, p * (1.0 - p))
+        return math.sqrt(variance / each.n)
+
+    return error
 
 
 def _together(parts: Sequence[Sums]) -> Sums:

@@ -33,6 +33,10 @@ _LESS_OFTEN: Final = 4
 and in labels, takes no part in what is compared on the same mix."""
 
 
+_KNOWN: Final = 0.95
+"""Of the new version's events: less, and the mix of a feature is not known."""
+
+
 def comparison_of(
     new: VersionTally,
     old: VersionTally,
@@ -55,11 +59,16 @@ def comparison_of(
     level = shared_level(config.level, 1 + len(pairs))
     whole = _compared(None, new.labelled, old.labelled, loss, level, config)
     shared = dict(_shared(new, old))
-    on_same_mix = [same_mix_difference(each, level) for each in shared.values()]
+    of_shares = loss != "absolute_error"
+    on_same_mix = [
+        same_mix_difference(each, level, of_shares=of_shares) for each in shared.values()
+    ]
     if any(_verdict(each, config) != whole.verdict for each in on_same_mix):
         whole = whole.model_copy(update={"verdict": "alike"})
     groups = [
-        _less_mix(_compared(name, mine, other, loss, level, config), name, shared, level, config)
+        _less_mix(
+            _compared(name, mine, other, loss, level, config), shared, new, loss, level, config
+        )
         for name, mine, other in pairs
     ]
     groups.sort(key=lambda each: (-each.low, each.group or ""))
@@ -130,19 +139,23 @@ def _shared(
 
 def _less_mix(
     found: GroupComparison,
-    name: str,
     shared: Mapping[str, Sequence[tuple[Sums, Sums]]],
+    new: VersionTally,
+    loss: Loss,
     level: float,
     config: RollbackConfig,
 ) -> GroupComparison:
     """A group whose verdict is not that of another feature's mix.
 
-    That mix is known of all events and not of the group's: it is taken to be the same there.
+    That mix is known of all events and not of the group's: it is taken to be the same there. Where
+    the old version hardly had what more than a few of the new one's are, it is not known.
     """
     for feature, pairs in shared.items():
-        if feature == feature_of(name):
+        if feature == feature_of(found.group or ""):
             continue
-        mix = mix_difference(pairs, level)
+        if sum(here.n for here, _ in pairs) < _KNOWN * new.labelled.n:
+            return found.model_copy(update={"verdict": "alike"})
+        mix = mix_difference(pairs, level, of_shares=loss != "absolute_error")
         left = found.difference - mix.difference
         interval = Interval(
             left,

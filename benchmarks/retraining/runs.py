@@ -123,7 +123,7 @@ def _used(name: str, sizes: Sizes, seed: int) -> Used:
         orjson.dumps({"features": features, "label": label})
         for features, label in zip(_dicts(world, world.train), world.train.y.tolist(), strict=True)
     ]
-    model = JOB.train_classifier(lines)
+    model = JOB.train_model(lines)
     rows = world.before.then(world.after)
     return Used(world, model, model.predict_proba(_dicts(world, rows))[:, 1])
 
@@ -291,7 +291,7 @@ class _Judge:
             lines = path.read_bytes().splitlines()
         at = [int(orjson.loads(line)["event_id"][1:]) for line in lines]
         n_lies = 0 if labels is None else int(labels.is_lie[at].sum())
-        return Trained(self.accuracy(JOB.train_classifier(lines)), len(lines), n_lies)
+        return Trained(self.accuracy(JOB.train_model(lines)), len(lines), n_lies)
 
     def accuracy(self, model: Any) -> float:
         """On the test rows."""

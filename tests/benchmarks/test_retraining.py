@@ -94,7 +94,6 @@ def test_what_is_held_counts_as_the_old_model() -> None:
     assert row[1:] == ("suspected poisoning 2", "attack suspected 1", "attack suspected 2", "1")
 
 
-@pytest.mark.long
 def test_the_gate_leaves_lies_out_in_a_quick_run() -> None:
     said = run_quick("retraining")
     assert said["not_run"] == []

@@ -122,7 +122,7 @@ def test_on_the_same_mix_an_interval_holds_as_often_as_it_says() -> None:
             (Sums(n, k := rng.binomial(n, p), k), Sums(m, j := rng.binomial(m, q), j))
             for (n, m), p, q in zip(sizes, shares + 0.05, shares, strict=True)
         ]
-        found = same_mix_difference(pairs, 0.95)
+        found = same_mix_difference(pairs, 0.95, of_shares=True)
         assert found.difference == pytest.approx(
             sum(w * (a.mean - b.mean) for w, (a, b) in zip(weights, pairs, strict=True))
         )
@@ -145,8 +145,8 @@ def test_on_the_same_mix_whatever_the_losses_are_the_interval_is_finite(
     given_pairs: list[tuple[list[float], list[float]]],
 ) -> None:
     pairs = [(sums(np.array(new)), sums(np.array(old))) for new, old in given_pairs]
-    found = same_mix_difference(pairs, 0.99)
+    found = same_mix_difference(pairs, 0.99, of_shares=False)
     assert all(math.isfinite(each) for each in found)
     assert found.low <= found.difference <= found.high
-    turned = same_mix_difference([(new, new) for new, _ in pairs], 0.99)
+    turned = same_mix_difference([(new, new) for new, _ in pairs], 0.99, of_shares=False)
     assert turned.difference == 0.0

@@ -236,6 +236,17 @@ def test_poisoning_belongs_to_the_drift_that_it_makes() -> None:
             "nothing_says_harm",
             [alert(1, signals=[moved("error", direction="rose", effect=-0.8)])],
         ),
+        # Near the reference, and of shapes, whose effect is a distance, the direction counts.
+        (
+            "benign_drift",
+            "nothing_says_harm",
+            [alert(1, signals=[moved("error", direction="fell", effect=0.01)])],
+        ),
+        (
+            "benign_drift",
+            "nothing_says_harm",
+            [alert(1, signals=[moved("expected_error", unit="shape", direction="fell")])],
+        ),
         (
             "data_fault",
             "data_broke",
@@ -498,6 +509,11 @@ def test_drift_that_moved_on_has_not_come_back(how: str) -> None:
     assert lasting(alert(1), ended, minute=29) == []
     (found,) = lasting(alert(1), ended, minute=30)
     assert found.verdict.reason == "benign_drift"
+
+
+def test_drift_that_moved_on_and_then_came_back_is_none() -> None:
+    on = alert(1, 10, revision=2, status="resolved", resolution="superseded")
+    assert lasting(alert(1), on, alert(2, 10), back(2, 20), minute=10_000) == []
 
 
 def test_harm_faults_attacks_and_what_a_person_says_are_incidents_at_once() -> None:

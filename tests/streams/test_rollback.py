@@ -588,3 +588,24 @@ def test_a_request_for_a_retraining_and_one_to_go_back_are_kept_apart() -> None:
     kept = run(place.store.read(MODEL))
     assert [type(each).__name__ for each in kept.released] == ["FollowUpData", "RollbackData"]
     assert not any(isinstance(each, RetrainingData) for each in kept.released)
+
+
+def test_the_mix_of_one_feature_is_no_verdict_on_the_groups_of_another() -> None:
+    # Equal in both plans; version 8 has four times as many of b, and regions say nothing.
+    old = tally({"plan=a": (1_800, 36), "plan=b": (200, 60)})
+    new = tally({"plan=a": (600, 12), "plan=b": (400, 120)})
+    both = window()
+
+    def by_region(known: VersionTally) -> VersionTally:
+        n, total, squares = known.labelled
+        half = Sums(n // 2, total // 2, squares // 2)
+        rest = known.labelled.less([half])
+        return known._replace(groups={**known.groups, "region=x": half, "region=y": rest})
+
+    old, new = by_region(old), by_region(new)
+    found = comparison_of(new, old, {"old": both, "new": both}, "together", CONFIG)
+    assert found is not None
+    assert {each.verdict for each in found.groups} == {"alike"}
+    raw = {each.group: each.low for each in found.groups}
+    assert raw[None] > 0.0
+    assert raw["region=x"] > 0.0
