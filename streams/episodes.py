@@ -28,7 +28,7 @@ from streams.evidence import (
     sharpness_of,
     watched_by,
 )
-from streams.signal_meaning import may_break, may_tell
+from streams.signal_meaning import RETURN_SD, may_break, may_tell
 from streams.units import part_factor
 from streams.vanished import vanished
 
@@ -42,8 +42,6 @@ MAX_TELLING: Final = 256
 """And so many more that may say that data broke, or that the model is worse."""
 MAX_SPAN: Final = 10
 """A signal that goes on moving stays in its episode for so many cooldowns after the change."""
-RETURN_SD: Final = 0.1
-"""A signal that lies so near to its reference has returned."""
 MAX_OPENED: Final = 1_000
 """Openings within a week that are counted; a model with more has spent any budget."""
 

@@ -19,8 +19,8 @@ from schemas.signal_names import (
 _FAULT_EFFECT: Final = 0.5
 """From this effect on, in reference standard deviations, a share of missing values is a fault: that
 of an alert of severity high."""
-_NEAR: Final = 0.1
-"""Within so many standard deviations a signal counts as back at its reference."""
+RETURN_SD: Final = 0.1
+"""A signal that lies so near to its reference has returned."""
 _BROKEN: Final = frozenset({*QUALITY, LATENCY}) - {REPRESENTATIVENESS}
 """Events that are unlike the reference are a change of the world as well as of the data."""
 
@@ -56,7 +56,7 @@ def _is_above(moved: MovedSignal) -> bool:
     counts, and of a shape, whose effect is a distance.
     """
     rose = moved.direction == "rose"
-    if moved.unit == "shape" or abs(moved.effect) <= _NEAR:
+    if moved.unit == "shape" or abs(moved.effect) <= RETURN_SD:
         return rose
     return moved.effect > 0.0
 

@@ -65,10 +65,14 @@ def comparison_of(
     ]
     if any(_verdict(each, config) != whole.verdict for each in on_same_mix):
         whole = whole.model_copy(update={"verdict": "alike"})
+    mixes = {
+        feature: mix_difference(each, level, of_shares=of_shares)
+        if sum(here.n for here, _ in each) >= _KNOWN * new.labelled.n
+        else None
+        for feature, each in shared.items()
+    }
     groups = [
-        _less_mix(
-            _compared(name, mine, other, loss, level, config), shared, new, loss, level, config
-        )
+        _less_mix(_compared(name, mine, other, loss, level, config), mixes, config)
         for name, mine, other in pairs
     ]
     groups.sort(key=lambda each: (-each.low, each.group or ""))
@@ -138,24 +142,18 @@ def _shared(
 
 
 def _less_mix(
-    found: GroupComparison,
-    shared: Mapping[str, Sequence[tuple[Sums, Sums]]],
-    new: VersionTally,
-    loss: Loss,
-    level: float,
-    config: RollbackConfig,
+    found: GroupComparison, mixes: Mapping[str, Interval | None], config: RollbackConfig
 ) -> GroupComparison:
     """A group whose verdict is not that of another feature's mix.
 
-    That mix is known of all events and not of the group's: it is taken to be the same there. Where
-    the old version hardly had what more than a few of the new one's are, it is not known.
+    `mixes` are of all events and not of the group's: they are taken to be the same there. None:
+    the old version hardly had what more than a few of the new one's are, and it is not known.
     """
-    for feature, pairs in shared.items():
+    for feature, mix in mixes.items():
         if feature == feature_of(found.group or ""):
             continue
-        if sum(here.n for here, _ in pairs) < _KNOWN * new.labelled.n:
+        if mix is None:
             return found.model_copy(update={"verdict": "alike"})
-        mix = mix_difference(pairs, level, of_shares=loss != "absolute_error")
         left = found.difference - mix.difference
         interval = Interval(
             left,

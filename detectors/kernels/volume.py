@@ -127,7 +127,7 @@ def _note(
     if is_above:
         level[EDGE] = min(x, level[TOLD]) if is_told else NO_PEAK
     if n + 1 == PAST or (n + 1) % EPOCH == 0:
-        level[PEAK] = max(level[PEAK] - FADE, level[NOW], NO_PEAK)
+        level[PEAK] = max(level[PEAK] - FADE, level[NOW])
         level[NOW] = NO_PEAK
     if n - history[LAST] > IN_A_ROW:
         history[RUN] = 0

@@ -10,8 +10,9 @@ from schemas.alerts import AlertData
 from schemas.config import PolicyConfig
 from schemas.findings import Aspect, Distances, Finding
 from streams.episode_state import restore_episodes
-from streams.episodes import MAX_OF_MODEL, MAX_SIGNALS, MAX_TELLING, RETURN_SD
+from streams.episodes import MAX_OF_MODEL, MAX_SIGNALS, MAX_TELLING
 from streams.policy import Policy
+from streams.signal_meaning import RETURN_SD
 from tests.streams.policy_kit import decide, finding, policy, settled
 
 
