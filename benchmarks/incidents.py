@@ -7,8 +7,7 @@ The whole chain in memory: events and labels through the workers of both duties,
 through the responder, with the defaults of all settings but that labels are joined, and that no
 group of features is named. Steps: a made stream with one change of what features mean, for each
 seed. Census: a real model's predictions and their labels in the order of the file, with three
-changes that are in the data, and years that follow on each other; by the defaults, and where benign
-drift has to last 3 hours before it is an incident. Shuffled: the same rows in random
+changes that are in the data, and years that follow on each other. Shuffled: the same rows in random
 order, so that nothing changes. Who asked and who labelled are 20 invented names each, since the
 data have none. Events are a second apart. The directory holds the census (streams/sample/README.md
 says where it comes from); a quick run takes the sample.
@@ -18,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Final, NamedTuple
@@ -42,7 +41,7 @@ from benchmarks.performance.rows import MISSING
 from schemas.batch import F64, I64
 from schemas.config import DetectionConfig, LabelsConfig
 from schemas.incidents import IncidentData
-from schemas.responder_config import IncidentConfig, RetrainingConfig
+from schemas.responder_config import RetrainingConfig
 from schemas.retraining import RetrainingData
 from streams.census import FEATURES, REAL_CHANGES
 
@@ -52,8 +51,6 @@ N_SOURCES: Final = 20
 N_SEEDS: Final = 10
 N_BEFORE: Final = 8_000
 N_AFTER: Final = 16_000
-LASTING: Final = IncidentConfig(benign_after_ms=3 * 3_600_000)
-"""Nothing is told of benign drift that comes back within 3 hours, here 10,800 events."""
 DETECTION: Final = DetectionConfig(labels=LabelsConfig(enabled=True))
 
 
@@ -134,23 +131,9 @@ class Run:
 
 def run(name: str, log: EventLog, changes: Sequence[int], rows: Sequence[int] | None = None) -> Run:
     """Fold and respond, by the defaults. `rows` names the predictions, if not counted from 0."""
-    (own,) = run_each({name: IncidentConfig()}, log, changes, rows)
-    return own
-
-
-def run_each(
-    configs: Mapping[str, IncidentConfig],
-    log: EventLog,
-    changes: Sequence[int],
-    rows: Sequence[int] | None = None,
-) -> list[Run]:
-    """Fold once, and respond by each of these, which are named."""
-    chain = Chain(log, DETECTION, [RetrainingConfig()] * len(configs), [*configs.values()])
+    chain = Chain(log, DETECTION, [RetrainingConfig()])
     asyncio.run(chain.run(POLL))
-    return [
-        _run_of(name, log, changes, rows, chain, responder)
-        for name, responder in zip(configs, chain.responders, strict=True)
-    ]
+    return _run_of(name, log, changes, rows, chain, chain.responders[0])
 
 
 def _run_of(
@@ -319,18 +302,15 @@ def census(_n_seeds: int, *, quick: bool) -> Part:
     rng = generator("incidents", "census")
     log = census_columns(data, np.arange(len(data)), rng).log()
     changes = [change.row for change in REAL_CHANGES]
-    configs = {"census": IncidentConfig(), "lasting": LASTING}
-    own, lasting = run_each(configs, log, changes, data.row.tolist())
+    own = run("census", log, changes, data.row.tolist())
     title = "incidents of the census in the order of the file, with changes at rows " + ", ".join(
         f"{row:,}" for row in changes
     )
-    last = f"the same, where benign drift has to last {LASTING.benign_after_ms // 3_600_000} hours"
     tables = [
         story_table("census", title, own),
         sentence_table("sentences", own),
-        story_table("lasting", last, lasting),
     ]
-    return Part(tables, as_figures(own) | {"lasting": as_figures(lasting)})
+    return Part(tables, as_figures(own))
 
 
 def shuffled(_n_seeds: int, *, quick: bool) -> Part:

@@ -109,7 +109,7 @@ class IncidentData(BaseModel):
         "two), and when it is closed (by one): what opens it again is above its end."
     )
     status: IncidentStatus = Field(
-        description="`opened`: one piece of evidence, of one record. `updated`: more is known. "
+        description="`opened`: the first that is told of it. `updated`: more is known. "
         "`closed`: it is over."
     )
     deployment: str = Field(description="The deployment's name, as the detection config says it.")

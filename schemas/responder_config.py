@@ -21,7 +21,8 @@ class IncidentConfig(Strict):
 
     join_ms: Spell = 60 * _MINUTE_MS
     """Evidence of one model that begins within this time after other evidence has spread belongs to
-    the same incident. Where labels come later than this, errors open an incident of their own."""
+    the same incident. So does what is found later of a change that began before. Where labels come
+    later than this, errors open an incident of their own."""
     quiet_ms: Spell = 60 * _MINUTE_MS
     """An incident is closed when all of its evidence has ended and nothing was said so long."""
     stale_ms: Spell = 7 * _DAY_MS

@@ -28,6 +28,7 @@ from streams.cloudevents import (
 from streams.dismissals import dismissals_of
 from streams.incident_evidence import Evidence, merge
 from streams.incident_forgetting import forgettable, unknown_for_good
+from streams.incident_groups import Group, groups_of
 from streams.incident_reasons import (
     Approval,
     Noted,
@@ -36,7 +37,7 @@ from streams.incident_reasons import (
     beginnings,
     of_incidents,
 )
-from streams.incidents import Group, cases_of, groups_of
+from streams.incidents import cases_of
 from streams.responder_ports import (
     EventWindows,
     FoldPlace,

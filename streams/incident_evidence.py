@@ -52,8 +52,9 @@ class Evidence(BaseModel):
     revision: int
     start_ms: int
     """The least that a record says of its beginning."""
-    spread_ms: int
-    """When more was found of it for the last time; what only goes away does not count."""
+    spread_ms: int | None
+    """When more was found of it for the last time; what only goes away does not count. None of an
+    alert, which is one change: its signals say where they moved."""
     last_ms: int
     """That of its latest record."""
     first_offset: int | None
@@ -150,7 +151,7 @@ class Evidence(BaseModel):
         except ValidationError as error:
             raise EvidenceError(f"stored evidence: {first_problem(error, 'the record')}") from None
         _require_revision(found.revision)
-        if not all(_is_usual(number, -_LONG_AGO) for number in _numbers(found.model_dump())):
+        if not all(_is_usual(number, _MOST_STORED) for number in _numbers(found.model_dump())):
             raise EvidenceError("stored evidence: it has a number that cannot be kept")
         return found
 
@@ -164,10 +165,11 @@ def merge(one: Evidence, other: Evidence) -> Evidence:
         latest = max(one, other, key=lambda each: _bytes(_record(each)))
     earlier = _earlier(one, other)
     offsets = [each.first_offset for each in (one, other) if each.first_offset is not None]
+    spreads = [each.spread_ms for each in (one, other) if each.spread_ms is not None]
     return latest.model_copy(
         update={
             "start_ms": min(one.start_ms, other.start_ms),
-            "spread_ms": max(one.spread_ms, other.spread_ms),
+            "spread_ms": max(spreads, default=None),
             "last_ms": max(one.last_ms, other.last_ms),
             "first_offset": min(offsets, default=None),
             "earlier": earlier,
@@ -218,16 +220,13 @@ def from_alert(value: bytes) -> Evidence | None:
     if alert.kind == "bound":
         return None
     _require_revision(alert.revision)
-    more = [each.found_offset for each in alert.signals if each.standing == "moved"]
-    spreads = alert.revision == 1 or alert.trigger_offset in more
     return Evidence(
         evidence_id=alert.alert_id,
         deployment=alert.deployment,
         model_id=alert.model_id,
         revision=alert.revision,
         start_ms=alert.event_time_ms,
-        # A signal that joins later says so once. Of other revisions the beginning is all they know.
-        spread_ms=alert.event_time_ms if spreads else _LONG_AGO,
+        spread_ms=None,
         last_ms=alert.event_time_ms,
         first_offset=min([alert.change_offset, *(each.change_offset for each in alert.signals)]),
         alert=alert,
@@ -292,7 +291,7 @@ def trouble_of(said: LivenessData) -> Trouble:
     return said.recovered_from or "silence"
 
 
-_LONG_AGO: Final = -(2**62)
+_MOST_STORED: Final = 2**62
 _MOST: Final = 2**53
 """Of times and offsets; revisions of many are added, and there are few of each."""
 _MOST_REVISIONS: Final = 2**31

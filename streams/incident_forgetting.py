@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from schemas.incidents import IncidentData
 from schemas.responder_config import IncidentConfig
 from schemas.retraining import RetrainingData
+from streams.incident_groups import Group
 from streams.incident_reasons import Said
-from streams.incidents import Group, LongOver, long_over
+from streams.incidents import LongOver, long_over
 from streams.responder_ports import Forgotten, Kept
 from streams.responder_teller import Telling, digest_of
 

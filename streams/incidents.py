@@ -4,23 +4,21 @@ Incidents are a function of three sets: the evidence, what people have said, and
 has come. No order of arrival is in it. So they can be made again from the topics, and two
 responders that have read the same say the same.
 
-Evidence of one model falls into two causes: what its data and labels did, with attacks on the next
-training, which look like drift; and what its clients do to it. Within a cause, evidence that begins
-no later than `join_ms` after the rest has spread belongs to one incident. Drift that stays is no
-reason to take in what happens a month later: what counts is when more was found of it.
+What belongs together is said by `streams.incident_groups`, and what it is by
+`streams.incident_reasons`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from schemas.incidents import EvidencePlace, IncidentData, IncidentStatus
 from schemas.responder_config import IncidentConfig
-from streams.identity import incident_id
 from streams.incident_causes import ranked_causes
-from streams.incident_evidence import SEVERITIES, Evidence, Family, trouble_of
+from streams.incident_evidence import SEVERITIES, Evidence, trouble_of
+from streams.incident_groups import Group, groups_of, over_ms
 from streams.incident_reasons import (
     Beginning,
     Noted,
@@ -33,69 +31,10 @@ from streams.incident_reasons import (
     verdict_of,
 )
 from streams.incident_sentences import sentence
+from streams.known_then import alerts_of, with_alert
 from streams.signal_meaning import is_fault
 
 MAX_PLACES: Final = 64
-Cause = Literal["data", "queries"]
-
-_CAUSE: Final[dict[Family, Cause]] = {
-    "drift": "data",
-    "fault": "data",
-    "silence": "data",
-    "poisoning": "data",
-    "probing": "queries",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Evidence of one model that belongs together, in the order in which it begins."""
-
-    evidence: tuple[Evidence, ...]
-
-    @property
-    def anchor(self) -> Evidence:
-        """What begins first: the incident is named after it."""
-        return self.evidence[0]
-
-    @property
-    def incident_id(self) -> str:
-        """The incident's name."""
-        return _name_of(self.anchor)
-
-    def answers_to(self, name: str) -> bool:
-        """Whether the incident has this name, or had it before it became part of this one."""
-        return any(_name_of(each) == name for each in self.evidence)
-
-    def is_meant_by(self, word: Overruling) -> bool:
-        """Whether a person says something of this incident, and names some of its evidence."""
-        named = {evidence_id for evidence_id, _ in word.evidence}
-        return self.answers_to(word.incident_id) and any(
-            each.evidence_id in named for each in self.evidence
-        )
-
-
-def groups_of(evidence: Iterable[Evidence], config: IncidentConfig) -> Iterator[Group]:
-    """The evidence of one model, put together; each id at most once.
-
-    The same groups for any order of the evidence: they are the unions of stretches of time of which
-    each is at most `join_ms` away from the next.
-    """
-    by_cause: dict[Cause, list[Evidence]] = {"data": [], "queries": []}
-    for each in evidence:
-        by_cause[_CAUSE[each.family]].append(each)
-    for alike in by_cause.values():
-        alike.sort(key=_order)
-        group: list[Evidence] = []
-        spread_ms = 0
-        for each in alike:
-            if group and each.start_ms > spread_ms + config.join_ms:
-                yield Group(tuple(group))
-                group = []
-            spread_ms = max(spread_ms, _spread(each)) if group else _spread(each)
-            group.append(each)
-        if group:
-            yield Group(tuple(group))
 
 
 def incidents_of(
@@ -153,14 +92,40 @@ def _all_cases(
 def _is_one(
     group: Group, incident: IncidentData, watermark_ms: int | None, config: IncidentConfig
 ) -> bool:
-    """Whether it is to be told: benign drift has to last, as far as all of it has been read."""
+    """Whether it is to be told.
+
+    Benign drift has to rest on enough events, and to last, as far as all of it has been read.
+    """
     if incident.verdict.reason != "benign_drift" or incident.verdict.by is not None:
         return True
+    if all(_rests_on_few(each) for each in group.evidence):
+        return False
     end_ms = incident.last_ms
     latest = max(group.evidence, key=lambda each: (each.last_ms, each.evidence_id))
     if not (latest.has_gone and all(each.has_ended for each in group.evidence)):
         end_ms = max(end_ms, incident.start_ms if watermark_ms is None else watermark_ms)
     return end_ms - incident.start_ms >= config.benign_after_ms
+
+
+def _rests_on_few(evidence: Evidence) -> bool:
+    """Whether it is an alert of too few events to know a mean of any of its signals.
+
+    A category has distances in place of means, over as many.
+    """
+    return evidence.alert is not None and all(
+        each.after is None and each.distances is None for each in evidence.alert.signals
+    )
+
+
+def _is_first_told(evidence: Evidence, begun: Sequence[Beginning]) -> bool:
+    """Whether nothing was told of it by any earlier record, as an incident of its own."""
+    if evidence.revision == 1:
+        return True
+    before = [with_alert(evidence, each) for each in alerts_of(evidence)[:-1]]
+    return len(before) == evidence.revision - 1 and all(
+        _rests_on_few(each) and verdict_of([each], (), (), begun).reason == "benign_drift"
+        for each in before
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +174,7 @@ def _incident(
     closed_ms = _closed_ms(evidence, watermark_ms, config)
     words = [each for each in said if isinstance(each, Overruling) and group.is_meant_by(each)]
     # One that a person overruled has been updated, however little evidence there is.
-    is_new = len(evidence) == 1 and evidence[0].revision == 1 and not words
+    is_new = len(evidence) == 1 and not words and _is_first_told(evidence[0], begun)
     status: IncidentStatus = "opened" if is_new else "updated"
     anchor = group.anchor
     opened = [each for each in said if isinstance(each, Opening)]
@@ -251,15 +216,6 @@ def _closed_ms(
     """
     due_ms = over_ms(evidence, config)
     return due_ms if watermark_ms is not None and watermark_ms >= due_ms else None
-
-
-def over_ms(evidence: Iterable[Evidence], config: IncidentConfig) -> int:
-    """When it is over if nothing more comes of it. Evidence must not be empty."""
-    return max(
-        each.last_ms
-        + (config.quiet_ms if each.has_ended else max(config.stale_ms, config.quiet_ms))
-        for each in evidence
-    )
 
 
 def _places(evidence: Sequence[Evidence]) -> list[EvidencePlace]:
@@ -308,15 +264,3 @@ def _place(evidence: Evidence) -> EvidencePlace:
         last_ms=evidence.last_ms,
         has_ended=evidence.has_ended,
     )
-
-
-def _name_of(anchor: Evidence) -> str:
-    return incident_id(anchor.deployment, anchor.model_id, anchor.evidence_id)
-
-
-def _order(evidence: Evidence) -> tuple[int, str]:
-    return evidence.start_ms, evidence.evidence_id
-
-
-def _spread(evidence: Evidence) -> int:
-    return max(evidence.start_ms, evidence.spread_ms)

@@ -30,6 +30,7 @@ from streams.dismissals import Dismissals
 from streams.feedback import selective_labels
 from streams.identity import request_id
 from streams.incident_evidence import Evidence
+from streams.incident_groups import Group, over_ms
 from streams.incident_reasons import (
     Approval,
     Beginning,
@@ -38,7 +39,6 @@ from streams.incident_reasons import (
     verdict_of,
     was_shown,
 )
-from streams.incidents import Group, over_ms
 from streams.known_then import as_of
 from streams.prediction_regions import Region
 from streams.retraining_sentences import request_sentence

@@ -185,9 +185,8 @@ class Chain:
         log: EventLog,
         detection: DetectionConfig,
         retraining: Sequence[RetrainingConfig],
-        incidents: Sequence[IncidentConfig] | None = None,
     ) -> None:
-        """A responder for each of `retraining`; with these `incidents`, or the defaults."""
+        """A responder for each of `retraining`."""
         self.log: Final = log
         self.detection: Final = detection
         self.decoder: Final = Decoder(detection, KEY)
@@ -203,14 +202,13 @@ class Chain:
         self._places: Final = count()
         windows = HeldWindows(KafkaEventWindows(log, self.decoder))
         self.responders: Final[list[Responder]] = []
-        of_incidents = incidents or [IncidentConfig()] * len(retraining)
-        for number, (config, own) in enumerate(zip(retraining, of_incidents, strict=True)):
+        for number, config in enumerate(retraining):
             store, outlet = MemoryIncidentStore(), MemoryOutlet()
             desk = IncidentDesk(
                 store,
                 outlet,
                 windows,
-                own,
+                IncidentConfig(),
                 config,
                 events_topic=TP.topic,
                 writer=f"responder-{number}",

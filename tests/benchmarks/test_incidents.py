@@ -85,14 +85,27 @@ def test_incidents_belong_to_the_change_before_them() -> None:
     assert [row[3] for row in table.rows] == ["50", "100", "499", "700"]
 
 
-@pytest.mark.long
-def test_incidents_of_the_census_sample() -> None:
-    said = run_quick("incidents", "--only", "census", "--only", "steps")
+def test_each_real_change_of_the_census_is_one_incident() -> None:
+    said = run_quick("incidents", "--only", "census")
     assert said["not_run"] == []
+    own = said["figures"]["census"]
+    begin = [each["start"] for each in own["stories"]]
+    ends = [*own["changes"][1:], 10**9]
+    assert [
+        sum(change <= row < end for row in begin)
+        for change, end in zip(own["changes"], ends, strict=True)
+    ] == [1, 1, 1]
+    assert len(begin) == 3
+    assert own["n_gone"] == own["n_told_again"] == 0
+    assert len(rows(said, "census")) == len(rows(said, "sentences")) == 3
+
+
+@pytest.mark.long
+def test_quick_runs_of_the_made_stream() -> None:
+    said = run_quick("incidents", "--only", "steps")
     steps = rows(said, "steps")
     assert steps["incidents after the change: one in"] == ["2"]
     assert steps["requests released: one in"] == ["2"]
-    assert len(rows(said, "census")) == len(rows(said, "sentences")) > 0
 
 
 def test_the_made_stream_changes_where_it_says() -> None:

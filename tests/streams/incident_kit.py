@@ -43,14 +43,21 @@ def moved(signal: str, **given: Any) -> dict[str, Any]:
 
 
 def alert(number: int, minute: float = 0, **given: Any) -> bytes:
-    """A record of the alert of this number, told for an event of this minute."""
+    """A record of the alert of this number, told for an event of this minute.
+
+    Its first one tells of a change of the minute before, a hundred offsets ago.
+    """
+    later = max(int(minute * 100), 0)
+    first = {"change_offset": 100 + later, "found_offset": 200 + later}
     fields = {
         "alert_id": f"{number:032x}",
         "model_id": "churn",
         "model_version": "7",
         "event_time_ms": START_MS + int(minute * MINUTE_MS),
-        "trigger_offset": 200,
-        "signals": [moved("feature:age")],
+        "change_offset": first["change_offset"],
+        "opened_offset": first["found_offset"],
+        "trigger_offset": first["found_offset"],
+        "signals": [moved("feature:age", **first)],
     }
     return orjson.dumps({**example(AlertData), **fields, **given})
 

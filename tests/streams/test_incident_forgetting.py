@@ -41,18 +41,36 @@ CONFIG: Final = IncidentConfig(
 NEVER_UNENDED: Final = CONFIG.model_copy(update={"keep_unended_ms": 10**10})
 
 
-def resolved(number: int, minute: float) -> bytes:
-    return alert(number, minute, revision=2, status="resolved", resolution="returned")
+def found(number: int, minute: int, ago: int) -> bytes:
+    """An alert of a change that began so many minutes before it was found."""
+    return alert(number, minute, change_offset=max(200 + 100 * (minute - ago), 0))
+
+
+def resolved(number: int, minute: int, later: int = 0, ago: int = 1) -> bytes:
+    """The end, so many minutes later, of what was found in this minute."""
+    given = {"revision": 2, "status": "resolved", "resolution": "returned"}
+    places = {
+        "opened_offset": 200 + 100 * minute,
+        "change_offset": max(200 + 100 * (minute - ago), 0),
+    }
+    return alert(number, minute + later, **places, **given)
 
 
 _ended = st.builds(
-    lambda number, minute, later: [alert(number, minute), resolved(number, minute + later)],
+    lambda number, minute, later, ago: [
+        found(number, minute, ago),
+        resolved(number, minute, later, ago),
+    ],
     st.integers(0, 30),
     st.integers(0, 400),
     st.integers(0, 60),
+    st.integers(1, 300),
 )
 _unended = st.builds(
-    lambda number, minute: [alert(number, minute)], st.integers(40, 50), st.integers(0, 400)
+    lambda number, minute, ago: [found(number, minute, ago)],
+    st.integers(40, 50),
+    st.integers(0, 400),
+    st.integers(1, 300),
 )
 _silences = st.builds(
     lambda minute: [silence(minute, kind="recovered", recovered_from="silence")],
@@ -176,8 +194,8 @@ def told_of(seed: int, first: int = 0) -> list[Evidence]:
         minute = chance.randint(0, 300)
         records.append((minute, alert(number, minute)))
         if chance.random() < 0.8:
-            end = minute + chance.randint(0, 40)
-            records.append((end, resolved(number, end)))
+            later = chance.randint(0, 40)
+            records.append((minute + later, resolved(number, minute, later)))
     records.sort(key=lambda each: each[0] + chance.randint(0, 20))
     return evidence(*(each for _, each in records))
 

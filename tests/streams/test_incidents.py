@@ -25,6 +25,7 @@ from streams.incident_evidence import (
     merge,
     merged,
 )
+from streams.incident_groups import groups_of
 from streams.incident_reasons import RULES, Noted, Opening, Overruling, Said
 from streams.incidents import incidents_of
 from tests.streams.incident_kit import (
@@ -56,21 +57,42 @@ def only(*records: bytes, **given: Any) -> IncidentData:
 
 # Records of the topics, as they may come: alerts of some revisions, silences, findings.
 _signals = st.sampled_from(["feature:age", "missing:age", "error", "quality:range", "score"])
-_alerts = st.builds(
-    lambda number, minute, revision, status, signal, moves: alert(
+
+
+def _alert(
+    number: int,
+    minute: int,
+    revision: int,
+    began: int,
+    signal: str,
+    after: float | None,
+    **is_: bool,
+) -> bytes:
+    opened = 1_000 * (number + 1)
+    trigger = opened + 400 * revision if revision > 1 else opened
+    places = {"change_offset": opened + began, "found_offset": trigger if is_["found"] else opened}
+    return alert(
         number,
         minute + revision,
         revision=revision,
-        status="resolved" if status else "opened" if revision == 1 else "updated",
-        trigger_offset=200 + revision,
-        signals=[moved(signal, found_offset=200 + (revision if moves else 0))],
-    ),
+        status="resolved" if is_["over"] else "opened" if revision == 1 else "updated",
+        change_offset=opened + min(began, 0),
+        opened_offset=opened,
+        trigger_offset=trigger,
+        signals=[moved(signal, after=after, **places)],
+    )
+
+
+_alerts = st.builds(
+    _alert,
     st.integers(0, 5),
     st.integers(0, 300),
     st.integers(1, 4),
-    st.booleans(),
+    st.integers(-3_000, 900),
     _signals,
-    st.booleans(),
+    st.none() | st.just(0.2),
+    over=st.booleans(),
+    found=st.booleans(),
 )
 _silences = st.builds(
     lambda minute, over: (
@@ -136,9 +158,12 @@ def test_a_closed_incident_is_one_that_nothing_earlier_can_open(
 
 @settings(deadline=None)
 @given(_records)
-def test_every_piece_of_evidence_is_in_one_incident(records: list[bytes]) -> None:
-    places = [each.evidence_id for found in incidents(*records) for each in found.evidence]
-    assert sorted(places) == sorted(merged(evidence(*records)))
+def test_every_piece_of_evidence_is_in_one_group(records: list[bytes]) -> None:
+    known = merged(evidence(*records))
+    groups = list(groups_of(known.values(), CONFIG))
+    assert sorted(each.evidence_id for group in groups for each in group.evidence) == sorted(known)
+    told = {each.incident_id for each in incidents(*records)}
+    assert told <= {group.incident_id for group in groups}
 
 
 _times = st.none() | st.integers(0, 20_000)
@@ -151,7 +176,9 @@ def test_a_revision_grows_with_what_is_known(
 ) -> None:
     earlier, later = sorted(watermarks, key=lambda each: -1 if each is None else each)
     before = {each.incident_id: each for each in incidents(*records, watermark=earlier)}
-    after = incidents(*records, alert(9, minute), watermark=later)
+    # Of one fold what is told later was found later.
+    more = _alert(9, minute, 1, -5_000, "error", 0.2, over=False, found=True)
+    after = incidents(*records, more, watermark=later)
     for each in after:
         known = before.get(each.incident_id, each)
         assert each == known or each.revision > known.revision
@@ -165,29 +192,37 @@ def test_a_closed_incident_that_is_open_again_has_a_higher_revision() -> None:
     assert again.revision > closed.revision
 
 
+def at(number: int, minute: int) -> bytes:
+    """An alert that is found in this minute, a hundred offsets behind each one before it."""
+    offset = 1_000 + 100 * minute
+    places = {"change_offset": offset, "opened_offset": offset, "trigger_offset": offset}
+    own = moved("feature:age", change_offset=offset, found_offset=offset)
+    return alert(number, minute, signals=[own], **places)
+
+
 def test_alerts_of_one_time_are_one_incident_and_those_of_a_later_one_another() -> None:
-    found = incidents(alert(1, 0), alert(2, HOUR), alert(3, 3 * HOUR))
+    found = incidents(at(1, 0), at(2, HOUR), at(3, 3 * HOUR))
     assert [each.n_evidence for each in found] == [2, 1]
 
 
 def test_drift_that_stays_does_not_take_in_what_happens_a_month_later() -> None:
     month = 30 * 24 * HOUR
-    opened = alert(1, 0)
     returning = alert(
         1,
         month,
         revision=2,
         status="updated",
-        trigger_offset=900,
+        opened_offset=1_000,
+        trigger_offset=1_000 + 100 * month,
         signals=[moved("feature:age", standing="returning")],
     )
-    found = incidents(opened, returning, alert(2, month))
+    found = incidents(at(1, 0), returning, at(2, month))
     assert [each.n_evidence for each in found] == [1, 1]
 
 
 def test_late_evidence_joins_two_incidents_and_the_earlier_name_stays() -> None:
-    first, second = incidents(alert(1, 0), alert(2, 2 * HOUR))
-    (joined,) = incidents(alert(1, 0), alert(2, 2 * HOUR), alert(3, HOUR))
+    first, second = incidents(at(1, 0), at(2, 2 * HOUR))
+    (joined,) = incidents(at(1, 0), at(2, 2 * HOUR), at(3, HOUR))
     assert joined.incident_id == first.incident_id != second.incident_id
 
 
@@ -476,7 +511,7 @@ def test_a_cause_says_what_of_a_signal_moved(unit: str, said: str) -> None:
 
 def test_a_cause_whose_size_is_rounded_says_so_as_its_alert_does() -> None:
     own = moved("feature:age", effect=3.0, before=None, after=None)
-    found = only(alert(1, signals=[own]))
+    found = only(alert(1, signals=[own, moved("score", effect=0.2)]))
     assert found.causes[0].detail == "feature:age rose (some +3 sd)"
 
 
