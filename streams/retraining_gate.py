@@ -45,11 +45,11 @@ from streams.retraining_sentences import request_sentence
 from streams.retraining_window import (
     Window,
     can_be_left_out,
-    first_window,
     offset_range,
     window_of,
+    windows_of_change,
 )
-from streams.troubles import Trouble
+from streams.troubles import Stretch, Trouble
 
 
 class WindowFacts(NamedTuple):
@@ -162,6 +162,30 @@ def draft_of(
         for each in own.evidence
         if each.alert is not None and each.model_version == version and _is_of(each, folds)
     ]
+    windows = zip(
+        windows_of_change(alerts, config.window_offsets),
+        windows_of_change(alerts, config.window_offsets, n_doublings),
+        strict=True,
+    )
+    for first, doubled in windows:
+        draft = _draft_in(first, folds, own, incident, version, model, config)
+        if draft is not None and n_doublings:
+            return _draft_in(doubled, folds, own, incident, version, model, config)
+        if draft is not None:
+            return draft
+    return None
+
+
+def _draft_in(
+    first: Sequence[Stretch],
+    folds: dict[int, str],
+    own: Group,
+    incident: IncidentData,
+    version: str,
+    model: ModelCase,
+    config: RetrainingConfig,
+) -> Draft | None:
+    """The request as what was known by the end of this window has it."""
     # A store has an order of its own, and none may show.
     here = sorted(
         (each for each in model.evidence if _is_of(each, folds)),
@@ -178,7 +202,7 @@ def draft_of(
     )
     approved = _approved(approvals)
     window = window_of(
-        first_window(alerts, config.window_offsets << n_doublings),
+        first,
         here,
         dismissals=model.dismissals,
         is_left_out=lambda attack: _is_left_out(attack, approved, config),

@@ -1,22 +1,26 @@
 """Which events a retraining may use: a window that is clean, and what is left out of it. Pure.
 
 A window begins where the change began, and ends as many offsets as the config says behind where it
-was first told to have begun. What was told beyond its end does not count: of an alert or an anomaly
-counts the revision that stood there. Where data broke in it, or an attack is suspected, and that is
-over, the window begins anew behind it. What is not over holds the request. Offsets of several
-partitions of one model (shards) are looked at each by itself.
+was first told to have begun; the same of harm, where that was told behind the end. What was told
+beyond a window's end does not count: of an alert or an anomaly counts the revision that stood
+there. Where data broke in it, or an attack is suspected, and that is over, the window begins anew
+behind it. What is not over holds the request. Offsets of several partitions of one model (shards)
+are looked at each by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from schemas.alerts import AlertData, MovedSignal
 from schemas.anomalies import OffsetRange
 from schemas.retraining import QuarantinePart
 from streams.dismissals import Dismissals
 from streams.incident_evidence import Evidence
-from streams.known_then import alerts_of, as_of, known_at
+from streams.known_then import alerts_of, as_of, aspect, known_at
+from streams.signal_meaning import is_harm
 from streams.troubles import (
     Stretch,
     Trouble,
@@ -36,6 +40,73 @@ class Window:
     attacks: tuple[Trouble, ...]
     faults: tuple[Trouble, ...]
     quarantine: tuple[QuarantinePart, ...]
+
+
+def windows_of_change(
+    alerts: Sequence[Evidence], length: int, n_doublings: int = 0
+) -> Iterator[tuple[Stretch, ...]]:
+    """The windows that may be asked for, the first one first, each doubled so often.
+
+    That is where the change was first told. Where nothing asks for a retraining by the end of that,
+    it is where harm was first told behind its end, and so on: features may move long before anybody
+    knows that predictions are worse. `length` alone says which windows there are.
+    """
+    first = first_window(alerts, length)
+    yield first_window(alerts, length << n_doublings) if n_doublings else first
+    ends = {each.partition: each.last for each in first}
+    harms = sorted(_harms(alerts))
+    while harms := [each for each in harms if each.told > ends[each.partition]]:
+        firsts = {each.partition: each for each in reversed(harms)}
+        yield tuple(
+            Stretch(
+                partition,
+                min(
+                    each.began
+                    for each in harms
+                    if each.partition == partition and each.told <= firsts[partition].end(length)
+                ),
+                firsts[partition].end(length << n_doublings),
+            )
+            for partition in sorted(firsts)
+        )
+        ends |= {partition: each.end(length) for partition, each in firsts.items()}
+
+
+class _Harm(NamedTuple):
+    """Where a signal was first told to say harm, and since where it had moved by then."""
+
+    told: int
+    began: int
+    partition: int
+
+    def end(self, length: int) -> int:
+        """Of a window of this length that is asked for since."""
+        return max(self.began + length - 1, self.told)
+
+
+def _harms(alerts: Iterable[Evidence]) -> Iterator[_Harm]:
+    for each in alerts:
+        before: AlertData | None = None
+        for record in alerts_of(each):
+            known = () if before is None else before.signals
+            was = {aspect(one) for one in known if is_harm(one)}
+            for one in record.signals:
+                if is_harm(one) and aspect(one) not in was:
+                    told = _told(one, before, record)
+                    yield _Harm(told, min(one.change_offset, told), each.partition)
+            before = record
+
+
+def _told(moved: MovedSignal, before: AlertData | None, record: AlertData) -> int:
+    """Where it was first told what a record says of a signal, and the one that is kept before not.
+
+    Where some in between are not kept, at the earliest.
+    """
+    if before is None or moved.found_offset > before.trigger_offset:
+        return min(moved.found_offset, record.trigger_offset)
+    if record.revision == before.revision + 1:
+        return record.trigger_offset
+    return before.trigger_offset + 1
 
 
 def first_window(alerts: Iterable[Evidence], length: int) -> tuple[Stretch, ...]:
