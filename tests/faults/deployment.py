@@ -218,10 +218,17 @@ class Deployment(SmallRun):
     def metadata(self) -> dict[int, Metadata | None]:
         """What the latest commit of each partition says."""
         asked = [TopicPartition(self.events, number) for number in self._positions]
-        return {
-            each.partition: load_metadata(each.metadata or "")
-            for each in self._reader.committed(asked, 10)
-        }
+        deadline_s = time.monotonic() + 60
+        while True:
+            try:
+                answer = self._reader.committed(asked, 10)
+            except KafkaException as error:
+                # After a fault the group may have another coordinator for a moment.
+                if not is_passing(kafka_error(error)) or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(_PAUSE_S)
+            else:
+                return {each.partition: load_metadata(each.metadata or "") for each in answer}
 
     def close(self) -> None:
         """End everything that this deployment has started."""
