@@ -62,8 +62,8 @@ class RetrainingConfig(Strict):
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.3
     """With `act`: the largest share of the window's labels that may be left out without asking."""
     cooldown_ms: Spell = _DAY_MS
-    """After a request for a model was released, none is released whose window begins within this
-    time from the end of that one's, in event time."""
+    """After a request for a model was released, none whose window begins within this time from the
+    end of that one's is released before that time is over, in event time."""
 
 
 class RollbackConfig(Strict):

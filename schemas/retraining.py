@@ -110,14 +110,16 @@ class RetrainingData(BaseModel):
     window: CleanWindow
     quarantine: list[QuarantinePart] = Field(description="What is to be left out of the window.")
     benefit: ExpectedBenefit | None = Field(
-        description="Null while the window is not settled, and where predictions are no classes."
+        description="Null while the window is not settled, where predictions are no classes, and "
+        "where no alert on `error` says what it was in this version's reference."
     )
     approved_by: str | None = Field(description="Who approved of the quarantine, where one did.")
     was_evidence_opened: bool | None = Field(
         description="Whether that person had been shown the evidence."
     )
     cooldown_until_ms: int | None = Field(
-        description="Once released: no other one is released for a window that begins before this."
+        description="Once released: no other one whose window begins before this is released "
+        "before all that was said of events up to then has been read."
     )
     warnings: list[FeedbackWarning] = Field(
         default_factory=list,

@@ -232,6 +232,7 @@ class IncidentDesk:
             incidents=self._incidents,
             begun=beginnings(kept.said),
             look_every=1 if self._rollbacks is None else self._rollbacks.config.look_every,
+            watermark_ms=watermark_ms,
         )
         requests = await self._requests(model, kept, cases, case, settled)
         for request in requests:

@@ -23,6 +23,7 @@ from streams.identity import incident_id
 from streams.incident_evidence import Evidence, Family
 from streams.incident_reasons import Overruling
 from streams.known_then import alerts_of, known_at
+from streams.signal_meaning import is_fault, is_harm
 
 Cause = Literal["data", "queries"]
 
@@ -34,6 +35,7 @@ _CAUSE: Final[dict[Family, Cause]] = {
     "probing": "queries",
 }
 _LONG_AGO: Final = -(2**62)
+_NEVER: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Group:
     """Evidence of one model that belongs together, in the order in which it begins."""
 
     evidence: tuple[Evidence, ...]
+    late: frozenset[str] = frozenset()
+    """By id the alerts that were found late, and are no harm: where they began says little."""
 
     @property
     def anchor(self) -> Evidence:
@@ -96,7 +100,7 @@ def _put_together(alike: Sequence[Evidence], config: IncidentConfig) -> Iterator
         is_late = each.evidence_id in placed.late
         # An attack makes drift, whatever else that drift is taken for.
         until_ms = attacked_ms if is_late else spread_ms
-        if first is not None and each.start_ms <= until_ms + config.join_ms:
+        if first is not None and _opened_ms(each) <= until_ms + config.join_ms:
             groups.join(each.evidence_id, first.evidence_id)
         elif not is_late:
             first, spread_ms, attacked_ms = each, _LONG_AGO, _LONG_AGO
@@ -110,7 +114,8 @@ def _put_together(alike: Sequence[Evidence], config: IncidentConfig) -> Iterator
     for each in alike:
         found.setdefault(groups.root(each.evidence_id), []).append(each)
     for group in found.values():
-        yield Group(tuple(group))
+        own = frozenset(each.evidence_id for each in group if each.evidence_id in placed.late)
+        yield Group(tuple(group), own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +156,15 @@ def _place(alerts: Iterable[Evidence], config: IncidentConfig, placed: _Placed) 
     in_time: list[_Found] = []
     for own in alerts:
         new = _Found(own)
-        since_ms, earlier = own.start_ms, None
+        since_ms, earlier = new.start_ms, None
+        # Harm, and data that broke, ask for something, and are not to drown in what is older.
+        decides = any(is_harm(each) or is_fault(each) for each in alerts_of(own)[0].signals)
         for other in in_time:
             began_ms = new.began_ms_after(other)
             # All that was told by now says as much as what had been told then, or more.
-            if began_ms > other.until_ms:
+            if began_ms > other.until_ms or (
+                new.start_ms > other.until_ms and (decides or earlier is not None)
+            ):
                 continue
             then = known_at(other.evidence, new.offset - 1)
             if then is None:
@@ -163,10 +172,11 @@ def _place(alerts: Iterable[Evidence], config: IncidentConfig, placed: _Placed) 
             until_ms = _spread(then, other.since_ms) + config.join_ms
             if began_ms > until_ms:
                 continue
-            if own.start_ms <= until_ms:
-                since_ms, earlier = min(began_ms, own.start_ms), None
+            if new.start_ms <= until_ms:
+                since_ms, earlier = min(began_ms, new.start_ms), None
                 break
-            if earlier is None and own.start_ms <= over_ms([then], config):
+            over_then_ms = _over_then_ms(other.evidence, then, config)
+            if earlier is None and not decides and new.start_ms <= over_then_ms:
                 earlier = other.evidence.evidence_id
         if earlier is not None:
             placed.late[own.evidence_id] = earlier
@@ -185,10 +195,10 @@ class _Found:
     def __init__(self, evidence: Evidence) -> None:
         assert evidence.alert is not None
         self.evidence: Final = evidence
-        self.start_ms: Final = evidence.start_ms
+        self.start_ms: Final = _opened_ms(evidence)
         self.offset: Final = evidence.alert.opened_offset
         self.change: Final = min(alerts_of(evidence)[0].change_offset, self.offset)
-        self.since_ms = self.until_ms = evidence.start_ms
+        self.since_ms = self.until_ms = self.start_ms
         """From when on it counts; up to when what begins belongs to it."""
 
     def began_ms_after(self, other: _Found) -> int:
@@ -217,7 +227,14 @@ def _moved_until(own: Evidence, told: AlertData) -> int:
     n_moved = min(max(changes, default=0), n_since)
     if n_moved <= 0:
         return _LONG_AGO
-    return own.start_ms + (told.event_time_ms - own.start_ms) * n_moved // n_since
+    start_ms = _opened_ms(own)
+    return start_ms + (told.event_time_ms - start_ms) * n_moved // n_since
+
+
+def _over_then_ms(evidence: Evidence, then: Evidence, config: IncidentConfig) -> int:
+    """When an alert was over, as it stood then. Of what is not kept nobody knows: it was not."""
+    is_kept = any(each.revision == then.revision for each in alerts_of(evidence))
+    return over_ms([then], config) if is_kept else _NEVER
 
 
 class _Unions:
@@ -248,4 +265,11 @@ def _found_order(evidence: Evidence) -> tuple[int, str]:
 
 
 def _order(evidence: Evidence) -> tuple[int, str]:
-    return evidence.start_ms, evidence.evidence_id
+    return _opened_ms(evidence), evidence.evidence_id
+
+
+def _opened_ms(evidence: Evidence) -> int:
+    """When it began; of an alert, when it was first told: later records may have earlier times."""
+    if evidence.alert is None:
+        return evidence.start_ms
+    return alerts_of(evidence)[0].event_time_ms

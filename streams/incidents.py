@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from schemas.alerts import AlertData
 from schemas.incidents import EvidencePlace, IncidentData, IncidentStatus
 from schemas.responder_config import IncidentConfig
 from streams.incident_causes import ranked_causes
@@ -58,10 +59,11 @@ def cases_of(
     config: IncidentConfig,
 ) -> list[tuple[Group, IncidentData]]:
     """The same, each with all of its evidence."""
+    begun = beginnings(said)
     return [
         (group, incident)
         for group, incident in _all_cases(evidence, said, watermark_ms, config)
-        if _is_one(group, incident, watermark_ms, config)
+        if _is_one(group, incident, watermark_ms, config, begun)
     ]
 
 
@@ -90,7 +92,11 @@ def _all_cases(
 
 
 def _is_one(
-    group: Group, incident: IncidentData, watermark_ms: int | None, config: IncidentConfig
+    group: Group,
+    incident: IncidentData,
+    watermark_ms: int | None,
+    config: IncidentConfig,
+    begun: Sequence[Beginning],
 ) -> bool:
     """Whether it is to be told.
 
@@ -98,7 +104,7 @@ def _is_one(
     """
     if incident.verdict.reason != "benign_drift" or incident.verdict.by is not None:
         return True
-    if all(_rests_on_few(each) for each in group.evidence):
+    if not any(_was_told(each, begun) for each in group.evidence):
         return False
     end_ms = incident.last_ms
     latest = max(group.evidence, key=lambda each: (each.last_ms, each.evidence_id))
@@ -107,25 +113,34 @@ def _is_one(
     return end_ms - incident.start_ms >= config.benign_after_ms
 
 
-def _rests_on_few(evidence: Evidence) -> bool:
-    """Whether it is an alert of too few events to know a mean of any of its signals.
+def _rests_on_few(alert: AlertData) -> bool:
+    """Whether it knows a mean of none of its signals, for want of events.
 
     A category has distances in place of means, over as many.
     """
-    return evidence.alert is not None and all(
-        each.after is None and each.distances is None for each in evidence.alert.signals
+    return all(each.after is None and each.distances is None for each in alert.signals)
+
+
+def _was_told(evidence: Evidence, begun: Sequence[Beginning], *, before: bool = False) -> bool:
+    """Whether any record of it says enough to be told of; with `before`, any but the latest one."""
+    if evidence.alert is None:
+        return not before or evidence.revision > 1
+    return any(
+        not _rests_on_few(each)
+        or verdict_of([with_alert(evidence, each)], (), (), begun).reason != "benign_drift"
+        for each in (evidence.earlier if before else alerts_of(evidence))
+        if isinstance(each, AlertData)
     )
 
 
-def _is_first_told(evidence: Evidence, begun: Sequence[Beginning]) -> bool:
-    """Whether nothing was told of it by any earlier record, as an incident of its own."""
-    if evidence.revision == 1:
-        return True
-    before = [with_alert(evidence, each) for each in alerts_of(evidence)[:-1]]
-    return len(before) == evidence.revision - 1 and all(
-        _rests_on_few(each) and verdict_of([each], (), (), begun).reason == "benign_drift"
-        for each in before
-    )
+def _is_new(evidence: Sequence[Evidence], begun: Sequence[Beginning]) -> bool:
+    """Whether its latest record is the first of which something is told."""
+    *others, latest = sorted(evidence, key=lambda each: (each.last_ms, each.evidence_id))
+    if any(_was_told(each, begun) for each in others):
+        return False
+    # What is not kept may have been told.
+    is_whole = latest.revision == 1 or len(latest.earlier) == latest.revision - 1
+    return is_whole and not _was_told(latest, begun, before=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +189,7 @@ def _incident(
     closed_ms = _closed_ms(evidence, watermark_ms, config)
     words = [each for each in said if isinstance(each, Overruling) and group.is_meant_by(each)]
     # One that a person overruled has been updated, however little evidence there is.
-    is_new = len(evidence) == 1 and not words and _is_first_told(evidence[0], begun)
+    is_new = not words and _is_new(evidence, begun)
     status: IncidentStatus = "opened" if is_new else "updated"
     anchor = group.anchor
     opened = [each for each in said if isinstance(each, Opening)]

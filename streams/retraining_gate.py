@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from detectors.performance.intervals import LEVEL, quantile, wilson
 from schemas.incidents import IncidentData, Verdict
@@ -30,7 +30,7 @@ from streams.dismissals import Dismissals
 from streams.feedback import selective_labels
 from streams.identity import request_id
 from streams.incident_evidence import Evidence
-from streams.incident_groups import Group, over_ms
+from streams.incident_groups import Group
 from streams.incident_reasons import (
     Approval,
     Beginning,
@@ -50,6 +50,8 @@ from streams.retraining_window import (
     windows_of_change,
 )
 from streams.troubles import Stretch, Trouble
+
+_NEVER: Final = 2**62
 
 
 class WindowFacts(NamedTuple):
@@ -92,6 +94,8 @@ class ModelCase:
     """Where versions of the model begin."""
     look_every: int = 1
     """`RollbackConfig.look_every`: what was known of beginnings at the window's end."""
+    watermark_ms: int | None = None
+    """All that was said of it up to this event time has been read; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,8 @@ class Draft:
     """The error rate of the reference."""
     over_ms: int
     """When the change is over: by what was known at the window's end, and it has not come back."""
+    watermark_ms: int | None
+    """Up to when all has been read of the model."""
 
     @property
     def is_troubled(self) -> bool:
@@ -163,8 +169,8 @@ def draft_of(
         if each.alert is not None and each.model_version == version and _is_of(each, folds)
     ]
     windows = zip(
-        windows_of_change(alerts, config.window_offsets),
-        windows_of_change(alerts, config.window_offsets, n_doublings),
+        windows_of_change(alerts, own.late, config.window_offsets),
+        windows_of_change(alerts, own.late, config.window_offsets, n_doublings),
         strict=True,
     )
     for first, doubled in windows:
@@ -234,8 +240,9 @@ def _draft_in(
         folds,
         approvals,
         model.opened,
-        _error_before(known),
-        max(over_ms(known, model.incidents), over_ms(placed, model.incidents)),
+        _error_before(known, version),
+        max(_gone_ms(known, model.incidents), _gone_ms(placed, model.incidents)),
+        model.watermark_ms,
     )
 
 
@@ -280,7 +287,7 @@ def request_of(
     if facts is not None:
         holds += _shortages(facts, config)
         holds += _quarantine_holds(draft, facts, config)
-        holds += _cooldown_holds(facts, released)
+        holds += _cooldown_holds(draft, facts, released)
     is_over = facts is not None and facts.until_ms is not None and draft.over_ms <= facts.until_ms
     status: RequestStatus = "withdrawn" if is_over else "held" if holds else "released"
     until_ms = None if facts is None else facts.until_ms
@@ -364,10 +371,20 @@ def _since_approval(draft: Draft) -> str:
     return f" ({last.by} approved at revision {last.revision} of the incident, without this)"
 
 
-def _error_before(evidence: Sequence[Evidence]) -> float | None:
-    """The error rate of the reference, as an alert on it says; None where none does."""
+def _gone_ms(evidence: Iterable[Evidence], config: IncidentConfig) -> int:
+    """When all of it had ended, and was quiet. What has not ended goes on, however long ago.
+
+    An alert is told again where there is news of it, and drift that stays is none.
+    """
+    return max(each.last_ms + config.quiet_ms if each.has_ended else _NEVER for each in evidence)
+
+
+def _error_before(evidence: Sequence[Evidence], version: str) -> float | None:
+    """The error rate of the version's reference, as an alert on it says; None where none does."""
     for each in evidence:
-        for moved in each.alert.signals if each.alert is not None else ():
+        if each.alert is None or each.model_version != version:
+            continue
+        for moved in each.alert.signals:
             if moved.signal == ERROR and moved.unit == "share" and moved.before is not None:
                 return moved.before
     return None
@@ -450,15 +467,17 @@ def _quarantine_holds(draft: Draft, facts: WindowFacts, config: RetrainingConfig
     ]
 
 
-def _cooldown_holds(facts: WindowFacts, released: Sequence[Released]) -> list[Hold]:
+def _cooldown_holds(draft: Draft, facts: WindowFacts, released: Sequence[Released]) -> list[Hold]:
     until_ms = max((each.cooldown_until_ms for each in released), default=None)
     if until_ms is None or facts.since_ms is None or facts.since_ms >= until_ms:
+        return []
+    if draft.watermark_ms is not None and draft.watermark_ms >= until_ms:
         return []
     return [
         Hold(
             reason="cooldown",
-            detail=f"a retraining was asked for already, and the next one may use events from "
-            f"{rfc3339(until_ms)} on",
+            detail=f"a retraining was asked for already: this one waits until all that was said "
+            f"of events up to {rfc3339(until_ms)} has been read",
             evidence_ids=[],
         )
     ]

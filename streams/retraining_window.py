@@ -10,7 +10,7 @@ are looked at each by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,16 +43,18 @@ class Window:
 
 
 def windows_of_change(
-    alerts: Sequence[Evidence], length: int, n_doublings: int = 0
+    alerts: Sequence[Evidence], late: Collection[str], length: int, n_doublings: int = 0
 ) -> Iterator[tuple[Stretch, ...]]:
     """The windows that may be asked for, the first one first, each doubled so often.
 
     That is where the change was first told. Where nothing asks for a retraining by the end of that,
     it is where harm was first told behind its end, and so on: features may move long before anybody
-    knows that predictions are worse. `length` alone says which windows there are.
+    knows that predictions are worse. `length` alone says which windows there are. Of alerts that
+    were found `late`, by id, it does not count where they began.
     """
-    first = first_window(alerts, length)
-    yield first_window(alerts, length << n_doublings) if n_doublings else first
+    in_time = [each for each in alerts if each.evidence_id not in late]
+    first = first_window(in_time, length)
+    yield first_window(in_time, length << n_doublings) if n_doublings else first
     ends = {each.partition: each.last for each in first}
     harms = sorted(_harms(alerts))
     while harms := [each for each in harms if each.told > ends[each.partition]]:

@@ -173,8 +173,10 @@ def faults_of(evidence: Iterable[Evidence], others: Sequence[Evidence] = ()) -> 
             own = each.anomaly.unmapped
             ranges = own.quarantine.ranges
             first = min((one.first_offset for one in ranges), default=own.opened_offset)
-            last = max((one.last_offset for one in ranges), default=own.opened_offset)
             is_over = has_stopped(each)
+            # More of it is told only when there is twice as much: nobody knows where it ended, but
+            # that it was before it was closed.
+            last = max([own.trigger_offset, *(one.last_offset for one in ranges)])
             stretch = first, last if is_over else _FOR_EVER
             yield Trouble(each, own.partition, (stretch,), own.opened_offset, is_over)
         if each.alert is None:

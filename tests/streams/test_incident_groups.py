@@ -32,7 +32,11 @@ PER_MINUTE = 100
 
 
 def found(
-    number: int, minute: float, began: float | None = None, signal: str = "error", **given: Any
+    number: int,
+    minute: float,
+    began: float | None = None,
+    signal: str = "feature:age",
+    **given: Any,
 ) -> bytes:
     """An alert that was found in this minute of a change that began in that one."""
     began = minute if began is None else began
@@ -76,6 +80,36 @@ def test_a_change_that_was_over_is_none_that_a_late_finding_comes_of() -> None:
     )
     assert numbers(found(1, 100), over, found(2, 200 + HOUR, began=95)) == [[1, 2]]
     assert numbers(found(1, 100), over, found(2, 201 + HOUR, began=95)) == [[1], [2]]
+
+
+@pytest.mark.parametrize("signal", ["error", "missing:age"])
+def test_harm_and_faults_that_are_found_late_are_incidents_of_their_own(signal: str) -> None:
+    """They ask for something: in what a person has looked at long ago nobody would hear of them."""
+    late = found(2, 100 + 6 * HOUR, began=95, signal=signal)
+    assert numbers(found(1, 100), late) == [[1], [2]]
+
+
+def test_what_is_not_kept_of_an_alert_does_not_part_what_was_one() -> None:
+    """Of many revisions the sixteen lowest are kept, and the latest."""
+    day = 24 * HOUR
+
+    def record(revision: int, minute: float) -> bytes:
+        status = "opened" if revision == 1 else "updated"
+        return found(1, minute, 0, opened=0, revision=revision, status=status)
+
+    records = [record(revision, revision / 10) for revision in range(1, 17)]
+    records.append(record(17, 6 * day))
+    late = found(2, 9 * day, began=-1)
+    assert numbers(*records, late) == [[1, 2]]
+    assert numbers(*records, late, record(18, 10 * day)) == [[1, 2]]
+
+
+def test_a_record_with_an_earlier_time_parts_nothing() -> None:
+    """Producers' clocks differ by minutes, and alerts have the times of the events."""
+    first, other = found(1, 70), silence(125)
+    assert numbers(first, other) == [[1, 0]]
+    again = found(1, 60, began=70, opened=70, revision=2, status="updated", trigger_offset=8_000)
+    assert numbers(first, other, again) == [[1, 0]]
 
 
 def test_a_late_finding_is_of_the_first_change_that_was_found_after_it_began() -> None:
@@ -198,6 +232,27 @@ def test_it_is_opened_when_it_rests_on_more() -> None:
     assert updated.revision > opened.revision
     # One that has joined it is news of what was told.
     assert told(*records, few(2, 3))[0].status == "updated"
+
+
+@pytest.mark.parametrize("signal", ["error", "missing:age"])
+def test_harm_that_joins_what_was_not_told_opens_the_incident(signal: str) -> None:
+    other = alert(2, 10, signals=[moved(signal)])
+    (opened,) = told(few(1, 0), other)
+    assert (opened.status, opened.n_evidence) == ("opened", 2)
+    assert [each.status for each in told(few(1, 0), other, few(1, 12, revision=2))] == ["updated"]
+
+
+def test_one_of_two_that_rests_on_more_opens_the_incident() -> None:
+    more = few(2, 10, revision=2, moves={"after": 0.3})
+    assert [each.status for each in told(few(1, 0), few(2, 5), more)] == ["opened"]
+
+
+@pytest.mark.parametrize("signal", ["error", "missing:age"])
+def test_what_was_told_of_a_few_events_is_not_gone_when_it_turns_out_to_be_benign(
+    signal: str,
+) -> None:
+    back = few(1, 9, signal, revision=2, moves={"direction": "fell", "effect": -3.0})
+    assert [each.verdict.reason for each in told(few(1, 0, signal), back)] == ["benign_drift"]
 
 
 def test_what_had_been_told_is_not_opened_again() -> None:

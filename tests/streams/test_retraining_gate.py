@@ -114,6 +114,7 @@ def drafts_of(
         dismissals_of(overrulings),
         "events",
         incidents,
+        watermark_ms=watermark_ms,
     )
     found = [
         draft_of(group, each, version, model, config, n_doublings)
@@ -454,6 +455,10 @@ def test_a_change_of_most_clients_data_is_a_fault_and_no_attack() -> None:
     assert request.reason == "data_fault"
     over = attack((5_100, 5_300), technique="data_change", is_over=True)
     assert ranges_of(only(worse(), over)) == [(5_301, 6_300)]
+    # More of it is told only when there is twice as much: it may have ended where it was closed.
+    closed = orjson.loads(over)
+    closed["unmapped"]["trigger_offset"] = 5_900
+    assert ranges_of(only(worse(), orjson.dumps(closed))) == [(5_901, 6_900)]
     word = approval_of(request)
     held = only(worse(), attack((5_100, 5_300), technique="data_change"), said=[word])
     assert held_for(held) == ["data_fault_open"]
@@ -492,6 +497,32 @@ def test_one_request_in_a_cooldown() -> None:
     released = [Released("0" * 32, START_MS + 1)]
     assert held_for(only(worse(), released=released)) == ["cooldown"]
     assert only(worse(), released=[Released("0" * 32, START_MS)]).status == "released"
+
+
+def test_a_cooldown_is_over_when_all_up_to_its_end_has_been_read() -> None:
+    until_ms = START_MS + 24 * 60 * MINUTE_MS
+    released = [Released("0" * 32, until_ms)]
+    for read_ms, holds in ((None, ["cooldown"]), (until_ms - 1, ["cooldown"]), (until_ms, [])):
+        assert held_for(only(worse(), released=released, watermark_ms=read_ms)) == holds
+
+
+def test_drift_that_stays_is_not_over_however_long_the_window_takes() -> None:
+    late = FACTS._replace(until_ms=START_MS + 30 * 24 * 60 * MINUTE_MS)
+    assert only(worse(), facts=late).status == "released"
+
+
+def test_the_benefit_is_against_the_reference_of_the_version() -> None:
+    other = moved("error", before=0.4, change_offset=5_000, found_offset=5_200)
+    requests = [
+        request_of(draft, FACTS, [], CONFIG)
+        for draft in drafts(
+            worse(1, model_version="6", signals=[other]),
+            worse(2, 1, model_version="7", opened_offset=5_300, trigger_offset=5_300),
+        )
+    ]
+    (request,) = (each for each in requests if each.model_version == "7")
+    assert request.benefit is not None
+    assert request.benefit.reference_error_rate == 0.1
 
 
 def test_what_comes_back_within_the_window_is_not_asked_for() -> None:
