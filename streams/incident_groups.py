@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from schemas.alerts import AlertData
 from schemas.responder_config import IncidentConfig
@@ -35,7 +35,6 @@ _CAUSE: Final[dict[Family, Cause]] = {
     "probing": "queries",
 }
 _LONG_AGO: Final = -(2**62)
-_NEVER: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +107,8 @@ def _put_together(alike: Sequence[Evidence], config: IncidentConfig) -> Iterator
             spread_ms = max(spread_ms, placed.spread_ms[each.evidence_id])
         if each.is_of_attack:
             attacked_ms = max(attacked_ms, placed.spread_ms[each.evidence_id])
-    for late, earlier in placed.late.items():
-        groups.join(late, earlier)
+    for own_id, earlier_id in placed.belongs.items():
+        groups.join(own_id, earlier_id)
     found: dict[str, list[Evidence]] = {}
     for each in alike:
         found.setdefault(groups.root(each.evidence_id), []).append(each)
@@ -122,10 +121,12 @@ def _put_together(alike: Sequence[Evidence], config: IncidentConfig) -> Iterator
 class _Placed:
     """When evidence of one cause began, as far as that is known."""
 
-    late: dict[str, str] = field(default_factory=dict)
-    """Alerts that were found late, by id, and each the alert to whose change it is taken to belong:
-    the first one of its fold that had not spread `join_ms` before its change began, and was not
-    over when it was found."""
+    belongs: dict[str, str] = field(default_factory=dict)
+    """By id an alert and one of its fold to which it belongs: the first that had spread until
+    `join_ms` before it was found, or else had until then before its change began, and was not over
+    when it was found."""
+    late: set[str] = field(default_factory=set)
+    """Those of the second kind."""
     spread_ms: dict[str, int] = field(default_factory=dict)
     """Of the others, by id: until when more of it began."""
 
@@ -156,35 +157,52 @@ def _place(alerts: Iterable[Evidence], config: IncidentConfig, placed: _Placed) 
     in_time: list[_Found] = []
     for own in alerts:
         new = _Found(own)
-        since_ms, earlier = new.start_ms, None
-        # Harm, and data that broke, ask for something, and are not to drown in what is older.
-        decides = any(is_harm(each) or is_fault(each) for each in alerts_of(own)[0].signals)
-        for other in in_time:
-            began_ms = new.began_ms_after(other)
-            # All that was told by now says as much as what had been told then, or more.
-            if began_ms > other.until_ms or (
-                new.start_ms > other.until_ms and (decides or earlier is not None)
-            ):
-                continue
-            then = known_at(other.evidence, new.offset - 1)
-            if then is None:
-                continue
-            until_ms = _spread(then, other.since_ms) + config.join_ms
-            if began_ms > until_ms:
-                continue
-            if new.start_ms <= until_ms:
-                since_ms, earlier = min(began_ms, new.start_ms), None
-                break
-            over_then_ms = _over_then_ms(other.evidence, then, config)
-            if earlier is None and not decides and new.start_ms <= over_then_ms:
-                earlier = other.evidence.evidence_id
+        earlier = _earlier(new, in_time, config)
         if earlier is not None:
-            placed.late[own.evidence_id] = earlier
-        else:
-            # What was found of a change that is known does not make that longer.
-            placed.spread_ms[own.evidence_id] = spread_ms = _spread(own, since_ms)
-            new.since_ms, new.until_ms = since_ms, spread_ms + config.join_ms
-            in_time.append(new)
+            placed.belongs[own.evidence_id] = earlier.to.evidence.evidence_id
+        if earlier is not None and earlier.is_late:
+            placed.late.add(own.evidence_id)
+            continue
+        # What was found of a change that is known does not make that longer.
+        new.since_ms = new.start_ms if earlier is None else earlier.since_ms
+        spread_ms = placed.spread_ms[own.evidence_id] = _spread(own, new.since_ms)
+        new.until_ms = spread_ms + config.join_ms
+        in_time.append(new)
+
+
+class _Earlier(NamedTuple):
+    """To which alert one belongs that was found behind it, and from when on it counts itself."""
+
+    to: _Found
+    since_ms: int
+    is_late: bool
+
+
+def _earlier(new: _Found, in_time: Iterable[_Found], config: IncidentConfig) -> _Earlier | None:
+    own, found = new.evidence, None
+    # Harm, and data that broke, ask for something, and are not to drown in what is older.
+    decides = any(is_harm(each) or is_fault(each) for each in alerts_of(own)[0].signals)
+    for other in in_time:
+        began_ms = new.began_ms_after(other)
+        may_join = new.start_ms <= other.until_ms
+        # All that was told by now says as much as what had been told then, or more.
+        if began_ms > other.until_ms or not (may_join or (found is None and not decides)):
+            continue
+        then = known_at(other.evidence, new.offset - 1)
+        if then is None:
+            continue
+        if all(each.revision != then.revision for each in alerts_of(other.evidence)):
+            # Of what is not kept nobody knows: it is taken to have gone on until now, so that
+            # nothing is parted that was one when it was read.
+            return _Earlier(other, new.start_ms, is_late=False)
+        until_ms = _spread(then, other.since_ms) + config.join_ms
+        if began_ms > until_ms:
+            continue
+        if new.start_ms <= until_ms:
+            return _Earlier(other, min(began_ms, new.start_ms), is_late=False)
+        if found is None and not decides and new.start_ms <= over_ms([then], config):
+            found = _Earlier(other, began_ms, is_late=True)
+    return found
 
 
 class _Found:
@@ -229,12 +247,6 @@ def _moved_until(own: Evidence, told: AlertData) -> int:
         return _LONG_AGO
     start_ms = _opened_ms(own)
     return start_ms + (told.event_time_ms - start_ms) * n_moved // n_since
-
-
-def _over_then_ms(evidence: Evidence, then: Evidence, config: IncidentConfig) -> int:
-    """When an alert was over, as it stood then. Of what is not kept nobody knows: it was not."""
-    is_kept = any(each.revision == then.revision for each in alerts_of(evidence))
-    return over_ms([then], config) if is_kept else _NEVER
 
 
 class _Unions:
