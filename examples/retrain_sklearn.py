@@ -27,11 +27,14 @@ from confluent_kafka import Consumer
 NO_USE = 3
 """The exit code of an export that would fail again, as where the events are gone by now."""
 MOST_CLASSES = 20
-"""Where nine in ten whole numbers are not among so many, they are no classes."""
+"""Predictions that are more whole numbers than so many are no classes, as driftsentry tells them.
+
+Where only labels say it, nine in ten whole ones are to be among so many.
+"""
 Export = Callable[[str, Path], bool]
 """Writes the clean window of a request as NDJSON; False where it never can. Raises to try again."""
 Train = Callable[[Iterable[bytes]], Any]
-"""Makes a model of the lines of that file."""
+"""Makes a model of the lines of that file; None where they hold nothing to learn from."""
 Save = Callable[[Any, Path], None]
 
 
@@ -54,6 +57,9 @@ def retrain(value: bytes | None, models: Path, export: Export, train: Train, sav
             return False
         with window.open("rb") as lines:
             model = train(lines)
+        if model is None:
+            print(f"request {request_id} passed over: no feature has a value in its window")
+            return False
         save(model, unfinished)
         unfinished.replace(done)
     print(f"{request['model_id']} {request['model_version']}: trained anew, {done}")
@@ -63,8 +69,8 @@ def retrain(value: bytes | None, models: Path, export: Export, train: Train, sav
 def train_model(lines: Iterable[bytes]) -> Any:
     """A model of features, whatever kinds they are of; `predict` takes a list of them.
 
-    It predicts numbers or classes, as labels are. What is missing stays so: gradient boosting
-    learns on which side it goes.
+    It predicts numbers or classes, as the old one did. What is missing stays so: gradient boosting
+    learns on which side it goes. A feature without any value is left out; None where all are.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.feature_extraction import DictVectorizer
@@ -72,27 +78,68 @@ def train_model(lines: Iterable[bytes]) -> Any:
 
     rows = [json.loads(line) for line in lines]
     are_numbers, rows = of_one_kind(rows)
+    names = {name for row in rows for name in row["features"]}
+    # Boosting cannot cut a column of NaN into bins: it raises.
+    with_value = {
+        name for row in rows for name, value in row["features"].items() if value is not None
+    }
+    if names - with_value:
+        left_out = ", ".join(repr(name) for name in sorted(names - with_value))
+        print(f"features left out, since no row has a value of them: {left_out}")
+    if not with_value:
+        return None
     learner = HistGradientBoostingRegressor if are_numbers else HistGradientBoostingClassifier
     # A fixed seed: the same window gives the same model. And no early stopping, which wants two
     # rows of each class: there may be one, and the job would never come past this request.
     model = make_pipeline(
         DictVectorizer(sparse=False), learner(random_state=0, early_stopping=False)
     )
-    return model.fit([known(row["features"]) for row in rows], [row["label"] for row in rows])
+    features = [
+        {name: value for name, value in known(row["features"]).items() if name in with_value}
+        for row in rows
+    ]
+    return model.fit(features, [row["label"] for row in rows])
 
 
 def of_one_kind(rows: list[dict[str, Any]]) -> tuple[bool, list[dict[str, Any]]]:
-    """Whether labels are numbers, not classes, and the rows whose label is of the usual kind."""
+    """Whether numbers are learned, not classes, and the rows whose label is of the usual kind.
+
+    What the old model predicted decides, so that the two can be compared; labels, where it said
+    nothing, or where they are of the other kind throughout.
+    """
+    said = predicts_classes([row.get("prediction") for row in rows])
+    if said:
+        rows = [{**row, "label": as_class(row["label"])} for row in rows]
     kinds = Counter(kind_of(row["label"]) for row in rows)
-    whole = Counter(row["label"] for row in rows if kind_of(row["label"]) is int)
-    # A few odd ones do not make numbers of classes.
-    in_classes = sum(n for _, n in whole.most_common(MOST_CLASSES))
-    are_many = 10 * in_classes < 9 * kinds[int]
-    if 2 * (kinds[int] + kinds[float]) > len(rows) and (kinds[float] >= kinds[int] or are_many):
+    if said is None:
+        whole = Counter(row["label"] for row in rows if kind_of(row["label"]) is int)
+        # A few odd ones do not make numbers of classes.
+        in_classes = sum(n for _, n in whole.most_common(MOST_CLASSES))
+        said = 10 * in_classes >= 9 * kinds[int]
+    are_numbers = not said or kinds[float] >= kinds[int]
+    if are_numbers and 2 * (kinds[int] + kinds[float]) > len(rows):
         numbers = [row for row in rows if kind_of(row["label"]) in (int, float)]
         return True, [{**row, "label": float(row["label"])} for row in numbers]
     usual, _ = kinds.most_common(1)[0]
     return False, [row for row in rows if kind_of(row["label"]) is usual]
+
+
+def predicts_classes(predictions: list[Any]) -> bool | None:
+    """Whether these are classes, by the rule of driftsentry; None where there are none."""
+    kinds = Counter(type(each) for each in predictions)
+    n_named, n_numbers = kinds[str] + kinds[bool], kinds[int] + kinds[float]
+    if not n_named + n_numbers:
+        return None
+    if n_named >= n_numbers:
+        return True
+    whole = {each for each in predictions if type(each) is int}
+    return kinds[float] < kinds[int] and len(whole) <= MOST_CLASSES
+
+
+def as_class(label: Any) -> Any:
+    """1.0 is the class 1."""
+    is_whole = type(label) is float and label.is_integer() and abs(label) < 2**53
+    return int(label) if is_whole else label
 
 
 def kind_of(label: Any) -> type:

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,9 +17,15 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
+from schemas.config import DetectionConfig
+from schemas.decode import decode_records
+from schemas.limits import DecodeLimits
+from streams.window_facts import WindowEvents
+from streams.window_facts import are_classes as product_says_classes
 from tests.kit.pages import ROOT
-from tests.streams.window_kit import labelled, predicted, request, window
+from tests.streams.window_kit import labelled, predicted, record, request, window, wish
 
+LIMITS = replace(DecodeLimits.of(DetectionConfig()), event_ids=True)
 FIRST, SECOND = "1" * 32, "2" * 32
 
 
@@ -224,3 +231,82 @@ def test_a_whole_number_that_no_array_holds_does_not_stop_the_job(odd: int) -> N
     numbers = [row(number, number % 97 + 0.5) for number in range(970)]
     (said,) = JOB.train_model([*numbers, row(0, odd)]).predict([{"amount": 90, "plan": "a"}])
     assert math.isfinite(said)
+
+
+def test_a_feature_without_any_value_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        orjson.dumps({"features": {"age": number, "promo": None}, "label": number % 2})
+        for number in range(200)
+    ]
+    model = JOB.train_model(rows)
+    assert "left out, since no row has a value of them: 'promo'\n" in capsys.readouterr().out
+    # Where it serves it may have one, and null as before.
+    asked = [{"age": 4, "promo": 3.0}, JOB.known({"age": 4, "promo": None}), {"age": 4}]
+    said = model.predict(asked)
+    assert said[0] == said[1] == said[2]
+
+
+@pytest.mark.parametrize("features", [{}, {"promo": None}])
+def test_a_request_of_which_nothing_can_be_learned_is_passed_over(
+    features: dict[str, None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def export(_request_id: str, path: Path) -> bool:
+        line = {"features": features, "label": 1}
+        path.write_bytes(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) * 50)
+        return True
+
+    # It returns, and so its offset is committed.
+    assert not JOB.retrain(value_of(), tmp_path, export, JOB.train_model, JOB.save_model)
+    assert f"request {FIRST} passed over: no feature has a value" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def said_of(number: int, label: object, prediction: object) -> bytes:
+    return orjson.dumps(
+        {"features": {"plan": "ab"[number % 2]}, "label": label, "prediction": prediction}
+    )
+
+
+@pytest.mark.parametrize("labels", [(0, 1.0), (0.0, 1), (0.0, 1.0)])
+def test_a_class_is_one_whether_or_not_it_is_written_with_a_point(
+    labels: tuple[float, float],
+) -> None:
+    rows = [said_of(number, labels[number % 2], number % 2) for number in range(200)]
+    model = JOB.train_model([*rows, said_of(0, 0.5, 0), said_of(1, "odd", 1)])
+    assert list(model.classes_) == [0, 1]
+    assert list(model.predict([{"plan": "a"}, {"plan": "b"}])) == [0, 1]
+
+
+def test_a_model_of_numbers_is_followed_by_one_of_numbers() -> None:
+    model = JOB.train_model(said_of(number, number % 4 // 2, 0.5) for number in range(200))
+    assert list(model.predict([{"plan": "a"}])) == [pytest.approx(0.5, abs=0.01)]
+
+
+def test_labels_decide_where_predictions_are_of_the_other_kind() -> None:
+    rounded = JOB.train_model(said_of(number, number % 2 + 0.25, 1) for number in range(200))
+    assert list(rounded.predict([{"plan": "b"}])) == [pytest.approx(1.25, abs=0.01)]
+    named = JOB.train_model(said_of(number, "ab"[number % 2], 0.5) for number in range(200))
+    assert list(named.predict([{"plan": "b"}])) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("predictions", "are_classes"),
+    [
+        ([0, 1, 1], True),
+        ([0, 1.0, 1], True),
+        ([0, 1.0], False),
+        (list(range(20)), True),
+        (list(range(21)), False),
+        (["a", 1], True),
+        (["a", 1, 2.0], False),
+        ([True, False], True),
+        ([None, None], None),
+    ],
+)
+def test_classes_are_told_as_in_the_product(predictions: list[Any], are_classes: bool) -> None:
+    assert JOB.predicts_classes(predictions) is are_classes
+    if are_classes is not None:
+        poll = [record(at, predicted(at, value)) for at, value in enumerate(predictions)]
+        events = WindowEvents(wish(window((0, 0, 99))), None, max_future_ms=1, max_late_ms=1)
+        events.take(decode_records(poll[0].tp, poll, LIMITS, None, None).events)
+        assert product_says_classes(events.pairs()) is are_classes
