@@ -125,7 +125,6 @@ class TrailCheck:
                     "goes on without it"
                 )
         first_seq = None if self.first is None else self.first.seq
-        before = 0 if first_seq is None else first_seq - 1
         end = 0 if self.last is None else self.last.seq
         self._compare_beginning()
         open_heads = [
@@ -134,8 +133,10 @@ class TrailCheck:
             for head in heads
             if str(head) not in self._unlike and str(head) not in self._found
         ]
+        # Before the oldest record there may have been others, of whichever chain.
+        before = [head for head in open_heads if head.seq < self._oldest - 1]
         for head in open_heads:
-            if head.seq > end and (first_seq is None or head.seq >= first_seq):
+            if head.seq > end and head not in before:
                 text = f"the trail ends at seq {end}, and the head of seq {head.seq} was kept"
                 self._add(_Break("truncated", end + 1, self._last_place, text))
         # Of the first chain, if it does not begin with its first record, some may have gone.
@@ -153,7 +154,7 @@ class TrailCheck:
             n_records=self.n_records,
             head=None if self.last is None else str(self.last),
             heads_found=self._found,
-            heads_before=[*(str(head) for head in open_heads if head.seq < before), *gone],
+            heads_before=[*(str(head) for head in before), *gone],
             n_breaks=n_breaks,
             breaks=[
                 TrailBreak(kind=each.kind, seq=each.seq, place=each.place, detail=each.detail)

@@ -301,6 +301,21 @@ def test_a_chain_that_begins_late_and_anew_is_held_against_the_head_before_it() 
     assert any("cannot be checked if it is of before its beginning" in line for line in lines)
 
 
+@pytest.mark.parametrize("kept", [1, 5])
+def test_a_head_that_retention_took_the_record_of_is_no_sign_that_the_end_is_gone(
+    kept: int,
+) -> None:
+    # Behind the end of the second chain, which began anew, and before the oldest record.
+    second = values(trail(4, OTHER_CHAIN))
+    found = check([*VALUES[7:], *second], WHOLE[kept].head)
+    assert [each.kind for each in found.breaks] == ["restarted"]
+    assert found.heads_before == [str(WHOLE[kept].head)]
+    # One of a number that the first chain has reached is gone, if it was there.
+    found = check([*VALUES[7:], *second], Head(N + 1, "0" * 64))
+    assert [each.kind for each in found.breaks] == ["restarted", "truncated"]
+    assert not found.heads_before
+
+
 def test_breaks_are_counted_and_some_are_told() -> None:
     found = check([*VALUES, *([b"x"] * (MAX_BREAKS + 5))])
     assert (found.n_breaks, len(found.breaks)) == (MAX_BREAKS + 5, MAX_BREAKS)
