@@ -195,13 +195,13 @@ def trail_of(
     from confluent_kafka import KafkaException
 
     from streams.kafka_clients import ClientConfigError, describe, kafka_error
-    from streams.opened import audit_reader_of
+    from streams.opened import answering_reader_of
     from streams.ports import LogError
     from streams.trail_kafka import trail_records
 
     topic = settings.topics.audit
     try:
-        reader = audit_reader_of(settings)
+        reader = answering_reader_of(settings)
         try:
             yield topic, trail_records(reader, topic)
         finally:

@@ -164,12 +164,12 @@ def _look_at_topic(finder: NameFinder, configuration: Configuration) -> None:
     from confluent_kafka import KafkaException
 
     from streams.kafka_clients import ClientConfigError, describe, kafka_error
-    from streams.opened import audit_reader_of
+    from streams.opened import answering_reader_of
     from streams.ports import LogError
     from streams.source_names import look_at_topic
 
     try:
-        reader = audit_reader_of(configuration.settings)
+        reader = answering_reader_of(configuration.settings)
         try:
             n_events = look_at_topic(finder, reader, configuration.detection)
         finally:

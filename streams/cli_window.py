@@ -85,7 +85,7 @@ def _export(
     from schemas.source_hash import SourceKey
     from streams.credentials import source_key
     from streams.kafka_clients import ClientConfigError, describe, kafka_error
-    from streams.opened import audit_reader_of
+    from streams.opened import answering_reader_of
     from streams.ports import LogError
     from streams.responder_ports import WindowGoneError
     from streams.window_export import (
@@ -103,7 +103,7 @@ def _export(
     key = source_key(settings)
     decoder = Decoder(configuration.detection, None if key is None else SourceKey(key))
     try:
-        reader = audit_reader_of(settings)
+        reader = answering_reader_of(settings)
         try:
             request = find_request(reader, settings.topics.retraining, request_id)
             _require_usable(request, is_held_wanted=is_held_wanted)

@@ -14,17 +14,24 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from streams.kafka_errors import NO_OFFSET, is_passing
+from streams.kafka_errors import ALL_DOWN, NO_OFFSET, is_passing
 from streams.kafka_properties import KafkaValue, is_secret
+from streams.ports import LogError
 
 LOGGER: Final = logging.getLogger("driftsentry.kafka")
+_UNHEARD: Final = logging.getLogger("driftsentry.kafka.unheard")
+_UNHEARD.propagate = False
+_UNHEARD.addHandler(logging.NullHandler())
 
 FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
 _RECEIVE_MAX_BYTES: Final = 4 * FETCH_MAX_BYTES
 _SHORTEST_SECRET: Final = 3
 _LEADERS_S: Final = 2.0
 _PAUSE_S: Final = 0.05
+ANSWER_S: Final = 8.0
+"""A command that ends waits so long for a broker before it says that none answers."""
 
 # librdkafka warns of a property that its kind of client does not know: give each its own.
 _CONSUMER_ONLY: Final = frozenset({
@@ -57,6 +64,10 @@ class ClientConfigError(Exception):
     """librdkafka refuses the configuration; the message says which property."""
 
 
+class NoBrokerError(LogError):
+    """No broker answers; the message says where, and what to look at."""
+
+
 def kafka_error(error: KafkaException) -> KafkaError:
     """The error that an exception of confluent-kafka carries, with its flags."""
     carried = error.args[0] if error.args else None
@@ -79,23 +90,52 @@ def redacted(text: str, kafka_properties: Mapping[str, KafkaValue]) -> str:
     return text
 
 
-def open_client(make: Callable[..., Client], config: Mapping[str, KafkaValue], kind: str) -> Client:
-    """A client that logs to `driftsentry.kafka`. Raises `ClientConfigError`, without secrets."""
+def open_client(
+    make: Callable[..., Client],
+    config: Mapping[str, KafkaValue],
+    kind: str,
+    *,
+    hear: Callable[[KafkaError], None] | None = None,
+) -> Client:
+    """A client that logs to `driftsentry.kafka`; with `hear` that takes errors, and nothing is.
+
+    Raises `ClientConfigError`, without secrets.
+    """
 
     def on_error(error: KafkaError) -> None:
         level = logging.ERROR if error.fatal() else logging.WARNING
         LOGGER.log(level, "%s: %s", kind, redacted(describe(error), config))
 
-    settings: dict[str, Any] = {**config, "error_cb": on_error}
+    settings: dict[str, Any] = {**config, "error_cb": hear or on_error}
     problem: str
     try:
-        return make(settings, logger=LOGGER)
+        return make(settings, logger=_UNHEARD if hear else LOGGER)
     except KafkaException as error:
         problem = describe(kafka_error(error))
     except (TypeError, ValueError) as error:
         problem = str(error)
     # Outside the handler: a chained exception would show the text with the secret in it.
     raise ClientConfigError(f"the Kafka {kind} cannot be made: {redacted(problem, config)}")
+
+
+def require_broker(bootstrap_servers: str, kafka_properties: Mapping[str, KafkaValue]) -> None:
+    """Raise `NoBrokerError` where no broker answers soon: for commands that end, before they begin.
+
+    A consumer would log each attempt to connect, hundreds in a minute. `ClientConfigError`, too.
+    """
+    heard: list[KafkaError] = []
+    config = admin_config(bootstrap_servers, kafka_properties)
+    admin = open_client(AdminClient, config, "admin client", hear=heard.append)
+    try:
+        admin.list_topics(timeout=ANSWER_S)
+    except KafkaException as exception:
+        admin.poll(0)  # what the answer does not say: that a name is unknown, a password wrong
+        reasons = [each for each in heard if each.code() != ALL_DOWN]
+        reason = redacted(describe((reasons or [kafka_error(exception)])[-1]), config)
+        raise NoBrokerError(
+            f"no broker answers at {bootstrap_servers}: {reason}; check the address, the network, "
+            "`security.protocol` and the credentials"
+        ) from None
 
 
 def answered_offset(offset: int) -> int:

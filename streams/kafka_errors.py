@@ -114,6 +114,7 @@ TOPIC_EXISTS: Final = _codes("TOPIC_ALREADY_EXISTS")
 PARTITION_END: Final[int] = _code("_PARTITION_EOF")
 NO_OFFSET: Final[int] = _code("OFFSET_NOT_AVAILABLE")
 TIMED_OUT: Final[int] = _code("_TIMED_OUT")
+ALL_DOWN: Final[int] = _code("_ALL_BROKERS_DOWN")
 
 
 def is_truncation(error: KafkaError) -> bool:

@@ -9,6 +9,7 @@ from streams.checkpoint_topic import CheckpointTopic
 from streams.config import Settings
 from streams.credentials import redis_client_address
 from streams.kafka_chunks import KafkaChunkLog
+from streams.kafka_clients import require_broker
 from streams.kafka_properties import read_properties
 from streams.redis_store import RedisStore
 
@@ -42,3 +43,9 @@ def audit_reader_of(settings: Settings) -> AuditReader:
         kafka_properties=read_properties(settings.kafka),
         patience_s=max(_PATIENCE_S, 3 * settings.transaction_timeout_ms / 1000),
     )
+
+
+def answering_reader_of(settings: Settings) -> AuditReader:
+    """The same for a command that ends: raises `NoBrokerError` where no broker answers soon."""
+    require_broker(settings.bootstrap_servers, read_properties(settings.kafka))
+    return audit_reader_of(settings)

@@ -11,14 +11,15 @@ import orjson
 from pydantic import BaseModel
 
 from schemas.commands import CommandError
-from schemas.printable import json_escaped
+from schemas.printable import json_escaped, masked
 from schemas.responses import read_response
 from streams.cli_options import EXIT_USAGE, fail
 from streams.config import Settings
 from streams.incident_names import UnknownNameError, one_named
 from streams.incident_reader import ReadTopic, kafka_topics, now
+from streams.kafka_clients import ClientConfigError, NoBrokerError, require_broker
 from streams.kafka_commands import send_command
-from streams.kafka_properties import read_properties
+from streams.kafka_properties import KafkaValue, read_properties
 
 _Form = TypeVar("_Form", bound=BaseModel)
 
@@ -38,14 +39,18 @@ class OfModel(Protocol):
 class ResponseCluster:
     """Topics of the responder, read anew for each question. `read` stands in for Kafka in tests.
 
-    Raises `Failure` for what a person typed wrong, `AlertsError` where a topic cannot be read.
+    Raises `Failure` for what a person typed wrong, and where no broker answers; `AlertsError` where
+    a topic cannot be read.
     """
 
     def __init__(self, settings: Settings, read: ReadTopic | None = None) -> None:
         self._properties: Final = read_properties(settings.kafka)
         self._bootstrap_servers: Final = settings.bootstrap_servers
         self.topics: Final = settings.topics
-        self.read: Final = read or kafka_topics(settings.bootstrap_servers, self._properties)
+        if read is None:
+            _require_broker(self._bootstrap_servers, self._properties)
+            read = kafka_topics(self._bootstrap_servers, self._properties)
+        self.read: Final = read
 
     def records_now(
         self, topic: str, form: type[_Form], name_of: Callable[[_Form], str]
@@ -98,6 +103,15 @@ class ResponseCluster:
             kafka_properties=self._properties,
         )
         return command_id
+
+
+def _require_broker(bootstrap_servers: str, properties: Mapping[str, KafkaValue]) -> None:
+    try:
+        require_broker(bootstrap_servers, properties)
+    except NoBrokerError as error:
+        raise fail(masked(str(error))) from None
+    except ClientConfigError as error:
+        raise fail(masked(str(error)), EXIT_USAGE) from None
 
 
 def json_line(record: BaseModel) -> str:

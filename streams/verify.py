@@ -25,7 +25,7 @@ from streams.checkpoint import Checkpoint, CheckpointError, fetch_checkpoint
 from streams.config import Settings, of_duty
 from streams.credentials import checkpoint_key, source_key
 from streams.duties import Duty
-from streams.opened import audit_reader_of, store_of
+from streams.opened import answering_reader_of, store_of
 from streams.ports import LogError, StateStore, StoreError
 
 REPORT_S: Final = 2.0
@@ -117,7 +117,7 @@ def _report(
     """
     begun_s = time.monotonic()
     key = source_key(settings)
-    reader = audit_reader_of(settings)
+    reader = answering_reader_of(settings)
     try:
         report = Report(
             settings.group,

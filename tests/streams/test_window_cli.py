@@ -79,7 +79,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def topics(monkeypatch: pytest.MonkeyPatch) -> Callable[..., MemoryTopics]:
     def hold(of: RetrainingData, topic: str = "driftsentry.retraining") -> MemoryTopics:
         found = MemoryTopics({f"{topic} r1": of})
-        monkeypatch.setattr(opened, "audit_reader_of", lambda _: found)
+        monkeypatch.setattr(opened, "answering_reader_of", lambda _: found)
         return found
 
     return hold
