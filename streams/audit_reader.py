@@ -161,18 +161,21 @@ class AuditReader:
             for messages in batches:
                 yield from messages
 
-    def latest(self, topic: str, key: bytes) -> bytes | None:
-        """The value of a key's latest committed record on a compacted topic; None: there is none.
+    def latest(self, topic: str, prefix: bytes) -> dict[bytes, bytes]:
+        """By key that begins so, the value of its latest committed record on a compacted topic.
 
-        Of two partitions that hold the key, since some were added, that of the later record.
+        Of two partitions that hold a key, since some were added, that of the later record.
         """
-        found: tuple[int, int, bytes | None] = (-1, -1, None)
+        found: dict[bytes, tuple[int, int, bytes | None]] = {}
         for messages in self._read(topic, *self._range(topic)):
             for message in messages:
+                key = _as_bytes(message.key()) or b""
+                if not key.startswith(prefix):
+                    continue
                 place = message.timestamp()[1], _position(message).offset
-                if message.key() == key and place >= found[:2]:
-                    found = (*place, _as_bytes(message.value()))
-        return found[2]
+                if key not in found or place >= found[key][:2]:
+                    found[key] = (*place, _as_bytes(message.value()))
+        return {key: value for key, (*_, value) in found.items() if value is not None}
 
     def _output_topic(self, duty: OutputDuty) -> str:
         topics = self.topics

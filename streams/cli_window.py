@@ -32,7 +32,7 @@ def window() -> None:
 
 
 @window.command("export")
-@click.argument("request_id", metavar="REQUEST_ID")
+@click.argument("typed", metavar="REQUEST_ID")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -42,12 +42,11 @@ def window() -> None:
 @click.option("--held", is_flag=True, help="Even if the request is held: to look at, not to use.")
 @connection_options
 @click.pass_context
-def export(
-    ctx: click.Context, /, request_id: str, output: Path, held: bool, **options: Any
-) -> None:
+def export(ctx: click.Context, /, typed: str, output: Path, held: bool, **options: Any) -> None:
     """Write one row for each prediction of a request's window that has a label in it.
 
-    What is in quarantine is left out. The same request gives the same bytes.
+    REQUEST_ID may be the beginning of one. What is in quarantine is left out. The same request
+    gives the same bytes.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no use in trying again: the
     request is held or withdrawn, or the topic does not have its events any more.
@@ -59,7 +58,7 @@ def export(
         raise click.BadParameter(f"{output.name!r} does not end in {_FORMS}", param_hint="--output")
     configuration = load_configuration(ctx, options, "bootstrap_servers")
     say_warnings(configuration)
-    request, exported = _export(configuration, request_id, writer, output, is_held_wanted=held)
+    request, exported = _export(configuration, typed, writer, output, is_held_wanted=held)
     facts, place = exported.facts, masked(str(output))
     click.echo(
         f"{exported.n_rows:,} labelled predictions of {masked(request.model_id)} "
@@ -73,7 +72,7 @@ def export(
 
 def _export(
     configuration: Configuration,
-    request_id: str,
+    typed: str,
     writer: Writer,
     output: Path,
     *,
@@ -105,7 +104,7 @@ def _export(
     try:
         reader = answering_reader_of(settings)
         try:
-            request = find_request(reader, settings.topics.retraining, request_id)
+            request = find_request(reader, settings.topics.retraining, typed)
             _require_usable(request, is_held_wanted=is_held_wanted)
             return request, export_window(reader, request, decoder, writer, output)
         finally:

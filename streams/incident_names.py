@@ -37,7 +37,7 @@ def incident_named(typed: str, incidents: Iterable[IncidentData]) -> IncidentDat
     An incident that became part of another one is that other one.
     """
     own = {each.incident_id: each for each in incidents}
-    prefix = _read(typed, "incident")
+    prefix = id_prefix(typed, "incident")
     if not any(name.startswith(prefix) for name in own):
         found = [each for each in own.values() if _had(each, prefix)]
         if len(found) == 1:
@@ -50,7 +50,7 @@ def one_named(typed: str, known: Mapping[str, Named], what: str) -> Named:
 
     `what` says of what kind they are.
     """
-    prefix = _read(typed, what)
+    prefix = id_prefix(typed, what)
     if prefix in known:
         return known[prefix]
     found = sorted(name for name in known if name.startswith(prefix))
@@ -77,7 +77,8 @@ _LISTED: Final = {
 }
 
 
-def _read(typed: str, what: str) -> str:
+def id_prefix(typed: str, what: str) -> str:
+    """How the id of what a person means begins. Raises `UnknownNameError` where they typed none."""
     prefix = typed.strip().lower()
     if _PREFIX.fullmatch(prefix) is None:
         raise UnknownNameError(

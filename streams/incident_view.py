@@ -34,7 +34,7 @@ def incident_line(incident: IncidentData) -> str:
 
 
 def request_line(request: RetrainingData) -> str:
-    """One line of a list, with the whole id: `driftsentry window export` takes no part of it."""
+    """One line of a list, with the whole id, by which a training job asks for its window."""
     return masked(f"{request.request_id}  {request.status:<9}  {request.message}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from schemas.records import Record
 from schemas.retraining import RetrainingData
+from streams.incident_names import UnknownNameError, id_prefix, one_named
 from streams.retraining_gate import WindowFacts
 from streams.window_facts import WindowWish
 from streams.window_files import Writer
@@ -18,7 +19,7 @@ from streams.window_rows import training_rows
 
 
 class RequestError(Exception):
-    """There is no such request, or none that can be understood."""
+    """There is no such request, or more than one, or none that can be understood."""
 
 
 class OtherWindowError(Exception):
@@ -32,8 +33,8 @@ class NothingToTrainOnError(Exception):
 class CompactedReader(Protocol):
     """What is needed of the retraining topic: `streams.audit_reader.AuditReader` has it."""
 
-    def latest(self, topic: str, key: bytes) -> bytes | None:
-        """The value of a key's latest committed record. Raises `LogError`."""
+    def latest(self, topic: str, prefix: bytes) -> Mapping[bytes, bytes]:
+        """By key that begins so, the value of its latest committed record. Raises `LogError`."""
 
 
 class Exported(NamedTuple):
@@ -43,16 +44,23 @@ class Exported(NamedTuple):
     facts: WindowFacts
 
 
-def find_request(reader: CompactedReader, topic: str, request_id: str) -> RetrainingData:
-    """The request as it is now. Raises `RequestError`, `LogError`, `KafkaException`."""
-    value = reader.latest(topic, request_id.encode())
-    if value is None:
-        raise RequestError(f"{topic} has no request {request_id}: give all 32 digits of its id")
+def find_request(reader: CompactedReader, topic: str, typed: str) -> RetrainingData:
+    """The request that a person means, as it is now: `typed` is its id, or the beginning of it.
+
+    Raises `RequestError`, `LogError`, `KafkaException`.
+    """
+    try:
+        prefix = id_prefix(typed, "request")
+        values = reader.latest(topic, prefix.encode())
+        known = {key.decode(errors="replace"): value for key, value in values.items()}
+        value = one_named(prefix, known, "request")
+    except UnknownNameError as error:
+        raise RequestError(str(error)) from None
     try:
         return RetrainingData.model_validate_json(value)
     except ValidationError as error:
         raise RequestError(
-            f"{topic}: the record of {request_id} is no retraining request: "
+            f"{topic}: the record of {prefix} is no retraining request: "
             f"{error.error_count()} fields are wrong or missing. Is it of another version?"
         ) from None
 

@@ -263,7 +263,7 @@ def test_requests_are_listed_held_ones_first(scene: Scene) -> None:
     assert released.status == "released"
     scene.write("retraining", written(released))
     lines = scene.run("requests").stdout.splitlines()
-    # The whole ids: `window export` takes no part of one.
+    # The whole ids: a training job asks by them.
     assert [each[:43] for each in lines] == [f"{name}  held     ", f"{'0' * 32}  released "]
     as_json = scene.run("requests", "--model", "churn", "--json").stdout.splitlines()
     assert as_json[1].encode() == as_bytes(released)

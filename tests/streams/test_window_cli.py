@@ -42,6 +42,7 @@ from tests.streams.window_kit import (
     window,
 )
 
+FIRST, SECOND, GONE = "a1" * 16, "a1" * 15 + "b2", "c3" * 16
 EVENTS = [predicted(1), labelled(1), predicted(2), labelled(2, 0, source="eve")]
 WHOLE = window((0, 0, 3))
 HOLD = Hold(reason="attack_suspected", detail="poisoning is suspected", evidence_ids=["a" * 32])
@@ -58,9 +59,12 @@ class MemoryTopics(MemoryEvents):
         self.requests = requests
         self.is_closed = False
 
-    def latest(self, topic: str, key: bytes) -> bytes | None:
-        found = self.requests.get(f"{topic} {key.decode()}")
-        return None if found is None else found.model_dump_json().encode()
+    def latest(self, topic: str, prefix: bytes) -> dict[bytes, bytes]:
+        return {
+            name.removeprefix(f"{topic} ").encode(): of.model_dump_json().encode()
+            for name, of in self.requests.items()
+            if name.startswith(f"{topic} {prefix.decode()}")
+        }
 
     def close(self) -> None:
         self.is_closed = True
@@ -78,7 +82,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def topics(monkeypatch: pytest.MonkeyPatch) -> Callable[..., MemoryTopics]:
     def hold(of: RetrainingData, topic: str = "driftsentry.retraining") -> MemoryTopics:
-        found = MemoryTopics({f"{topic} r1": of})
+        found = MemoryTopics({f"{topic} {FIRST}": of})
         monkeypatch.setattr(opened, "answering_reader_of", lambda _: found)
         return found
 
@@ -99,22 +103,25 @@ def ids_in(path: str = "out.ndjson") -> list[str]:
 def test_a_released_request_is_exported(topics: Callable[..., MemoryTopics]) -> None:
     of = window((0, 0, 3), n_predictions=2, n_labels=1, n_quarantined=1)
     reader = topics(request(of, quarantine(0, 9, "eve")))
-    result = run("r1")
+    result = run(FIRST)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
         "1 labelled predictions of churn 7 written to out.ndjson",
         "of 2 predictions in the window; 1 with a label were left out, in quarantine",
     ]
     assert (result.stderr, ids_in(), reader.is_closed) == ("", ["e1"], True)
-    assert run("r1", output="out.parquet").exit_code == 0
+    assert run(FIRST[:12].upper(), output="out.parquet").exit_code == 0
     assert sorted(each.name for each in Path().iterdir()) == ["out.ndjson", "out.parquet"]
 
 
 def test_the_topic_of_requests_may_have_another_name(topics: Callable[..., MemoryTopics]) -> None:
     topics(request(WHOLE), "elsewhere")
-    assert run("r1", "--retraining-topic", "elsewhere").exit_code == 0
-    result = run("r1")
-    assert (result.exit_code, "driftsentry.retraining has no request r1" in result.stderr) == (
+    assert run(FIRST, "--retraining-topic", "elsewhere").exit_code == 0
+    result = run(FIRST)
+    assert (
+        result.exit_code,
+        f"there is no request {FIRST}; `driftsentry incident req" in result.stderr,
+    ) == (
         1,
         True,
     )
@@ -124,19 +131,35 @@ def test_what_is_held_is_refused_with_its_reasons_and_exported_only_when_asked(
     topics: Callable[..., MemoryTopics],
 ) -> None:
     topics(request(WHOLE, status="held", holds=[HOLD]))
-    result = run("r1")
+    result = run(FIRST)
     assert result.exit_code == 3
     assert "the request is held: poisoning is suspected. Nothing was written" in result.stderr
     assert list(Path().iterdir()) == []
-    result = run("r1", "--held")
+    result = run(FIRST, "--held")
     assert result.exit_code == 0
     assert "warning: the request is held, do not train on this: poisoning is" in result.stderr
     assert ids_in() == ["e1", "e2"]
 
 
+def test_what_names_no_request_or_several_is_a_sentence(
+    topics: Callable[..., MemoryTopics],
+) -> None:
+    held = topics(request(WHOLE))
+    held.requests = {f"driftsentry.retraining {name}": request(WHOLE) for name in (FIRST, SECOND)}
+    for typed, said in (
+        ("a1a1", f"2 begin with a1a1: {FIRST}, {SECOND}; give more digits"),
+        ("a1a2", "there is no request a1a2; `driftsentry incident requests` names those"),
+        ("a1a", "'a1a' names no request: give its id, or at least the first 4 of its 32"),
+    ):
+        result = run(typed)
+        assert (result.exit_code, said in result.stderr) == (1, True), result.stderr
+    assert list(Path().iterdir()) == []
+    assert run(SECOND).exit_code == 0
+
+
 def test_what_was_withdrawn_is_never_exported(topics: Callable[..., MemoryTopics]) -> None:
     topics(request(WHOLE, status="withdrawn"))
-    for asked in (("r1",), ("r1", "--held")):
+    for asked in ((FIRST,), (FIRST, "--held")):
         result = run(*asked)
         assert (result.exit_code, "was withdrawn" in result.stderr) == (3, True)
     assert list(Path().iterdir()) == []
@@ -158,7 +181,7 @@ def test_what_cannot_be_exported_is_a_sentence(
     topics: Callable[..., MemoryTopics], of: RetrainingData, exit_code: int, said: str
 ) -> None:
     topics(of)
-    result = run("r1")
+    result = run(FIRST)
     assert (result.exit_code, said in result.stderr) == (exit_code, True), result.stderr
     assert list(Path().iterdir()) == []
 
@@ -168,7 +191,7 @@ def test_events_that_retention_has_removed_are_no_use_in_trying_again(
 ) -> None:
     monkeypatch.setattr(MemoryTopics, "low", 1)
     topics(request(WHOLE))
-    result = run("r1")
+    result = run(FIRST)
     assert (result.exit_code, "retention has removed events of it" in result.stderr) == (3, True)
     assert list(Path().iterdir()) == []
 
@@ -182,7 +205,7 @@ def test_without_the_key_of_the_quarantine_nothing_is_written(
             monkeypatch.delenv("DRIFTSENTRY_SOURCE_KEY")
         else:
             monkeypatch.setenv("DRIFTSENTRY_SOURCE_KEY", key)
-        result = run("r1")
+        result = run(FIRST)
         assert result.exit_code == 2
         assert f"pseudonyms by key {KEY.fingerprint}" in result.stderr
         assert "set `worker.source_key`" in result.stderr
@@ -191,11 +214,11 @@ def test_without_the_key_of_the_quarantine_nothing_is_written(
 
 def test_wrong_usage_is_a_sentence(topics: Callable[..., MemoryTopics]) -> None:
     topics(request(WHOLE))
-    result = run("r1", output="out.csv")
+    result = run(FIRST, output="out.csv")
     assert (result.exit_code, "does not end in .ndjson or .parquet" in result.stderr) == (2, True)
-    result = run("r1", servers="")
+    result = run(FIRST, servers="")
     assert (result.exit_code, "bootstrap_servers" in result.stderr) == (2, True)
-    result = run("r1", output="no/such/folder/out.ndjson")
+    result = run(FIRST, output="no/such/folder/out.ndjson")
     assert (result.exit_code, "could not be written: No such file" in result.stderr) == (1, True)
 
 
@@ -266,22 +289,23 @@ def test_committed_events_of_a_real_topic_are_exported(
 
     said = of.model_copy(update={"n_predictions": 2, "n_labels": 2, "n_quarantined": 0})
     producer = Producer({"bootstrap.servers": kafka})
-    for status, key in (("held", "r1"), ("released", "r1"), ("held", "r2"), ("held", "gone")):
+    for status, key in (("held", FIRST), ("released", FIRST), ("held", SECOND), ("held", GONE)):
         value = request(said, request_id=key, status=status).model_dump_json()
         producer.produce(requests, value=value, key=key)
-    producer.produce(requests, value=None, key="gone")
+    producer.produce(requests, value=None, key=GONE)
     assert producer.flush(30) == 0
     names = ("--retraining-topic", requests)
-    result = run("r1", *names, servers=kafka)
+    result = run(FIRST, *names, servers=kafka)
     assert result.exit_code == 0, result.output
     assert ids_in() == ["e1", "e2"]
     first = Path("out.ndjson").read_bytes()
-    assert run("r1", *names, servers=kafka).exit_code == 0
+    assert run(FIRST, *names, servers=kafka).exit_code == 0
     assert Path("out.ndjson").read_bytes() == first
-    assert run("r2", *names, servers=kafka).exit_code == 3
-    gone = run("gone", *names, servers=kafka)
-    assert (gone.exit_code, "has no request gone" in gone.stderr) == (1, True)
-    nowhere = run("r1", "--retraining-topic", f"{requests}-no", servers=kafka)
+    assert run(SECOND, *names, servers=kafka).exit_code == 3
+    assert run(SECOND[:8], *names, servers=kafka).exit_code == 1
+    gone = run(GONE, *names, servers=kafka)
+    assert (gone.exit_code, f"no request {GONE}" in gone.stderr) == (1, True)
+    nowhere = run(FIRST, "--retraining-topic", f"{requests}-no", servers=kafka)
     assert (nowhere.exit_code, "there is no topic" in nowhere.stderr) == (1, True)
 
 

@@ -407,16 +407,21 @@ class Compacted:
     def __init__(self, **values: bytes) -> None:
         self.values = values
 
-    def latest(self, topic: str, key: bytes) -> bytes | None:
+    def latest(self, topic: str, prefix: bytes) -> dict[bytes, bytes]:
         assert topic == "driftsentry.retraining"
-        return self.values.get(key.decode())
+        return {
+            key.encode(): value
+            for key, value in self.values.items()
+            if key.startswith(prefix.decode())
+        }
 
 
 def test_a_request_is_found_by_its_id() -> None:
     wanted = request(window((0, 0, 3)))
-    reader = Compacted(a=wanted.model_dump_json().encode(), b=b"{}")
-    assert find_request(reader, "driftsentry.retraining", "a") == wanted
-    with pytest.raises(RequestError, match="has no request c"):
-        find_request(reader, "driftsentry.retraining", "c")
-    with pytest.raises(RequestError, match="b is no retraining request: 16 fields"):
-        find_request(reader, "driftsentry.retraining", "b")
+    reader = Compacted(aaaaa=wanted.model_dump_json().encode(), bbbbb=b"{}")
+    for typed in ("aaaa", " AAAAA "):
+        assert find_request(reader, "driftsentry.retraining", typed) == wanted
+    with pytest.raises(RequestError, match="there is no request cccc"):
+        find_request(reader, "driftsentry.retraining", "cccc")
+    with pytest.raises(RequestError, match="bbbb is no retraining request: 16 fields"):
+        find_request(reader, "driftsentry.retraining", "bbbb")
