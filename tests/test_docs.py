@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,20 @@ def test_every_command_line_parses(
     incomplete = click.MissingParameter, click.exceptions.NoArgsIsHelpError
     with suppress(*incomplete) if named_only else nullcontext():
         parse(words)
+
+
+def commands_of(group: click.Group, before: str = "") -> Iterator[str]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands_of(command, f"{before}{name} ")
+        else:
+            yield before + name
+
+
+def test_the_changelog_names_every_command() -> None:
+    assert isinstance(main, click.Group)
+    named = set(INLINE.findall((ROOT / "CHANGELOG.md").read_text("utf-8")))
+    assert set(commands_of(main)) - named == set()
 
 
 def test_every_make_target_and_module_exists() -> None:
