@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -101,10 +102,28 @@ def test_the_example_of_the_page_checks_an_export_and_finds_a_change(
     exported(tmp_path, VALUES)
     exec(example, {})  # noqa: S102 - the example is what is tested
     assert capsys.readouterr().out == f"whole; head {HEAD}\n"
-    for broken in (VALUES[1:], [*VALUES[:2], *VALUES[3:]]):
-        exported(tmp_path, broken)
+    changed = [each.replace(b"word 2", b"word 3") for each in VALUES]
+    for broken in (VALUES[1:], [*VALUES[:2], *VALUES[3:]], changed, *other_forms(VALUES)):
+        path = exported(tmp_path, broken)
         with pytest.raises(AssertionError):
             exec(example, {})  # noqa: S102 - as above
+        assert run("verify", "--file", str(path)).exit_code != 0
+    # The last line may have no end.
+    path.write_bytes(b"\n".join(VALUES))
+    exec(example, {})  # noqa: S102 - as above
+
+
+def other_forms(values: list[bytes]) -> Iterator[list[bytes]]:
+    """The same records, one of them as no auditor writes it: JSON of the same content."""
+    first, one, *rest = values
+    for other in (
+        b'{"by":"eve",' + one[1:],
+        one.replace(b":", b": ", 1),
+        b" " + one,
+        one + b"\r",
+        one + b" ",
+    ):
+        yield [first, other, *rest]
 
 
 @pytest.mark.parametrize("strange", [None, b"", b"two\nlines", b"\xff\n"])
