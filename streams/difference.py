@@ -68,10 +68,13 @@ def share_difference(new: tuple[float, int], old: tuple[float, int], level: floa
 def mean_difference(new: Sums, old: Sums, level: float) -> Interval:
     """The first mean less the second: Welch's interval. Each of at least two rows.
 
-    Finite where the sums and their quotients are.
+    Few skewed losses often lack the large ones, and then their mean is low and so is their
+    variance: the interval would be short just where it is wrong. So a side's variance is not less
+    than that of both together. Finite where the sums and their quotients are.
     """
     difference = new.mean - old.mean
-    parts = [_variance(each) / each.n for each in (new, old)]
+    least = _variance(_together((new, old)))
+    parts = [max(_variance(each), least) / each.n for each in (new, old)]
     total = math.fsum(parts)
     if total <= 0.0:
         return Interval(difference, difference, difference)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,13 +49,23 @@ def test_student_s_quantile(p: float, freedom: float) -> None:
     assert student_quantile(p, freedom) == pytest.approx(stats.t.ppf(p, freedom), rel=1e-3)
 
 
+def spread(values: np.ndarray, least: float) -> np.ndarray:
+    """The same mean, and a variance of at least so much."""
+    more = math.sqrt(max(least / values.var(ddof=1), 1.0))
+    return np.asarray(values.mean() + (values - values.mean()) * more)
+
+
 @given(st.integers(0, 2**32), st.floats(0.8, 0.999))
 def test_means_as_scipy_has_them(seed: int, level: float) -> None:
+    """Where no side has less variance than both of them together."""
     rng = np.random.default_rng(seed)
     one = rng.exponential(2.0, rng.integers(40, 200))
     other = rng.exponential(3.0, rng.integers(40, 200))
     found = mean_difference(sums(one), sums(other), level)
-    wanted = stats.ttest_ind(one, other, equal_var=False).confidence_interval(level)
+    least = np.concatenate([one, other]).var(ddof=1)
+    wanted = stats.ttest_ind(
+        spread(one, least), spread(other, least), equal_var=False
+    ).confidence_interval(level)
     assert found.low == pytest.approx(wanted.low, rel=2e-3, abs=1e-3)
     assert found.high == pytest.approx(wanted.high, rel=2e-3, abs=1e-3)
 
@@ -80,8 +91,34 @@ def test_what_is_left_without_a_part(values: list[float], n: int) -> None:
     assert left.total == pytest.approx(float(whole[n:].sum()), rel=1e-9, abs=1e-6 * whole.sum())
 
 
-def test_means_that_never_vary_differ_by_what_they_differ() -> None:
-    assert mean_difference(Sums(40, 80.0, 160.0), Sums(40, 40.0, 40.0), 0.95) == (1.0, 1.0, 1.0)
+def test_means_that_never_vary_differ_surely() -> None:
+    found = mean_difference(Sums(40, 80.0, 160.0), Sums(40, 40.0, 40.0), 0.95)
+    assert found.difference == 1.0
+    assert 0.7 < found.low < 1.0 < found.high < 1.3
+
+
+def lognormal(rng: np.random.Generator, n: int, by: float) -> np.ndarray:
+    return np.exp(rng.standard_normal(n)) * by
+
+
+def mostly_zero(rng: np.random.Generator, n: int, by: float) -> np.ndarray:
+    return np.asarray(rng.exponential(1.0, n) * (rng.random(n) < 0.05 * by))
+
+
+@pytest.mark.parametrize(("law", "worse"), [(lognormal, 3.0), (mostly_zero, 8.0)])
+def test_few_skewed_losses_of_one_side_make_no_difference(law: Any, worse: float) -> None:
+    """Of equal laws: the new one has nine times the labels, in each of 32 groups."""
+    rng = np.random.default_rng(5)
+    n_runs, n_groups, level = 200, 32, shared_level(0.95, 32)
+    n_false = n_missed = 0
+    for _ in range(n_runs):
+        olds = [sums(law(rng, 220, 1.0)) for _ in range(n_groups)]
+        alike = [mean_difference(sums(law(rng, 2_000, 1.0)), old, level) for old in olds]
+        n_false += any(each.low > 0.0 for each in alike)
+        n_missed += mean_difference(sums(law(rng, 2_000, worse)), olds[0], level).low <= 0.0
+    # By the variance of each side alone a sixth of the first, more than half of the second.
+    assert n_false / n_runs <= 0.05
+    assert n_missed == 0
 
 
 @given(st.integers(0, 60), st.integers(1, 60), st.integers(0, 60), st.integers(1, 60))
