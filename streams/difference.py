@@ -32,6 +32,8 @@ class Sums(NamedTuple):
 
 
 NO_SUMS: Final = Sums(0, 0.0, 0.0)
+_LEAST_VARIANCE: Final = 1e-12
+"""Of the mean's square: a thousand times what rounding makes, and a millionth as a deviation."""
 
 
 class Interval(NamedTuple):
@@ -158,4 +160,11 @@ def student_quantile(p: float, freedom: float) -> float:
 
 
 def _variance(sums: Sums) -> float:
-    return max(sums.squares - sums.total * sums.mean, 0.0) / (sums.n - 1)
+    """Not less than what rounding makes of it, of at least two rows.
+
+    Sums of squares are known to some 1e-15 of themselves, so a variance that is less than that of
+    the mean's square is chance. Without a floor losses that are all the same would differ surely
+    by the last digit of their means.
+    """
+    found = max(sums.squares - sums.total * sums.mean, 0.0) / (sums.n - 1)
+    return max(found, _LEAST_VARIANCE * sums.mean**2)
