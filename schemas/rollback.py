@@ -58,7 +58,8 @@ class VersionComparison(BaseModel):
     old_window: CleanWindow = Field(description="Which events the last version is judged by.")
     new_window: CleanWindow = Field(description="Which events the new one is judged by.")
     groups: list[GroupComparison] = Field(
-        description="All events first, then groups by how much worse they surely are; at most 33."
+        description="All events first, then groups: those that are worse, then the others, each "
+        "by `low`; at most 33."
     )
 
 

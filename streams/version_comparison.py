@@ -75,7 +75,8 @@ def comparison_of(
         _less_mix(_compared(name, mine, other, loss, level, config), mixes, config)
         for name, mine, other in pairs
     ]
-    groups.sort(key=lambda each: (-each.low, each.group or ""))
+    # Those that are worse first: they decide, and what is alike by its mix may lie above them.
+    groups.sort(key=lambda each: (each.verdict != "worse", -each.low, each.group or ""))
     return VersionComparison(
         basis=basis,
         loss=loss,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,13 +13,10 @@ from hypothesis import strategies as st
 from schemas.records import Record
 from schemas.retraining import RetrainingData
 from schemas.rollback import FollowUpData, RollbackData
-from streams.difference import Sums
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import Noted, Overruling, RollbackApproval, RollbackOpening
 from streams.responder_memory import MemoryIncidentStore
 from streams.responder_ports import FoldPlace, InputPartition
-from streams.version_comparison import comparison_of
-from streams.version_facts import VersionTally
 from tests.streams.incident_kit import evidence, moved, shown
 from tests.streams.rollback_kit import CONFIG, LINEAGE, MODEL, Place, every, run, served
 from tests.streams.test_retraining_gate import attack, worse
@@ -110,133 +106,6 @@ def test_a_label_of_any_size_leaves_a_record_that_can_be_read(label: float) -> N
     assert found.status == "told"
     assert found.comparison is not None
     assert found.comparison.groups[0].new == pytest.approx(5e57, rel=1e-6)
-
-
-def mixed(is_wrong_of: Mapping[str, Callable[[int], bool]]) -> list[Record]:
-    """Version 7 is given plans a and b alike, version 8 four times as much of b, the hard one.
-
-    `is_wrong_of` says by version how often it is wrong in b, by the number of the event.
-    """
-    plans = {"7": lambda i: "ab"[i % 2], "8": lambda i: "a" if i % 5 == 0 else "b"}
-    found: list[Record] = []
-    for start, n, version in ((0, 500, "7"), (1_000, 500, "8")):
-        plan, wrong = plans[version], is_wrong_of[version]
-
-        def is_wrong(i: int, plan: Any = plan, wrong: Any = wrong) -> bool:
-            return bool(wrong(i // 2)) if plan(i) == "b" else i % 40 == 0
-
-        found += served(start, n, version, is_wrong, plan=plan)
-    return found
-
-
-def test_who_is_given_the_hard_ones_is_not_worse_for_that() -> None:
-    # Within each plan both are alike, and over all events version 8 is wrong more often.
-    def alike(i: int) -> bool:
-        return i % 10 < 7
-
-    place = settled(mixed({"7": alike, "8": alike}), ACT)
-    (found,) = place.followups()
-    assert found.comparison is not None
-    whole = found.comparison.groups[0]
-    assert (whole.group, whole.low > 0.0, whole.verdict) == (None, True, "alike")
-    assert found.verdict == "alike"
-    assert not place.requests()
-
-
-def test_who_is_given_the_hard_ones_and_is_worse_in_them_is_worse() -> None:
-    place = settled(mixed({"7": lambda i: i % 10 < 3, "8": lambda i: i % 10 < 8}), ACT)
-    (found,) = place.followups()
-    assert found.comparison is not None
-    assert found.comparison.groups[0].verdict == "worse"
-    assert [each.status for each in place.requests()] == ["released"]
-
-
-def test_a_feature_of_which_both_were_given_other_values_hides_nothing() -> None:
-    # As the build of an app, which changes with the version: nothing is in both.
-    records = [
-        *served(0, 500, "7", GOOD, plan=lambda i: f"old-{i % 2}"),
-        *served(1_000, 500, "8", BAD, plan=lambda i: f"new-{i % 2}"),
-    ]
-    (found,) = settled(records).followups()
-    assert found.comparison is not None
-    (whole,) = found.comparison.groups
-    assert (whole.group, whole.verdict, found.verdict) == (None, "worse", "worse")
-
-
-def tally(groups: Mapping[str, tuple[int, int]]) -> VersionTally:
-    """By group how many labelled, and how many of these wrong; the groups are all there is."""
-    sums = {name: Sums(n, k, k) for name, (n, k) in groups.items()}
-    n, k = sum(each.n for each in sums.values()), sum(each.total for each in sums.values())
-    return VersionTally(n, "error_rate", Sums(n, k, k), sums, (), 0, 1)
-
-
-@pytest.mark.parametrize("n_groups", [2, 16])
-@pytest.mark.parametrize(("before", "now"), [(5, 25), (25, 5)])
-def test_many_small_groups_of_the_same_mix_take_nothing_away(
-    n_groups: int, before: int, now: int
-) -> None:
-    # Of 500 each 1 % and 5 % wrong: intervals within small groups are wide, and say nothing.
-    def spread(wrong: int) -> VersionTally:
-        n = 500 // n_groups
-        shares = [wrong // n_groups + (g < wrong % n_groups) for g in range(n_groups)]
-        return tally({f"plan={g:02d}": (n, each) for g, each in enumerate(shares)})
-
-    both = window()
-    found = comparison_of(
-        spread(now),
-        spread(before),
-        {"old": both, "new": both},
-        "together",
-        CONFIG.model_copy(update={"min_group_labels": 100_000}),
-    )
-    assert found is not None
-    assert found.groups[0].verdict == ("worse" if now > before else "better")
-
-
-def verdict_of_all(new: VersionTally, old: VersionTally) -> str:
-    both = window()
-    found = comparison_of(new, old, {"old": both, "new": both}, "together", CONFIG)
-    assert found is not None
-    return found.groups[0].verdict
-
-
-@pytest.mark.parametrize("n_hard", [1, 5, 10, 30, 60, 90, 300])
-def test_hard_ones_that_the_old_version_hardly_had_make_no_verdict_and_hide_none(
-    n_hard: int,
-) -> None:
-    # Four in ten of the new version's are of b, which is fifteen times as hard. Level: 95 %.
-    rng = np.random.default_rng(n_hard)
-    n_false = n_missed = 0
-    for _ in range(400):
-        old = tally({
-            "plan=a": (2_000, int(rng.binomial(2_000, 0.02))),
-            "plan=b": (n_hard, int(rng.binomial(n_hard, 0.3))),
-        })  # fmt: skip
-        alike = {"plan=a": (600, 0.02), "plan=b": (400, 0.3)}
-        worse = {"plan=a": (600, 0.06), "plan=b": (400, 0.4)}
-        drawn = [
-            tally({name: (n, int(rng.binomial(n, p))) for name, (n, p) in each.items()})
-            for each in (alike, worse)
-        ]
-        n_false += verdict_of_all(drawn[0], old) == "worse"
-        n_missed += verdict_of_all(drawn[1], old) != "worse"
-    # Seeded. Of the first more than one in twenty would break the level; the second is power.
-    assert n_false <= 0.05 * 400
-    assert n_missed <= 0.15 * 400
-
-
-def test_groups_that_one_version_never_had_make_no_verdict() -> None:
-    shared = {"plan=a": (500, 25), "plan=b": (500, 25)}
-    assert verdict_of_all(tally({**shared, "plan=c": (430, 200)}), tally(shared)) == "alike"
-    assert verdict_of_all(tally(shared), tally({**shared, "plan=c": (430, 200)})) == "alike"
-    worse = {"plan=a": (500, 60), "plan=b": (500, 60), "plan=c": (430, 200)}
-    assert verdict_of_all(tally(worse), tally(shared)) == "worse"
-
-
-def test_one_wrong_label_of_a_group_hides_nothing() -> None:
-    new = tally({f"plan={g}": (90, 9) for g in range(8)})
-    old = tally({**{f"plan={g}": (90, 2) for g in range(7)}, "plan=7": (1, 1)})
-    assert verdict_of_all(new, old) == "worse"
 
 
 def test_a_least_loss_must_be_passed_by_the_whole_interval() -> None:
@@ -588,24 +457,3 @@ def test_a_request_for_a_retraining_and_one_to_go_back_are_kept_apart() -> None:
     kept = run(place.store.read(MODEL))
     assert [type(each).__name__ for each in kept.released] == ["FollowUpData", "RollbackData"]
     assert not any(isinstance(each, RetrainingData) for each in kept.released)
-
-
-def test_the_mix_of_one_feature_is_no_verdict_on_the_groups_of_another() -> None:
-    # Equal in both plans; version 8 has four times as many of b, and regions say nothing.
-    old = tally({"plan=a": (1_800, 36), "plan=b": (200, 60)})
-    new = tally({"plan=a": (600, 12), "plan=b": (400, 120)})
-    both = window()
-
-    def by_region(known: VersionTally) -> VersionTally:
-        n, total, squares = known.labelled
-        half = Sums(n // 2, total // 2, squares // 2)
-        rest = known.labelled.less([half])
-        return known._replace(groups={**known.groups, "region=x": half, "region=y": rest})
-
-    old, new = by_region(old), by_region(new)
-    found = comparison_of(new, old, {"old": both, "new": both}, "together", CONFIG)
-    assert found is not None
-    assert {each.verdict for each in found.groups} == {"alike"}
-    raw = {each.group: each.low for each in found.groups}
-    assert raw[None] > 0.0
-    assert raw["region=x"] > 0.0
