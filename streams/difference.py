@@ -99,7 +99,7 @@ def same_mix_difference(
     error = _errors(pairs, of_shares=of_shares)
     difference = math.fsum(new.n / n * (new.mean - old.mean) for new, old in pairs)
     reach = quantile(level) * math.hypot(
-        *(new.n / n * error(each) for new, old in pairs for each in (new, old))
+        *(pair[0].n / n * error(each, pair) for pair in pairs for each in pair)
     )
     return Interval(difference, difference - reach, difference + reach)
 
@@ -113,25 +113,31 @@ def mix_difference(
     more = [new.n / n - old.n / m for new, old in pairs]
     difference = math.fsum(w * old.mean for w, (_, old) in zip(more, pairs, strict=True))
     reach = quantile(level) * math.hypot(
-        *(w * error(old) for w, (_, old) in zip(more, pairs, strict=True))
+        *(w * error(pair[1], pair) for w, pair in zip(more, pairs, strict=True))
     )
     return Interval(difference, difference - reach, difference + reach)
 
 
-def _errors(pairs: Sequence[tuple[Sums, Sums]], *, of_shares: bool) -> Callable[[Sums], float]:
-    """The standard error of a group's mean.
+def _errors(
+    pairs: Sequence[tuple[Sums, Sums]], *, of_shares: bool
+) -> Callable[[Sums, tuple[Sums, Sums]], float]:
+    """The standard error of a group's mean, of one side of its pair.
 
     Few rows may have hardly any variance by chance: it is not less than that of all rows, and of
-    shares not less than with one more that is wrong and one that is right. By deviations, since
-    their squares may be too large for a number.
+    shares not less than that of both sides of the group, with two more rows of all. By deviations,
+    since their squares may be too large for a number.
     """
-    least = _variance(_together([each for pair in pairs for each in pair]))
+    whole = _together([each for pair in pairs for each in pair])
+    least = _variance(whole)
 
-    def error(each: Sums) -> float:
-        variance = max(least, _variance(each) if each.n > 1 else 0.0)
+    def error(each: Sums, pair: tuple[Sums, Sums]) -> float:
         if of_shares:
-            p = (each.total + 1.0) / (each.n + 2.0)
-            variance = max(variance, p * (1.0 - p))
+            shares = [
+                (rows.total + 2.0 * whole.mean) / (rows.n + 2) for rows in (each, _together(pair))
+            ]
+            variance = max(least, *(p * (1.0 - p) for p in shares))
+        else:
+            variance = max(least, _variance(each) if each.n > 1 else 0.0)
         return math.sqrt(variance / each.n)
 
     return error

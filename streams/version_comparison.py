@@ -15,6 +15,7 @@ from schemas.rollback import (
     VersionComparison,
     VersionVerdict,
 )
+from streams.crossed_cells import KNOWN, LESS_OFTEN, BothCells, Pairs
 from streams.difference import (
     NO_SUMS,
     Interval,
@@ -28,13 +29,6 @@ from streams.difference import (
 from streams.version_facts import VersionTally, feature_of
 
 MAX_GROUPS_TOLD: Final = 32
-_LESS_OFTEN: Final = 4
-"""A group that the old version had more than so many times less often than the new one, in shares
-and in labels, takes no part in what is compared on the same mix."""
-
-
-_KNOWN: Final = 0.95
-"""Of the new version's events: less, and the mix of a feature is not known."""
 
 
 def comparison_of(
@@ -58,21 +52,10 @@ def comparison_of(
     ]
     level = shared_level(config.level, 1 + len(pairs))
     whole = _compared(None, new.labelled, old.labelled, loss, level, config)
-    shared = dict(_shared(new, old))
-    of_shares = loss != "absolute_error"
-    on_same_mix = [
-        same_mix_difference(each, level, of_shares=of_shares) for each in shared.values()
-    ]
-    if any(_verdict(each, config) != whole.verdict for each in on_same_mix):
-        whole = whole.model_copy(update={"verdict": "alike"})
-    mixes = {
-        feature: mix_difference(each, level, of_shares=of_shares)
-        if sum(here.n for here, _ in each) >= _KNOWN * new.labelled.n
-        else None
-        for feature, each in shared.items()
-    }
+    mixes = _Mixes(new, old, level)
+    whole = mixes.judged_on_all(whole, config)
     groups = [
-        _less_mix(_compared(name, mine, other, loss, level, config), mixes, config)
+        mixes.judged(_compared(name, mine, other, loss, level, config), config)
         for name, mine, other in pairs
     ]
     # Those that are worse first: they decide, and what is alike by its mix may lie above them.
@@ -123,47 +106,92 @@ def _verdict(interval: Interval, config: RollbackConfig) -> VersionVerdict:
     return "better" if interval.high < 0.0 else "alike"
 
 
-def _shared(
-    new: VersionTally, old: VersionTally
-) -> Iterator[tuple[str, Sequence[tuple[Sums, Sums]]]]:
-    """By feature the groups that both versions had, if they are half of the new one's events.
+class _Mixes:
+    """What the mixes of groups that both versions were given make of their losses.
 
     Versions may have been given other mixes of events: one that was given the hard ones is not
     worse for that. Of what the old version hardly had it cannot be known how hard it is.
     """
+
+    def __init__(self, new: VersionTally, old: VersionTally, level: float) -> None:
+        self._level: Final = level
+        self._of_shares: Final = new.loss != "absolute_error"
+        self._shared: Final = dict(_shared(new, old))
+        self._of_one: Final = {
+            feature: self._mix(each)
+            if sum(here.n for here, _ in each) >= KNOWN * new.labelled.n
+            else None
+            for feature, each in self._shared.items()
+        }
+        moves = {name: abs(mix.difference) for name, mix in self._of_one.items() if mix is not None}
+        self._by_move: Final = sorted(moves, key=lambda name: (-moves[name], name))
+        self._cells: Final = BothCells(new.cells, old.cells)
+        self._of_others: Final[dict[str, Sequence[Interval | None]]] = {}
+
+    def judged_on_all(self, whole: GroupComparison, config: RollbackConfig) -> GroupComparison:
+        """All events: they have to differ so on the same mix as well."""
+        if whole.verdict == "alike":
+            return whole
+        crossing = self._cells.crossed(self._by_move)
+        for pairs in (*self._shared.values(), *([] if crossing is None else [crossing.pairs])):
+            interval = self._on_same_mix(pairs) if pairs else None
+            if interval is None or _verdict(interval, config) != whole.verdict:
+                return whole.model_copy(update={"verdict": "alike"})
+        return whole
+
+    def judged(self, found: GroupComparison, config: RollbackConfig) -> GroupComparison:
+        """A group: it has to differ so without what the mix of other features makes, too.
+
+        Their mixes are of all events and not of the group's: they are taken to be the same there.
+        """
+        if found.verdict == "alike":
+            return found
+        own = feature_of(found.group or "")
+        mixes = [mix for feature, mix in self._of_one.items() if feature != own]
+        for mix in [*mixes, *self._crossed_without(own)]:
+            # None: the old version hardly had what more than a few of the new one's are.
+            if mix is None or _verdict(_without(found, mix), config) != found.verdict:
+                return found.model_copy(update={"verdict": "alike"})
+        return found
+
+    def _crossed_without(self, own: str) -> Sequence[Interval | None]:
+        """What the crossing of all other features makes, if at least two are crossed."""
+        if own not in self._of_others:
+            crossing = self._cells.crossed([name for name in self._by_move if name != own])
+            self._of_others[own] = (
+                []
+                if crossing is None
+                else [self._mix(crossing.pairs) if crossing.is_known else None]
+            )
+        return self._of_others[own]
+
+    def _on_same_mix(self, pairs: Pairs) -> Interval:
+        return same_mix_difference(pairs, self._level, of_shares=self._of_shares)
+
+    def _mix(self, pairs: Pairs) -> Interval:
+        return mix_difference(pairs, self._level, of_shares=self._of_shares)
+
+
+def _without(found: GroupComparison, mix: Interval) -> Interval:
+    left, error = found.difference - mix.difference, mix.high - mix.difference
+    return Interval(
+        left,
+        left - math.hypot(found.difference - found.low, error),
+        left + math.hypot(found.high - found.difference, error),
+    )
+
+
+def _shared(new: VersionTally, old: VersionTally) -> Iterator[tuple[str, Pairs]]:
+    """By feature the groups that both versions had, if they are half of the new one's events."""
     n, m = new.labelled.n, old.labelled.n
     for feature in sorted({feature_of(name) for name in new.groups}):
         pairs = [
             (here, there)
             for here, there in _within(feature, new, old)
-            if here.n and there.n and _LESS_OFTEN * there.n * max(n, m) >= here.n * m
+            if here.n and there.n and LESS_OFTEN * there.n * max(n, m) >= here.n * m
         ]
         if 2 * sum(here.n for here, _ in pairs) >= n:
             yield feature, pairs
-
-
-def _less_mix(
-    found: GroupComparison, mixes: Mapping[str, Interval | None], config: RollbackConfig
-) -> GroupComparison:
-    """A group whose verdict is not that of another feature's mix.
-
-    `mixes` are of all events and not of the group's: they are taken to be the same there. None:
-    the old version hardly had what more than a few of the new one's are, and it is not known.
-    """
-    for feature, mix in mixes.items():
-        if feature == feature_of(found.group or ""):
-            continue
-        if mix is None:
-            return found.model_copy(update={"verdict": "alike"})
-        left = found.difference - mix.difference
-        interval = Interval(
-            left,
-            left - math.hypot(found.difference - found.low, mix.high - mix.difference),
-            left + math.hypot(found.high - found.difference, mix.high - mix.difference),
-        )
-        if _verdict(interval, config) != found.verdict:
-            return found.model_copy(update={"verdict": "alike"})
-    return found
 
 
 def _within(feature: str, new: VersionTally, old: VersionTally) -> Iterator[tuple[Sums, Sums]]:

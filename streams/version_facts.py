@@ -18,6 +18,7 @@ from schemas.batch import F64, I32, I64, Bool, Decoded, ValueKind
 from schemas.retraining import CleanWindow
 from schemas.rollback import Loss
 from schemas.signal_names import of_feature, slice_signal
+from streams.crossed_cells import NO_CELLS, Cells, cells_of
 from streams.difference import Sums
 from streams.prediction_regions import Region, regions_of
 from streams.window_facts import Pairs, Rows, WindowEvents, WindowWish, are_classes, order_of
@@ -41,6 +42,8 @@ class VersionTally(NamedTuple):
     regions: tuple[Region, ...]
     since_ms: int | None
     until_ms: int | None
+    cells: Cells = NO_CELLS
+    """The same losses by the groups of all features at once."""
 
     @property
     def n_labels(self) -> int:
@@ -152,21 +155,22 @@ class VersionEvents(WindowEvents):
         own = pairs.prediction[usable]
         losses = _losses(pairs, usable, are_classes=classes)
         known = np.isfinite(losses)
-        by_group = {
-            name: _sums(losses[known & there[own]])
-            for name, there in groups.items()
-            if (known & there[own]).any()
-        }
+        losses, own = losses[known], own[known]
+        is_in = {name: there[own] for name, there in groups.items() if there[own].any()}
+        by_feature: dict[str, dict[str, Bool]] = {}
+        for name, there in is_in.items():
+            by_feature.setdefault(feature_of(name), {})[name] = there
         mine = pairs.events[pairs.prediction]
         times = mine["time_ms"][~mine["is_future"]]
         return VersionTally(
             n_predictions=len(pairs.prediction),
             loss=("error_rate" if classes else "absolute_error") if len(mine) else None,
-            labelled=_sums(losses[known]),
-            groups=by_group,
+            labelled=_sums(losses),
+            groups={name: _sums(losses[there]) for name, there in is_in.items()},
             regions=regions_of(pairs, are_classes=classes),
             since_ms=int(times.min()) if len(times) else None,
             until_ms=int(times.max()) if len(times) else None,
+            cells=cells_of(by_feature, losses),
         )
 
     def _take_features(self, events: Decoded, at: I64, piece: int) -> None:

@@ -28,7 +28,9 @@ from streams.window_reader import Decoder, EventReader, WindowError, decoded_rec
 log = structlog.get_logger(__name__)
 
 _KEPT: Final = 256
-"""Windows whose tallies are remembered: some hundred numbers each."""
+"""Windows whose tallies are remembered."""
+_KEPT_BYTES: Final = 64_000_000
+"""Of their cells: there are up to 31 bytes of each label. The latest one is kept whatever it is."""
 
 
 class KafkaVersionWindows:
@@ -76,12 +78,23 @@ class KafkaVersionWindows:
                 except WindowError as error:
                     self._warn(model, error)
                     raise
-                if len(self._known) >= _KEPT:
-                    self._known.popitem(last=False)
                 self._known[name] = known
+                self._forget()
             else:
                 self._known.move_to_end(name)
         return known
+
+    def _forget(self) -> None:
+        """The ones that were asked for longest ago, where there are too many."""
+        sizes = [
+            sum(each.cells.n_bytes for each in tallies.values()) for tallies in self._known.values()
+        ]
+        n_bytes = sum(sizes)
+        for size in sizes[:-1]:
+            if len(self._known) <= _KEPT and n_bytes <= _KEPT_BYTES:
+                break
+            self._known.popitem(last=False)
+            n_bytes -= size
 
     def _warn(self, model: ModelName, error: WindowError) -> None:
         reason = masked(str(error))

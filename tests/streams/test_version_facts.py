@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import Any
 
@@ -12,11 +13,16 @@ from hypothesis import strategies as st
 from schemas.config import DetectionConfig
 from schemas.decode import decode_records
 from schemas.records import Record
+from schemas.retraining import CleanWindow
+from streams import version_reader
+from streams.crossed_cells import BothCells
 from streams.difference import Sums
+from streams.responder_ports import ModelName
 from streams.version_facts import Slicing, VersionEvents, VersionTally, group_name
-from tests.streams.rollback_kit import every, served
+from streams.version_reader import KafkaVersionWindows
+from tests.streams.rollback_kit import DECODER, MODEL, every, served
 from tests.streams.test_window_facts import LIMITS
-from tests.streams.window_kit import labelled, predicted, record, window
+from tests.streams.window_kit import MemoryEvents, labelled, predicted, record, window
 
 CONFIG = DetectionConfig()
 AUTOMATIC = Slicing()
@@ -168,3 +174,34 @@ def test_what_lies_outside_the_window_is_not_counted(asked: str | None) -> None:
     records = [*served(0, 50, "6", every(2)), *served(100, 50, "8")]
     found = tallies_of(records, old=asked, last=149)
     assert (found["6"].n_labels, found["8"].n_labels) == (50, 25)
+
+
+def test_each_label_is_in_one_cell_of_all_features() -> None:
+    found = tallies_of(of_features(480, lambda i: {"a": "xy"[i % 2], "b": "uvw"[i % 3]}))["8"]
+    crossing = BothCells(found.cells, found.cells).crossed(["a", "b"])
+    assert crossing is not None
+    assert crossing.pairs == [(Sums(80, 0.0, 0.0), Sums(80, 0.0, 0.0))] * 6
+
+
+def test_windows_with_many_cells_are_not_all_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    tallies = tallies_of(served(0, 80, lambda i: "78"[i // 4 % 2]))
+    n_bytes = sum(each.cells.n_bytes for each in tallies.values())
+    monkeypatch.setattr(version_reader, "_KEPT_BYTES", 2 * n_bytes)
+    read: list[int] = []
+
+    def reads(_: object, __: ModelName, asked: CleanWindow, *___: object) -> object:
+        read.append(asked.parts[0].ranges[0].last_offset)
+        return tallies
+
+    monkeypatch.setattr(KafkaVersionWindows, "_read", reads)
+    windows = KafkaVersionWindows(MemoryEvents([], high=0), DECODER)
+
+    async def ask(*ends: int) -> None:
+        for end in ends:
+            await windows.tallies(MODEL, window((0, 0, end)), {0: "f"}, "8", None)
+
+    asyncio.run(ask(1, 2, 1, 3, 1, 2))
+    assert read == [1, 2, 3, 2]
+    monkeypatch.setattr(version_reader, "_KEPT_BYTES", 1)
+    asyncio.run(ask(4, 4))
+    assert read == [1, 2, 3, 2, 4]
