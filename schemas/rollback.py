@@ -32,8 +32,8 @@ class GroupComparison(BaseModel):
     high: float = Field(description="Upper end.")
     verdict: VersionVerdict = Field(
         description="`worse`: the whole interval lies above `least_loss`. `better`: it lies below "
-        "0. `alike`: neither; and of all events also where it is not so on the same mix of a "
-        "feature's groups."
+        "0. `alike`: neither; or one of them, but in all events not on the same mix of groups, or "
+        "in a group not without what the mix of other features makes."
     )
 
 

@@ -197,7 +197,7 @@ class RollbackDesk:
         if comparison is None:
             return None
         warnings = feedback_warnings(mine.regions, other.regions)
-        return Compared(comparison, warnings, is_final=True)
+        return Compared(comparison, warnings, is_final=True, least_loss=self.config.least_loss)
 
     async def _tallies(
         self,

@@ -59,6 +59,8 @@ class Compared:
     """Why there is no comparison."""
     is_final: bool = False
     """Whether that can never change."""
+    least_loss: float = 0.0
+    """By which it was compared."""
 
 
 @dataclass(frozen=True, slots=True)

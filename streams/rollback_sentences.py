@@ -54,6 +54,8 @@ def followup_sentence(
         said += f": {compared.why_not}"
     else:
         said += f": {_differences(comparison)}{_basis(comparison)}"
+        if verdict == "alike" and _is_of_the_mix(comparison.groups[0], compared.least_loss):
+            said += ". On the same mix of groups that difference is not sure"
     if compared.warnings:
         said += f". Beware: {'; '.join(escaped(each.detail) for each in compared.warnings)}"
     return f"{said}."
@@ -89,6 +91,11 @@ def _difference(each: GroupComparison) -> str:
         f"{where}{each.new:.4g} against {each.old:.4g} ({each.difference:+.4g}, from "
         f"{each.low:.4g} to {each.high:.4g}, of {each.n_new:,} and {each.n_old:,} labels)"
     )
+
+
+def _is_of_the_mix(found: GroupComparison, least_loss: float) -> bool:
+    """Whether its interval alone has another verdict than it: only the mix takes one away."""
+    return found.verdict == "alike" and (found.low > least_loss or found.high < 0.0)
 
 
 def _basis(comparison: VersionComparison) -> str:

@@ -11,6 +11,8 @@ import pytest
 from schemas.records import Record
 from streams.crossed_cells import cells_of
 from streams.difference import Sums
+from streams.rollback_gate import Compared, Succession
+from streams.rollback_sentences import followup_sentence
 from streams.version_comparison import MAX_GROUPS_TOLD, comparison_of, verdict_on, worse_in
 from streams.version_facts import VersionTally
 from tests.streams.rollback_kit import CONFIG, served
@@ -47,6 +49,34 @@ def test_who_is_given_the_hard_ones_is_not_worse_for_that() -> None:
     assert (whole.group, whole.low > 0.0, whole.verdict) == (None, True, "alike")
     assert found.verdict == "alike"
     assert not place.requests()
+    # An interval above 0, of versions that cannot be told apart: it is said why.
+    assert "cannot be told from 7: share of wrong predictions" in found.message
+    assert found.message.endswith("On the same mix of groups that difference is not sure.")
+
+
+def test_a_difference_below_the_least_loss_is_not_of_the_mix() -> None:
+    def wrong(i: int) -> bool:
+        return i % 10 < 7
+
+    config = CONFIG.model_copy(update={"least_loss": 0.4})
+    (found,) = settled(mixed({"7": wrong, "8": wrong}), config).followups()
+    assert found.comparison is not None
+    assert 0.0 < found.comparison.groups[0].low < 0.4
+    assert "same mix" not in found.message
+
+
+def test_one_that_was_given_the_easy_ones_is_told_alike_and_why() -> None:
+    old, new = (
+        tally({"plan=a": (300, 6), "plan=b": (700, 210)}),
+        tally({"plan=a": (700, 14), "plan=b": (300, 90)}),
+    )
+    both = window()
+    comparison = comparison_of(new, old, {"old": both, "new": both}, "together", CONFIG)
+    assert comparison is not None
+    assert comparison.groups[0].high < 0.0
+    succession = Succession("driftsentry", "churn", "8", "7", {}, {})
+    message = followup_sentence(succession, Compared(comparison, ()), verdict_on(comparison))
+    assert message.endswith("On the same mix of groups that difference is not sure.")
 
 
 def test_who_is_given_the_hard_ones_and_is_worse_in_them_is_worse() -> None:
