@@ -96,21 +96,31 @@ class BothCells:
         self._sums[: len(losses[0]), :3] = losses[0]
         self._sums[len(losses[0]) :, 3:] = losses[1]
 
-    def crossed(self, features: Sequence[str]) -> Crossing | None:
+    def crossed(
+        self, features: Sequence[str], within: tuple[str, str] | None = None
+    ) -> Crossing | None:
         """The crossing of these features, of which each alone is known; None: fewer than two.
 
         They are added one after the other, without those that make the cells too sparse: at most a
         twentieth of the new version's labels may be in cells that take no part and are so small
-        that this may be chance.
+        that this may be chance. `within` is a feature and a group of it, of which the cells are
+        taken; there one feature is enough, since it was not looked at within the group.
         """
-        cell: I64 = np.zeros(len(self._sums), np.int64)
+        there = np.ones(len(self._sums), np.bool_)
+        if within is not None:
+            own, group = within
+            if group not in self._groups.get(own, {}):
+                return None
+            there = self._codes[own] == self._groups[own][group]
+        rows = self._sums[there]
+        cell: I64 = np.zeros(len(rows), np.int64)
         n_crossed, n_lost = 0, 0.0
         for feature in features:
             if feature not in self._codes:
                 continue
-            wide = cell * (1 + len(self._groups[feature])) + self._codes[feature]
+            wide = cell * (1 + len(self._groups[feature])) + self._codes[feature][there]
             finer: I64 = np.unique(wide, return_inverse=True)[1].ravel()
-            new, old = (_summed(finer, self._sums[:, column]) for column in (0, 3))
+            new, old = (_summed(finer, rows[:, column]) for column in (0, 3))
             n, m = new.sum(), old.sum()
             part = take_part(new, old)
             sparse = ~part & (new * m < _FEW * n)
@@ -118,9 +128,9 @@ class BothCells:
                 cell = finer
                 n_crossed += 1
                 n_lost = float(new[~part & ~sparse].sum() / n)
-        if n_crossed < 2:
+        if n_crossed < (2 if within is None else 1):
             return None
-        sums: F64 = np.column_stack([_summed(cell, column) for column in self._sums.T])
+        sums: F64 = np.column_stack([_summed(cell, column) for column in rows.T])
         return Crossing(
             [
                 (Sums(int(n), t, q), Sums(int(m), u, r))

@@ -133,26 +133,39 @@ class _Mixes:
         if whole.verdict == "alike":
             return whole
         crossing = self._cells.crossed(self._by_move)
-        for pairs in (*self._shared.values(), *([] if crossing is None else [crossing.pairs])):
-            interval = self._on_same_mix(pairs) if pairs else None
-            if interval is None or _verdict(interval, config) != whole.verdict:
-                return whole.model_copy(update={"verdict": "alike"})
-        return whole
+        shared = [*self._shared.values(), *([] if crossing is None else [crossing.pairs])]
+        return whole if self._is_so_in(shared, whole, config) else _alike(whole)
 
     def judged(self, found: GroupComparison, config: RollbackConfig) -> GroupComparison:
         """A group: it has to differ so without what the mix of other features makes, too.
 
         Their mixes are of all events and not of the group's: they are taken to be the same there.
+        What is hard for two features together is not: so the cells within it have to say the same.
         """
-        if found.verdict == "alike":
+        if found.verdict == "alike" or found.group is None:
             return found
-        own = feature_of(found.group or "")
+        own = feature_of(found.group)
         mixes = [mix for feature, mix in self._of_one.items() if feature != own]
         for mix in [*mixes, *self._crossed_without(own)]:
             # None: the old version hardly had what more than a few of the new one's are.
             if mix is None or _verdict(_without(found, mix), config) != found.verdict:
-                return found.model_copy(update={"verdict": "alike"})
-        return found
+                return _alike(found)
+        others = [name for name in self._by_move if name != own]
+        crossing = self._cells.crossed(others, (own, found.group))
+        if crossing is None or self._is_so_in([crossing.pairs], found, config):
+            return found
+        return _alike(found)
+
+    def _is_so_in(
+        self, shared: Sequence[Pairs], found: GroupComparison, config: RollbackConfig
+    ) -> bool:
+        """Whether on the same mix of all of these the verdict is the same."""
+        return all(
+            pairs
+            and _verdict(same_mix_difference(pairs, self._level, of_shares=self._of_shares), config)
+            == found.verdict
+            for pairs in shared
+        )
 
     def _crossed_without(self, own: str) -> Sequence[Interval | None]:
         """What the crossing of all other features makes, if at least two are crossed."""
@@ -165,11 +178,12 @@ class _Mixes:
             )
         return self._of_others[own]
 
-    def _on_same_mix(self, pairs: Pairs) -> Interval:
-        return same_mix_difference(pairs, self._level, of_shares=self._of_shares)
-
     def _mix(self, pairs: Pairs) -> Interval:
         return mix_difference(pairs, self._level, of_shares=self._of_shares)
+
+
+def _alike(found: GroupComparison) -> GroupComparison:
+    return found.model_copy(update={"verdict": "alike"})
 
 
 def _without(found: GroupComparison, mix: Interval) -> Interval:

@@ -54,6 +54,16 @@ def test_each_loss_is_in_one_cell_of_the_crossing(rows: list[Row], times: int) -
     assert sorted(old for _, old in found.pairs) == sorted(by_hand(rows * times).values())
 
 
+@given(_rows)
+def test_within_a_group_are_its_cells(rows: list[Row]) -> None:
+    found = BothCells(cells(rows), cells(rows)).crossed(["y"], ("x", "x=a"))
+    here = [each for each in rows if each[0] == "a"]
+    if found is None:
+        assert not here or {each[1] for each in rows} == {"-"}
+        return
+    assert sorted(new for new, _ in found.pairs) == sorted(by_hand(here).values())
+
+
 def test_groups_of_other_windows_have_the_same_names() -> None:
     # Of the old version b is no group of x: its code for c is another one's.
     new = [("b", "d", 1.0)] * 100 + [("c", "d", 0.0)] * 100 + [("b", "e", 1.0)] * 100
