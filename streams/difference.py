@@ -124,8 +124,8 @@ def _errors(
     """The standard error of a group's mean, of one side of its pair.
 
     Few rows may have hardly any variance by chance: it is not less than that of all rows, and of
-    shares not less than that of both sides of the group, with two more rows of all. By deviations,
-    since their squares may be too large for a number.
+    shares the larger one of its own side and of both, each with two more rows that are as all are.
+    By deviations, since their squares may be too large for a number.
     """
     whole = _together([each for pair in pairs for each in pair])
     least = _variance(whole)
