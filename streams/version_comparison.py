@@ -29,6 +29,8 @@ from streams.difference import (
 from streams.version_facts import VersionTally, feature_of
 
 MAX_GROUPS_TOLD: Final = 32
+_EXPLAINS: Final = 20
+"""A feature whose mix makes less than this part of a difference explains nothing of it."""
 
 
 def comparison_of(
@@ -123,16 +125,17 @@ class _Mixes:
             else None
             for feature, each in self._shared.items()
         }
-        moves = {name: abs(mix.difference) for name, mix in self._of_one.items() if mix is not None}
-        self._by_move: Final = sorted(moves, key=lambda name: (-moves[name], name))
+        self._moves: Final = {
+            name: abs(mix.difference) for name, mix in self._of_one.items() if mix is not None
+        }
         self._cells: Final = BothCells(new.cells, old.cells)
-        self._of_others: Final[dict[str, Sequence[Interval | None]]] = {}
+        self._of_crossings: Final[dict[tuple[str, ...], Sequence[Interval | None]]] = {}
 
     def judged_on_all(self, whole: GroupComparison, config: RollbackConfig) -> GroupComparison:
         """All events: they have to differ so on the same mix as well."""
         if whole.verdict == "alike":
             return whole
-        crossing = self._cells.crossed(self._by_move)
+        crossing = self._cells.crossed(self._movers(whole))
         shared = [*self._shared.values(), *([] if crossing is None else [crossing.pairs])]
         return whole if self._is_so_in(shared, whole, config) else _alike(whole)
 
@@ -146,11 +149,11 @@ class _Mixes:
             return found
         own = feature_of(found.group)
         mixes = [mix for feature, mix in self._of_one.items() if feature != own]
-        for mix in [*mixes, *self._crossed_without(own)]:
+        others = [name for name in self._movers(found) if name != own]
+        for mix in [*mixes, *self._crossed(others)]:
             # None: the old version hardly had what more than a few of the new one's are.
             if mix is None or _verdict(_without(found, mix), config) != found.verdict:
                 return _alike(found)
-        others = [name for name in self._by_move if name != own]
         crossing = self._cells.crossed(others, (own, found.group))
         if crossing is None or self._is_so_in([crossing.pairs], found, config):
             return found
@@ -167,16 +170,26 @@ class _Mixes:
             for pairs in shared
         )
 
-    def _crossed_without(self, own: str) -> Sequence[Interval | None]:
-        """What the crossing of all other features makes, if at least two are crossed."""
-        if own not in self._of_others:
-            crossing = self._cells.crossed([name for name in self._by_move if name != own])
-            self._of_others[own] = (
+    def _movers(self, found: GroupComparison) -> Sequence[str]:
+        """The features whose mix may explain some of a difference, those that may most first.
+
+        What is crossed for nothing makes the cells small, and hides a version that is worse.
+        """
+        least = abs(found.difference) / _EXPLAINS
+        movers = [name for name, move in self._moves.items() if move >= least]
+        return sorted(movers, key=lambda name: (-self._moves[name], name))
+
+    def _crossed(self, features: Sequence[str]) -> Sequence[Interval | None]:
+        """What the crossing of these features makes, if at least two are crossed."""
+        key = tuple(features)
+        if key not in self._of_crossings:
+            crossing = self._cells.crossed(features)
+            self._of_crossings[key] = (
                 []
                 if crossing is None
                 else [self._mix(crossing.pairs) if crossing.is_known else None]
             )
-        return self._of_others[own]
+        return self._of_crossings[key]
 
     def _mix(self, pairs: Pairs) -> Interval:
         return mix_difference(pairs, self._level, of_shares=self._of_shares)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from schemas.records import Record
-from streams.crossed_cells import cells_of
+from streams.crossed_cells import NO_CELLS, cells_of
 from streams.difference import Sums
 from streams.rollback_gate import Compared, Succession
 from streams.rollback_sentences import followup_sentence
@@ -270,6 +270,23 @@ def test_who_is_given_the_hard_ones_by_several_features_is_not_worse_for_that(
     # By each feature alone 13 to 98 of the first. Level: 95 %.
     assert n_false <= 5
     assert n_missed == 0
+
+
+def test_features_that_both_were_given_alike_hide_nothing() -> None:
+    """Crossed for nothing, cells are small, and what is sure in all events is sure in none."""
+    rng = np.random.default_rng(5)
+    both = window()
+    verdicts = []
+    for _ in range(60):
+        new, old = (crossed_tally(rng, rng.random((6, 500)) < 0.5, [p] * 500) for p in (0.07, 0.01))
+        alone = (each._replace(cells=NO_CELLS) for each in (new, old))
+        for one, other in ((new, old), alone):
+            found = comparison_of(one, other, {"old": both, "new": both}, "together", CONFIG)
+            assert found is not None
+            verdicts.append(found.groups[0].verdict)
+    n_crossed, n_alone = verdicts[::2].count("worse"), verdicts[1::2].count("worse")
+    assert n_alone >= 45
+    assert n_crossed >= n_alone - 2
 
 
 def test_what_is_hard_for_two_features_together_makes_no_group_worse() -> None:
