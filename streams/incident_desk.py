@@ -340,9 +340,10 @@ class IncidentDesk:
 
         By the fold that saw the change: another one has offsets of its own.
         """
+        ends = [*draft.last.items(), *draft.passed.items()]
         if any(
             settled.get(FoldPlace(partition, draft.lineages[partition]), 0) <= last
-            for partition, last in draft.last.items()
+            for partition, last in ends
         ):
             return None
         return await self._windows.facts(

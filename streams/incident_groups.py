@@ -43,7 +43,7 @@ class Group:
 
     evidence: tuple[Evidence, ...]
     late: frozenset[str] = frozenset()
-    """By id the alerts that were found late, and are no harm: where they began says little."""
+    """By id the alerts that were found late: where they began says little."""
 
     @property
     def anchor(self) -> Evidence:
@@ -191,17 +191,21 @@ def _earlier(new: _Found, in_time: Iterable[_Found], config: IncidentConfig) -> 
         then = known_at(other.evidence, new.offset - 1)
         if then is None:
             continue
+        since_ms = min(began_ms, new.start_ms)
         if all(each.revision != then.revision for each in alerts_of(other.evidence)):
             # Of what is not kept nobody knows: it is taken to have gone on until now, so that
-            # nothing is parted that was one when it was read.
-            return _Earlier(other, new.start_ms, is_late=False)
+            # little is parted that was one when it was read.
+            if may_join:
+                return _Earlier(other, since_ms, is_late=False)
+            found = _Earlier(other, since_ms, is_late=True)
+            continue
         until_ms = _spread(then, other.since_ms) + config.join_ms
         if began_ms > until_ms:
             continue
         if new.start_ms <= until_ms:
-            return _Earlier(other, min(began_ms, new.start_ms), is_late=False)
+            return _Earlier(other, since_ms, is_late=False)
         if found is None and not decides and new.start_ms <= over_ms([then], config):
-            found = _Earlier(other, began_ms, is_late=True)
+            found = _Earlier(other, since_ms, is_late=True)
     return found
 
 

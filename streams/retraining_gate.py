@@ -121,6 +121,9 @@ class Draft:
     """When the change is over: by what was known at the window's end, and it has not come back."""
     watermark_ms: int | None
     """Up to when all has been read of the model."""
+    passed: Mapping[int, int]
+    """By partition up to where nothing was known that asks for a retraining: as long as that is not
+    settled, an earlier window may still ask."""
 
     @property
     def is_troubled(self) -> bool:
@@ -173,17 +176,21 @@ def draft_of(
         windows_of_change(alerts, own.late, config.window_offsets, n_doublings),
         strict=True,
     )
+    passed: dict[int, int] = {}
     for first, doubled in windows:
-        draft = _draft_in(first, folds, own, incident, version, model, config)
+        draft = _draft_in(first, passed, folds, own, incident, version, model, config)
         if draft is not None and n_doublings:
-            return _draft_in(doubled, folds, own, incident, version, model, config)
+            draft = _draft_in(doubled, passed, folds, own, incident, version, model, config)
         if draft is not None:
             return draft
+        for each in first:
+            passed[each.partition] = max(passed.get(each.partition, 0), each.last)
     return None
 
 
 def _draft_in(
     first: Sequence[Stretch],
+    passed: Mapping[int, int],
     folds: dict[int, str],
     own: Group,
     incident: IncidentData,
@@ -213,22 +220,30 @@ def _draft_in(
         dismissals=model.dismissals,
         is_left_out=lambda attack: _is_left_out(attack, approved, config),
     )
-    last = {each.partition: each.last for each in window.stretches}
     placed = [each for each in own.evidence if _is_of(each, folds)]
-    known = list(as_of(placed, last))
-    if _newest(known) != version:
-        return None
     said = [each for each in model.said if own.is_meant_by(each)]
     opened = [each for each in model.opened if own.answers_to(each.incident_id)]
-    begun = [
-        each
-        for each in model.begun
-        if folds.get(each.partition) == each.lineage
-        and each.is_known_at(last.get(each.partition, -1) + 1, model.look_every)
-    ]
-    verdict = verdict_of(known, said, opened, begun)
-    reasons = {verdict.reason} if verdict.by is not None else {verdict.reason, *verdict.also}
-    if not reasons & set(config.reasons):
+
+    def known_by(stretches: Sequence[Stretch]) -> tuple[list[Evidence], Verdict | None]:
+        """What was known by their ends, and the verdict, if that asks for a retraining."""
+        last = {each.partition: each.last for each in stretches}
+        known = list(as_of(placed, last))
+        begun = [
+            each
+            for each in model.begun
+            if folds.get(each.partition) == each.lineage
+            and each.is_known_at(last.get(each.partition, -1) + 1, model.look_every)
+        ]
+        if _newest(known) != version:
+            return known, None
+        verdict = verdict_of(known, said, opened, begun)
+        reasons = {verdict.reason} if verdict.by is not None else {verdict.reason, *verdict.also}
+        return known, verdict if reasons & set(config.reasons) else None
+
+    # Where a window moves to when its trouble is over is told later, and so is what was known by
+    # there: which window it is must not depend on that.
+    known, verdict = known_by(window.stretches)
+    if verdict is None or known_by(first)[1] is None:
         return None
     return Draft(
         name,
@@ -243,6 +258,7 @@ def _draft_in(
         _error_before(known, version),
         max(_gone_ms(known, model.incidents), _gone_ms(placed, model.incidents)),
         model.watermark_ms,
+        dict(passed),
     )
 
 

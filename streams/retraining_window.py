@@ -102,13 +102,15 @@ def _harms(alerts: Iterable[Evidence]) -> Iterator[_Harm]:
 def _told(moved: MovedSignal, before: AlertData | None, record: AlertData) -> int:
     """Where it was first told what a record says of a signal, and the one that is kept before not.
 
-    Where some in between are not kept, at the earliest.
+    Where some in between are not kept, at the earliest; but no earlier than it moved.
     """
-    if before is None or moved.found_offset > before.trigger_offset:
-        return min(moved.found_offset, record.trigger_offset)
-    if record.revision == before.revision + 1:
+    known = 0 if before is None else before.revision
+    if record.revision == known + 1:
         return record.trigger_offset
-    return before.trigger_offset + 1
+    told = moved.found_offset
+    if before is not None and told <= before.trigger_offset:
+        told = before.trigger_offset + 1
+    return min(max(told, moved.change_offset), record.trigger_offset)
 
 
 def first_window(alerts: Iterable[Evidence], length: int) -> tuple[Stretch, ...]:
