@@ -80,14 +80,11 @@ class ExpectedBenefit(BaseModel):
     loss: float = Field(description="Error rate in the window less that of the reference.")
     low: float = Field(
         description="Lower end of its 95 % interval: Wilson's of the window's error rate, with "
-        "that of the reference taken as known; against labels before the change Newcombe's."
+        "that of the reference taken as known."
     )
     high: float = Field(description="Upper end.")
     error_rate: float = Field(description="In the window, of labels that are not in quarantine.")
-    reference_error_rate: float = Field(
-        description="That of the version's reference, as an alert on `error` says; where none "
-        "does, of as many offsets before the change, if they have `min_labels`."
-    )
+    reference_error_rate: float
     n_labels: int
 
 
@@ -114,7 +111,7 @@ class RetrainingData(BaseModel):
     quarantine: list[QuarantinePart] = Field(description="What is to be left out of the window.")
     benefit: ExpectedBenefit | None = Field(
         description="Null while the window is not settled, where predictions are no classes, and "
-        "where neither an alert nor labels before the change say how good the version was."
+        "where no alert on `error` says what it was in this version's reference."
     )
     approved_by: str | None = Field(description="Who approved of the quarantine, where one did.")
     was_evidence_opened: bool | None = Field(

@@ -60,7 +60,6 @@ from streams.retraining_gate import (
     is_short,
     request_of,
     versions_of,
-    window_before,
 )
 from streams.rollback_desk import RollbackDesk, forgettable_versions
 
@@ -304,9 +303,7 @@ class IncidentDesk:
             # Behind what is waited for another window begins, which may be long enough.
             is_last = n_doublings == config.max_doublings or draft.is_troubled
             if facts is None or is_last or not is_short(facts, config):
-                has_errors = facts is not None and facts.n_errors is not None
-                before = await self._before(model, draft) if has_errors else None
-                return self._judged(draft, facts, before, requests.values())
+                return self._judged(draft, facts, requests.values())
         raise AssertionError("the longest window is judged")
 
     async def _release(
@@ -326,7 +323,6 @@ class IncidentDesk:
         self,
         draft: Draft,
         facts: WindowFacts | None,
-        before: WindowFacts | None,
         requests: Iterable[RetrainingData],
     ) -> RetrainingData:
         """The request as it is now."""
@@ -335,17 +331,7 @@ class IncidentDesk:
             for each in requests
             if each.status == "released" and each.cooldown_until_ms is not None
         ]
-        return request_of(draft, facts, earlier, self._retraining, before=before)
-
-    async def _before(self, model: ModelName, draft: Draft) -> WindowFacts | None:
-        """What the events before the change say, where nothing else says how good the model was."""
-        window = window_before(draft)
-        if window is None:
-            return None
-        try:
-            return await self._windows.facts(model, draft.model_version, window, ())
-        except WindowGoneError:
-            return None
+        return request_of(draft, facts, earlier, self._retraining)
 
     async def _facts(
         self, model: ModelName, draft: Draft, settled: Mapping[FoldPlace, int]

@@ -26,7 +26,6 @@ from schemas.retraining import (
 )
 from schemas.signal_names import ERROR
 from streams.cloudevents import rfc3339
-from streams.difference import share_difference
 from streams.dismissals import Dismissals
 from streams.feedback import selective_labels
 from streams.identity import request_id
@@ -122,8 +121,6 @@ class Draft:
     """When the change is over: by what was known at the window's end, and it has not come back."""
     watermark_ms: int | None
     """Up to when all has been read of the model."""
-    began: Mapping[int, int]
-    """By partition where the change began, wherever the window begins."""
     passed: Mapping[int, int]
     """By partition up to where nothing was known that asks for a retraining: as long as that is not
     settled, an earlier window may still ask."""
@@ -261,7 +258,6 @@ def _draft_in(
         _error_before(known, version),
         max(_gone_ms(known, model.incidents), _gone_ms(placed, model.incidents)),
         model.watermark_ms,
-        {each.partition: each.first for each in first},
         dict(passed),
     )
 
@@ -277,12 +273,10 @@ def request_of(
     released: Sequence[Released],
     config: RetrainingConfig,
     *,
-    before: WindowFacts | None = None,
     is_gone: bool = False,
 ) -> RetrainingData:
     """The request as it is now.
 
-    `before` is of `window_before`, where the benefit is to be held against that.
     `facts` is None while its window is not settled, and where its events are gone (`is_gone`).
     `released` are the earlier ones of the model; one of this name is never asked about again.
     """
@@ -313,7 +307,7 @@ def request_of(
     is_over = facts is not None and facts.until_ms is not None and draft.over_ms <= facts.until_ms
     status: RequestStatus = "withdrawn" if is_over else "held" if holds else "released"
     until_ms = None if facts is None else facts.until_ms
-    benefit = None if facts is None else _benefit(draft, facts, before, config)
+    benefit = None if facts is None else _benefit(draft, facts)
     return RetrainingData(
         request_id=draft.request_id,
         status=status,
@@ -505,53 +499,25 @@ def _cooldown_holds(draft: Draft, facts: WindowFacts, released: Sequence[Release
     ]
 
 
-def _benefit(
-    draft: Draft, facts: WindowFacts, before: WindowFacts | None, config: RetrainingConfig
-) -> ExpectedBenefit | None:
+def _benefit(draft: Draft, facts: WindowFacts) -> ExpectedBenefit | None:
     """The loss of accuracy, with Wilson's interval of the window's side of it.
 
     The reference's rate is one that the alert gives without its number of labels: it is taken as
-    known, so that the interval is that of the window. What there was before has one of its own.
+    known, so that the interval is that of the window.
     """
-    if facts.n_errors is None or not facts.n_labels:
+    before = draft.error_before
+    if before is None or facts.n_errors is None or not facts.n_labels:
         return None
     rate = facts.n_errors / facts.n_labels
-    if draft.error_before is not None:
-        reference = draft.error_before
-        low, high = (each - reference for each in wilson(rate, facts.n_labels, quantile(LEVEL)))
-    elif (
-        before is not None and before.n_errors is not None and before.n_labels >= config.min_labels
-    ):
-        reference = before.n_errors / before.n_labels
-        _, low, high = share_difference(
-            (facts.n_errors, facts.n_labels), (before.n_errors, before.n_labels), LEVEL
-        )
-    else:
-        return None
+    low, high = wilson(rate, facts.n_labels, quantile(LEVEL))
     return ExpectedBenefit(
-        loss=rate - reference,
-        low=low,
-        high=high,
+        loss=rate - before,
+        low=low - before,
+        high=high - before,
         error_rate=rate,
-        reference_error_rate=reference,
+        reference_error_rate=before,
         n_labels=facts.n_labels,
     )
-
-
-def window_before(draft: Draft) -> CleanWindow | None:
-    """As many offsets before the change, where no alert says what errors the reference had."""
-    lengths = {each.partition: each.last - each.first + 1 for each in draft.window.stretches}
-    stretches = [
-        Stretch(partition, max(began - lengths[partition], 0), began - 1)
-        for partition, began in sorted(draft.began.items())
-        if began > 0
-    ]
-    if draft.error_before is not None or not stretches:
-        return None
-    parts = [
-        WindowPart(partition=each.partition, ranges=[offset_range(each)]) for each in stretches
-    ]
-    return clean_window(draft, None).model_copy(update={"parts": parts})
 
 
 def clean_window(draft: Draft, facts: WindowFacts | None) -> CleanWindow:

@@ -374,35 +374,6 @@ def test_a_window_whose_events_are_gone_holds_the_request_and_ends_no_responder(
     assert [each.reason for each in held.holds] == ["window_gone"]
 
 
-class Looked(MemoryWindows):
-    """With fewer errors before the change, and what was looked at."""
-
-    def __init__(self) -> None:
-        super().__init__(FACTS)
-        self.firsts: list[int] = []
-
-    async def facts(self, *asked: Any) -> WindowFacts:
-        (part,) = asked[2].parts
-        self.firsts.append(part.ranges[0].first_offset)
-        return FACTS if self.firsts[-1] == 25_000 else FACTS._replace(n_errors=800)
-
-
-@pytest.mark.parametrize("signal", ["error", "error:region=west"])
-def test_the_benefit_is_known_where_only_a_group_is_known_to_be_worse(signal: str) -> None:
-    store, topic, windows = MemoryIncidentStore(), MemoryOutlet(), Looked()
-    desk = desk_at(store, topic, "a", windows=windows)
-    own = moved(signal, before=0.1, change_offset=25_000, found_offset=25_200)
-    take(desk, worse(signals=[own], change_offset=25_000, trigger_offset=25_200))
-    run(store.raise_settled({FOLD: 10**6}))
-    run(desk.sweep())
-    released = requests_of(topic)[-1]
-    assert released is not None
-    assert (released.status, released.benefit is not None) == ("released", True)
-    assert released.benefit is not None
-    assert released.benefit.loss == pytest.approx(0.1)
-    assert set(windows.firsts) == ({25_000} if signal == "error" else {5_000, 25_000})
-
-
 def test_requests_of_two_incidents_within_a_cooldown() -> None:
     desk, store, topic = desk_of()
     take(desk, worse(), worse(2, 600, signals=[moved("error", change_offset=9_000)]))

@@ -26,7 +26,6 @@ from streams.retraining_gate import (
     is_short,
     request_of,
     versions_of,
-    window_before,
 )
 from tests.streams.incident_kit import (
     MINUTE_MS,
@@ -524,31 +523,6 @@ def test_the_benefit_is_against_the_reference_of_the_version() -> None:
     (request,) = (each for each in requests if each.model_version == "7")
     assert request.benefit is not None
     assert request.benefit.reference_error_rate == 0.1
-
-
-def test_the_benefit_is_against_labels_before_the_change_where_no_alert_knows_the_reference() -> (
-    None
-):
-    group = moved("error:region=west", before=0.1, change_offset=5_000, found_offset=5_200)
-    (draft,) = drafts(worse(signals=[group]))
-    window = window_before(draft)
-    assert window is not None
-    ((own,),) = (part.ranges for part in window.parts)
-    assert (own.first_offset, own.last_offset) == (4_000, 4_999)
-    before = WindowFacts(900, 800, 80, 0, START_MS, START_MS)
-    benefit = request_of(draft, FACTS, [], CONFIG, before=before).benefit
-    assert benefit is not None
-    assert benefit.loss == pytest.approx(0.1)
-    assert benefit.reference_error_rate == 0.1
-    assert 0.05 < benefit.low < 0.1 < benefit.high < 0.15
-    few = before._replace(n_labels=CONFIG.min_labels - 1)
-    assert request_of(draft, FACTS, [], CONFIG, before=few).benefit is None
-    assert request_of(draft, FACTS, [], CONFIG).benefit is None
-    # Where an alert knows it nothing else is read, and before the first event there is nothing.
-    assert window_before(drafts(worse())[0]) is None
-    first = moved("error:region=west", change_offset=0, found_offset=200)
-    (at_first,) = drafts(worse(signals=[first], change_offset=0, trigger_offset=200))
-    assert window_before(at_first) is None
 
 
 def test_what_comes_back_within_the_window_is_not_asked_for() -> None:
