@@ -183,14 +183,12 @@ def draft_of(
             draft = _draft_in(doubled, passed, folds, own, incident, version, model, config)
         if draft is not None:
             return draft
-        for each in first:
-            passed[each.partition] = max(passed.get(each.partition, 0), each.last)
     return None
 
 
 def _draft_in(
     first: Sequence[Stretch],
-    passed: Mapping[int, int],
+    passed: dict[int, int],
     folds: dict[int, str],
     own: Group,
     incident: IncidentData,
@@ -198,7 +196,10 @@ def _draft_in(
     model: ModelCase,
     config: RetrainingConfig,
 ) -> Draft | None:
-    """The request as what was known by the end of this window has it."""
+    """The request as what was known by the end of this window has it.
+
+    Where there is none, `passed` takes up to where nothing was known that asks for one.
+    """
     # A store has an order of its own, and none may show.
     here = sorted(
         (each for each in model.evidence if _is_of(each, folds)),
@@ -244,6 +245,8 @@ def _draft_in(
     # there: which window it is must not depend on that.
     known, verdict = known_by(window.stretches)
     if verdict is None or known_by(first)[1] is None:
+        for each in (*first, *window.stretches):
+            passed[each.partition] = max(passed.get(each.partition, 0), each.last)
         return None
     return Draft(
         name,
