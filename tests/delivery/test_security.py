@@ -17,7 +17,7 @@ from tests.delivery.oracle import folded, journal_of, outputs_of
 from tests.delivery.outputs import Said, check_equal
 from tests.delivery.traffic import produce
 from tests.delivery.verifying import call, copied, publish, records_of, report
-from tests.faults.audit import check_states
+from tests.faults.audit import check_states, stored_digests
 
 N_EVENTS = 9_000
 USER_UID = 31
@@ -86,7 +86,9 @@ def test_kills_change_nothing_of_what_is_told_of_an_attacker(
         verified = report(run)
         assert verified["exit_code"] == 0, verified
         assert (verified["n_equal"], verified["n_events"]) == ({"anomalies": len(told)}, N_EVENTS)
-        assert report(run, "--from", "checkpoint")["exit_code"] == 0
+        # Who was stopped at once had nothing of a partition without records to save.
+        are_saved = len(stored_digests(run)) == len(run.ends())
+        assert report(run, "--from", "checkpoint")["exit_code"] == (0 if are_saved else 3)
         look_for_what_is_wrong(run, len(told))
     key = SourceKey(KEY)
     assert accused(told) == {key.digest(ATTACKER).hex()}
