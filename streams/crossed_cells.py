@@ -14,7 +14,7 @@ import numpy as np
 from schemas.batch import F64, I64, Bool
 from streams.difference import Sums
 
-LESS_OFTEN: Final = 4
+_LESS_OFTEN: Final = 4
 """A group that the old version had more than so many times less often than the new one, in shares
 and in labels, takes no part in what is compared on the same mix."""
 KNOWN: Final = 0.95
@@ -143,7 +143,7 @@ class BothCells:
 def take_part(new: F64, old: F64) -> Bool:
     """(k,) which groups take part, by how many labels each version has in them."""
     n, m = new.sum(), old.sum()
-    found: Bool = (new > 0) & (old > 0) & (LESS_OFTEN * old * max(n, m) >= new * m)
+    found: Bool = (new > 0) & (old > 0) & (_LESS_OFTEN * old * max(n, m) >= new * m)
     return found
 
 

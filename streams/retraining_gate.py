@@ -171,11 +171,7 @@ def draft_of(
         for each in own.evidence
         if each.alert is not None and each.model_version == version and _is_of(each, folds)
     ]
-    windows = zip(
-        windows_of_change(alerts, own.late, config.window_offsets),
-        windows_of_change(alerts, own.late, config.window_offsets, n_doublings),
-        strict=True,
-    )
+    windows = windows_of_change(alerts, own.late, config.window_offsets, n_doublings)
     passed: dict[int, int] = {}
     for first, doubled in windows:
         draft = _draft_in(first, passed, folds, own, incident, version, model, config)
@@ -244,7 +240,8 @@ def _draft_in(
     # Where a window moves to when its trouble is over is told later, and so is what was known by
     # there: which window it is must not depend on that.
     known, verdict = known_by(window.stretches)
-    if verdict is None or known_by(first)[1] is None:
+    has_moved = window.stretches != tuple(first)
+    if verdict is None or (has_moved and known_by(first)[1] is None):
         for each in (*first, *window.stretches):
             passed[each.partition] = max(passed.get(each.partition, 0), each.last)
         return None

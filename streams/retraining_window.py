@@ -11,7 +11,7 @@ are looked at each by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from schemas.alerts import AlertData, MovedSignal
@@ -43,23 +43,23 @@ class Window:
 
 
 def windows_of_change(
-    alerts: Sequence[Evidence], late: Collection[str], length: int, n_doublings: int = 0
-) -> Iterator[tuple[Stretch, ...]]:
-    """The windows that may be asked for, the first one first, each doubled so often.
+    alerts: Sequence[Evidence], late: Collection[str], length: int, n_doublings: int
+) -> Iterator[tuple[tuple[Stretch, ...], tuple[Stretch, ...]]]:
+    """The windows that may be asked for, the first one first, each with itself doubled so often.
 
     That is where the change was first told. Where nothing asks for a retraining by the end of that,
     it is where harm was first told behind its end, and so on: features may move long before anybody
-    knows that predictions are worse. `length` alone says which windows there are. Of alerts that
-    were found `late`, by id, it does not count where they began.
+    knows that predictions are worse. Of alerts that were found `late`, by id, it does not count
+    where they began.
     """
     in_time = [each for each in alerts if each.evidence_id not in late]
     first = first_window(in_time, length)
-    yield first_window(in_time, length << n_doublings) if n_doublings else first
+    yield first, first_window(in_time, length << n_doublings) if n_doublings else first
     ends = {each.partition: each.last for each in first}
     harms = sorted(_harms(alerts))
     while harms := [each for each in harms if each.told > ends[each.partition]]:
         firsts = {each.partition: each for each in reversed(harms)}
-        yield tuple(
+        window = tuple(
             Stretch(
                 partition,
                 min(
@@ -67,11 +67,18 @@ def windows_of_change(
                     for each in harms
                     if each.partition == partition and each.told <= firsts[partition].end(length)
                 ),
-                firsts[partition].end(length << n_doublings),
+                firsts[partition].end(length),
             )
             for partition in sorted(firsts)
         )
-        ends |= {partition: each.end(length) for partition, each in firsts.items()}
+        yield (
+            window,
+            tuple(
+                replace(each, last=firsts[each.partition].end(length << n_doublings))
+                for each in window
+            ),
+        )
+        ends |= {each.partition: each.last for each in window}
 
 
 class _Harm(NamedTuple):

@@ -16,7 +16,7 @@ from schemas.rollback import (
     VersionComparison,
     VersionVerdict,
 )
-from streams.version_comparison import worse_in
+from streams.version_comparison import verdict_at, worse_in
 
 if TYPE_CHECKING:
     from streams.rollback_gate import Compared, Succession
@@ -95,7 +95,7 @@ def _difference(each: GroupComparison) -> str:
 
 def _is_of_the_mix(found: GroupComparison, least_loss: float) -> bool:
     """Whether its interval alone has another verdict than it: only the mix takes one away."""
-    return found.verdict == "alike" and (found.low > least_loss or found.high < 0.0)
+    return found.verdict == "alike" != verdict_at(found.low, found.high, least_loss)
 
 
 def _basis(comparison: VersionComparison) -> str:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+import numpy as np
+
 from schemas.responder_config import RollbackConfig
 from schemas.retraining import CleanWindow
 from schemas.rollback import (
@@ -15,7 +17,7 @@ from schemas.rollback import (
     VersionComparison,
     VersionVerdict,
 )
-from streams.crossed_cells import KNOWN, LESS_OFTEN, BothCells, Pairs
+from streams.crossed_cells import KNOWN, BothCells, Pairs, take_part
 from streams.difference import (
     NO_SUMS,
     Interval,
@@ -102,10 +104,15 @@ def _compared(
     )
 
 
-def _verdict(interval: Interval, config: RollbackConfig) -> VersionVerdict:
-    if interval.low > config.least_loss:
+def verdict_at(low: float, high: float, least_loss: float) -> VersionVerdict:
+    """What an interval of the difference says by itself."""
+    if low > least_loss:
         return "worse"
-    return "better" if interval.high < 0.0 else "alike"
+    return "better" if high < 0.0 else "alike"
+
+
+def _verdict(interval: Interval, config: RollbackConfig) -> VersionVerdict:
+    return verdict_at(interval.low, interval.high, config.least_loss)
 
 
 class _Mixes:
@@ -210,13 +217,11 @@ def _without(found: GroupComparison, mix: Interval) -> Interval:
 
 def _shared(new: VersionTally, old: VersionTally) -> Iterator[tuple[str, Pairs]]:
     """By feature the groups that both versions had, if they are half of the new one's events."""
-    n, m = new.labelled.n, old.labelled.n
+    n = new.labelled.n
     for feature in sorted({feature_of(name) for name in new.groups}):
-        pairs = [
-            (here, there)
-            for here, there in _within(feature, new, old)
-            if here.n and there.n and LESS_OFTEN * there.n * max(n, m) >= here.n * m
-        ]
+        within = list(_within(feature, new, old))
+        part = take_part(*np.array([[each.n for each in pair] for pair in within], np.float64).T)
+        pairs = [pair for pair, takes_part in zip(within, part.tolist(), strict=True) if takes_part]
         if 2 * sum(here.n for here, _ in pairs) >= n:
             yield feature, pairs
 
