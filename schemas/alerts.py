@@ -75,6 +75,15 @@ class ExpectedBeside(BaseModel):
     reference_high: float
 
 
+class ErrorsInReference(BaseModel):
+    """How often the reference's labels say that the model version was wrong."""
+
+    model_config = ConfigDict(frozen=True)
+
+    n_errors: int = Field(ge=0, description="Of its labels, those that say so.")
+    n_labels: int = Field(ge=1, description="At least 20.")
+
+
 class MovedSignal(BaseModel):
     """One signal of an alert: what it did."""
 
@@ -199,6 +208,7 @@ class AlertData(BaseModel):
                     "planned": None,
                     "training_serving_skew": False,
                     "acknowledged_by": None,
+                    "error_reference": {"n_errors": 372, "n_labels": 2000},
                     "signals": [
                         {
                             "signal": "feature:RELP",
@@ -293,6 +303,12 @@ class AlertData(BaseModel):
         default=None,
         description="Who knows of it. From then on it is told of where it gets worse, where data "
         "break or are back, and at its end.",
+    )
+    error_reference: ErrorsInReference | None = Field(
+        default=None,
+        description="Of its model version, whatever has moved: what `error` was in the reference. "
+        "Null where numbers are predicted, and before so many labels have come that `error` has a "
+        "reference.",
     )
     signals: list[MovedSignal] = Field(
         description="Its signals, those first that are away from the reference, then by size: at "

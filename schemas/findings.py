@@ -86,6 +86,13 @@ class BlockReference(NamedTuple):
     """Rows of an observation."""
 
 
+class ErrorReference(NamedTuple):
+    """How many labels of a model version's reference say that it was wrong, of how many."""
+
+    n_errors: int
+    n_labels: int
+
+
 class Firing(NamedTuple):
     """One firing of one detector on one lane, in the lane's own (standardised) units.
 
@@ -182,6 +189,9 @@ class Finding(NamedTuple):
     """Of an error: the groups that have significantly more of it than of the predictions."""
     reference: BlockReference | None = None
     """Of `expected_error`: what it was in the reference."""
+    error_reference: ErrorReference | None = None
+    """Of its model version, whatever was found; None where numbers are predicted, or `error` has no
+    reference yet."""
     named: str = ""
     """Of `leakage`: the feature that tells most of the label. Of `quality:range`,
     `quality:stuck`, `quality:type`: the first feature of which this is so, in the trigger. Of

@@ -79,13 +79,17 @@ class ExpectedBenefit(BaseModel):
 
     loss: float = Field(description="Error rate in the window less that of the reference.")
     low: float = Field(
-        description="Lower end of its 95 % interval: Wilson's of the window's error rate, with "
-        "that of the reference taken as known."
+        description="Lower end of its 95 % interval: that of the difference of two proportions "
+        "(Newcombe's), with labels taken as independent."
     )
     high: float = Field(description="Upper end.")
     error_rate: float = Field(description="In the window, of labels that are not in quarantine.")
-    reference_error_rate: float
-    n_labels: int
+    reference_error_rate: float = Field(
+        description="That of the version's reference, as its alerts say it (`error_reference`); of "
+        "several partitions, that of all their labels."
+    )
+    n_labels: int = Field(description="In the window, of which the error rate is.")
+    n_reference_labels: int = Field(description="Of which that of the reference is.")
 
 
 class RetrainingData(BaseModel):
@@ -110,8 +114,9 @@ class RetrainingData(BaseModel):
     window: CleanWindow
     quarantine: list[QuarantinePart] = Field(description="What is to be left out of the window.")
     benefit: ExpectedBenefit | None = Field(
-        description="Null while the window is not settled, where predictions are no classes, and "
-        "where no alert on `error` says what it was in this version's reference."
+        description="Null while the window is not settled, where it has no labels, where "
+        "predictions are no classes, and where `error` had no reference of this version by the "
+        "window's end."
     )
     approved_by: str | None = Field(description="Who approved of the quarantine, where one did.")
     was_evidence_opened: bool | None = Field(

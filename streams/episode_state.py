@@ -20,6 +20,7 @@ from schemas.findings import (
     Aspect,
     BlockReference,
     Distances,
+    ErrorReference,
     GroupLoss,
 )
 from schemas.limits import MAX_CATEGORY_CHARS, MAX_ID_CHARS
@@ -79,6 +80,11 @@ class _ReferenceDocument(_Document):
     rows: Annotated[int, Field(ge=1, lt=1 << 62)]
 
 
+class _ErrorReferenceDocument(_Document):
+    n_errors: _Count
+    n_labels: Annotated[int, Field(ge=1, lt=1 << 62)]
+
+
 class _EvidenceDocument(_Document):
     signal: Annotated[str, Field(pattern=_SIGNAL)]
     aspect: Annotated[int, Field(ge=0, lt=len(Aspect))]
@@ -127,6 +133,7 @@ class _EpisodeDocument(_Document):
     closed_event: Annotated[int, Field(ge=-1, lt=1 << 62)]
     is_settled: bool
     is_from_start: bool
+    error_reference: _ErrorReferenceDocument | None
     evidence: Annotated[
         list[_EvidenceDocument], Field(min_length=1, max_length=MAX_SIGNALS + MAX_TELLING)
     ]
@@ -145,6 +152,13 @@ class _BookDocument(_Document):
 
 
 _READ_APART: Final = {"signal", "aspect", "standing", "distances", "worst", "reference"}
+_EPISODE_READ_APART: Final = {
+    "model_id",
+    "model_version",
+    "shard",
+    "evidence",
+    "error_reference",
+}
 
 
 def snapshot_episodes(book: EpisodeBook) -> BankState:
@@ -166,7 +180,8 @@ def _episode(episode: Episode) -> dict[str, Any]:
         "model_id": model_id,
         "model_version": model_version,
         "shard": shard,
-        **_plain(episode, {"alert_id", "model", "evidence"}),
+        **_plain(episode, {"alert_id", "model", "evidence", "error_reference"}),
+        "error_reference": episode.error_reference and episode.error_reference._asdict(),
         "evidence": [
             {"signal": signal, "aspect": aspect, **_plain(each, {"reference"})}
             | {"reference": each.reference and each.reference._asdict()}
@@ -221,11 +236,15 @@ def _read_episode(document: _EpisodeDocument) -> Episode:
         raise StateError("a signal has moved in an aspect that is none")
     if len(evidence) < len(document.evidence):
         raise StateError("an episode has a signal twice")
+    reference = document.error_reference
     episode = Episode(
         model=(document.model_id, document.model_version, document.shard),
-        **document.model_dump(exclude={"model_id", "model_version", "shard", "evidence"}),
+        **document.model_dump(exclude=_EPISODE_READ_APART),
+        error_reference=None if reference is None else ErrorReference(**reference.model_dump()),
         evidence=evidence,
     )
+    if reference is not None and reference.n_errors > reference.n_labels:
+        raise StateError("a reference has more errors than labels")
     if (episode.closed_event >= 0) == episode.is_live:
         raise StateError("an episode is open and over at the same time")
     return episode

@@ -95,6 +95,8 @@ class EpisodeBook:
             elif 0 <= episode.closed_event < finding.model_event - cooldown:
                 self._drop(episode)
         of_model = self.of_model(model_of(finding))
+        for episode in of_model:
+            episode.error_reference = finding.error_reference or episode.error_reference
         if finding.aspect is Aspect.SETTLED:
             return told + _settle(of_model, finding)
         returned = _return(of_model, finding)
@@ -179,6 +181,7 @@ class EpisodeBook:
             budget_share=self._budget_share(finding),
             planned=planned,
             is_from_start=finding.is_from_start,
+            error_reference=finding.error_reference,
         )
         self.keep(episode)
         return episode

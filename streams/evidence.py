@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from schemas.alerts import Severity
 from schemas.alerts import Standing as StandingWord
-from schemas.findings import BlockReference, Distances, Finding, GroupLoss
+from schemas.findings import BlockReference, Distances, ErrorReference, Finding, GroupLoss
 from schemas.signal_names import JOINT, QUALITY
 
 MIN_EVENTS: Final = 20
@@ -231,6 +231,8 @@ class Episode:
     """Whether a working baseline has been found away from the reference."""
     is_from_start: bool = False
     """Whether it was opened by what has been so since its model's reference was set."""
+    error_reference: ErrorReference | None = None
+    """That of its model version; None until a finding knew of one."""
     evidence: dict[Watched, Evidence] = field(default_factory=dict)
 
     @property

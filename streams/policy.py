@@ -17,6 +17,7 @@ from schemas.alerts import (
     AlertData,
     Direction,
     ErrorOf,
+    ErrorsInReference,
     ExpectedBeside,
     MovedSignal,
     Unit,
@@ -38,7 +39,7 @@ from schemas.findings import Aspect, Finding, Notice
 from schemas.signal_names import ERROR, ERROR_GAP, EXPECTED_ERROR
 from streams.episode_state import restore_episodes, snapshot_episodes
 from streams.episodes import EpisodeBook, Rules, Told
-from streams.evidence import Episode, Evidence, Watched, model_of, watched_by
+from streams.evidence import MIN_EVENTS, Episode, Evidence, Watched, model_of, watched_by
 from streams.identity import alert_id
 from streams.orders import Orders, is_about
 from streams.orders_state import restore_orders, snapshot_orders
@@ -46,7 +47,7 @@ from streams.sentences import bound_sentence, drift_sentence
 from streams.signal_meaning import is_fault, is_harm, may_tell
 from streams.vanished import vanished
 
-POLICY_VERSION: Final = 9
+POLICY_VERSION: Final = 10
 """Version of these rules and of their state."""
 
 MAX_LISTED: Final = 20
@@ -256,6 +257,7 @@ class Policy:
             planned=episode.planned,
             training_serving_skew=episode.is_from_start,
             acknowledged_by=episode.acknowledged_by,
+            error_reference=_errors_in_reference(episode),
             signals=signals,
             n_signals=len(ranked),
             n_faults_unnamed=n_faults_unnamed,
@@ -318,6 +320,13 @@ class Policy:
             budget_share=None,
             message=bound_sentence(notice),
         )
+
+
+def _errors_in_reference(episode: Episode) -> ErrorsInReference | None:
+    own = episode.error_reference
+    if own is None or own.n_labels < MIN_EVENTS:
+        return None
+    return ErrorsInReference(n_errors=own.n_errors, n_labels=own.n_labels)
 
 
 def _moved_signal(watched: Watched, evidence: Evidence) -> MovedSignal:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from detectors.performance.intervals import LEVEL, quantile, wilson
+from detectors.performance.intervals import LEVEL, Measure, difference, proportion, quantile
 from schemas.incidents import IncidentData, Verdict
 from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.retraining import (
@@ -24,7 +24,6 @@ from schemas.retraining import (
     RetrainingData,
     WindowPart,
 )
-from schemas.signal_names import ERROR
 from streams.cloudevents import rfc3339
 from streams.dismissals import Dismissals
 from streams.feedback import selective_labels
@@ -115,8 +114,8 @@ class Draft:
     """In their order."""
     opened: Sequence[Opening]
     """Of the model, whatever the incident: an attack may be one of its own."""
-    error_before: float | None
-    """The error rate of the reference."""
+    error_before: Measure | None
+    """The error rate of the version's reference."""
     over_ms: int
     """When the change is over: by what was known at the window's end, and it has not come back."""
     watermark_ms: int | None
@@ -395,15 +394,20 @@ def _gone_ms(evidence: Iterable[Evidence], config: IncidentConfig) -> int:
     return max(each.last_ms + config.quiet_ms if each.has_ended else _NEVER for each in evidence)
 
 
-def _error_before(evidence: Sequence[Evidence], version: str) -> float | None:
-    """The error rate of the version's reference, as an alert on it says; None where none does."""
-    for each in evidence:
-        if each.alert is None or each.model_version != version:
-            continue
-        for moved in each.alert.signals:
-            if moved.signal == ERROR and moved.unit == "share" and moved.before is not None:
-                return moved.before
-    return None
+def _error_before(known: Iterable[Evidence], version: str) -> Measure | None:
+    """The error rate of the version's reference, as its alerts say it; None where none does.
+
+    Every partition has learned one of its own; its newest alert names that which it has now.
+    """
+    alerts = [each.alert for each in known if each.alert and each.model_version == version]
+    references = {
+        each.partition: each.error_reference
+        for each in sorted(alerts, key=lambda one: (one.trigger_offset, one.alert_id))
+        if each.error_reference is not None
+    }
+    n_errors = sum(each.n_errors for each in references.values())
+    n_labels = sum(each.n_labels for each in references.values())
+    return proportion(n_errors, n_labels, quantile(LEVEL))
 
 
 def _attack_holds(draft: Draft) -> list[Hold]:
@@ -500,23 +504,22 @@ def _cooldown_holds(draft: Draft, facts: WindowFacts, released: Sequence[Release
 
 
 def _benefit(draft: Draft, facts: WindowFacts) -> ExpectedBenefit | None:
-    """The loss of accuracy, with Wilson's interval of the window's side of it.
-
-    The reference's rate is one that the alert gives without its number of labels: it is taken as
-    known, so that the interval is that of the window.
-    """
+    """The loss of accuracy since the reference; None where either side is not known."""
     before = draft.error_before
-    if before is None or facts.n_errors is None or not facts.n_labels:
+    if before is None or facts.n_errors is None:
         return None
-    rate = facts.n_errors / facts.n_labels
-    low, high = wilson(rate, facts.n_labels, quantile(LEVEL))
+    now = proportion(facts.n_errors, facts.n_labels, quantile(LEVEL))
+    if now is None:
+        return None
+    loss = difference(before, now)
     return ExpectedBenefit(
-        loss=rate - before,
-        low=low - before,
-        high=high - before,
-        error_rate=rate,
-        reference_error_rate=before,
-        n_labels=facts.n_labels,
+        loss=loss.value,
+        low=loss.low,
+        high=loss.high,
+        error_rate=now.value,
+        reference_error_rate=before.value,
+        n_labels=now.n,
+        n_reference_labels=before.n,
     )
 
 

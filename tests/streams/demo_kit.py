@@ -7,7 +7,7 @@ from functools import cache
 
 import orjson
 
-from schemas.alerts import AlertData, MovedSignal
+from schemas.alerts import AlertData, ErrorsInReference, MovedSignal
 from schemas.anomalies import AnomalyData
 from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.source_hash import SourceKey
@@ -80,6 +80,7 @@ def alert_data(
         opened_offset=event,
         partition=MODELS.index(model),
         event_time_ms=1_795_405_378_000,
+        error_reference=ErrorsInReference(n_errors=360, n_labels=2_000),
         signals=[
             MovedSignal(
                 signal=signal,

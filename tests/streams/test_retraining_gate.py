@@ -150,9 +150,6 @@ def test_harmful_drift_asks_for_a_retraining_on_events_since_it_began() -> None:
     assert (request.status, request.reason) == ("released", "harmful_drift")
     assert ranges_of(request) == [(5_000, 5_999)]
     assert request.cooldown_until_ms == START_MS + 5 * MINUTE_MS + CONFIG.cooldown_ms
-    assert request.benefit is not None
-    assert request.benefit.loss == pytest.approx(0.1)
-    assert request.benefit.low < 0.1 < request.benefit.high
     assert "retrain it, on offsets 5000 to 5999 of partition 2 of events" in request.message
 
 
@@ -509,20 +506,6 @@ def test_a_cooldown_is_over_when_all_up_to_its_end_has_been_read() -> None:
 def test_drift_that_stays_is_not_over_however_long_the_window_takes() -> None:
     late = FACTS._replace(until_ms=START_MS + 30 * 24 * 60 * MINUTE_MS)
     assert only(worse(), facts=late).status == "released"
-
-
-def test_the_benefit_is_against_the_reference_of_the_version() -> None:
-    other = moved("error", before=0.4, change_offset=5_000, found_offset=5_200)
-    requests = [
-        request_of(draft, FACTS, [], CONFIG)
-        for draft in drafts(
-            worse(1, model_version="6", signals=[other]),
-            worse(2, 1, model_version="7", opened_offset=5_300, trigger_offset=5_300),
-        )
-    ]
-    (request,) = (each for each in requests if each.model_version == "7")
-    assert request.benefit is not None
-    assert request.benefit.reference_error_rate == 0.1
 
 
 def test_what_comes_back_within_the_window_is_not_asked_for() -> None:
