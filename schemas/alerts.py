@@ -106,7 +106,8 @@ class MovedSignal(BaseModel):
     )
     effect: float = Field(
         description="How far it has been from its reference at most, in reference standard "
-        "deviations; signed. Of a shape, the Wasserstein distance of all its rows; of a "
+        "deviations; signed. Of what may say that data broke or that the model is worse, since it "
+        "was on the other side. Of a shape, the Wasserstein distance of all its rows; of a "
         "category its `chi`."
     )
     before: float | None = Field(description="Mean before the change, in the signal's units.")

@@ -352,7 +352,10 @@ def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
                 episode.is_settled = True
                 known.standing = Standing.MOVED
                 was = vanished(finding.signal, known)
-                is_news |= known.settle(effect, after, finding.n_after)
+                if known.is_across(watched, effect):
+                    is_news |= known.cross(finding)
+                else:
+                    is_news |= known.settle(effect, after, finding.n_after)
                 is_news |= vanished(finding.signal, known) not in (None, was)
                 is_news |= known.name_worst(finding.worst)
                 if finding.detector == _HAS_BASELINE:

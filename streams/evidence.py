@@ -12,8 +12,16 @@ from typing import Final, NamedTuple
 
 from schemas.alerts import Severity
 from schemas.alerts import Standing as StandingWord
-from schemas.findings import BlockReference, Distances, ErrorReference, Finding, GroupLoss
+from schemas.findings import (
+    Aspect,
+    BlockReference,
+    Distances,
+    ErrorReference,
+    Finding,
+    GroupLoss,
+)
 from schemas.signal_names import JOINT, QUALITY
+from streams.signal_meaning import RETURN_SD, may_tell
 
 MIN_EVENTS: Final = 20
 """A mean over fewer events says too much about one of them, and is not published."""
@@ -151,9 +159,11 @@ class Evidence:
             return self._say(seen) or is_news
         # Means that differ by a few events would give those away.
         differ = abs(seen.n_after - self.n_after) >= MIN_EVENTS
-        if not (differ and finding.is_within_budget and abs(seen.effect) >= abs(self.effect)):
+        is_across = self.is_across(watched_by(finding), seen.effect)
+        is_further = is_across or abs(seen.effect) >= abs(self.effect)
+        if not (differ and finding.is_within_budget and is_further):
             return is_news
-        return self._say(seen) or is_news
+        return self._say(seen) or is_news or is_across
 
     def complete(self, since: Since) -> bool:
         """Take the mean since its move where none was known; whether one has become known."""
@@ -164,6 +174,26 @@ class Evidence:
         if since.n_after < MIN_EVENTS or not goes_on:
             return False
         return self.settle(since.effect, since.after, since.n_after)
+
+    def is_across(self, watched: Watched, effect: float) -> bool:
+        """Whether what may tell of harm or a fault lies on the other side of its reference now.
+
+        How far it was on the one side then says nothing of what it tells on the other: an error
+        that fell, and then rose above its reference, is harm.
+        """
+        signal, aspect = watched
+        is_elsewhere = effect * self.effect < 0.0 and abs(effect) > RETURN_SD
+        return is_elsewhere and aspect == Aspect.MEAN and may_tell(signal)
+
+    def cross(self, finding: Finding) -> bool:
+        """Take a working baseline on the other side of its reference; whether its mean is known."""
+        seen = evidence_of(finding)
+        if seen.after is None:
+            return False
+        self.effect, self.after, self.n_after = seen.effect, seen.after, seen.n_after
+        self.is_rise = seen.effect > 0.0
+        self.change_event, self.change_offset = seen.change_event, seen.change_offset
+        return True
 
     def settle(self, effect: float, after: float | None, n_after: int) -> bool:
         """Take the working baseline for where the signal went; whether a mean has become known.
