@@ -7,9 +7,7 @@ from typing import Final
 
 from detectors.budget import accepted_in_a_week, events_between_alarms, is_strong
 from detectors.catalog import Catalog
-from detectors.drift.ranks import Indicator
 from detectors.monitor import Monitor
-from detectors.outcome_sources import SOURCE_WRONG
 from detectors.registry import REGISTRY
 from detectors.signals import Signal
 from schemas.config import DetectionConfig
@@ -40,6 +38,7 @@ def finding_of(
     firing: Firing,
     worst: tuple[GroupLoss, ...] = (),
     named: str = "",
+    error_reference: ErrorReference | None = None,
 ) -> Finding:
     """The firing with its names, in the signal's units."""
     monitor = catalog.monitor(firing.model)
@@ -81,7 +80,7 @@ def finding_of(
         is_error_of_number=signal.is_error_of_number,
         worst=worst,
         reference=block_reference(signal) if signal.is_estimate else None,
-        error_reference=error_reference(monitor),
+        error_reference=error_reference,
         named=named,
     )
 
@@ -93,14 +92,6 @@ def block_reference(signal: Signal) -> BlockReference | None:
     scale = signal.scale
     mean, sd = (scale.constant, 0.0) if signal.is_departure else (scale.mean, scale.sd)
     return BlockReference(mean, sd, signal.ranks.n, signal.block)
-
-
-def error_reference(monitor: Monitor) -> ErrorReference | None:
-    """The reference of `error`, where classes are predicted; None before it is complete."""
-    for signal in monitor.signals:
-        if signal.source == SOURCE_WRONG and isinstance(signal.ranks, Indicator):
-            return ErrorReference(signal.ranks.ones, signal.ranks.n)
-    return None
 
 
 def _is_from_start(firing: Firing, monitor: Monitor, signal: Signal) -> bool:

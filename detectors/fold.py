@@ -63,6 +63,7 @@ from detectors.typicality import NAMING
 from schemas.batch import F64, I32, I64, U8, Batch, Decoded, ModelKey
 from schemas.config import DetectionConfig
 from schemas.findings import (
+    ErrorReference,
     Finding,
     Firing,
     GroupLoss,
@@ -279,6 +280,7 @@ class Fold:
                 firing,
                 self._worst(events, firing),
                 self._named(events, stretch, firing),
+                self._error_reference(events, firing),
             )
             for firing in firings
         ]
@@ -612,6 +614,12 @@ class Fold:
         if self.outcomes is None or not signal_of(self.catalog, firing).has_groups:
             return ()
         return self.outcomes.lanes.worst_groups(firing.model, _row_of(events, firing))
+
+    def _error_reference(self, events: Decoded, firing: Firing) -> ErrorReference | None:
+        """What is known at a firing's row of how often its model version was wrong."""
+        if self.outcomes is None:
+            return None
+        return self.outcomes.lanes.error_reference(firing.model, _row_of(events, firing))
 
     def _named(self, events: Decoded, stretch: Stretch, firing: Firing) -> str:
         """The feature to look at, as of a firing's row, where its signal is of no single one.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.catalog import Catalog
+from detectors.drift.ranks import Indicator
 from detectors.leakage import NOBODY, LeakageBlock, Strongest
 from detectors.monitor import Monitor, is_monitored
 from detectors.outcome_groups import count, disparity, losses, members
@@ -46,7 +47,7 @@ from detectors.slice_counts import SliceCounts
 from detectors.slices import tag_of
 from schemas.batch import F64, I32
 from schemas.config import DetectionConfig
-from schemas.findings import GroupLoss
+from schemas.findings import ErrorReference, GroupLoss
 
 
 class Series(NamedTuple):
@@ -145,11 +146,14 @@ class OutcomeLanes:
         """By slot, what was counted of its groups before a stretch, and the stretch's labels."""
         self._strongest: dict[int, tuple[Watch, Strongest]] = {}
         """By slot, what the blocks that ended in a stretch said."""
+        self._learned_at: dict[int, int] = {}
+        """By slot, the row at which a stretch completed the reference of `error`."""
 
     def begin(self) -> None:
         """A stretch begins."""
         self._counted.clear()
         self._strongest.clear()
+        self._learned_at.clear()
 
     def worst_groups(self, slot: int, row: int) -> tuple[GroupLoss, ...]:
         """The groups with more of the errors than of the events, at a row of this stretch."""
@@ -170,6 +174,15 @@ class OutcomeLanes:
         at = int(np.searchsorted(found.row, row, side="right")) - 1
         feature = found.feature[at] if at >= 0 else NOBODY
         return watch.monitor.features[watch.monitor.sampled[feature]] if feature >= 0 else ""
+
+    def error_reference(self, slot: int, row: int) -> ErrorReference | None:
+        """The reference of `error` at a row of this stretch, where classes are predicted."""
+        if row < self._learned_at.get(slot, row):
+            return None
+        for signal in self._catalog.monitor(slot).signals:
+            if signal.source == SOURCE_WRONG and isinstance(signal.ranks, Indicator):
+                return ErrorReference(signal.ranks.ones, signal.ranks.n)
+        return None
 
     def labelled(self, slot: int, watch: Watch, rows: LabelledRows) -> None:
         """Labels were joined with predictions of the model version in this slot."""
@@ -236,6 +249,10 @@ class OutcomeLanes:
             for k, (each, at) in enumerate(zip(observed, live_from, strict=True))
             if at > 0
         )
+        for row, slot, number, k in completed:
+            watch = observed[k].watch
+            if watch.monitor.signals[watch.places[number]].source == SOURCE_WRONG:
+                self._learned_at[slot] = row
         refused = [
             (slot, row)
             for row, slot, number, k in completed

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from detectors.fold import Fold
 from schemas.alerts import AlertData
-from schemas.findings import ErrorReference
+from schemas.config import PageHinkleyConfig
+from schemas.findings import ErrorReference, Finding
 from streams.episode_state import restore_episodes
 from streams.retraining_gate import request_of
 from tests.detectors.decoded import Event, decoded
+from tests.detectors.folding import fold_in
 from tests.detectors.test_outcome_numbers import stream as of_numbers
 from tests.detectors.test_outcome_signals import CONFIG as FOLDED
 from tests.detectors.test_outcome_signals import stream
@@ -125,6 +128,29 @@ def test_alerts_of_a_group_name_how_often_all_were_wrong_in_the_reference() -> N
             expected,
             N_REFERENCE,
         )
+
+
+def test_the_reference_is_named_from_the_row_on_that_completes_it_however_events_come() -> None:
+    """Something is found with every label: the number of the feature goes up and down."""
+    events = [
+        replace(each, features={**(each.features or {}), "x": float(each.offset // 40 % 2)})
+        if each.features
+        else each
+        for each in stream(1_400)
+    ]
+    noisy = FOLDED.model_copy(
+        update={
+            "detectors": FOLDED.detectors.model_copy(
+                update={"page_hinkley": PageHinkleyConfig(enabled=True, threshold=3.0)}
+            )
+        }
+    )
+    whole = Fold(noisy).process(decoded(events))
+    found = [each.error_reference for each in whole if isinstance(each, Finding)]
+    assert {None, found[-1]} == set(found)
+    for size in (1, 7, 300):
+        cuts = range(size, len(events), size)
+        assert fold_in(Fold(noisy), events, cuts=list(cuts)) == whole
 
 
 def test_alerts_of_a_model_of_numbers_name_none() -> None:
