@@ -22,6 +22,7 @@ from streams.cli_options import (
     fail,
     finish,
     load_configuration,
+    require_answer,
     say_warnings,
     worker_options,
 )
@@ -154,6 +155,7 @@ def topics_create(
     from streams.topics import create_topics, names_in
 
     settings = configuration.settings
+    require_answer(settings)
     properties = admin_config(settings.bootstrap_servers, read_properties(settings.kafka))
     outcomes = create_topics(
         open_client(AdminClient, properties, "admin client"),

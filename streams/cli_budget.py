@@ -24,6 +24,7 @@ from streams.cli_options import (
     fail,
     finish,
     load_configuration,
+    require_answer,
 )
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def _of_file(
 def _of_group(ctx: click.Context, options: Mapping[str, Any], wish: ReplayWish | None) -> Budgets:
     own = {n: v for n, v in options.items() if n not in (*_OWN, *FILE_PARAMETERS)}
     configuration = load_configuration(ctx, own, "bootstrap_servers", "redis_url")
+    require_answer(configuration.settings)
     from confluent_kafka import KafkaException
 
     from streams.budget_reader import NoBudgetError, NoSuchModelError, read_budgets

@@ -9,7 +9,13 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from streams.cli_options import EXIT_USAGE, connection_options, fail, load_configuration
+from streams.cli_options import (
+    EXIT_USAGE,
+    connection_options,
+    fail,
+    load_configuration,
+    require_answer,
+)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -182,6 +188,7 @@ def send(
     from streams.kafka_properties import read_properties
 
     settings = configuration.settings
+    require_answer(settings)
     send_command(
         settings.bootstrap_servers,
         settings.topics.commands,

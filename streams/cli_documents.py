@@ -11,7 +11,7 @@ import click
 
 from schemas.printable import masked
 from streams.cli_commands import send
-from streams.cli_options import EXIT_USAGE, fail
+from streams.cli_options import EXIT_USAGE, fail, require_answer
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -109,6 +109,7 @@ def brokers(settings: Settings) -> Iterator[None]:
     from streams.lineage import LineageError
     from streams.ports import LogError
 
+    require_answer(settings)
     try:
         yield
     except (LogError, ClientConfigError, LineageError) as error:

@@ -6,7 +6,13 @@ from typing import IO, Any
 
 import click
 
-from streams.cli_options import EXIT_USAGE, connection_options, fail, load_configuration
+from streams.cli_options import (
+    EXIT_USAGE,
+    connection_options,
+    fail,
+    load_configuration,
+    require_answer,
+)
 
 _MAX_SHOWN = 20
 
@@ -29,6 +35,7 @@ def emit(ctx: click.Context, /, file: IO[bytes], fill: bool, **options: Any) -> 
     from streams.kafka_properties import read_properties
 
     settings = configuration.settings
+    require_answer(settings)
     topic = settings.topics.events
 
     def say(bad: BadLine) -> None:
@@ -83,6 +90,7 @@ def alerts(
     from streams.kafka_properties import read_properties
 
     settings = configuration.settings
+    require_answer(settings)
     topics = settings.topics
     messages = read_alerts(
         settings.bootstrap_servers,

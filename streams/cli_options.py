@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from streams.config import Settings
     from streams.config_loader import Configuration
 
 EXIT_FAILED: Final = 1
@@ -244,6 +245,20 @@ def load_configuration(
     ctx.find_root().meta[_SECRETS] = secrets
     configure_log(configuration.settings.log_format, configuration.settings.log_level, secrets)
     return configuration
+
+
+def require_answer(settings: Settings) -> None:
+    """For a command that ends: raises `Failure`, one sentence, where no broker answers soon."""
+    from schemas.printable import masked
+    from streams.kafka_clients import ClientConfigError, NoBrokerError, require_broker
+    from streams.kafka_properties import read_properties
+
+    try:
+        require_broker(settings.bootstrap_servers, read_properties(settings.kafka))
+    except NoBrokerError as error:
+        raise fail(masked(str(error))) from None
+    except ClientConfigError as error:
+        raise fail(masked(str(error)), EXIT_USAGE) from None
 
 
 def say_warnings(configuration: Configuration) -> None:

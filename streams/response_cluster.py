@@ -11,15 +11,14 @@ import orjson
 from pydantic import BaseModel
 
 from schemas.commands import CommandError
-from schemas.printable import json_escaped, masked
+from schemas.printable import json_escaped
 from schemas.responses import read_response
-from streams.cli_options import EXIT_USAGE, fail
+from streams.cli_options import EXIT_USAGE, fail, require_answer
 from streams.config import Settings
 from streams.incident_names import UnknownNameError, one_named
 from streams.incident_reader import ReadTopic, kafka_topics, now
-from streams.kafka_clients import ClientConfigError, NoBrokerError, require_broker
 from streams.kafka_commands import send_command
-from streams.kafka_properties import KafkaValue, read_properties
+from streams.kafka_properties import read_properties
 
 _Form = TypeVar("_Form", bound=BaseModel)
 
@@ -48,7 +47,7 @@ class ResponseCluster:
         self._bootstrap_servers: Final = settings.bootstrap_servers
         self.topics: Final = settings.topics
         if read is None:
-            _require_broker(self._bootstrap_servers, self._properties)
+            require_answer(settings)
             read = kafka_topics(self._bootstrap_servers, self._properties)
         self.read: Final = read
 
@@ -103,15 +102,6 @@ class ResponseCluster:
             kafka_properties=self._properties,
         )
         return command_id
-
-
-def _require_broker(bootstrap_servers: str, properties: Mapping[str, KafkaValue]) -> None:
-    try:
-        require_broker(bootstrap_servers, properties)
-    except NoBrokerError as error:
-        raise fail(masked(str(error))) from None
-    except ClientConfigError as error:
-        raise fail(masked(str(error)), EXIT_USAGE) from None
 
 
 def json_line(record: BaseModel) -> str:

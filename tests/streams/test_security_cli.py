@@ -104,8 +104,9 @@ def test_a_calibration_of_files_is_told_of_written_and_set(monkeypatch: pytest.M
 
     sent: list[tuple[Any, ...]] = []
     monkeypatch.setattr(kafka_commands, "send_command", lambda *given, **_: sent.append(given))
-    servers = ("--bootstrap-servers", "localhost:9092")
-    result = run("set", "out.json", "--version", "4", "--by", "ann", *servers)
+    with EmbeddedBroker() as broker:
+        servers = ("--bootstrap-servers", broker.bootstrap_servers)
+        result = run("set", "out.json", "--version", "4", "--by", "ann", *servers)
     assert result.exit_code == 0, result.output
     ((_, topic, key_of_record, value),) = sent
     assert (topic, key_of_record) == ("driftsentry.commands", b"credit")
