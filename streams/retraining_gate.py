@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from detectors.performance.intervals import LEVEL, Measure, difference, proportion, quantile
+from detectors.performance.intervals import LEVEL
+from schemas.alerts import ErrorsInReference
 from schemas.incidents import IncidentData, Verdict
 from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.retraining import (
@@ -25,6 +26,7 @@ from schemas.retraining import (
     WindowPart,
 )
 from streams.cloudevents import rfc3339
+from streams.difference import share_difference
 from streams.dismissals import Dismissals
 from streams.feedback import selective_labels
 from streams.identity import request_id
@@ -114,8 +116,8 @@ class Draft:
     """In their order."""
     opened: Sequence[Opening]
     """Of the model, whatever the incident: an attack may be one of its own."""
-    error_before: Measure | None
-    """The error rate of the version's reference."""
+    errors_before: ErrorsInReference | None
+    """Of the version's reference."""
     over_ms: int
     """When the change is over: by what was known at the window's end, and it has not come back."""
     watermark_ms: int | None
@@ -254,7 +256,7 @@ def _draft_in(
         folds,
         approvals,
         model.opened,
-        _error_before(known, version),
+        _errors_before(known, version),
         max(_gone_ms(known, model.incidents), _gone_ms(placed, model.incidents)),
         model.watermark_ms,
         dict(passed),
@@ -394,8 +396,8 @@ def _gone_ms(evidence: Iterable[Evidence], config: IncidentConfig) -> int:
     return max(each.last_ms + config.quiet_ms if each.has_ended else _NEVER for each in evidence)
 
 
-def _error_before(known: Iterable[Evidence], version: str) -> Measure | None:
-    """The error rate of the version's reference, as its alerts say it; None where none does.
+def _errors_before(known: Iterable[Evidence], version: str) -> ErrorsInReference | None:
+    """What its alerts say of the version's reference; None where none does.
 
     Every partition has learned one of its own; its newest alert names that which it has now.
     """
@@ -405,9 +407,12 @@ def _error_before(known: Iterable[Evidence], version: str) -> Measure | None:
         for each in sorted(alerts, key=lambda one: (one.trigger_offset, one.alert_id))
         if each.error_reference is not None
     }
-    n_errors = sum(each.n_errors for each in references.values())
-    n_labels = sum(each.n_labels for each in references.values())
-    return proportion(n_errors, n_labels, quantile(LEVEL))
+    if not references:
+        return None
+    return ErrorsInReference(
+        n_errors=sum(each.n_errors for each in references.values()),
+        n_labels=sum(each.n_labels for each in references.values()),
+    )
 
 
 def _attack_holds(draft: Draft) -> list[Hold]:
@@ -505,21 +510,19 @@ def _cooldown_holds(draft: Draft, facts: WindowFacts, released: Sequence[Release
 
 def _benefit(draft: Draft, facts: WindowFacts) -> ExpectedBenefit | None:
     """The loss of accuracy since the reference; None where either side is not known."""
-    before = draft.error_before
-    if before is None or facts.n_errors is None:
+    before = draft.errors_before
+    if before is None or facts.n_errors is None or not facts.n_labels:
         return None
-    now = proportion(facts.n_errors, facts.n_labels, quantile(LEVEL))
-    if now is None:
-        return None
-    loss = difference(before, now)
+    now, then = (facts.n_errors, facts.n_labels), (before.n_errors, before.n_labels)
+    loss = share_difference(now, then, LEVEL)
     return ExpectedBenefit(
-        loss=loss.value,
+        loss=loss.difference,
         low=loss.low,
         high=loss.high,
-        error_rate=now.value,
-        reference_error_rate=before.value,
-        n_labels=now.n,
-        n_reference_labels=before.n,
+        error_rate=facts.n_errors / facts.n_labels,
+        reference_error_rate=before.n_errors / before.n_labels,
+        n_labels=facts.n_labels,
+        n_reference_labels=before.n_labels,
     )
 
 

@@ -6,14 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from detectors.performance.intervals import (
-    LEVEL,
-    Measure,
-    difference,
-    mean,
-    proportion,
-    quantile,
-)
+from detectors.performance.intervals import LEVEL, Measure, mean, proportion, quantile
 from detectors.slice_counts import MIN_GROUP, GroupCounts, Rates
 
 
@@ -112,7 +105,15 @@ def _gap(rates: Mapping[str, tuple[int, int]], z: float, *, is_ratio: bool) -> G
     high = max(known, key=lambda name: (known[name].value, name))
     if low == high or (is_ratio and known[high].value == 0.0):
         return None
-    return Gap(low, high, (_ratio if is_ratio else difference)(known[low], known[high]))
+    return Gap(low, high, (_ratio if is_ratio else _difference)(known[low], known[high]))
+
+
+def _difference(low: Measure, high: Measure) -> Measure:
+    """How much the second rate is above the first."""
+    value = high.value - low.value
+    down = math.hypot(high.value - high.low, low.high - low.value)
+    up = math.hypot(high.high - high.value, low.value - low.low)
+    return Measure(value, max(value - down, -1.0), min(value + up, 1.0), low.n + high.n)
 
 
 def _ratio(low: Measure, high: Measure) -> Measure:

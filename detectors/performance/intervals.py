@@ -55,17 +55,6 @@ def proportion(k: int, n: int, z: float) -> Measure | None:
     return Measure(k / n, *wilson(k / n, n, z), n) if n else None
 
 
-def difference(low: Measure, high: Measure) -> Measure:
-    """How much the second of two independent proportions is above the first.
-
-    With the hybrid interval of their score intervals (Newcombe, Statistics in Medicine 1998).
-    """
-    value = high.value - low.value
-    down = math.hypot(high.value - high.low, low.high - low.value)
-    up = math.hypot(high.high - high.value, low.value - low.low)
-    return Measure(value, max(value - down, -1.0), min(value + up, 1.0), low.n + high.n)
-
-
 def worth(share: float, variance: float, least: float) -> float:
     """How many independent draws of a proportion would vary so, and not fewer than `least`."""
     spread = share * (1.0 - share)
