@@ -28,7 +28,7 @@ from schemas.reference import (
     require_size,
 )
 
-MAX_COMMAND_BYTES: Final = 16_384
+MAX_COMMAND_BYTES: Final = 32_768
 MAX_SET_BYTES: Final = max(MAX_REFERENCE_BYTES, MAX_CALIBRATION_BYTES) + MAX_COMMAND_BYTES
 """Of a command that sets a reference or a calibration: it holds it."""
 MAX_REASON_CHARS: Final = 256

@@ -122,8 +122,9 @@ class IncidentData(BaseModel):
     closed_ms: int | None = Field(description="Event time at which it was closed; null while open.")
     causes: list[RankedCause] = Field(description="Likely ones first; at most 16.")
     evidence: list[EvidencePlace] = Field(
-        description="In the order in which it begins; at most 64: the first one, those of attacks "
-        "and broken data, the first and the latest of the others."
+        description="In the order in which it begins: at most 512 of attacks and broken data, and "
+        "with the first one and the first and the latest of the others at most 64 where those are "
+        "fewer."
     )
     n_evidence: int = Field(description="How much there is.")
     message: str = Field(description="The incident as a sentence.")

@@ -222,6 +222,8 @@ def approve(
     """
     name, why = name_of(by), why_of(because)
     cluster = _cluster(ctx, options)
+    from schemas.responses import MAX_EVIDENCE_IDS
+
     request = cluster.request(typed)
     attacks = _attacks_that_hold(request)
     incidents = cluster.incidents()
@@ -240,18 +242,19 @@ def approve(
     _say_what_is_left_out(cluster, attacks, [own, *others])
     if not unseen:
         # More of an attack that was shown is left out as well.
-        cluster.require_opened(name, [own, *others], dict.fromkeys(attacks, 1))
-    click.echo(
-        cluster.say(
+        openings = cluster.require_opened(name, [own, *others], dict.fromkeys(attacks, 1))
+        cluster.require_named(name, own, attacks, openings)
+    for first in range(0, len(attacks), MAX_EVIDENCE_IDS):
+        word = cluster.say(
             "approve",
             own,
             name,
             why,
             request_id=request.request_id,
             revision=own.revision,
-            evidence_ids=attacks,
+            evidence_ids=attacks[first : first + MAX_EVIDENCE_IDS],
         )
-    )
+        click.echo(word)
 
 
 def _cluster(ctx: click.Context, options: dict[str, Any]) -> IncidentCluster:

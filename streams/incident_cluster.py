@@ -12,7 +12,7 @@ from schemas.retraining import RetrainingData
 from streams.cli_options import EXIT_DECISION, fail
 from streams.incident_evidence import Evidence
 from streams.incident_names import UnknownNameError, incident_named
-from streams.incident_reader import OpenedEvidence, Openings, open_evidence
+from streams.incident_reader import OpenedEvidence, Openings, model_of, open_evidence
 from streams.incident_view import SHORT
 from streams.response_cluster import ResponseCluster
 
@@ -74,6 +74,26 @@ class IncidentCluster(ResponseCluster):
                 EXIT_DECISION,
             )
         return openings
+
+    def require_named(
+        self, by: str, incident: IncidentData, attacks: Collection[str], openings: Openings
+    ) -> None:
+        """Refuse, with exit code 3, what holds a request and this person was never shown.
+
+        An incident names many anomalies, and not any number.
+        """
+        shown = openings.shown(model_of(incident))
+        n_unseen = sum(each not in shown for each in attacks)
+        if n_unseen:
+            raise fail(
+                masked(
+                    f"{by} has not opened {n_unseen:,} of the {len(attacks):,} anomalies that hold "
+                    "it, which no incident names: look for them with `driftsentry alerts "
+                    "--anomalies --from-beginning --no-follow`, or say --unseen, which stands in "
+                    "the record for all to read"
+                ),
+                EXIT_DECISION,
+            )
 
     def say(
         self, kind: str, incident: IncidentData, by: str, reason: str = "", **more: object

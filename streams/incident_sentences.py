@@ -43,9 +43,14 @@ def sentence(
     times = f"since {rfc3339(start_ms)}"
     if closed_ms is not None:
         times = f"from {rfc3339(start_ms)}, closed {rfc3339(closed_ms)}"
-    said = f"{who}: {WORDS[verdict.reason]} {times}: {escaped(verdict.because)}."
+    said = f"{who}: {WORDS[verdict.reason]} {times}"
+    because = escaped(verdict.because)
     if verdict.by is not None and verdict.ruled is not None:
-        said += f" {escaped(verdict.by)} says so; the rules had said {WORDS[verdict.ruled]}."
+        note = f": {escaped(verdict.note)}" if verdict.note else ""
+        said += f", as {escaped(verdict.by)} says{note}. "
+        said += f"The rules had said {WORDS[verdict.ruled]}: {because}."
+    else:
+        said += f": {because}."
     if causes:
         said += f" First: {'; '.join(escaped(each.detail) for each in causes[:_MAX_CAUSES])}."
     return said if closed_ms is not None else f"{said} {_NEXT[verdict.reason]}"

@@ -15,9 +15,9 @@ from schemas.retraining import QuarantinePart, RetrainingData
 from streams.cloudevents import rfc3339
 from streams.incident_evidence import Evidence
 from streams.incident_reader import OpenedEvidence
-from streams.retraining_window import can_be_left_out, part_of
+from streams.retraining_window import can_be_left_out, is_explained, part_of
 from streams.signal_meaning import is_fault, is_harm
-from streams.troubles import goes_on
+from streams.troubles import attacks_of, goes_on
 
 SHORT: Final = 12
 """So many digits of an id tell it apart in a list."""
@@ -54,6 +54,9 @@ def incident_page(incident: IncidentData, opened: OpenedEvidence) -> list[str]:
 def quarantine_lines(attacks: Sequence[str], opened: OpenedEvidence) -> list[str]:
     """What is left out of a window for these anomalies: whose events, in which offsets."""
     lines = []
+    known = [opened.found[each] for each in attacks if each in opened.found]
+    troubles = list(attacks_of(known))
+    explained = {one.evidence.evidence_id for one in troubles if is_explained(one, troubles)}
     for each in attacks:
         lines.append(f"  anomaly {each}")
         found = opened.found.get(each)
@@ -63,7 +66,10 @@ def quarantine_lines(attacks: Sequence[str], opened: OpenedEvidence) -> list[str
         else:
             on = ", and on to the window's end, as it is not over"
             on = on if goes_on(found) and can_be_left_out(found) else ""
-            lines.append(f"    {_left_out(part_of(found))}{on}")
+            if each in explained:
+                lines.append("    nothing more: it is that of the sources which are named here")
+            else:
+                lines.append(f"    {_left_out(part_of(found))}{on}")
             lines += [f"    {one}" for one in _said(found)]
     return [masked(line) for line in lines]
 

@@ -36,6 +36,9 @@ from streams.known_then import alerts_of, with_alert
 from streams.signal_meaning import is_fault
 
 MAX_PLACES: Final = 64
+MAX_TROUBLES: Final = 512
+"""What a retraining waits for must be named to be shown, and let through: so many attacks a fold
+keeps open."""
 
 
 def incidents_of(
@@ -243,7 +246,9 @@ def _places(evidence: Sequence[Evidence]) -> list[EvidencePlace]:
         half = MAX_PLACES // 2
         usual = [*evidence[1:half], *evidence[: -half - 1 : -1], *evidence[half:-half]]
         ranked = sorted(usual, key=lambda each: not _is_trouble(each))
-        kept = {each.evidence_id for each in [evidence[0], *ranked[: MAX_PLACES - 1]]}
+        n_troubles = min(sum(map(_is_trouble, usual)), MAX_TROUBLES)
+        n_kept = max(n_troubles, MAX_PLACES - 1)
+        kept = {each.evidence_id for each in [evidence[0], *ranked[:n_kept]]}
         evidence = [each for each in evidence if each.evidence_id in kept]
     return [_place(each) for each in evidence]
 

@@ -46,6 +46,7 @@ from streams.retraining_sentences import request_sentence
 from streams.retraining_window import (
     Window,
     can_be_left_out,
+    is_explained,
     offset_range,
     window_of,
     windows_of_change,
@@ -309,6 +310,7 @@ def request_of(
     status: RequestStatus = "withdrawn" if is_over else "held" if holds else "released"
     until_ms = None if facts is None else facts.until_ms
     benefit = None if facts is None else _benefit(draft, facts)
+    warnings = [] if facts is None else selective_labels(facts.regions)
     return RetrainingData(
         request_id=draft.request_id,
         status=status,
@@ -331,8 +333,8 @@ def request_of(
         cooldown_until_ms=(
             until_ms + config.cooldown_ms if status == "released" and until_ms is not None else None
         ),
-        warnings=[] if facts is None else selective_labels(facts.regions),
-        message=request_sentence(draft, status, holds, facts, benefit),
+        warnings=warnings,
+        message=request_sentence(draft, status, holds, facts, benefit, warnings),
     )
 
 
@@ -420,7 +422,7 @@ def _attack_holds(draft: Draft) -> list[Hold]:
     if not attacks:
         return []
     kinds = ", ".join(sorted({_technique(each) for each in attacks}))
-    named = all(can_be_left_out(each.evidence) for each in attacks)
+    named = all(can_be_left_out(one.evidence) or is_explained(one, attacks) for one in attacks)
     remedy = (
         "approve of its quarantine, or overrule its incident"
         if named

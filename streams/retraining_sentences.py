@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from schemas.feedback import FeedbackWarning
 from schemas.printable import escaped
 from schemas.retraining import ExpectedBenefit, Hold, RequestStatus
 
@@ -24,8 +25,9 @@ def request_sentence(
     holds: Sequence[Hold],
     facts: WindowFacts | None,
     benefit: ExpectedBenefit | None,
+    warnings: Sequence[FeedbackWarning],
 ) -> str:
-    """Model, what to do, on which events, what it may win, what holds it back."""
+    """Model, what to do, on which events, what it may win, of what to beware, what holds it."""
     who = f"{escaped(draft.incident.model_id)} {escaped(draft.model_version)}"
     said = f"{who}: {_STATUS[status]}"
     if status == "withdrawn":
@@ -43,6 +45,8 @@ def request_sentence(
         said += (
             f"; accuracy has fallen by {benefit.loss:.3f} ({benefit.low:.3f} to {benefit.high:.3f})"
         )
+    if warnings:
+        said += f". Beware: {'; '.join(escaped(each.detail) for each in warnings)}"
     if status == "held":
         said += f". Held: {'; '.join(escaped(each.detail) for each in holds)}"
     return f"{said}."

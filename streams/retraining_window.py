@@ -196,7 +196,7 @@ def window_of(
         attacks=tuple(each for each in still if each.evidence.is_of_attack),
         faults=tuple(each for each in still if not each.evidence.is_of_attack),
         quarantine=tuple(
-            _left_out(each, stretches) for each in left_out if not _is_explained(each, left_out)
+            _left_out(each, stretches) for each in left_out if not is_explained(each, left_out)
         ),
     )
 
@@ -276,7 +276,7 @@ def _left_out(attack: Trouble, stretches: Sequence[Stretch]) -> QuarantinePart:
     return part.model_copy(update={"ranges": ranges})
 
 
-def _is_explained(attack: Trouble, others: Iterable[Trouble]) -> bool:
+def is_explained(attack: Trouble, others: Iterable[Trouble]) -> bool:
     """Whether an attack that names nobody is that of sources which are named, and left out.
 
     As a rise over all label sources together, which is found beside the sources that make it: who

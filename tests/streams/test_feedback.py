@@ -98,7 +98,9 @@ def test_regions_of_events_and_the_warning_in_a_retraining_request() -> None:
     request = only(worse(), facts=facts)
     assert [each.region for each in request.warnings] == ["class=1"]
     assert (request.status, held_for(request)) == ("released", []), "a warning holds nothing"
+    assert f". Beware: {request.warnings[0].detail}." in request.message
     assert not only(worse()).warnings
+    assert "Beware" not in only(worse()).message
 
 
 def test_quarters_of_scores_and_of_numbers() -> None:

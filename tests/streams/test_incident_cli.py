@@ -292,6 +292,49 @@ def test_a_quarantine_is_approved_by_who_has_seen_it_and_is_told_what_is_left_ou
     assert [each.by for each in scene.said()] == ["ana", "ana", "bob"]
 
 
+@pytest.mark.parametrize("n", [70, 300])
+def test_of_many_anomalies_every_one_is_shown_approved_and_overruled(scene: Scene, n: int) -> None:
+    attacks = [attack((5_100 + i, 5_200 + i), number=i + 1) for i in range(n)]
+    (found,) = scene.happen(worse(), *attacks)
+    request = only(worse(), *attacks)
+    scene.write("retraining", written(request))
+    assert scene.run("show", found.incident_id).exit_code == 0
+    result = scene.run("approve", request.request_id, *BECAUSE)
+    assert result.exit_code == 0, result.output
+    assert "is not known" not in result.stderr
+    result = scene.run("overrule", found.incident_id, "harmful_drift", *BECAUSE)
+    assert result.exit_code == 0, result.output
+    opened, approved, overruled = scene.said()
+    assert isinstance(opened, OpenEvidence)
+    assert isinstance(approved, ApproveQuarantine)
+    assert isinstance(overruled, OverruleIncident)
+    names = {f"{1_001 + i:032x}" for i in range(n)}
+    assert set(approved.evidence_ids) == names
+    assert opened.evidence == overruled.evidence
+    assert names < set(opened.evidence)
+
+
+def test_what_no_incident_names_is_not_waved_through_unseen(scene: Scene) -> None:
+    """More of it than an incident can name: approved of unseen alone, in as many words as it takes.
+
+    The order in which evidence is told says which is named.
+    """
+    attacks = [attack((5_100, 5_200), number=i + 1) for i in range(800)]
+    (found,) = scene.happen(worse(), *attacks)
+    request = only(worse(), *attacks)
+    scene.write("retraining", written(request))
+    assert scene.run("show", found.incident_id).exit_code == 0
+    refused = scene.run("approve", request.request_id, *BECAUSE)
+    assert (refused.exit_code, refused.stdout) == (3, "")
+    assert "has not opened 288 of the 800 anomalies that hold it" in refused.stderr
+    result = scene.run("approve", request.request_id, *BECAUSE, "--unseen")
+    assert result.exit_code == 0, result.output
+    words = [each for each in scene.said() if isinstance(each, ApproveQuarantine)]
+    assert [each.command_id for each in words] == result.stdout.split()
+    assert [len(each.evidence_ids) for each in words] == [768, 32]
+    assert len({one for each in words for one in each.evidence_ids}) == 800
+
+
 def test_what_came_after_it_was_opened_has_to_be_seen_before_it_is_approved(scene: Scene) -> None:
     (found,) = scene.happen(worse())
     assert scene.run("show", found.incident_id).exit_code == 0

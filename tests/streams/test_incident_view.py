@@ -194,5 +194,13 @@ def test_what_is_left_out_is_said_by_anomaly() -> None:
     assert lines[1].endswith("offsets 5000 to 5100 of partition 2")
 
 
+def test_an_attack_of_sources_that_are_named_leaves_nothing_more_out() -> None:
+    records = [attack((5_050, 5_300)), attack((5_000, 5_200), number=2, is_complete=False)]
+    known = merged(evidence(*records))
+    lines = quarantine_lines(list(known), OpenedEvidence(known, {}))
+    assert "    nothing more: it is that of the sources which are named here" in lines
+    assert not any("every event" in each for each in lines)
+
+
 def test_the_reasons_that_a_person_may_give_are_those_of_the_rules() -> None:
     assert set(REASONS) == set(get_args(Reason))

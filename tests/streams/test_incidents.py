@@ -328,7 +328,8 @@ def test_a_person_overrules_and_the_last_word_counts() -> None:
         assert (found.verdict.reason, found.verdict.rule) == ("data_fault", "overruled")
         assert (found.verdict.ruled, found.verdict.by) == ("harmful_drift", "ana")
         assert found.status == "updated"
-        assert "ana says so; the rules had said harmful drift" in found.message
+        assert ", as ana says: seen before. The rules had said harmful drift: " in found.message
+        assert "a data fault since" in found.message
 
 
 def test_whether_the_evidence_was_opened_before_it_was_overruled() -> None:
@@ -484,6 +485,18 @@ def test_what_a_retraining_waits_for_is_named_among_much_evidence() -> None:
     assert len(names) == 64
     assert f"{100:032x}" in names
     assert names == sorted(names)
+
+
+def test_all_that_a_retraining_waits_for_is_named_as_far_as_a_fold_keeps_it_open() -> None:
+    broken = [alert(number, number / 10, signals=[moved("quality:range")]) for number in range(600)]
+    found = only(*broken[:70])
+    assert len(found.evidence) == 70
+    found = only(*broken)
+    assert (found.n_evidence, len(found.evidence)) == (600, 513)
+    mixed = [*broken[:70], *(alert(number, number / 10) for number in range(70, 200))]
+    found = only(*mixed)
+    assert {f"{number:032x}" for number in range(70)} <= {e.evidence_id for e in found.evidence}
+    assert len(found.evidence) == 70
 
 
 def test_a_sentence_for_a_person() -> None:

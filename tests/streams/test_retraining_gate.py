@@ -362,6 +362,7 @@ def test_an_attack_that_names_nobody_is_that_of_sources_which_are_named_beside_i
     elsewhere = attack((4_000, 4_500), number=3, is_over=True, is_complete=False)
     request = only(worse(), named, pool)
     assert held_for(request) == ["attack_suspected"]
+    assert "approve of its quarantine" in request.holds[0].detail
     assert held_for(only(worse(), named, pool, config=ACT)) == ["attack_suspected"]
     approval = approval_of(request)
     (part,) = only(worse(), named, pool, elsewhere, said=[approval]).quarantine
