@@ -25,8 +25,9 @@ from streams.dismissals import Dismissals
 from streams.identity import followup_id, rollback_id
 from streams.incident_evidence import Evidence
 from streams.incident_reasons import Beginning, RollbackApproval, RollbackOpening
+from streams.known_then import as_of
 from streams.rollback_sentences import followup_sentence, rollback_sentence
-from streams.troubles import Stretch, Trouble, attacks_of, faults_of, is_in
+from streams.troubles import Stretch, Trouble, as_told, attacks_of, ended_after, faults_of
 from streams.version_comparison import verdict_on
 
 
@@ -186,23 +187,9 @@ def rollback_of(
 def _holds(
     comparison: VersionComparison, around: Circumstances, config: RollbackConfig
 ) -> list[RollbackHold]:
-    stretches = [
-        *_stretches(comparison.old_window),
-        *_stretches(comparison.new_window),
-    ]
-
-    def within(troubles: Iterable[Trouble]) -> list[str]:
-        return sorted(
-            {
-                each.evidence.evidence_id
-                for each in troubles
-                if any(is_in(each, one) for one in stretches)
-            }
-        )
-
+    attacks, faults = _troubles(comparison, around)
     holds = []
-    told = [each for each in around.evidence if not around.dismissals.covers(each)]
-    if attacks := within(attacks_of(told)):
+    if attacks:
         holds.append(
             RollbackHold(
                 reason="attack_suspected",
@@ -211,7 +198,7 @@ def _holds(
                 evidence_ids=attacks,
             )
         )
-    if faults := within(each for each in faults_of(told, around.evidence) if not each.is_over):
+    if faults:
         holds.append(
             RollbackHold(
                 reason="data_fault_open",
@@ -230,6 +217,38 @@ def _holds(
             )
         )
     return holds
+
+
+def _troubles(comparison: VersionComparison, around: Circumstances) -> tuple[list[str], list[str]]:
+    """Attacks in what was compared, and data that are broken in it, by evidence id.
+
+    By what was known at its end, wherever in it that lies: the old window may be over long before.
+    Of what is told later counts that something is over.
+    """
+    stretches = [*_stretches(comparison.old_window), *_stretches(comparison.new_window)]
+    ends: dict[int, int] = {}
+    for each in stretches:
+        ends[each.partition] = max(each.last, ends.get(each.partition, 0))
+
+    def is_within(trouble: Trouble) -> bool:
+        return any(
+            each.partition == trouble.partition and any(each.meets(*one) for one in trouble.ranges)
+            for each in stretches
+        )
+
+    attacks, faults = set(), set()
+    whole = {each.evidence_id: each for each in around.evidence}
+    for known in as_of(around.evidence, ends):
+        name = known.evidence_id
+        if around.dismissals.covers(known):
+            continue
+        is_over = ended_after(whole[name], known, around.evidence) is not None
+        for attack in attacks_of([known]):
+            if is_within(as_told(attack) if is_over else attack):
+                attacks.add(name)
+        if not is_over and any(map(is_within, faults_of([known], around.evidence))):
+            faults.add(name)
+    return sorted(attacks), sorted(faults)
 
 
 def _is_followed(

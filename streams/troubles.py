@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from schemas.alerts import AlertData, MovedSignal
@@ -161,6 +161,13 @@ def attacks_of(evidence: Iterable[Evidence]) -> Iterator[Trouble]:
         if goes_on(each):
             ranges[-1] = ranges[-1][0], _FOR_EVER
         yield Trouble(each, own.partition, tuple(ranges), own.opened_offset, has_stopped(each))
+
+
+def as_told(attack: Trouble) -> Trouble:
+    """The same in the offsets of what was found alone, and not as going on."""
+    assert attack.evidence.anomaly is not None
+    ranges = attack.evidence.anomaly.unmapped.quarantine.ranges
+    return replace(attack, ranges=tuple((each.first_offset, each.last_offset) for each in ranges))
 
 
 def faults_of(evidence: Iterable[Evidence], others: Sequence[Evidence] = ()) -> Iterator[Trouble]:

@@ -17,9 +17,9 @@ from streams.incident_evidence import Evidence
 from streams.incident_reasons import Noted, Overruling, RollbackApproval, RollbackOpening
 from streams.responder_memory import MemoryIncidentStore
 from streams.responder_ports import FoldPlace, InputPartition
-from tests.streams.incident_kit import evidence, moved, shown
+from tests.streams.incident_kit import evidence
 from tests.streams.rollback_kit import CONFIG, LINEAGE, MODEL, Place, every, run, served
-from tests.streams.test_retraining_gate import attack, worse
+from tests.streams.test_retraining_gate import attack
 from tests.streams.window_kit import MemoryEvents, labelled, predicted, record, request, window
 
 ACT = CONFIG.model_copy(update={"policy": "act"})
@@ -252,51 +252,6 @@ def test_a_version_that_begins_on_a_topic_made_anew_is_a_later_one(
 
 def in_partition_0(record: bytes) -> bytes:
     return record.replace(b'"partition":2', b'"partition":0')
-
-
-@pytest.mark.parametrize(
-    ("first", "is_over", "holds"),
-    [
-        (1_100, False, True),
-        (700, False, True),
-        # A source that lies has lied since, as far as anybody knows, until it is over.
-        (450, False, True),
-        (450, True, False),
-        (1_450, False, False),
-    ],
-    ids=["in the new", "in the old", "since before", "over before", "behind"],
-)
-def test_an_attack_in_what_was_compared_holds_it(first: int, is_over: bool, holds: bool) -> None:
-    place = Place(switch(), ACT)
-    for each in evidence(in_partition_0(attack((first, first + 20), is_over=is_over))):
-        run(place.desk.take(each))
-    place.settle(2_000)
-    (request,) = place.requests()
-    assert held_for(request) == (["attack_suspected"] if holds else [])
-    if holds:
-        (incident,) = [key for key in place.topic.compacted() if key.startswith("incident/")]
-        seen = shown(attack((first, first + 20)))
-        name = incident.partition("/")[2]
-        hear(place, Overruling(1, name, "benign_drift", "ana", "a test", seen))
-        assert [each.status for each in place.requests()] == ["released"]
-
-
-@pytest.mark.parametrize(("is_over", "holds"), [(False, ["data_fault_open"]), (True, [])])
-def test_data_that_broke_hold_it_until_they_are_whole(is_over: bool, holds: list[str]) -> None:
-    signal = moved("quality:range", change_offset=1_100, found_offset=1_120)
-    fault = {"partition": 0, "trigger_offset": 1_120, "change_offset": 1_100, "signals": [signal]}
-    over = {
-        **fault,
-        "revision": 2,
-        "status": "resolved",
-        "trigger_offset": 1_300,
-        "resolution": "returned",
-    }
-    place = Place(switch(), ACT)
-    for each in evidence(worse(2, 1, **fault), *([worse(2, 2, **over)] if is_over else [])):
-        run(place.desk.take(each))
-    place.settle(2_000)
-    assert held_for(place.requests()[0]) == holds
 
 
 def test_once_a_later_version_has_begun_nobody_need_go_back() -> None:
