@@ -69,6 +69,8 @@ class RequestStory(NamedTuple):
     released: int | None
     n_released: int
     """How many different released records it had: more than one would be an error."""
+    benefit: tuple[float, float, float] | None
+    """What it may win back at the end of the log: accuracy, and its interval."""
 
 
 class Story(NamedTuple):
@@ -213,6 +215,7 @@ def _request(request: RetrainingData, responder: Responder, place: _Places) -> R
         if each.value is not None
         and RetrainingData.model_validate_json(each.value).status == "released"
     ]
+    benefit = request.benefit
     return RequestStory(
         request.request_id,
         request.status,
@@ -221,6 +224,7 @@ def _request(request: RetrainingData, responder: Responder, place: _Places) -> R
         place.of_offset(told[0].offset),
         place.of_offset(released[0].offset) if released else None,
         len({each.value for each in released}),
+        None if benefit is None else (benefit.loss, benefit.low, benefit.high),
     )
 
 
@@ -355,6 +359,7 @@ def steps_table(runs: Sequence[Run]) -> FigureTable:
         ("became part of another one, in all", f"{sum(one.n_gone for one in runs)}"),
         ("predictions from the change to the incident", _spread(late)),
         ("predictions from the incident to the released request", _spread(waits)),
+        ("accuracy it may win back, as the request says", _losses(runs)),
     ]
     title = (
         f"one change without an attack, {len(runs)} made streams of {N_BEFORE + N_AFTER:,} "
@@ -367,6 +372,15 @@ def _spread(places: Sequence[int]) -> str:
     if not places:
         return "-"
     return f"{min(places):,}, {median(places):,.0f}, {max(places):,}"
+
+
+def _losses(runs: Sequence[Run]) -> str:
+    found = [each.request for one in runs for each in one.stories if each.request is not None]
+    known = sorted(each.benefit[0] for each in found if each.benefit is not None)
+    if not known:
+        return "-"
+    said = f"{known[0]:.3f}, {median(known):.3f}, {known[-1]:.3f}"
+    return said if len(known) == len(found) else f"{said} (of {len(known)} in {len(found)})"
 
 
 def story_table(name: str, title: str, own: Run) -> FigureTable:
@@ -385,15 +399,24 @@ def story_table(name: str, title: str, own: Run) -> FigureTable:
                 f"{each.n_alerts} / {each.n_anomalies}",
                 "none" if request is None else _status(request),
                 "-" if each.wait is None else f"{each.wait:,}",
+                _benefit(request),
             )
         )
     columns = ("incident", "reason", "begins", "opened", "last word", "at the end",
-               "alerts / anomalies", "request", "predictions to it")  # fmt: skip
+               "alerts / anomalies", "request", "predictions to it",
+               "accuracy it may win back")  # fmt: skip
     more = (
         f"; {own.n_gone} became part of another one, {own.n_told_again} were opened again after "
         "they had closed"
     )
     return FigureTable(name, title + more, columns, rows)
+
+
+def _benefit(request: RequestStory | None) -> str:
+    if request is None or request.benefit is None:
+        return "-"
+    loss, low, high = request.benefit
+    return f"{loss:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _status(request: RequestStory) -> str:

@@ -41,10 +41,13 @@ def request_sentence(
         said += f" ({facts.n_labels:,} labels"
         left_out = f", {facts.n_quarantined:,} left out" if facts.n_quarantined else ""
         said += f"{left_out})"
-    if benefit is not None:
+    if benefit is not None and benefit.loss >= 0.0:
         said += (
             f"; accuracy has fallen by {benefit.loss:.3f} ({benefit.low:.3f} to {benefit.high:.3f})"
         )
+    elif benefit is not None:
+        rise, least, most = -benefit.loss, -benefit.high, -benefit.low
+        said += f"; accuracy has risen by {rise:.3f} ({least:.3f} to {most:.3f})"
     if warnings:
         said += f". Beware: {'; '.join(escaped(each.detail) for each in warnings)}"
     if status == "held":

@@ -26,6 +26,8 @@ def test_one_change_is_one_incident_and_its_request_is_out_once(seed: int) -> No
     request = story.request
     assert request is not None
     assert (request.status, request.n_released) == ("released", 1)
+    assert request.benefit is not None
+    assert 0.0 < request.benefit[1] < request.benefit[0] < request.benefit[2]
     assert abs(request.first - N_BEFORE) <= 100
     # Its window ends 10,000 predictions, with their labels, behind where the change was first told
     # to have begun, and is settled at the poll behind that. More signals may move where it begins.

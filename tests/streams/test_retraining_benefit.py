@@ -188,3 +188,4 @@ def test_the_loss_is_negative_where_fewer_are_wrong_than_in_the_reference() -> N
     assert request.benefit is not None
     assert request.benefit.loss == pytest.approx(-0.1)
     assert request.benefit.low < -0.1 < request.benefit.high < 0.0
+    assert "; accuracy has risen by 0.100 (0.0" in request.message
