@@ -50,17 +50,8 @@ from streams.responder_ports import (
     WindowGoneError,
 )
 from streams.responder_teller import MOST_ROUNDS, RestlessError, Teller, Telling, digest_of
-from streams.retraining_gate import (
-    Draft,
-    ModelCase,
-    Released,
-    WindowFacts,
-    clean_window,
-    draft_of,
-    is_short,
-    request_of,
-    versions_of,
-)
+from streams.retraining_draft import Draft, ModelCase, draft_of, versions_of
+from streams.retraining_gate import Released, WindowFacts, clean_window, is_short, request_of
 from streams.rollback_desk import RollbackDesk, forgettable_versions
 
 

@@ -10,7 +10,8 @@ from schemas.printable import escaped
 from schemas.retraining import ExpectedBenefit, Hold, RequestStatus
 
 if TYPE_CHECKING:
-    from streams.retraining_gate import Draft, WindowFacts
+    from streams.retraining_draft import Draft
+    from streams.retraining_gate import WindowFacts
 
 _STATUS: Final[dict[RequestStatus, str]] = {
     "held": "a retraining is wanted, and held",

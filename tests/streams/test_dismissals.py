@@ -11,7 +11,7 @@ import pytest
 from schemas.incidents import Reason
 from streams.incident_evidence import MAX_EARLIER
 from streams.incident_reasons import Overruling
-from streams.retraining_gate import Draft
+from streams.retraining_draft import Draft
 from tests.streams.incident_kit import moved, shown
 from tests.streams.test_retraining_gate import attack, drafts, held_for, only, worse
 

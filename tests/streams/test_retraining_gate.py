@@ -17,16 +17,8 @@ from streams.dismissals import dismissals_of
 from streams.incident_evidence import POISONING, Evidence, merged
 from streams.incident_reasons import Approval, Opening, Overruling, Said
 from streams.incidents import cases_of
-from streams.retraining_gate import (
-    Draft,
-    ModelCase,
-    Released,
-    WindowFacts,
-    draft_of,
-    is_short,
-    request_of,
-    versions_of,
-)
+from streams.retraining_draft import Draft, ModelCase, draft_of, versions_of
+from streams.retraining_gate import Released, WindowFacts, is_short, request_of
 from tests.streams.incident_kit import (
     MINUTE_MS,
     START_MS,

@@ -14,7 +14,8 @@ from schemas.responder_config import IncidentConfig, RetrainingConfig
 from schemas.retraining import RetrainingData
 from streams.incident_evidence import MAX_EARLIER, Evidence
 from streams.incident_reasons import moved_of
-from streams.retraining_gate import Draft, WindowFacts, request_of
+from streams.retraining_draft import Draft
+from streams.retraining_gate import WindowFacts, request_of
 from streams.signal_meaning import is_harm
 from tests.streams.incident_kit import START_MS, alert, anomalies, evidence, moved
 from tests.streams.test_retraining_gate import ACT, CONFIG, OTHER_DUTY, drafts_of

@@ -9,7 +9,7 @@ from streams.dismissals import dismissals_of
 from streams.incident_evidence import merged
 from streams.incident_reasons import NEAR_OFFSETS, Beginning, Noted, beginnings, going_on
 from streams.incidents import cases_of, incidents_of
-from streams.retraining_gate import ModelCase, draft_of
+from streams.retraining_draft import ModelCase, draft_of
 from tests.streams.incident_kit import alert, evidence, moved
 from tests.streams.test_retraining_gate import CONFIG, INCIDENTS, LINEAGE, worse
 
