@@ -125,6 +125,7 @@ def _rebuild(configuration: Configuration) -> None:
     async def run() -> Rebuilt:
         responder = Responder(configuration.settings, configuration.detection)
         try:
+            await responder.check_topics()
             return await rebuild(responder)
         finally:
             await responder.close()

@@ -11,8 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, MutableSequence
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableSequence
+from contextlib import suppress
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Final
 
 import faust
@@ -234,6 +237,35 @@ def quiet_faust(level: int = logging.WARNING) -> None:
             logger.addFilter(_Calm())
     # It warns of each commit that takes longer than the time between two: no harm is done.
     logging.getLogger("mode.timers").setLevel(max(level, logging.ERROR))
+
+
+def hear_signals(end: Callable[[], None]) -> None:
+    """Have SIGTERM and SIGINT call `end` in the running event loop, and nothing once it is closed.
+
+    A loop's own handlers go with it: who asks a second time, while the process is about to end,
+    would kill it.
+    """
+    loop = asyncio.get_running_loop()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        with suppress(RuntimeError):  # closed
+            loop.call_soon_threadsafe(end)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+
+
+async def unless_stopped(work: Coroutine[Any, Any, object], stop: asyncio.Event) -> bool:
+    """Do it, or call it off once `stop` is set; whether to go on. Raises what it failed of."""
+    doing = asyncio.create_task(work)
+    told = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({doing, told}, return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            doing.result()
+    finally:
+        await call_off((doing, told))
+    return not stop.is_set()
 
 
 async def run_app(app: faust.App, stop: asyncio.Event) -> None:

@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import signal
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Final, TypeVar
 from uuid import uuid4
 
@@ -40,10 +38,12 @@ from streams.responder_app import (
     Handler,
     Received,
     assigned_to,
+    hear_signals,
     make_app,
     quiet_faust,
     responder_group,
     run_app,
+    unless_stopped,
 )
 from streams.responder_intake import Intake
 from streams.responder_outlet import KafkaOutlet
@@ -58,6 +58,7 @@ from streams.responder_probe import ResponderProbe
 from streams.responder_pulse import LOOK_S, Pulse
 from streams.responder_redis import RedisIncidentStore
 from streams.responder_settling import OutputPlace, Settling, watermark_of
+from streams.responder_supervisor import mind_parent
 from streams.responder_topics import check_topics
 from streams.responder_watch import Seen, Watch, write_ready
 from streams.responder_windows import HeldWindows
@@ -72,6 +73,7 @@ log = structlog.get_logger(__name__)
 STOP_S: Final = 45.0
 """A stop that takes longer, as where brokers do not answer, ends hard: to Kafka it is a crash."""
 
+_EARLY_STOP_S: Final = 5.0
 _COMMANDS_S: Final = 0.5
 _WATCH_S: Final = 2.0
 _AGAIN_S: Final = 1.0
@@ -111,7 +113,6 @@ class Responder:
         self.reader: Final[AuditReader] = audit_reader_of(settings)
         self.group: Final = responder_group(settings)
         self.probe: Final = ResponderProbe(settings, detection, self.group, self.reader)
-        check_topics(self.probe, settings)
         self.intake: Final = Intake(topics)
         self.store: Final = RedisIncidentStore(
             redis_client_address(settings), prefix=settings.redis_prefix
@@ -154,6 +155,15 @@ class Responder:
         )
         self._settling: Final = Settling()
         self._settled: dict[FoldPlace, int] = {}
+
+    async def open(self) -> None:
+        """Look at the topics and the store. Raises `TopicsUnfitError`, `RebuildNeededError`."""
+        await self.check_topics()
+        await self.open_store()
+
+    async def check_topics(self) -> None:
+        """Raises `TopicsUnfitError`; `KafkaException`, `LogError` where brokers do not answer."""
+        await self.ask(partial(check_topics, self.probe, self.settings))
 
     async def open_store(self) -> None:
         """Name the store, or find it named. Raises `RebuildNeededError` where it was emptied."""
@@ -263,36 +273,36 @@ async def run_responder(
     hear_signals(end)
     quiet_faust()
     responder = Responder(settings, detection)
-    commands = KafkaCommandLog(
-        settings.bootstrap_servers,
-        settings.topics.commands,
-        group=responder.group,
-        # Places are offsets alone.
-        topic_id_of=lambda topic: topic,
-        kafka_properties=read_properties(settings.kafka),
-    )
+    commands: KafkaCommandLog | None = None
     beside: list[asyncio.Task[None]] = []
+
+    def begin(work: Callable[[], Awaitable[None]]) -> None:
+        beside.append(asyncio.create_task(_ending(work, stop)))
+
     try:
-        await responder.open_store()
-        app = make_app(settings)
-        add_agents(app, responder.handlers())
-        log.info("responder started", group=responder.group, pid=os.getpid())
-        work: list[Callable[[], Awaitable[None]]] = [
-            lambda: _hear(responder, commands),
-            lambda: _sweep(responder, settings.responder.sweep_s),
-            lambda: _watch(responder, options, lambda: assigned_to(app), stop),
-            lambda: _beat(pulse),
-        ]
-        beside += [asyncio.create_task(_ending(each, stop)) for each in work]
-        pulse.start()
-        await run_app(app, stop)
+        if options.parent is not None:
+            begin(partial(mind_parent, options.parent, stop))
+        if await unless_stopped(responder.open(), stop):
+            commands = _commands(settings, responder.group)
+            app = make_app(settings)
+            add_agents(app, responder.handlers())
+            log.info("responder started", group=responder.group, pid=os.getpid())
+            begin(partial(_hear, responder, commands))
+            begin(partial(_sweep, responder, settings.responder.sweep_s))
+            begin(partial(_watch, responder, options, partial(assigned_to, app)))
+            begin(partial(_beat, pulse))
+            pulse.start()
+            await run_app(app, stop)
+        else:
+            _end_soon()
     finally:
         # It is not called off: a thread that waits for a broker would keep the process.
         end()
         results = await call_off(beside)
         write_ready(options.ready_file, None)
         pulse.close()
-        await asyncio.to_thread(commands.close)
+        if commands is not None:
+            await asyncio.to_thread(commands.close)
         await responder.close()
     for each in results:
         if isinstance(each, Exception):
@@ -300,20 +310,14 @@ async def run_responder(
     log.info("responder stopped", refused=dict(responder.intake.n_refused))
 
 
-def hear_signals(end: Callable[[], None]) -> None:
-    """Have SIGTERM and SIGINT call `end` in the running event loop, and nothing once it is closed.
+def _end_soon() -> None:
+    """End with 0 though a thread still waits for brokers, as the end of a loop does for the thread.
 
-    A loop's own handlers go with it: who asks a second time, while the process is about to end,
-    would kill it.
+    Nothing has begun that it would leave undone.
     """
-    loop = asyncio.get_running_loop()
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        with suppress(RuntimeError):  # closed
-            loop.call_soon_threadsafe(end)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask)
+    timer = threading.Timer(_EARLY_STOP_S, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 def _end_hard() -> None:
@@ -333,6 +337,17 @@ async def _ending(work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> N
         log.error("the responder ends", reason=str(error))  # noqa: TRY400 - its trace comes last
         stop.set()
         raise
+
+
+def _commands(settings: Settings, group: str) -> KafkaCommandLog:
+    return KafkaCommandLog(
+        settings.bootstrap_servers,
+        settings.topics.commands,
+        group=group,
+        # Places are offsets alone.
+        topic_id_of=lambda topic: topic,
+        kafka_properties=read_properties(settings.kafka),
+    )
 
 
 async def _beat(pulse: Pulse) -> None:
@@ -375,16 +390,11 @@ async def _watch(
     responder: Responder,
     options: RunOptions,
     assigned: Callable[[], set[OutputPlace] | None],
-    stop: asyncio.Event,
 ) -> None:
     """Keep the ready file, and end at a standstill."""
     watch = Watch(options.stall_s)
     loop = asyncio.get_running_loop()
     while True:
-        if options.parent is not None and os.getppid() != options.parent:
-            log.warning("the process that restarts this responder is gone: it ends")
-            stop.set()
-            return
         seen: Seen | None = None
         with suppress(KafkaException, LogError, IncidentStoreError):
             # Without Redis and brokers nothing can move, and a restart would mend nothing.

@@ -7,6 +7,7 @@ else, as in Kubernetes, `--no-supervisor` leaves this out.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -29,6 +30,7 @@ _LONG_S: Final = 300.0
 """Whoever ran for so long starts with the shortest pause again."""
 _STOP_S: Final = 40.0
 _LOOK_S: Final = 0.1
+_PARENT_S: Final = 2.0
 
 
 class Backoff:
@@ -95,3 +97,11 @@ def _wait(child: subprocess.Popen[bytes], asked: threading.Event) -> int:
                 child.kill()
         time.sleep(_LOOK_S)
     return code
+
+
+async def mind_parent(parent: int, stop: asyncio.Event) -> None:
+    """End where the parent is gone: at the start, too, which may wait for ever."""
+    while os.getppid() == parent:
+        await asyncio.sleep(_PARENT_S)
+    log.warning("the process that restarts this responder is gone: it ends")
+    stop.set()

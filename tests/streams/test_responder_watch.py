@@ -144,7 +144,7 @@ def test_a_signal_ends_both() -> None:
 
 ASKED_TWICE = """
 import asyncio, os, signal
-from streams.responder_service import hear_signals
+from streams.responder_app import hear_signals
 
 async def main():
     stop = asyncio.Event()
