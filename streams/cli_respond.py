@@ -13,6 +13,7 @@ from streams.cli_options import (
     fail,
     finish,
     load_configuration,
+    require_answer,
     respond_options,
 )
 from streams.early_stop import end_if_asked_early
@@ -97,6 +98,8 @@ def _run(configuration: Configuration, options: RunOptions) -> None:
     from streams.responder_topics import TopicsUnfitError
 
     log = structlog.get_logger("driftsentry")
+    # Before there are clients, which would log every attempt to connect. It is started again.
+    require_answer(configuration.settings)
     try:
         asyncio.run(run_responder(configuration.settings, configuration.detection, options))
     except (RebuildNeededError, TopicsUnfitError, StoreLostError, UnreadableStoreError) as error:
@@ -130,6 +133,7 @@ def _rebuild(configuration: Configuration) -> None:
         finally:
             await responder.close()
 
+    require_answer(configuration.settings)
     try:
         rebuilt = asyncio.run(run())
     except (RespondersRunningError, TopicsUnfitError) as error:

@@ -1,4 +1,4 @@
-"""A responder that still waits at its start hears that it is to end."""
+"""How a responder starts: it hears that it is to end, and says that no broker answers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from confluent_kafka.admin import AdminClient
 
+from streams import kafka_clients
+from streams.cli import main
 from streams.config import Settings
 from streams.embedded import EmbeddedBroker
 from streams.responder_app import unless_stopped
+from streams.responder_supervisor import keep_running
 from streams.topics import create_topics, names_in
 
 NO_REDIS = "redis://127.0.0.1:1/0"
@@ -30,6 +35,15 @@ def hang(*_):
 
 responder_service.check_topics = hang
 responder_service._EARLY_STOP_S = 0.1
+main(sys.argv[1:])
+"""
+NOBODY = "127.0.0.1:1"
+NOBODY_ANSWERS = """
+import sys
+from streams import kafka_clients
+from streams.cli import main
+
+kafka_clients.ANSWER_S = 0.3
 main(sys.argv[1:])
 """
 
@@ -110,3 +124,38 @@ def test_what_fails_before_it_is_stopped_is_raised_and_what_is_done_goes_on() ->
         assert not await unless_stopped(asyncio.sleep(0), stop)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("how", ["--no-supervisor", "--rebuild"])
+def test_that_no_broker_answers_is_one_sentence(
+    how: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(kafka_clients, "ANSWER_S", 0.3)
+    monkeypatch.setenv("DRIFTSENTRY_SOURCE_KEY", "ab" * 32)
+    arguments = ["respond", how, "--redis-url", NO_REDIS, "--bootstrap-servers", NOBODY]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"driftsentry: no broker answers at {NOBODY}: ")
+    assert line.endswith("check the address, the network, `security.protocol` and the credentials")
+    assert result.stdout == ""
+    assert capfd.readouterr() == ("", "")
+
+
+def test_where_no_broker_answers_it_is_started_again(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    programs = ["raise SystemExit(0)", NOBODY_ANSWERS]
+
+    def start() -> subprocess.Popen[bytes]:
+        with said.open("ab") as file:
+            return subprocess.Popen(
+                [
+                    *(sys.executable, "-c", programs.pop(), "respond", "--redis-url", NO_REDIS),
+                    *("--bootstrap-servers", NOBODY, "--started-by", str(os.getpid())),
+                ],
+                stderr=file,
+            )
+
+    assert keep_running(start) == 0
+    assert programs == []
+    assert f"driftsentry: no broker answers at {NOBODY}: " in said.read_text()
