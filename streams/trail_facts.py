@@ -1,11 +1,13 @@
 """What the audit trail notes of a record on another topic: kind, time, who, facts. Pure.
 
-Facts are copies of fields, not all of them: no pseudonym of a source, no statistic, no offset list.
-The digest of the source record vouches for the rest. What cannot be read is noted as well.
+Facts are copies of fields, not all of them: no list of sources, causes, offsets or comparisons. In
+texts the pseudonym of a source is masked. The digest of the source record vouches for the rest.
+What cannot be read is noted as well.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
@@ -34,6 +36,19 @@ from streams.lineage import JournalEntry
 _MAX_SAID: Final = 300
 _FIRST_MS: Final = 86_400_000
 """A Kafka timestamp of the first day of 1970 is none: that of a record that was given no time."""
+
+
+_TEXTS: Final = frozenset({"message", "because", "note", "detail", "reason", "approval_note"})
+"""Fields that hold sentences, of rules or of people, at whatever depth."""
+_HEX: Final = r"(?<![0-9a-f])[0-9a-f]{12,}(?![0-9a-z])"
+_ONE: Final = re.compile(_HEX, re.IGNORECASE)
+_PSEUDONYM: Final = re.compile(
+    rf"\b(sources?:?\s+)({_HEX}(?:(?:,|,? and|,? or)\s+{_HEX})*)", re.IGNORECASE
+)
+"""A pseudonym in a sentence: 12 hex digits or more, alone or in a list, behind the word source.
+
+By the word alone: ids of incidents and of evidence look alike, and are to stay.
+"""
 
 
 class Unread(NamedTuple):
@@ -74,9 +89,11 @@ def fact_of(source: str, record: Unread, groups: Sequence[str]) -> Fact | None:
         else:
             fact = SOURCES[source](record, groups)
         if fact is not None:
+            fact = fact._replace(facts=_without_sources(fact.facts))
             canonical(fact.facts)
     except (_UnreadableError, AuditRecordError, RecursionError) as error:
-        reason = masked(str(error))[:_MAX_SAID]
+        # Masked before it is cut: what is left of a pseudonym would not be known for one.
+        reason = without_sources(masked(str(error)))[:_MAX_SAID]
         fact = Fact("unreadable", {"expected": source, "reason": reason})
     if fact is None:
         return None
@@ -96,6 +113,19 @@ def fact_of(source: str, record: Unread, groups: Sequence[str]) -> Fact | None:
             digest=sha256(record.value or b"").hexdigest(),
         ),
     )
+
+
+def without_sources(text: str) -> str:
+    """The text with asterisks for pseudonyms of sources: they are not kept for as long as it is."""
+    return _PSEUDONYM.sub(lambda found: found[1] + _ONE.sub("***", found[2]), text)
+
+
+def _without_sources(value: Any, name: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return {each: _without_sources(inner, each) for each, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_sources(each, name) for each in value]
+    return without_sources(value) if isinstance(value, str) and name in _TEXTS else value
 
 
 def noted(chain: str, head: Head | None, fact: Fact, now_ms: int) -> AuditRecord:

@@ -21,7 +21,7 @@ from schemas.retraining import QuarantinePart
 from streams.incident_desk import as_bytes
 from streams.lineage import JournaledCommand, JournalEntry, Lineage
 from streams.trail_check import check_trail
-from streams.trail_facts import SOURCES, Fact, Unread, fact_of, noted
+from streams.trail_facts import SOURCES, Fact, Unread, fact_of, noted, without_sources
 from tests.streams.incident_kit import START_MS, alert, silence
 from tests.streams.incident_scene import incidents
 from tests.streams.test_retraining_gate import attack, only, worse
@@ -116,6 +116,69 @@ def test_of_a_request_its_holds_and_who_approved_are_noted_and_no_source() -> No
     assert isinstance(benefit, dict)
     # A number with a fraction has no one form: it is text.
     assert benefit["loss"] == repr(released.benefit.loss)
+
+
+PSEUDONYM = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
+SHORT = PSEUDONYM[:12]
+
+
+@pytest.mark.parametrize(
+    ("text", "noted_as"),
+    [
+        (f"First: source {SHORT}: label poisoning", "First: source ***: label poisoning"),
+        (f"source {PSEUDONYM} lies", "source *** lies"),
+        (f"(Source: {SHORT.upper()}).", "(Source: ***)."),
+        (f"sources {SHORT}, {PSEUDONYM} and 070000000000; go", "sources ***, *** and ***; go"),
+        (f"source {SHORT}; source {SHORT}", "source ***; source ***"),
+        # What else looks like it stays: ids, offsets, names, the word alone.
+        (f"look at `driftsentry incident show {SHORT}`", None),
+        (f"of 1 source, after retraining {PSEUDONYM}", None),
+        ("offsets 123456789012 to 123456789013 of partition 0", None),
+        ("the source decade, source abc123, open source, resource 0123456789ab", None),
+        ("what has no source", None),
+        ("", None),
+    ],
+)
+def test_a_pseudonym_is_masked_behind_the_word_source(text: str, noted_as: str | None) -> None:
+    assert without_sources(text) == (text if noted_as is None else noted_as)
+    assert without_sources(without_sources(text)) == without_sources(text)
+
+
+def test_the_message_of_an_incident_is_noted_without_the_pseudonyms_it_names() -> None:
+    (said,) = incidents(worse(), attack((5_100, 5_200)))
+    (name,) = {each.name for each in said.causes if each.kind == "source"}
+    assert f"source {name[:12]}: label poisoning" in said.message
+    record = record_of(fact("incidents", as_bytes(said)))
+    assert record.facts["message"] == said.message.replace(name[:12], "***")
+    assert name[:12].encode() not in record.dump()
+
+
+@pytest.mark.parametrize("source", sorted(set(SOURCES) - {"journal", "commands"}))
+def test_no_noted_text_of_a_record_has_a_pseudonym(source: str) -> None:
+    text = f"source {SHORT}: probing"
+    texts = dict.fromkeys(("message", "because", "note", "detail", "reason", "approval_note"), text)
+    names = dict.fromkeys(("incident_id", "request_id", "followup_id", "liveness_id"), PSEUDONYM)
+    value = orjson.dumps({**names, **texts, "verdict": texts, "holds": [texts]})
+    record = record_of(fact(source, value))
+    assert f"source {SHORT}".encode() not in record.dump()
+    assert b"source ***: probing" in record.dump()
+    # An id stays, even one that looks like it.
+    assert PSEUDONYM.encode() in record.dump()
+
+
+def test_what_people_say_of_a_source_is_noted_without_its_pseudonym() -> None:
+    word = WORDS[0].model_copy(update={"reason": f"source {PSEUDONYM} is a canary"})
+    said = word.model_dump(mode="json")
+    record = record_of(fact("commands", orjson.dumps(said)))
+    assert record.facts == {**said, "reason": "source *** is a canary"}
+    order = WORDS[3].model_copy(update={"reason": f"source {SHORT} is loud"})
+    command = JournaledCommand(number=1, topic_id="t", offset=4, said_ms=9, order=order)
+    journaled = entry("command", document=None, command=command).dump()
+    record = record_of(fact("journal", journaled, key=b"driftsentry|t|2"))
+    assert record.facts["command"] == {
+        **order.model_dump(mode="json"),
+        "reason": "source *** is loud",
+    }
 
 
 def test_of_a_rollback_who_approved_is_noted() -> None:
