@@ -111,7 +111,10 @@ class IncidentEntry(_Part):
     was_evidence_opened: bool | None = Field(
         description="Whether who overruled had been shown the evidence."
     )
-    opened_by: list[str] = Field(description="Who was shown its evidence, in their order.")
+    opened_by: list[str] = Field(
+        description="Who was shown its evidence, under whatever id the incident then had, in "
+        "their order."
+    )
     n_records: int = Field(description="How often the trail has it up to the end of the span.")
     first_seq: int
     last_seq: int

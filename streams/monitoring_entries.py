@@ -5,9 +5,9 @@ A trail may hold what another release wrote: what is not as expected is empty, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
@@ -44,6 +44,52 @@ class Looks:
     first: tuple[int, Mapping[str, Any]]
     last: tuple[int, Mapping[str, Any]]
     n: int = 1
+
+
+class Opening(NamedTuple):
+    """That a person was shown this evidence, of an incident as it was then."""
+
+    by: str
+    incident_id: str
+    evidence_ids: frozenset[str]
+
+
+class Openings:
+    """Who was shown what, by incident and by evidence.
+
+    By evidence too: what was opened may have become part of another incident, with another id.
+    """
+
+    def __init__(self, openings: Sequence[Opening]) -> None:
+        """`openings` in the order of the trail."""
+        self._openings: Final = openings
+        self._of: Final[dict[str, list[int]]] = {}
+        for i, each in enumerate(openings):
+            for name in {each.incident_id, *each.evidence_ids}:
+                self._of.setdefault(name, []).append(i)
+
+    def of(self, incident_id: str, evidence_ids: Iterable[str]) -> list[str]:
+        """Who was shown an incident, or evidence that is in it; each once, in their order."""
+        found = {i for name in {incident_id, *evidence_ids} for i in self._of.get(name, ())}
+        return list(dict.fromkeys(self._openings[i].by for i in sorted(found)))
+
+
+def opening(facts: Mapping[str, Any], by: str) -> Opening:
+    """What a person was shown, as their word says it."""
+    evidence = facts.get("evidence")
+    shown = frozenset(evidence) if isinstance(evidence, dict) else frozenset[str]()
+    return Opening(by, text(facts, "incident_id"), shown)
+
+
+def evidence_of(facts: Mapping[str, Any]) -> set[str]:
+    """The evidence that a record of an incident names."""
+    said = facts.get("verdict")
+    verdict: Mapping[str, Any] = said if isinstance(said, dict) else {}
+    covers = verdict.get("covers")
+    # Of many pieces the incident names some; its verdict may rest on others.
+    named = [*items(facts.get("evidence_ids")), *items(verdict.get("evidence_ids"))]
+    named += covers if isinstance(covers, dict) else ()
+    return {each for each in named if isinstance(each, str)}
 
 
 def plan_entry(record: AuditRecord) -> PlanEntry:

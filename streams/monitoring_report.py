@@ -18,16 +18,20 @@ from schemas.monitoring_report import (
 from streams.monitoring_controls import CONTROLS
 from streams.monitoring_entries import (
     Looks,
+    Opening,
+    Openings,
     Trace,
     change_entry,
     coverage_entry,
     decision_entry,
+    evidence_of,
     followup_entry,
     gap_entry,
     incident_entry,
     items,
     not_noted,
     number,
+    opening,
     plan_entry,
     request_entry,
     text,
@@ -79,7 +83,7 @@ class ReportMaker:
     _incidents: dict[str, Trace] = field(default_factory=dict)
     _requests: dict[tuple[str, str], Trace] = field(default_factory=dict)
     _followups: dict[str, Trace] = field(default_factory=dict)
-    _openings: dict[str, list[str]] = field(default_factory=dict)
+    _openings: list[Opening] = field(default_factory=list)
     _decisions: list[DecisionEntry] = field(default_factory=list)
     _changes: list[ChangeEntry] = field(default_factory=list)
     _n_unreadable: int = 0
@@ -111,9 +115,7 @@ class ReportMaker:
         elif record.kind in ("lineage", "config", "reset"):
             self._take_config(record)
         elif record.facts.get("kind") == "opened" and record.by:
-            opened = self._openings.setdefault(text(record.facts, "incident_id"), [])
-            if record.by not in opened:
-                opened.append(record.by)
+            self._openings.append(opening(record.facts, record.by))
         if self.span.holds(record.at_ms):
             self._take_of_span(record)
 
@@ -239,8 +241,9 @@ class ReportMaker:
 
     def _incident_entries(self) -> list[IncidentEntry]:
         found: list[IncidentEntry] = []
+        openings = Openings(self._openings)
         for name, trace in self._incidents.items():
-            entry = incident_entry(trace, self._openings.get(name, []))
+            entry = incident_entry(trace, openings.of(name, evidence_of(trace.last.facts)))
             is_over = trace.is_gone or (
                 entry.closed_ms is not None and entry.closed_ms < self.span.from_ms
             )

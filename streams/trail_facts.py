@@ -263,7 +263,16 @@ def _incident(record: Unread, _groups: Sequence[str]) -> Fact:
     verdict = said.get("verdict")
     if not isinstance(verdict, dict):
         raise _UnreadableError("`verdict` should be an object")
-    facts = {**_named(said, _INCIDENT), "verdict": _named(verdict, _VERDICT)}
+    facts = {
+        **_named(said, _INCIDENT),
+        # Its own id may change when it becomes part of another one: these stay.
+        "evidence_ids": [
+            name
+            for each in _list(said, "evidence")
+            if isinstance(each, dict) and (name := _who(each, "evidence_id")) is not None
+        ],
+        "verdict": _named(verdict, _VERDICT),
+    }
     return Fact("incident", facts, _time(said, "last_ms"), "event", _who(verdict, "by"))
 
 

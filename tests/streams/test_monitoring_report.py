@@ -230,6 +230,29 @@ def test_an_incident_is_as_the_span_left_it_with_who_decided() -> None:
     assert made(incident(1), model_id="other").incidents == []
 
 
+@pytest.mark.parametrize("place", ["evidence_ids", "verdict"])
+def test_who_was_shown_the_evidence_is_told_when_it_is_part_of_another_incident(place: str) -> None:
+    # "Opened by nobody; who overruled had opened the evidence" was said of it.
+    shown, other = "0a" * 16, "0b" * 16
+    opened = {"kind": "opened", "model_id": "churn"}
+    in_it: dict[str, Any] = {"evidence_ids": [other, shown]}
+    if place == "verdict":
+        ruled = {"by": "ana", "was_evidence_opened": True, "covers": {shown: 1}}
+        in_it = {"evidence_ids": [other], "verdict": ruled}
+    report = made(
+        incident(1, "i1", evidence_ids=[shown]),
+        said("said", 2, "ana", incident_id="i1", evidence={shown: 1}, **opened),
+        said("incident_gone", 3, incident_id="i1"),
+        incident(3, "i2", "ana", **in_it),
+        said("said", 4, "bob", incident_id="i2", evidence={other: 1, shown: 1}, **opened),
+        said("said", 5, "ana", incident_id="i2", evidence={other: 1, shown: 1}, **opened),
+        incident(3, "i3", evidence_ids=["0c" * 16]),
+    )
+    opened_by = {each.incident_id: each.opened_by for each in report.incidents}
+    assert opened_by == {"i1": ["ana", "bob"], "i2": ["ana", "bob"], "i3": []}
+    assert "opened by nobody; who overruled had" not in render_monitoring_report(report)
+
+
 def test_a_request_is_as_the_span_left_it() -> None:
     report = made(
         request(-5, "held"),

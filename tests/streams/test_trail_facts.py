@@ -62,6 +62,7 @@ def test_of_an_incident_how_it_was_decided_is_noted_at_its_event_time() -> None:
     assert isinstance(verdict, dict)
     assert verdict["was_evidence_opened"] is True
     assert verdict["because"] == said.verdict.because
+    assert record.facts["evidence_ids"] == [each.evidence_id for each in said.evidence]
     # What names sources stays where it is.
     assert "causes" not in record.facts
     assert "evidence" not in record.facts
