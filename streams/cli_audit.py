@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +20,7 @@ from streams.cli_options import (
     fail,
     finish,
     load_configuration,
+    not_written,
     trail_options,
 )
 
@@ -154,6 +155,9 @@ def export(ctx: click.Context, /, output: Path, **options: Any) -> None:
     """Write the audit trail to a file, as it is: `audit verify --file` checks it again.
 
     What somebody else wrote to the topic and is no line has one that says so in its place.
+
+    Exit codes: 0 done, 2 wrong usage or configuration, 3 the trail could not be read, or the file
+    not written.
     """
     n_records = n_told = 0
     aside = output.with_name(f".{output.name}.part")
@@ -167,9 +171,10 @@ def export(ctx: click.Context, /, output: Path, **options: Any) -> None:
                     n_told += line != value
             aside.replace(output)
         except OSError as error:
-            raise fail(f"{masked(str(output))} could not be written: {error.strerror}") from None
+            raise not_written(output, error, EXIT_DECISION) from None
         finally:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink()
     click.echo(f"{n_records:,} records of {name} written to {masked(str(output))}")
     if n_told:
         click.echo(f"{n_told:,} of them can be none of a trail: a line says so in their place")

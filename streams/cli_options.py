@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from streams.config import Settings
     from streams.config_loader import Configuration
 
@@ -84,6 +86,14 @@ def _failure(ctx: click.Context, error: Exception) -> Failure:
 def fail(message: str, exit_code: int = EXIT_FAILED) -> Failure:
     """The exception to raise for an error that the command itself has found."""
     return Failure(message, exit_code)
+
+
+def not_written(path: Path, error: OSError, exit_code: int = EXIT_FAILED) -> Failure:
+    """The exception to raise where the file of `--output` could not be written."""
+    from schemas.printable import masked
+
+    text = f"{masked(str(path))} could not be written: {error.strerror or error}"
+    return fail(f"{text}; name a file in another place with --output", exit_code)
 
 
 def _kafka_property(

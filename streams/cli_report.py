@@ -10,7 +10,13 @@ import click
 
 from schemas.printable import masked
 from streams.cli_audit import kept_heads, trail_of
-from streams.cli_options import EXIT_DECISION, EXIT_FAILED, connection_options, fail, finish
+from streams.cli_options import (
+    EXIT_DECISION,
+    EXIT_FAILED,
+    connection_options,
+    finish,
+    not_written,
+)
 
 _MIN_DIGITS: Final = 12
 """Of epoch milliseconds, from 1973 on: ten digits are seconds, and would be a report of 1970."""
@@ -97,7 +103,7 @@ def report(
     well.
 
     Exit codes: 0 done, 1 done, and the trail is broken, 2 wrong usage or configuration, 3 not all
-    of the trail could be verified, or it could not be read.
+    of the trail could be verified, or it could not be read, or the report not written.
     """
     if from_ms >= until_ms:
         raise click.BadParameter("the span must end after it begins", param_hint="--to")
@@ -128,7 +134,8 @@ def report(
         try:
             output.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise fail(f"{masked(str(output))} could not be written: {error.strerror}") from None
+            # Exit code 1 says that it is made, and the trail broken.
+            raise not_written(output, error, EXIT_DECISION) from None
         click.echo(f"written to {masked(str(output))}")
     trail = made.trail
     if not trail.is_whole:

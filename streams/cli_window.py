@@ -14,6 +14,7 @@ from streams.cli_options import (
     connection_options,
     fail,
     load_configuration,
+    not_written,
     say_warnings,
 )
 
@@ -120,7 +121,7 @@ def _export(
     except KafkaException as error:
         raise fail(f"the window could not be read: {describe(kafka_error(error))}") from error
     except OSError as error:
-        raise fail(f"{masked(str(output))} could not be written: {error.strerror}") from None
+        raise not_written(output, error) from None
 
 
 def _require_usable(request: RetrainingData, *, is_held_wanted: bool) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
 import pytest
 from click.testing import CliRunner, Result
 
+from streams import cli_audit
 from streams.cli import main
 from streams.cli_audit import export_line
 from streams.embedded import EmbeddedBroker
@@ -92,6 +94,27 @@ def test_a_broker_without_transactions_is_refused_and_a_missing_topic_is_named(
     assert "there is no topic driftsentry.audit" in missing.stderr
     assert not_exported.exit_code == 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_cannot_be_written_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def held(*_: object) -> Iterator[tuple[str, Iterable[tuple[int, bytes]]]]:
+        yield "driftsentry.audit", enumerate(VALUES)
+
+    monkeypatch.setattr(cli_audit, "trail_of", held)
+    written = run("export", "--output", str(tmp_path / "out"))
+    assert written.exit_code == 0, written.output
+    for place, why in (("nowhere", "No such file or directory"), ("out", "Not a directory")):
+        output = tmp_path / place / "out"
+        result = run("export", "--output", str(output))
+        # As where the trail cannot be read: exit code 1 would say that it is broken.
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert result.stderr == (
+            f"driftsentry: {output} could not be written: {why}; name a file in another place with "
+            "--output\n"
+        )
 
 
 def test_the_example_of_the_page_checks_an_export_and_finds_a_change(

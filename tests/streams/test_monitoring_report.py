@@ -476,6 +476,24 @@ def test_a_broken_trail_is_reported_with_exit_code_1(exported: Path) -> None:
     assert CliRunner().invoke(main, verify).exit_code == 3
 
 
+@pytest.mark.parametrize("form", ["json", "html"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_report_that_cannot_be_written_does_not_say_that_the_trail_is_broken(
+    form: str, first: int, tmp_path: Path
+) -> None:
+    # Exit code 1 means that the report is made, and the trail broken.
+    exported, output = tmp_path / "trail.ndjson", tmp_path / "nowhere" / "x"
+    exported.write_bytes(b"".join(each + b"\n" for each in bytes_of(incident(3))[first:]))
+    span = ["--from", "2026-11-23", "--to", "2026-11-25", "--file", str(exported)]
+    given = ["report", *span, "--format", form, "--output", str(output)]
+    result = CliRunner().invoke(main, given)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr == (
+        f"driftsentry: {output} could not be written: No such file or directory; name a file in "
+        "another place with --output\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

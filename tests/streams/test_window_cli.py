@@ -220,6 +220,7 @@ def test_wrong_usage_is_a_sentence(topics: Callable[..., MemoryTopics]) -> None:
     assert (result.exit_code, "bootstrap_servers" in result.stderr) == (2, True)
     result = run(FIRST, output="no/such/folder/out.ndjson")
     assert (result.exit_code, "could not be written: No such file" in result.stderr) == (1, True)
+    assert result.stderr.endswith("; name a file in another place with --output\n")
 
 
 # A real topic.
