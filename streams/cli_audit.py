@@ -85,6 +85,7 @@ def run(
     configuration = load_configuration(ctx, options, "bootstrap_servers")
     import structlog
 
+    from streams.kafka_clients import NoBrokerError
     from streams.ports import CommitError
     from streams.trail_kafka import TrailTopicError
     from streams.trail_service import NoTransactionsError, TrailOptions, run_trail
@@ -101,7 +102,7 @@ def run(
     except (TrailTopicError, NoTransactionsError) as error:
         log.critical("stopped", reason=str(error))
         finish(EXIT_USAGE)
-    except CommitError as error:
+    except (CommitError, NoBrokerError) as error:
         log.critical("stopped", reason=str(error))
         finish(EXIT_FAILED)
 

@@ -20,7 +20,7 @@ import structlog
 from streams.config import Settings
 from streams.config_errors import ConfigError, Problem
 from streams.credentials import bearer_token, webhook_keys, webhook_url
-from streams.kafka_clients import ClientConfigError
+from streams.kafka_clients import ClientConfigError, require_broker
 from streams.kafka_properties import KafkaValue, read_properties
 from streams.notify_addresses import WITHIN, AddressPolicy
 from streams.notify_alertmanager import AlertmanagerSink, TopicTail
@@ -143,6 +143,8 @@ def _webhook(
     )
     opened.callback(poster.close)
     kinds = _kinds(settings, webhook)
+    # A reader would log every attempt to connect, hundreds until it gives up.
+    require_broker(settings.bootstrap_servers, properties)
     reader = GroupReader(
         settings.bootstrap_servers,
         group_of(settings, name),
@@ -184,6 +186,8 @@ def _alertmanager(
     )
     opened.callback(poster.close)
     kinds = _kinds(settings, manager)
+    # A reader would log every attempt to connect, hundreds until it gives up.
+    require_broker(settings.bootstrap_servers, properties)
     group = group_of(settings, name)
     tail = TopicTail(settings.bootstrap_servers, group, list(kinds), properties)
     opened.callback(tail.close)

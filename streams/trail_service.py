@@ -17,7 +17,8 @@ import structlog
 from confluent_kafka import KafkaException
 
 from streams.config import Settings
-from streams.kafka_clients import describe, kafka_error
+from streams.kafka_clients import describe, kafka_error, require_broker
+from streams.kafka_properties import read_properties
 from streams.ports import CommitError, FencedError, LogError, RefusedError
 from streams.responder_probe import duty_groups
 from streams.trail_kafka import KafkaTrail
@@ -130,8 +131,11 @@ def run_trail(settings: Settings, options: TrailOptions) -> None:
     """Write the trail until SIGTERM or SIGINT; on the main thread.
 
     Raises `TrailLostError`, `TrailTopicError`, `NoTransactionsError`, `FencedError`,
-    `RefusedError`, `ConfigError`, `ClientConfigError`.
+    `RefusedError`, `ConfigError`, `ClientConfigError`; `NoBrokerError` where none answers at the
+    start. Later it waits for them.
     """
+    # First: each client would log every attempt to connect, hundreds until it gives up.
+    require_broker(settings.bootstrap_servers, read_properties(settings.kafka))
     trail = KafkaTrail(settings)
     try:
         if trail.is_mock():

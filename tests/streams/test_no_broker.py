@@ -1,6 +1,10 @@
-"""A command that ends says in one sentence that no broker answers."""
+"""A command says in one sentence that no broker answers, and a service in one line of its log."""
 
 from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -9,10 +13,16 @@ from streams import kafka_clients
 from streams.cli import main
 from streams.embedded import EmbeddedBroker
 from streams.kafka_clients import NoBrokerError, require_broker
+from tests.kit.https_receiver import SECRETS
 
 NOBODY = "127.0.0.1:1"
 ID = "ab" * 16
 SPAN = ["--from", "2026-01-01", "--to", "2026-02-01"]
+WEBHOOK = (
+    "hosts: [localhost], webhooks: {main: {url: 'https://localhost/', "
+    "secrets: ['${env:HOOK_SECRET}']}}"
+)
+ALERTMANAGER = "alertmanagers: {main: {url: 'http://127.0.0.1:1', allow_http: true}}"
 DECIDED = ["--because", "looked", "--by", "ana"]
 
 
@@ -80,4 +90,36 @@ def test_that_no_broker_answers_is_one_sentence_and_no_log(
     assert f"no broker answers at {NOBODY}: " in line
     assert line.endswith("check the address, the network, `security.protocol` and the credentials")
     assert result.stdout == ""
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def _signals() -> Iterator[None]:
+    """A service takes the signals of its process."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_signals")
+@pytest.mark.parametrize("receiver", [WEBHOOK, ALERTMANAGER], ids=["webhook", "alertmanager"])
+@pytest.mark.parametrize("service", [["notify"], ["audit", "run"]], ids=" ".join)
+def test_a_service_that_finds_no_broker_ends_with_one_line(
+    service: list[str],
+    receiver: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DRIFTSENTRY_SOURCE_KEY", "ab" * 32)
+    config = tmp_path / "driftsentry.yaml"
+    config.write_text(f"worker: {{notify: {{{receiver}}}}}\n", "utf-8")
+    monkeypatch.setenv("HOOK_SECRET", SECRETS[0])
+    arguments = [*service, "--config", str(config), "--bootstrap-servers", NOBODY]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    (line,) = result.output.splitlines()
+    assert "stopped" in line
+    assert f"no broker answers at {NOBODY}: " in line
     assert capfd.readouterr() == ("", "")
