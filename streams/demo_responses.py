@@ -23,6 +23,8 @@ class Turn(NamedTuple):
     at_s: float
     """Since the first event."""
     said: IncidentData | RetrainingData
+    former: str | None = None
+    """The incident that goes on in this one, which is new."""
 
 
 class Decision(NamedTuple):
@@ -60,7 +62,7 @@ class ResponseBook:
         self.incidents[said.incident_id] = said
         if known is not None and _state(known) == _state(said):
             return None
-        return self._turn(at_s, said)
+        return self._turn(at_s, said, None if known else self._former(said))
 
     def add_request(self, key: bytes, value: bytes | None, at_s: float) -> Turn | None:
         """Take in one record of the retraining topic; the same of status and what holds it."""
@@ -91,8 +93,16 @@ class ResponseBook:
             or any(one.evidence_id in attacks for one in each.evidence)
         ]
 
-    def _turn(self, at_s: float, said: IncidentData | RetrainingData) -> Turn:
-        turn = Turn(at_s, said)
+    def _former(self, incident: IncidentData) -> str | None:
+        """The one that was told of last of those that have become part of it."""
+        names = names_of(incident) - {incident.incident_id}
+        told = [each.said.incident_id for each in self.turns if isinstance(each.said, IncidentData)]
+        return next((name for name in reversed(told) if name in names), None)
+
+    def _turn(
+        self, at_s: float, said: IncidentData | RetrainingData, former: str | None = None
+    ) -> Turn:
+        turn = Turn(at_s, said, former)
         self.turns.append(turn)
         return turn
 
@@ -165,9 +175,9 @@ def step_words(step: Turn | Decision, name_of: Callable[[str], str]) -> str:
         return f"{step.by} looks at the evidence and approves: {step.because}"
     said = step.said
     if isinstance(said, IncidentData):
-        return f"incident {said.incident_id[:SHORT]} is {WORDS[said.verdict.reason]}: " + (
-            said.verdict.because
-        )
+        before = f", in which {step.former[:SHORT]} goes on," if step.former else ""
+        who = f"incident {said.incident_id[:SHORT]}{before}"
+        return f"{who} is {WORDS[said.verdict.reason]}: {said.verdict.because}"
     if said.status == "held":
         return f"held: {'; '.join(hold.detail for hold in said.holds)}"
     if said.status == "withdrawn":

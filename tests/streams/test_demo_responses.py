@@ -10,11 +10,13 @@ import pytest
 from schemas.incidents import IncidentData
 from schemas.retraining import RetrainingData
 from streams.demo_responder import OperatorError, approve
-from streams.demo_responses import Decision, ResponseBook, Responses, left_out
+from streams.demo_responses import Decision, ResponseBook, Responses, left_out, step_words
 from streams.demo_story import Story, summary_lines
 from streams.incident_desk import as_bytes
 from streams.report import render_report
 from tests.streams.demo_kit import DELIVERY, LIES, whole_story
+from tests.streams.incident_kit import alert
+from tests.streams.incident_scene import incidents
 from tests.streams.test_report import HOSTILE, Page
 
 
@@ -62,6 +64,20 @@ def test_what_is_new_of_a_record_is_a_turn_and_its_repetition_is_none() -> None:
     assert book.add_incident(keys[0], None, 5.0) is None
     assert book.add_request(keys[1], None, 5.0) is None
     assert (book.incidents, book.requests) == ({}, {})
+
+
+def test_an_incident_that_goes_on_in_another_one_is_named_with_it() -> None:
+    early, late = alert(1, 0), alert(2, 1)
+    (first,) = incidents(late)
+    (whole,) = incidents(early, late)
+    book = ResponseBook()
+    book.add_incident(first.incident_id.encode(), as_bytes(first), 1.0)
+    turn = book.add_incident(whole.incident_id.encode(), as_bytes(whole), 2.0)
+    book.add_incident(first.incident_id.encode(), None, 2.0)
+    assert turn is not None
+    names = whole.incident_id[:12], first.incident_id[:12]
+    assert step_words(turn, str).startswith(f"incident {names[0]}, in which {names[1]} goes on, is")
+    assert "goes on" not in step_words(book.turns[0], str)
 
 
 def test_a_person_is_waited_for_only_where_an_attack_alone_holds() -> None:
