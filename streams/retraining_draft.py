@@ -183,7 +183,7 @@ class _Asked:
             first,
             self._of_model,
             dismissals=self._model.dismissals,
-            is_left_out=lambda attack: _is_left_out(attack, self._approved, self._config),
+            is_left_out=self._is_left_out,
         )
         # Where a window moves to when its trouble is over is told later, and so is what was known
         # by there: which window it is must not depend on that.
@@ -208,6 +208,18 @@ class _Asked:
             max(_gone_ms(known, model.incidents), _gone_ms(self._placed, model.incidents)),
             model.watermark_ms,
             dict(passed),
+        )
+
+    def _is_left_out(self, attack: Evidence) -> bool:
+        """Whether it is in quarantine: approved of, or by the config as its sources are named.
+
+        What was approved of stays left out, also where the incident is overruled then: who says
+        that the data are right need not let liars in.
+        """
+        return attack.evidence_id in self._approved or (
+            self._config.quarantine == "act"
+            and can_be_left_out(attack)
+            and not self._model.dismissals.covers(attack)
         )
 
     def _known_by(self, stretches: Sequence[Stretch]) -> tuple[list[Evidence], Verdict | None]:
@@ -266,13 +278,6 @@ def _is_of(evidence: Evidence, folds: Mapping[int, str]) -> bool:
 
 def _approved(approvals: Iterable[Approval]) -> frozenset[str]:
     return frozenset(one for each in approvals for one in each.evidence_ids)
-
-
-def _is_left_out(attack: Evidence, approved: frozenset[str], config: RetrainingConfig) -> bool:
-    """Whether it is in quarantine: approved of, or by the config as its sources are named."""
-    return attack.evidence_id in approved or (
-        config.quarantine == "act" and can_be_left_out(attack)
-    )
 
 
 def _gone_ms(evidence: Iterable[Evidence], config: IncidentConfig) -> int:

@@ -188,7 +188,7 @@ def window_of(
     ]
     left_out = [
         each
-        for each in attacks_of(one for one in known if not dismissals.covers(one))
+        for each in attacks_of(known)
         if is_left_out(each.evidence) and any(is_in(each, stretch) for stretch in stretches)
     ]
     return Window(

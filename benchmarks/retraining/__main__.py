@@ -9,7 +9,8 @@ memory; nothing is told who lies. The model is then trained anew by `examples/re
 the naive window, all events since the change began; on what the released request lets `driftsentry
 window export` write; and on the naive window without lies. What counts is the accuracy on rows that
 nobody has lied about, of the world there is after the change. Where `act` holds a request, a person
-approves of its quarantine, as a team would that has looked.
+approves of its quarantine, and where it is held for broken data, says that they are right, as a
+team would that has looked: in no world do data break.
 
 Three worlds: a made one whose boundary turns, the census with other people from the change on, and
 elec, in which nothing changes but what is said. The directory holds the census and elec; a quick

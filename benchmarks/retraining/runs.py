@@ -31,7 +31,7 @@ from schemas.config import DetectionConfig, LabelsConfig
 from schemas.incidents import IncidentData
 from schemas.responder_config import RetrainingConfig
 from schemas.retraining import CleanWindow, RetrainingData, WindowPart
-from streams.incident_reasons import Approval, Opening
+from streams.incident_reasons import Approval, Opening, Overruling
 from streams.window_export import export_window
 from streams.window_files import write_ndjson
 from streams.window_reader import Decoder
@@ -81,7 +81,7 @@ class Outcome:
     naive: Trained | None
     """None: no alert asks for a retraining, and nobody retrains."""
     gate: Trained | None
-    """Of what `act` releases, else of what a person approves of; None: held for ever, too."""
+    """Of what `act` releases, else of what a person lets out; None: held for ever, too."""
     unpoisoned: Trained | None
     status: str
     """Of the request where named sources may be left out without asking, at the end: `none`."""
@@ -91,6 +91,8 @@ class Outcome:
     asked_holds: tuple[str, ...]
     approved: str
     """The same after the person has approved of the quarantine, where there was anything to."""
+    decided: str
+    """The same after they have said that data are right which were held for a fault."""
     reason: str
     """Of the incident."""
     n_incidents: int
@@ -146,6 +148,10 @@ def run(name: str, attack: Attack, seed: int, sizes: Sizes) -> Outcome:
     if asked is not None and "attack_suspected" in {each.reason for each in asked.holds}:
         asyncio.run(_approve(chain, asking, asked))
         held = _wanted(asking, sizes)
+    decided = held
+    if held is not None and "data_fault_open" in _holds(held):
+        asyncio.run(_believe(chain, asking, held))
+        decided = _wanted(asking, sizes)
     own = [] if request is None else [incident_of(request, acting.incidents())]
     judge = _Judge(world, labels, chain.decoder)
     naive = unpoisoned = gate = None
@@ -160,7 +166,7 @@ def run(name: str, attack: Attack, seed: int, sizes: Sizes) -> Outcome:
         truth = _events(used, true, labels.source, name, seed).log()
         naive = judge.trained(log, whole, labels)
         unpoisoned = judge.trained(truth, whole, None)
-        out = next((r for r in (request, held) if r and r.status == "released"), None)
+        out = next((r for r in (request, held, decided) if r and r.status == "released"), None)
         if out is not None:
             gate = judge.trained(log, out, labels)
     return Outcome(
@@ -176,6 +182,7 @@ def run(name: str, attack: Attack, seed: int, sizes: Sizes) -> Outcome:
         asked="none" if asked is None else asked.status,
         asked_holds=_holds(asked),
         approved="none" if held is None else held.status,
+        decided="none" if decided is None else decided.status,
         reason="none" if not own else own[0].verdict.reason,
         n_incidents=len(acting.incidents()),
         n_liars=len(labels.liars),
@@ -223,6 +230,20 @@ def incident_of(request: RetrainingData, incidents: Sequence[IncidentData]) -> I
 
 def _holds(request: RetrainingData | None) -> tuple[str, ...]:
     return () if request is None else tuple(each.reason for each in request.holds)
+
+
+async def _believe(chain: Chain, responder: Responder, request: RetrainingData) -> None:
+    """The person says that what seems to be broken data is the world, which has changed."""
+    evidence = tuple(
+        (one.evidence_id, one.revision)
+        for each in responder.incidents()
+        if each.incident_id == request.incident_id
+        for one in each.evidence
+    )
+    await chain.hear(
+        responder,
+        Overruling(2_000, request.incident_id, "harmful_drift", _PERSON, "other people", evidence),
+    )
 
 
 async def _approve(chain: Chain, responder: Responder, request: RetrainingData) -> None:

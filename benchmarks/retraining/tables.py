@@ -76,7 +76,7 @@ def accuracy_table(outcomes: Sequence[Outcome]) -> FigureTable:
     title = (
         f"accuracy on clean test rows, in points: means over {n} seeds with {LEVEL:.0%} intervals, "
         "of the model that is in force at the end, which is the old one where nothing was "
-        "released, even after a person approved; the goal is that the gate is within "
+        "released, even after a person had decided; the goal is that the gate is within "
         f"{100 * GOAL:.0f} point of the unpoisoned retraining"
     )
     columns = (
@@ -98,6 +98,7 @@ def gate_table(outcomes: Sequence[Outcome]) -> FigureTable:
                 f"{sum(each.status == 'released' for each in runs)}",
                 f"{sum(each.asked == 'released' for each in runs)}",
                 f"{sum(each.approved == 'released' for each in runs)}",
+                f"{sum(each.decided == 'released' for each in runs)}",
                 f"{sum(each.n_liars_left_out for each in runs)} of {n_liars}" if n_liars else "-",
                 f"{sum(each.n_honest_left_out for each in runs)}",
                 _share_of_lies([each.naive for each in runs]),
@@ -107,11 +108,12 @@ def gate_table(outcomes: Sequence[Outcome]) -> FigureTable:
     title = (
         "what the gate did: runs in which an alert asks for a retraining; of these released at the "
         "end where named sources may be left out without asking (`act`), where a person is asked "
-        "(`ask`), and after that person has approved; sources left out of what was released or is "
-        "held with `act`; and the share of lies among the labels that were trained on"
+        "(`ask`), after that person has approved, and after they have said of a data fault that "
+        "the data are right; sources left out of what was released or is held with `act`; and the "
+        "share of lies among the labels that were trained on"
     )
     columns = (
-        *("world and attack", "asked for", "act", "ask", "approved"),
+        *("world and attack", "asked for", "act", "ask", "approved", "data are right"),
         *("liars left out", "honest left out", "lies, naive", "lies, gate"),
     )
     return FigureTable("gate", title, columns, rows)

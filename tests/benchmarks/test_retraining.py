@@ -60,6 +60,7 @@ def outcome(seed: int, gate: float | None, **given: object) -> Outcome:
         "asked": "held",
         "asked_holds": ("attack_suspected",),
         "approved": "released",
+        "decided": "released",
         "reason": "suspected_poisoning",
         "n_incidents": 1,
         "n_liars": 4,
@@ -89,7 +90,7 @@ def test_what_is_held_counts_as_the_old_model() -> None:
     assert row[5].startswith("-10.5 ±")
     assert row[7] == "NO"
     (row,) = gate_table([outcome(0, 0.89), outcome(1, None)]).rows
-    assert row[1:] == ("2 of 2", "1", "0", "2", "6 of 8", "2", "20.0%", "1.0%")
+    assert row[1:] == ("2 of 2", "1", "0", "2", "2", "6 of 8", "2", "20.0%", "1.0%")
     (row,) = hold_table([outcome(0, 0.89), outcome(1, None)]).rows
     assert row[1:] == ("suspected poisoning 2", "attack suspected 1", "attack suspected 2", "1")
 
@@ -101,7 +102,7 @@ def test_the_gate_leaves_lies_out_in_a_quick_run() -> None:
     assert honest["status"] == "released"
     assert honest["n_honest_left_out"] == lied["n_honest_left_out"] == 0
     assert honest["naive"] == honest["gate"] == honest["unpoisoned"]
-    assert (lied["asked"], lied["approved"]) == ("held", "released")
+    assert (lied["asked"], lied["approved"], lied["decided"]) == ("held", "released", "released")
     assert lied["n_liars_left_out"] == lied["n_liars"] == 4
     lies = {who: lied[who]["n_lies"] / lied[who]["n_rows"] for who in ("gate", "naive")}
     assert lies["gate"] < lies["naive"] / 10

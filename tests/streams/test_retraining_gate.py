@@ -376,6 +376,25 @@ def test_an_attack_that_a_person_dismissed_does_not_hold() -> None:
     assert only(worse(), probing, said=[word]).status == "released"
 
 
+@pytest.mark.parametrize("config", [CONFIG, ACT])
+def test_what_was_approved_of_stays_left_out_where_the_data_are_said_to_be_right(
+    config: RetrainingConfig,
+) -> None:
+    """The world changes, and somebody lies in it: a person looks at both."""
+    records = [worse(), broken(is_over=False, partition=2), attack((5_050, 5_300))]
+    held = only(*records)
+    assert held_for(held) == ["attack_suspected", "data_fault_open"]
+    approved = approval_of(held)
+    assert held_for(only(*records, said=[approved], config=config)) == ["data_fault_open"]
+    name = held.incident_id
+    right = Overruling(7, name, "harmful_drift", "ana", "new customers", shown(*records))
+    request = only(*records, said=[approved, right], config=config)
+    assert (request.status, request.reason) == ("released", "harmful_drift")
+    assert [each.evidence_id for each in request.quarantine] == [f"{1_001:032x}"]
+    alone = only(*records, said=[right], config=config)
+    assert (alone.status, alone.quarantine) == ("released", []), "who only says so lets all in"
+
+
 def broken(is_over: bool, **given: Any) -> bytes:
     signals = [moved("quality:range", change_offset=5_100, found_offset=5_150)]
     fields: dict[str, Any] = {"signals": signals, "trigger_offset": 5_150}
