@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Severity = Literal["low", "medium", "high", "critical"]
 Unit = Literal["value", "share", "departures", "spread", "shape"]
@@ -82,6 +82,12 @@ class ErrorsInReference(BaseModel):
 
     n_errors: int = Field(ge=0, description="Of its labels, those that say so.")
     n_labels: int = Field(ge=1, description="At least 20.")
+
+    @model_validator(mode="after")
+    def _are_of_them(self) -> Self:
+        if self.n_errors > self.n_labels:
+            raise ValueError("`n_errors` is more than `n_labels`")
+        return self
 
 
 class MovedSignal(BaseModel):

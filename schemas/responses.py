@@ -17,8 +17,8 @@ from schemas.limits import MAX_ID_CHARS
 from schemas.printable import masked
 
 MAX_REVISION: Final = 2**53 - 1
-MAX_EVIDENCE_IDS: Final = 768
-"""So many fit into a command: all that an incident names, and more."""
+MAX_EVIDENCE_IDS: Final = 576
+"""So many fit into a command, and no incident names more."""
 
 _Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 _Revision = Annotated[

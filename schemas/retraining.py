@@ -86,7 +86,7 @@ class ExpectedBenefit(BaseModel):
     error_rate: float = Field(description="In the window, of labels that are not in quarantine.")
     reference_error_rate: float = Field(
         description="That of the version's reference, as its alerts say it (`error_reference`); of "
-        "several partitions, that of all their labels."
+        "several shards, that of all their labels."
     )
     n_labels: int = Field(description="In the window, of which the error rate is.")
     n_reference_labels: int = Field(description="Of which that of the reference is.")
@@ -115,8 +115,8 @@ class RetrainingData(BaseModel):
     quarantine: list[QuarantinePart] = Field(description="What is to be left out of the window.")
     benefit: ExpectedBenefit | None = Field(
         description="Null while the window is not settled, where it has no labels, where "
-        "predictions are no classes, and where `error` had no reference of this version by the "
-        "window's end."
+        "predictions are no classes, and where no alert of the incident that was told by the "
+        "window's end names a reference of this version's errors."
     )
     approved_by: str | None = Field(description="Who approved of the quarantine, where one did.")
     was_evidence_opened: bool | None = Field(

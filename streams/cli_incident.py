@@ -239,7 +239,7 @@ def approve(
         for each in incidents.values()
         if each is not own and any(one.evidence_id in attacks for one in each.evidence)
     ]
-    _say_what_is_left_out(cluster, attacks, [own, *others])
+    _say_what_is_left_out(cluster, request, attacks, list(incidents.values()))
     if not unseen:
         # More of an attack that was shown is left out as well.
         openings = cluster.require_opened(name, [own, *others], dict.fromkeys(attacks, 1))
@@ -283,12 +283,17 @@ def _attacks_that_hold(request: RetrainingData) -> list[str]:
 
 
 def _say_what_is_left_out(
-    cluster: IncidentCluster, attacks: Sequence[str], incidents: Sequence[IncidentData]
+    cluster: IncidentCluster,
+    request: RetrainingData,
+    attacks: Sequence[str],
+    incidents: Sequence[IncidentData],
 ) -> None:
     from streams.incident_view import quarantine_lines
 
     places = {one.evidence_id: one for each in incidents for one in each.evidence}
-    opened = cluster.open([places[each] for each in attacks if each in places])
+    already = [part.evidence_id for part in request.quarantine]
+    wanted = dict.fromkeys([*attacks, *already])
+    opened = cluster.open([places[each] for each in wanted if each in places])
     click.echo("driftsentry: left out of the training, where it lies in its window:", err=True)
     for line in quarantine_lines(attacks, opened):
         click.echo(line, err=True)

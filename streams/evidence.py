@@ -152,14 +152,16 @@ class Evidence:
             self.standing, is_news = Standing.MOVED, True
         if self.standing is not Standing.MOVED:
             return is_news
-        self.change_event = seen.change_event
+        last, self.change_event = self.change_event, seen.change_event
         if seen.after is None and self.after is not None:
             return is_news
         if self.after is None and not self.is_of_category:
             return self._say(seen) or is_news
+        # Late evidence of where it was before is no new move.
+        is_across = seen.change_event >= last and self.is_across(watched_by(finding), seen.effect)
         # Means that differ by a few events would give those away.
         differ = abs(seen.n_after - self.n_after) >= MIN_EVENTS
-        is_across = self.is_across(watched_by(finding), seen.effect)
+        differ |= is_across and seen.change_event - last >= MIN_EVENTS
         is_further = is_across or abs(seen.effect) >= abs(self.effect)
         if not (differ and finding.is_within_budget and is_further):
             return is_news
@@ -182,7 +184,9 @@ class Evidence:
         that fell, and then rose above its reference, is harm.
         """
         signal, aspect = watched
-        is_elsewhere = effect * self.effect < 0.0 and abs(effect) > RETURN_SD
+        # A size over a few events may be rounded to none.
+        was_above = self.effect > 0.0 or (self.effect == 0.0 and self.is_rise)
+        is_elsewhere = (effect > 0.0) != was_above and abs(effect) > RETURN_SD
         return is_elsewhere and aspect == Aspect.MEAN and may_tell(signal)
 
     def cross(self, finding: Finding) -> bool:
@@ -192,6 +196,8 @@ class Evidence:
             return False
         self.effect, self.after, self.n_after = seen.effect, seen.after, seen.n_after
         self.is_rise = seen.effect > 0.0
+        if self.before is not None and (seen.after > self.before) != self.is_rise:
+            self.before = None  # it was farther out than where it lies now
         self.change_event, self.change_offset = seen.change_event, seen.change_offset
         return True
 

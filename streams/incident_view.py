@@ -52,10 +52,12 @@ def incident_page(incident: IncidentData, opened: OpenedEvidence) -> list[str]:
 
 
 def quarantine_lines(attacks: Sequence[str], opened: OpenedEvidence) -> list[str]:
-    """What is left out of a window for these anomalies: whose events, in which offsets."""
+    """What is left out of a window for these anomalies: whose events, in which offsets.
+
+    `opened` has them, and those that are left out already.
+    """
     lines = []
-    known = [opened.found[each] for each in attacks if each in opened.found]
-    troubles = list(attacks_of(known))
+    troubles = list(attacks_of(opened.found.values()))
     explained = {one.evidence.evidence_id for one in troubles if is_explained(one, troubles)}
     for each in attacks:
         lines.append(f"  anomaly {each}")
@@ -67,7 +69,7 @@ def quarantine_lines(attacks: Sequence[str], opened: OpenedEvidence) -> list[str
             on = ", and on to the window's end, as it is not over"
             on = on if goes_on(found) and can_be_left_out(found) else ""
             if each in explained:
-                lines.append("    nothing more: it is that of the sources which are named here")
+                lines.append("    nothing more: it is that of the sources which are named")
             else:
                 lines.append(f"    {_left_out(part_of(found))}{on}")
             lines += [f"    {one}" for one in _said(found)]

@@ -246,8 +246,8 @@ def _places(evidence: Sequence[Evidence]) -> list[EvidencePlace]:
         half = MAX_PLACES // 2
         usual = [*evidence[1:half], *evidence[: -half - 1 : -1], *evidence[half:-half]]
         ranked = sorted(usual, key=lambda each: not _is_trouble(each))
-        n_troubles = min(sum(map(_is_trouble, usual)), MAX_TROUBLES)
-        n_kept = max(n_troubles, MAX_PLACES - 1)
+        n_troubles = min(sum(map(_is_trouble, evidence)), MAX_TROUBLES)
+        n_kept = max(n_troubles - _is_trouble(evidence[0]), MAX_PLACES - 1)
         kept = {each.evidence_id for each in [evidence[0], *ranked[:n_kept]]}
         evidence = [each for each in evidence if each.evidence_id in kept]
     return [_place(each) for each in evidence]

@@ -266,7 +266,11 @@ class Policy:
             message="",
         )
         if episode.acknowledged_by is not None:
-            episode.acknowledged_telling = _told_of(episode)
+            telling = _told_of(episode)
+            if telling != episode.acknowledged_telling:
+                # It tells something else now: how severe that is, they know as of this record.
+                episode.acknowledged_severity = episode.severity
+            episode.acknowledged_telling = telling
         if told.status == "resolved":
             # If it opens again, that is news to everybody.
             episode.acknowledged_by = episode.acknowledged_severity = None

@@ -291,17 +291,17 @@ def _gone_ms(evidence: Iterable[Evidence], config: IncidentConfig) -> int:
 def _errors_before(known: Iterable[Evidence], version: str) -> ErrorsInReference | None:
     """What its alerts say of the version's reference; None where none does.
 
-    Every partition has learned one of its own; its newest alert names that which it has now.
+    Every shard has learned one of its own; its newest alert names that which it has now, or none.
     """
     alerts = [each.alert for each in known if each.alert and each.model_version == version]
-    references = {
-        each.partition: each.error_reference
+    newest = {
+        (each.partition, each.shard): each.error_reference
         for each in sorted(alerts, key=lambda one: (one.trigger_offset, one.alert_id))
-        if each.error_reference is not None
     }
+    references = [each for each in newest.values() if each is not None]
     if not references:
         return None
     return ErrorsInReference(
-        n_errors=sum(each.n_errors for each in references.values()),
-        n_labels=sum(each.n_labels for each in references.values()),
+        n_errors=sum(each.n_errors for each in references),
+        n_labels=sum(each.n_labels for each in references),
     )

@@ -146,7 +146,8 @@ def _attack_holds(draft: Draft) -> list[Hold]:
     if not attacks:
         return []
     kinds = ", ".join(sorted({_technique(each) for each in attacks}))
-    named = all(can_be_left_out(one.evidence) or is_explained(one, attacks) for one in attacks)
+    beside = [*attacks, *draft.window.left_out]
+    named = all(can_be_left_out(one.evidence) or is_explained(one, beside) for one in attacks)
     remedy = (
         "approve of its quarantine, or overrule its incident"
         if named

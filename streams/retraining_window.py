@@ -39,7 +39,10 @@ class Window:
     stretches: tuple[Stretch, ...]
     attacks: tuple[Trouble, ...]
     faults: tuple[Trouble, ...]
+    left_out: tuple[Trouble, ...]
+    """Attacks that hold nothing."""
     quarantine: tuple[QuarantinePart, ...]
+    """What of these is left out."""
 
 
 def windows_of_change(
@@ -195,6 +198,7 @@ def window_of(
         stretches=stretches,
         attacks=tuple(each for each in still if each.evidence.is_of_attack),
         faults=tuple(each for each in still if not each.evidence.is_of_attack),
+        left_out=tuple(left_out),
         quarantine=tuple(
             _left_out(each, stretches) for each in left_out if not is_explained(each, left_out)
         ),

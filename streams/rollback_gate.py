@@ -27,7 +27,7 @@ from streams.incident_evidence import Evidence
 from streams.incident_reasons import Beginning, RollbackApproval, RollbackOpening
 from streams.known_then import as_of
 from streams.rollback_sentences import followup_sentence, rollback_sentence
-from streams.troubles import Stretch, Trouble, as_told, attacks_of, ended_after, faults_of
+from streams.troubles import Stretch, Trouble, attacks_of, ended_after, faults_of, goes_on
 from streams.version_comparison import verdict_on
 
 
@@ -242,11 +242,12 @@ def _troubles(comparison: VersionComparison, around: Circumstances) -> tuple[lis
         name = known.evidence_id
         if around.dismissals.covers(known):
             continue
-        is_over = ended_after(whole[name], known, around.evidence) is not None
-        for attack in attacks_of([known]):
-            if is_within(as_told(attack) if is_over else attack):
-                attacks.add(name)
-        if not is_over and any(map(is_within, faults_of([known], around.evidence))):
+        over = ended_after(whole[name], known, around.evidence)
+        # Of what went on behind its latest evidence it is known where it was once it is over.
+        judged = over if over is not None and goes_on(known) else known
+        if any(map(is_within, attacks_of([judged]))):
+            attacks.add(name)
+        if over is None and any(map(is_within, faults_of([known], around.evidence))):
             faults.add(name)
     return sorted(attacks), sorted(faults)
 

@@ -49,6 +49,11 @@ def is_fault(moved: MovedSignal) -> bool:
     return moved.signal.startswith("missing:") and moved.effect >= _FAULT_EFFECT
 
 
+def is_less_missing(moved: MovedSignal) -> bool:
+    """Whether fewer values are missing than in the reference: what had broken is whole."""
+    return moved.signal.startswith("missing:") and moved.unit == "share" and moved.effect < 0.0
+
+
 def _is_above(moved: MovedSignal) -> bool:
     """Whether a signal is above its reference, wherever it moved last.
 

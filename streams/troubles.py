@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from schemas.alerts import AlertData, MovedSignal
 from streams.incident_evidence import Evidence
 from streams.known_then import alerts_of, anomalies_of, aspect, with_alert, with_anomaly
-from streams.signal_meaning import is_fault
+from streams.signal_meaning import is_fault, is_less_missing
 
 _FOR_EVER: Final = 2**63 - 1
 
@@ -29,13 +29,12 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Offsets of a partition that nobody should train on, and whether more of them may come."""
+    """Offsets of a partition that nobody should train on."""
 
     evidence: Evidence
     partition: int
     ranges: tuple[tuple[int, int], ...]
     opened: int
-    is_over: bool
 
 
 def has_stopped(attack: Evidence) -> bool:
@@ -113,7 +112,7 @@ def _taken_over_at(alert: AlertData, own: MovedSignal, others: Sequence[Evidence
             if one.signal == own.signal
             and (own.unit == "shape" or aspect(one) == aspect(own))
             and one.standing != "superseded"
-            and (is_fault(one) or one.standing == "returned")
+            and (is_fault(one) or one.standing == "returned" or is_less_missing(one))
             and (one.found_offset > own.found_offset or one.change_offset > own.change_offset)
         ),
         default=None,
@@ -160,14 +159,7 @@ def attacks_of(evidence: Iterable[Evidence]) -> Iterator[Trouble]:
             continue
         if goes_on(each):
             ranges[-1] = ranges[-1][0], _FOR_EVER
-        yield Trouble(each, own.partition, tuple(ranges), own.opened_offset, has_stopped(each))
-
-
-def as_told(attack: Trouble) -> Trouble:
-    """The same in the offsets of what was found alone, and not as going on."""
-    assert attack.evidence.anomaly is not None
-    ranges = attack.evidence.anomaly.unmapped.quarantine.ranges
-    return replace(attack, ranges=tuple((each.first_offset, each.last_offset) for each in ranges))
+        yield Trouble(each, own.partition, tuple(ranges), own.opened_offset)
 
 
 def faults_of(evidence: Iterable[Evidence], others: Sequence[Evidence] = ()) -> Iterator[Trouble]:
@@ -185,7 +177,7 @@ def faults_of(evidence: Iterable[Evidence], others: Sequence[Evidence] = ()) -> 
             # that it was before it was closed.
             last = max([own.trigger_offset, *(one.last_offset for one in ranges)])
             stretch = first, last if is_over else _FOR_EVER
-            yield Trouble(each, own.partition, (stretch,), own.opened_offset, is_over)
+            yield Trouble(each, own.partition, (stretch,), own.opened_offset)
         if each.alert is None:
             continue
         records = alerts_of(each)
@@ -198,4 +190,4 @@ def faults_of(evidence: Iterable[Evidence], others: Sequence[Evidence] = ()) -> 
                 _FOR_EVER if back is None else back,
             )
             opened = min(one.found_offset for one in broken)
-            yield Trouble(each, each.alert.partition, (stretch,), opened, back is not None)
+            yield Trouble(each, each.alert.partition, (stretch,), opened)

@@ -12,7 +12,7 @@ from schemas.findings import Aspect, Distances, Finding
 from streams.episode_state import restore_episodes
 from streams.episodes import MAX_OF_MODEL, MAX_SIGNALS, MAX_TELLING
 from streams.policy import Policy
-from streams.signal_meaning import RETURN_SD, is_harm
+from streams.signal_meaning import RETURN_SD
 from tests.streams.policy_kit import decide, finding, policy, settled
 
 
@@ -295,46 +295,6 @@ def test_a_baseline_part_of_the_way_back_does_not_hide_how_far_it_was() -> None:
     )
     assert [each.standing for each in returning.signals] == ["returning"]
     assert [(each.standing, each.effect) for each in part.signals] == [("moved", 2.1)]
-
-
-@pytest.mark.parametrize(
-    "then",
-    [
-        [finding(5_600, signal="error", effect=0.35, before=-0.6, n_after=400)],
-        [
-            finding(5_600, signal="error", effect=0.25, before=-0.6),
-            settled(7_000, signal="error", effect=0.25),
-        ],
-    ],
-)
-def test_an_error_that_fell_and_then_rose_above_its_reference_is_told_as_harm(
-    then: list[Finding],
-) -> None:
-    """It has never been as far above as it was below."""
-    own = policy()
-    said = (finding(5_000, signal="error", effect=-0.6), *then)
-    fell, *_, rose = decide(own, *(each._replace(is_share=True) for each in said))
-    assert not is_harm(fell.signals[0])
-    assert rose.alert_id == fell.alert_id
-    (moved,) = rose.signals
-    assert is_harm(moved)
-    assert (moved.direction, moved.effect) == ("rose", then[-1].effect)
-    assert moved.change_offset > fell.signals[0].change_offset
-    assert restore_episodes(own.snapshot()).episodes == own.book.episodes
-    # And the other way round: the better news is told, too.
-    at, effect = then[-1].model_event + 500, then[-1].effect
-    down = finding(at, signal="error", effect=-0.5, before=effect, n_after=450)
-    better = decide(own, down._replace(is_share=True))[-1]
-    assert better.alert_id == fell.alert_id
-    assert not is_harm(better.signals[0])
-
-
-def test_a_feature_on_the_other_side_is_told_by_how_far_it_was_at_most() -> None:
-    own = policy()
-    first = finding(5_000, effect=-0.6)
-    decide(own, first, finding(5_600, effect=0.35, before=-0.6, n_after=400))
-    (episode,) = own.book.episodes.values()
-    assert [each.effect for each in episode.evidence.values()] == [-0.6]
 
 
 def test_means_that_differ_by_one_event_are_not_both_told() -> None:

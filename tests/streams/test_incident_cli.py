@@ -16,7 +16,7 @@ from streams.incident_desk import as_bytes
 from streams.incident_reader import TopicRecord
 from tests.streams.incident_kit import alert, moved, silence
 from tests.streams.incident_scene import Scene, written
-from tests.streams.test_retraining_gate import attack, only, worse
+from tests.streams.test_retraining_gate import ACT, attack, only, worse
 
 BECAUSE = ("--because", "a broken join")
 CALM = alert(1, 0)
@@ -314,6 +314,18 @@ def test_of_many_anomalies_every_one_is_shown_approved_and_overruled(scene: Scen
     assert names < set(opened.evidence)
 
 
+def test_what_is_left_out_already_is_not_left_out_once_more(scene: Scene) -> None:
+    records = [worse(), POISONED, attack((5_100, 5_200), number=2, is_complete=False)]
+    (found,) = scene.happen(*records)
+    request = only(*records, config=ACT)
+    assert len(request.quarantine) == 1
+    scene.write("retraining", written(request))
+    assert scene.run("show", found.incident_id).exit_code == 0
+    result = scene.run("approve", request.request_id, *BECAUSE)
+    assert result.exit_code == 0, result.output
+    assert "nothing more: it is that of the sources which are named" in result.stderr
+
+
 def test_what_no_incident_names_is_not_waved_through_unseen(scene: Scene) -> None:
     """More of it than an incident can name: approved of unseen alone, in as many words as it takes.
 
@@ -331,7 +343,7 @@ def test_what_no_incident_names_is_not_waved_through_unseen(scene: Scene) -> Non
     assert result.exit_code == 0, result.output
     words = [each for each in scene.said() if isinstance(each, ApproveQuarantine)]
     assert [each.command_id for each in words] == result.stdout.split()
-    assert [len(each.evidence_ids) for each in words] == [768, 32]
+    assert [len(each.evidence_ids) for each in words] == [576, 224]
     assert len({one for each in words for one in each.evidence_ids}) == 800
 
 

@@ -198,7 +198,7 @@ def test_an_attack_of_sources_that_are_named_leaves_nothing_more_out() -> None:
     records = [attack((5_050, 5_300)), attack((5_000, 5_200), number=2, is_complete=False)]
     known = merged(evidence(*records))
     lines = quarantine_lines(list(known), OpenedEvidence(known, {}))
-    assert "    nothing more: it is that of the sources which are named here" in lines
+    assert "    nothing more: it is that of the sources which are named" in lines
     assert not any("every event" in each for each in lines)
 
 

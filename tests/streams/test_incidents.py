@@ -492,7 +492,7 @@ def test_all_that_a_retraining_waits_for_is_named_as_far_as_a_fold_keeps_it_open
     found = only(*broken[:70])
     assert len(found.evidence) == 70
     found = only(*broken)
-    assert (found.n_evidence, len(found.evidence)) == (600, 513)
+    assert (found.n_evidence, len(found.evidence)) == (600, 512)
     mixed = [*broken[:70], *(alert(number, number / 10) for number in range(70, 200))]
     found = only(*mixed)
     assert {f"{number:032x}" for number in range(70)} <= {e.evidence_id for e in found.evidence}

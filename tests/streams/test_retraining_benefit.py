@@ -12,6 +12,7 @@ from schemas.alerts import AlertData
 from schemas.config import PageHinkleyConfig
 from schemas.findings import ErrorReference, Finding
 from streams.episode_state import restore_episodes
+from streams.incident_evidence import EvidenceError, from_alert
 from streams.retraining_gate import request_of
 from tests.detectors.decoded import Event, decoded
 from tests.detectors.folding import fold_in
@@ -70,6 +71,11 @@ def test_it_is_null_where_either_side_is_not_known(alert: dict[str, Any], facts:
     assert only(worse(**alert), facts=facts).benefit is None
 
 
+def test_an_alert_with_more_errors_than_labels_is_no_evidence() -> None:
+    with pytest.raises(EvidenceError, match="error_reference"):
+        from_alert(worse(**of_reference(21, 20)))
+
+
 def test_it_is_against_the_reference_of_the_version() -> None:
     requests = [
         request_of(draft, FACTS, [], CONFIG)
@@ -88,6 +94,23 @@ def test_it_is_against_the_reference_of_the_version() -> None:
     (request,) = (each for each in requests if each.model_version == "7")
     assert request.benefit is not None
     assert request.benefit.reference_error_rate == 0.1
+
+
+def test_of_shards_in_one_partition_it_is_that_of_all_their_labels() -> None:
+    one = worse(1, shard=0, **of_reference(900))
+    request = only(one, worse(2, shard=1, **of_reference(200)))
+    assert request.benefit is not None
+    assert request.benefit.reference_error_rate == pytest.approx(1_100 / 4_000)
+    assert request.benefit.n_reference_labels == 4_000
+
+
+def test_of_two_references_that_of_the_newest_alert_counts_also_where_it_is_not_known() -> None:
+    old = worse(1, **of_reference(900))
+    at = {"trigger_offset": 5_400, "opened_offset": 5_400}
+    new = only(old, worse(2, 1, **at, **of_reference(200)))
+    assert new.benefit is not None
+    assert new.benefit.reference_error_rate == 0.1
+    assert only(old, worse(2, 1, **at, error_reference=None)).benefit is None
 
 
 def test_of_partitions_it_is_that_of_all_their_labels_and_of_each_the_newest() -> None:

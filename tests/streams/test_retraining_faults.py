@@ -121,6 +121,16 @@ def test_a_fault_that_has_moved_on_is_over_where_the_signal_is_back(
     assert begins == 5_501
 
 
+def test_a_fault_that_has_moved_on_is_over_where_less_is_missing_than_in_the_reference() -> None:
+    gone_on = {**MISSING, "standing": "superseded"}
+    first = [told(1, 5_150, MISSING), told(2, 5_300, gone_on)]
+    less = {**MISSING, "effect": -0.2, "direction": "fell"}
+    less |= {"change_offset": 5_290, "found_offset": 5_300}
+    assert ranges_of(only(worse(), *first, second(1, 5_300, less))) == [(5_301, 6_300)]
+    in_one = told(2, 5_300, {**less, "change_offset": 5_290})
+    assert ranges_of(only(worse(), first[0], in_one)) == [(5_301, 6_300)]
+
+
 def test_a_fault_that_moves_into_an_alert_which_is_told_late_is_away_until_then() -> None:
     first = [told(1, 5_150, BROKEN), told(2, 5_300, GONE_ON)]
     late = [second(1, 8_000, AGAIN), second(2, 8_100, {**AGAIN, **BACK})]

@@ -355,6 +355,8 @@ def test_an_attack_that_names_nobody_is_that_of_sources_which_are_named_beside_i
     request = only(worse(), named, pool)
     assert held_for(request) == ["attack_suspected"]
     assert "approve of its quarantine" in request.holds[0].detail
+    acting = only(worse(), named, pool, config=ACT)
+    assert "approve of its quarantine" in acting.holds[0].detail, "who lies is left out already"
     assert held_for(only(worse(), named, pool, config=ACT)) == ["attack_suspected"]
     approval = approval_of(request)
     (part,) = only(worse(), named, pool, elsewhere, said=[approval]).quarantine

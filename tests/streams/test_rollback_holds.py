@@ -93,6 +93,8 @@ def test_what_is_told_of_an_attack_behind_what_was_compared_does_not_enter() -> 
     assert status_of(before) == ("held", ["attack_suspected"]), "poisoning goes on until it is over"
     over = found_at(450, (450, 470), revision=2, trigger=5_000, is_over=True)
     assert status_of([*before, *over]) == ("released", []), "it did not go on"
+    went_on = found_at(450, (450, 470), (1_200, 1_250), revision=2, trigger=5_000, is_over=True)
+    assert status_of([*before, *went_on]) == ("held", ["attack_suspected"])
 
 
 def test_data_that_break_again_behind_what_was_compared_do_not_enter() -> None:
