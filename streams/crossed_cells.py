@@ -7,6 +7,7 @@ only its own part of that; their crossing explains all of it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -21,6 +22,9 @@ KNOWN: Final = 0.95
 """Of the new version's events: less, and the mix of a feature, or of several, is not known."""
 _FEW: Final = 8
 """Labels of the old version, in a cell that should have more: fewer may be missing by chance."""
+_CHANCE: Final = 2.0
+"""Standard errors: what a mix makes is taken for chance where it is less. Unless the mixes lie very
+far apart, that is less than what an interval of the difference allows for."""
 Pairs = Sequence[tuple[Sums, Sums]]
 """By group or cell the losses of the new version, and of the old one."""
 
@@ -96,6 +100,28 @@ class BothCells:
         self._sums[: len(losses[0]), :3] = losses[0]
         self._sums[len(losses[0]) :, 3:] = losses[1]
 
+    def moves(
+        self, features: Sequence[str], within: tuple[str, str] | None = None
+    ) -> Mapping[str, float]:
+        """By feature how much its mix makes of the old version's mean, in all events or `within`.
+
+        By itself, or added to that of one other: what is hard for two features together may be no
+        harder for each of them. Where the cells are too sparse, and what may be chance, is nothing.
+        """
+        there = self._there(within)
+        rows = self._sums[there]
+        codes = {name: self._codes[name][there] for name in features if name in self._codes}
+        alone = {name: _made(cell, rows) for name, cell in codes.items()}
+        found = {name: _surely(*made) for name, made in alone.items()}
+        for pair in combinations(codes, 2):
+            one, other = pair
+            made, error = _made(codes[one] * (1 + len(self._groups[other])) + codes[other], rows)
+            if error > 0.0:
+                for name, added in (pair, pair[::-1]):
+                    by_itself, _ = alone[name]
+                    found[added] = max(found[added], _surely(made - by_itself, error))
+        return found
+
     def crossed(
         self, features: Sequence[str], within: tuple[str, str] | None = None
     ) -> Crossing | None:
@@ -106,28 +132,21 @@ class BothCells:
         that this may be chance. `within` is a feature and a group of it, of which the cells are
         taken; there one feature is enough, since it was not looked at within the group.
         """
-        there = np.ones(len(self._sums), np.bool_)
-        if within is not None:
-            own, group = within
-            if group not in self._groups.get(own, {}):
-                return None
-            there = self._codes[own] == self._groups[own][group]
+        there = self._there(within)
         rows = self._sums[there]
         cell: I64 = np.zeros(len(rows), np.int64)
         n_crossed, n_lost = 0, 0.0
-        for feature in features:
+        for feature in features if len(rows) else ():
             if feature not in self._codes:
                 continue
             wide = cell * (1 + len(self._groups[feature])) + self._codes[feature][there]
             finer: I64 = np.unique(wide, return_inverse=True)[1].ravel()
             new, old = (_summed(finer, rows[:, column]) for column in (0, 3))
-            n, m = new.sum(), old.sum()
-            part = take_part(new, old)
-            sparse = ~part & (new * m < _FEW * n)
-            if new[sparse].sum() <= (1 - KNOWN) * n:
+            sparse = _are_sparse(new, old)
+            if new[sparse].sum() <= (1 - KNOWN) * new.sum():
                 cell = finer
                 n_crossed += 1
-                n_lost = float(new[~part & ~sparse].sum() / n)
+                n_lost = float(new[~take_part(new, old) & ~sparse].sum() / new.sum())
         if n_crossed < (2 if within is None else 1):
             return None
         sums: F64 = np.column_stack([_summed(cell, column) for column in rows.T])
@@ -138,6 +157,43 @@ class BothCells:
             ],
             is_known=n_lost <= 1 - KNOWN,
         )
+
+    def _there(self, within: tuple[str, str] | None) -> Bool:
+        """(rows,) which are in a group; all where none is named."""
+        if within is None:
+            return np.ones(len(self._sums), np.bool_)
+        own, group = within
+        code = self._groups.get(own, {}).get(group)
+        if code is None:
+            return np.zeros(len(self._sums), np.bool_)
+        found: Bool = self._codes[own] == code
+        return found
+
+
+def _made(cell: I64, rows: F64) -> tuple[float, float]:
+    """What the new version's mix of cells makes of the old one's mean, and the standard error.
+
+    Nothing, and no error, where the cells are too sparse.
+    """
+    new, old, total, squares = (_summed(cell, rows[:, column]) for column in (0, 3, 4, 5))
+    part = take_part(new, old)
+    if not part.any() or new[_are_sparse(new, old)].sum() > (1 - KNOWN) * new.sum():
+        return 0.0, 0.0
+    new, old, total = new[part], old[part], total[part]
+    more = new / new.sum() - old / old.sum()
+    variance = squares[part].sum() / old.sum() - (total.sum() / old.sum()) ** 2
+    error = np.sqrt(max(variance, 0.0) * (np.square(more) / old).sum())
+    return float(more @ (total / old)), float(error)
+
+
+def _surely(made: float, error: float) -> float:
+    return abs(made) if abs(made) >= _CHANCE * error else 0.0
+
+
+def _are_sparse(new: F64, old: F64) -> Bool:
+    """(k,) which cells take no part, of which the old version may lack labels by chance."""
+    found: Bool = ~take_part(new, old) & (new * old.sum() < _FEW * new.sum())
+    return found
 
 
 def take_part(new: F64, old: F64) -> Bool:

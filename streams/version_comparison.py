@@ -132,17 +132,16 @@ class _Mixes:
             else None
             for feature, each in self._shared.items()
         }
-        self._moves: Final = {
-            name: abs(mix.difference) for name, mix in self._of_one.items() if mix is not None
-        }
+        self._known: Final = [name for name, mix in self._of_one.items() if mix is not None]
         self._cells: Final = BothCells(new.cells, old.cells)
+        self._moves: Final = self._cells.moves(self._known)
         self._of_crossings: Final[dict[tuple[str, ...], Sequence[Interval | None]]] = {}
 
     def judged_on_all(self, whole: GroupComparison, config: RollbackConfig) -> GroupComparison:
         """All events: they have to differ so on the same mix as well."""
         if whole.verdict == "alike":
             return whole
-        crossing = self._cells.crossed(self._movers(whole))
+        crossing = self._cells.crossed(_movers(whole, self._moves))
         shared = [*self._shared.values(), *([] if crossing is None else [crossing.pairs])]
         return whole if self._is_so_in(shared, whole, config) else _alike(whole)
 
@@ -150,18 +149,21 @@ class _Mixes:
         """A group: it has to differ so without what the mix of other features makes, too.
 
         Their mixes are of all events and not of the group's: they are taken to be the same there.
-        What is hard for two features together is not: so the cells within it have to say the same.
+        What is hard for two features together is not: so the cells within it have to say the same,
+        of the features whose mix within it may explain some of the difference.
         """
         if found.verdict == "alike" or found.group is None:
             return found
         own = feature_of(found.group)
         mixes = [mix for feature, mix in self._of_one.items() if feature != own]
-        others = [name for name in self._movers(found) if name != own]
+        others = [name for name in _movers(found, self._moves) if name != own]
         for mix in [*mixes, *self._crossed(others)]:
             # None: the old version hardly had what more than a few of the new one's are.
             if mix is None or _verdict(_without(found, mix), config) != found.verdict:
                 return _alike(found)
-        crossing = self._cells.crossed(others, (own, found.group))
+        within = own, found.group
+        moves = self._cells.moves([name for name in self._known if name != own], within)
+        crossing = self._cells.crossed(_movers(found, moves), within)
         if crossing is None or self._is_so_in([crossing.pairs], found, config):
             return found
         return _alike(found)
@@ -177,15 +179,6 @@ class _Mixes:
             for pairs in shared
         )
 
-    def _movers(self, found: GroupComparison) -> Sequence[str]:
-        """The features whose mix may explain some of a difference, those that may most first.
-
-        What is crossed for nothing makes the cells small, and hides a version that is worse.
-        """
-        least = abs(found.difference) / _EXPLAINS
-        movers = [name for name, move in self._moves.items() if move >= least]
-        return sorted(movers, key=lambda name: (-self._moves[name], name))
-
     def _crossed(self, features: Sequence[str]) -> Sequence[Interval | None]:
         """What the crossing of these features makes, if at least two are crossed."""
         key = tuple(features)
@@ -200,6 +193,16 @@ class _Mixes:
 
     def _mix(self, pairs: Pairs) -> Interval:
         return mix_difference(pairs, self._level, of_shares=self._of_shares)
+
+
+def _movers(found: GroupComparison, moves: Mapping[str, float]) -> Sequence[str]:
+    """The features whose mix may explain some of a difference, those that may most first.
+
+    What is crossed for nothing makes the cells small, and hides a version that is worse.
+    """
+    least = abs(found.difference) / _EXPLAINS
+    movers = [name for name, move in moves.items() if move >= least]
+    return sorted(movers, key=lambda name: (-moves[name], name))
 
 
 def _alike(found: GroupComparison) -> GroupComparison:
