@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from streams import alert_reader
 from streams.alert_reader import AlertsError, as_cloudevent, as_sentence
 from streams.cli import main
+from streams.embedded import EmbeddedBroker
 from tests.fuzz.outputs import ALERT, OUTPUT, Written
 
 
@@ -57,8 +58,10 @@ def test_a_foreign_record_does_not_end_the_command(monkeypatch: pytest.MonkeyPat
             yield Written(value, list(OUTPUT.headers))
 
     monkeypatch.setattr(alert_reader, "read_alerts", read)
-    command = ["alerts", "--bootstrap-servers", "127.0.0.1:1", "--no-follow", "--json"]
-    result = CliRunner().invoke(main, command)
+    with EmbeddedBroker() as broker:
+        servers = broker.bootstrap_servers
+        command = ["alerts", "--bootstrap-servers", servers, "--no-follow", "--json"]
+        result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
     events = [orjson.loads(line) for line in result.stdout.splitlines()]
     assert [event["data"]["alert_id"] for event in events] == [ALERT.alert_id] * 2

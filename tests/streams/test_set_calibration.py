@@ -8,7 +8,13 @@ import orjson
 import pytest
 
 from detectors.security.calibration_document import calibration_of
-from schemas.commands import MAX_COMMAND_BYTES, CommandError, SetCalibration, read_command
+from schemas.commands import (
+    MAX_COMMAND_BYTES,
+    MAX_SET_BYTES,
+    CommandError,
+    SetCalibration,
+    read_command,
+)
 from streams.checkpoint import state_digest
 from streams.duties import FormerKey, SecurityWork
 from streams.lineage import JournalEntry, LineageError, load_journal
@@ -69,7 +75,7 @@ def test_it_is_read_up_to_its_size_and_only_with_its_own_digest() -> None:
     assert read_command(value_of(command)) == command
     with pytest.raises(CommandError, match="`digest` must be that of `document`"):
         read_command(value_of(command).replace(document.digest.encode(), b"0" * 32))
-    with pytest.raises(CommandError, match="at most 916384 bytes"):
+    with pytest.raises(CommandError, match=f"at most {MAX_SET_BYTES} bytes"):
         read_command(b'{"kind":"calibration"}' + b" " * 1_000_000)
 
 

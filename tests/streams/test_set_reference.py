@@ -7,7 +7,13 @@ from itertools import count
 import pytest
 
 from schemas.alerts import AlertData
-from schemas.commands import MAX_COMMAND_BYTES, CommandError, SetReference, read_command
+from schemas.commands import (
+    MAX_COMMAND_BYTES,
+    MAX_SET_BYTES,
+    CommandError,
+    SetReference,
+    read_command,
+)
 from schemas.config import PolicyConfig
 from schemas.reference import MAX_REFERENCE_BYTES
 from streams import obedience
@@ -80,7 +86,7 @@ def test_it_is_read_up_to_its_size_and_only_with_its_own_digest() -> None:
     other = value_of(command).replace(document.digest.encode(), b"0" * 32)
     with pytest.raises(CommandError, match="`digest` must be that of `document`"):
         read_command(other)
-    with pytest.raises(CommandError, match="at most 916384 bytes"):
+    with pytest.raises(CommandError, match=f"at most {MAX_SET_BYTES} bytes"):
         read_command(b'{"kind":"reference"}' + b" " * 1_000_000)
     with pytest.raises(CommandError, match=f"at most {MAX_COMMAND_BYTES} bytes"):
         read_command(
