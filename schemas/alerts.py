@@ -309,7 +309,7 @@ class AlertData(BaseModel):
     acknowledged_by: str | None = Field(
         default=None,
         description="Who knows of it. From then on it is told of where it gets worse, where data "
-        "break or are back, and at its end.",
+        "break or are back, where harm begins or ends, and at its end.",
     )
     error_reference: ErrorsInReference | None = Field(
         default=None,

@@ -217,15 +217,16 @@ def approve(
 ) -> None:
     """Let a retraining that an attack holds back go on, with the suspected events left out.
 
-    It says which those are. Who has not opened the evidence of the incidents behind the request, by
-    `driftsentry incident show`, is refused with exit code 3 unless they say --unseen.
+    It says which those are, and takes along what the config leaves out already. Who has not opened
+    the evidence of the incidents behind the request, by `driftsentry incident show`, is refused
+    with exit code 3 unless they say --unseen.
     """
     name, why = name_of(by), why_of(because)
     cluster = _cluster(ctx, options)
     from schemas.responses import MAX_EVIDENCE_IDS
 
     request = cluster.request(typed)
-    attacks = _attacks_that_hold(request)
+    attacks = _attacks_of(request)
     incidents = cluster.incidents()
     own = incidents.get(request.incident_id)
     if own is None:
@@ -239,7 +240,7 @@ def approve(
         for each in incidents.values()
         if each is not own and any(one.evidence_id in attacks for one in each.evidence)
     ]
-    _say_what_is_left_out(cluster, request, attacks, list(incidents.values()))
+    _say_what_is_left_out(cluster, attacks, list(incidents.values()))
     if not unseen:
         # More of an attack that was shown is left out as well.
         openings = cluster.require_opened(name, [own, *others], dict.fromkeys(attacks, 1))
@@ -264,36 +265,36 @@ def _cluster(ctx: click.Context, options: dict[str, Any]) -> IncidentCluster:
     return IncidentCluster(settings)
 
 
-def _attacks_that_hold(request: RetrainingData) -> list[str]:
-    """The anomalies for which a request waits for a person. Raises `Failure` where it does not."""
-    attacks = [
+def _attacks_of(request: RetrainingData) -> list[str]:
+    """The anomalies for which a request waits for a person, and those that are left out already.
+
+    Those too: by the config they are left out until somebody overrules their incident, and what is
+    approved of stays left out then. Raises `Failure` where there are none, or it is not held.
+    """
+    holding = [
         evidence_id
         for hold in request.holds
         if hold.reason == "attack_suspected"
         for evidence_id in hold.evidence_ids
     ]
+    attacks = list(dict.fromkeys([*holding, *(part.evidence_id for part in request.quarantine)]))
     if request.status != "held" or not attacks:
         holds = ", ".join(each.reason for each in request.holds)
         raise fail(
             f"request {masked(request.request_id)} is {request.status}"
-            f"{f' for {holds}' if holds else ''}: no attack holds it back, and there is nothing to "
-            "approve"
+            f"{f' for {holds}' if holds else ''}: no attack holds it back, none is left out, and "
+            "there is nothing to approve"
         )
     return attacks
 
 
 def _say_what_is_left_out(
-    cluster: IncidentCluster,
-    request: RetrainingData,
-    attacks: Sequence[str],
-    incidents: Sequence[IncidentData],
+    cluster: IncidentCluster, attacks: Sequence[str], incidents: Sequence[IncidentData]
 ) -> None:
     from streams.incident_view import quarantine_lines
 
     places = {one.evidence_id: one for each in incidents for one in each.evidence}
-    already = [part.evidence_id for part in request.quarantine]
-    wanted = dict.fromkeys([*attacks, *already])
-    opened = cluster.open([places[each] for each in wanted if each in places])
+    opened = cluster.open([places[each] for each in attacks if each in places])
     click.echo("driftsentry: left out of the training, where it lies in its window:", err=True)
     for line in quarantine_lines(attacks, opened):
         click.echo(line, err=True)

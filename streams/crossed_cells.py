@@ -23,8 +23,8 @@ KNOWN: Final = 0.95
 _FEW: Final = 8
 """Labels of the old version, in a cell that should have more: fewer may be missing by chance."""
 _CHANCE: Final = 2.0
-"""Standard errors: what a mix makes is taken for chance where it is less. Unless the mixes lie very
-far apart, that is less than what an interval of the difference allows for."""
+"""Standard errors: what a mix adds to another one is taken for chance where it is less. Unless the
+mixes lie very far apart, that is less than what an interval of the difference allows for."""
 Pairs = Sequence[tuple[Sums, Sums]]
 """By group or cell the losses of the new version, and of the old one."""
 
@@ -106,13 +106,14 @@ class BothCells:
         """By feature how much its mix makes of the old version's mean, in all events or `within`.
 
         By itself, or added to that of one other: what is hard for two features together may be no
-        harder for each of them. Where the cells are too sparse, and what may be chance, is nothing.
+        harder for each of them. What is added by chance is nothing, as there are many pairs, and so
+        is what is of cells that are too sparse. Of features by themselves small moves add up.
         """
         there = self._there(within)
         rows = self._sums[there]
         codes = {name: self._codes[name][there] for name in features if name in self._codes}
         alone = {name: _made(cell, rows) for name, cell in codes.items()}
-        found = {name: _surely(*made) for name, made in alone.items()}
+        found = {name: abs(made) for name, (made, _) in alone.items()}
         for pair in combinations(codes, 2):
             one, other = pair
             made, error = _made(codes[one] * (1 + len(self._groups[other])) + codes[other], rows)

@@ -325,6 +325,7 @@ def _home(finding: Finding) -> float:
 def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
     """What is to be told of a working baseline: which signals it has at their reference."""
     told = []
+    level = evidence_of(finding)
     part = part_factor(finding)
     found: list[tuple[Aspect, float, float | None]] = [
         (Aspect.MEAN, finding.effect, finding.after),
@@ -352,8 +353,8 @@ def _settle(of_model: list[Episode], finding: Finding) -> list[Told]:
                 episode.is_settled = True
                 known.standing = Standing.MOVED
                 was = vanished(finding.signal, known)
-                if known.is_across(watched, effect):
-                    is_news |= known.cross(finding)
+                if known.is_across(watched, level):
+                    is_news |= known.cross(level)
                 else:
                     is_news |= known.settle(effect, after, finding.n_after)
                 is_news |= vanished(finding.signal, known) not in (None, was)

@@ -152,13 +152,16 @@ class Evidence:
             self.standing, is_news = Standing.MOVED, True
         if self.standing is not Standing.MOVED:
             return is_news
-        last, self.change_event = self.change_event, seen.change_event
-        if seen.after is None and self.after is not None:
+        is_across = self.is_across(watched_by(finding), seen)
+        if is_across and self.is_late(seen):
+            return is_news
+        last, is_of_few = self.change_event, seen.after is None and self.after is not None
+        # Where it is across by few events is told by the next mean, and counted from where it was.
+        self.change_event = last if is_of_few and is_across else seen.change_event
+        if is_of_few:
             return is_news
         if self.after is None and not self.is_of_category:
             return self._say(seen) or is_news
-        # Late evidence of where it was before is no new move.
-        is_across = seen.change_event >= last and self.is_across(watched_by(finding), seen.effect)
         # Means that differ by a few events would give those away.
         differ = abs(seen.n_after - self.n_after) >= MIN_EVENTS
         differ |= is_across and seen.change_event - last >= MIN_EVENTS
@@ -177,22 +180,25 @@ class Evidence:
             return False
         return self.settle(since.effect, since.after, since.n_after)
 
-    def is_across(self, watched: Watched, effect: float) -> bool:
+    def is_late(self, seen: Evidence) -> bool:
+        """Whether it is of where the signal was before the move that is told."""
+        return seen.change_offset < self.change_offset
+
+    def is_across(self, watched: Watched, seen: Evidence) -> bool:
         """Whether what may tell of harm or a fault lies on the other side of its reference now.
 
         How far it was on the one side then says nothing of what it tells on the other: an error
         that fell, and then rose above its reference, is harm.
         """
         signal, aspect = watched
-        # A size over a few events may be rounded to none.
-        was_above = self.effect > 0.0 or (self.effect == 0.0 and self.is_rise)
-        is_elsewhere = (effect > 0.0) != was_above and abs(effect) > RETURN_SD
+        # So near to the reference it is where it moved that says what it tells.
+        was_above = self.is_rise if abs(self.effect) <= RETURN_SD else self.effect > 0.0
+        is_elsewhere = (seen.effect > 0.0) != was_above and abs(seen.effect) > RETURN_SD
         return is_elsewhere and aspect == Aspect.MEAN and may_tell(signal)
 
-    def cross(self, finding: Finding) -> bool:
-        """Take a working baseline on the other side of its reference; whether its mean is known."""
-        seen = evidence_of(finding)
-        if seen.after is None:
+    def cross(self, seen: Evidence) -> bool:
+        """Take a working baseline on the other side of its reference; whether that is news."""
+        if seen.after is None or self.is_late(seen):
             return False
         self.effect, self.after, self.n_after = seen.effect, seen.after, seen.n_after
         self.is_rise = seen.effect > 0.0

@@ -52,10 +52,7 @@ def incident_page(incident: IncidentData, opened: OpenedEvidence) -> list[str]:
 
 
 def quarantine_lines(attacks: Sequence[str], opened: OpenedEvidence) -> list[str]:
-    """What is left out of a window for these anomalies: whose events, in which offsets.
-
-    `opened` has them, and those that are left out already.
-    """
+    """What is left out of a window for these anomalies: whose events, in which offsets."""
     lines = []
     troubles = list(attacks_of(opened.found.values()))
     explained = {one.evidence.evidence_id for one in troubles if is_explained(one, troubles)}

@@ -293,7 +293,7 @@ async def run_responder(
             begin(partial(_beat, pulse))
             pulse.start()
             await run_app(app, stop)
-        else:
+        elif not any(each.done() and each.exception() for each in beside):
             _end_soon()
     finally:
         # It is not called off: a thread that waits for a broker would keep the process.

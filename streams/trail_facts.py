@@ -43,7 +43,7 @@ _TEXTS: Final = frozenset({"message", "because", "note", "detail", "reason", "ap
 _HEX: Final = r"(?<![0-9a-f])[0-9a-f]{12,}(?![0-9a-z])"
 _ONE: Final = re.compile(_HEX, re.IGNORECASE)
 _PSEUDONYM: Final = re.compile(
-    rf"\b(sources?:?\s+)({_HEX}(?:(?:,|,? and|,? or)\s+{_HEX})*)", re.IGNORECASE
+    rf"\b(sources?:?\s+)({_HEX}(?:(?:\s*[,;/&]\s*|,?\s+(?:and|or)\s+){_HEX})*)", re.IGNORECASE
 )
 """A pseudonym in a sentence: 12 hex digits or more, alone or in a list, behind the word source.
 

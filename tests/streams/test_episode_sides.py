@@ -9,6 +9,7 @@ import pytest
 from schemas.commands import Acknowledge
 from schemas.findings import Finding
 from streams.episode_state import restore_episodes
+from streams.evidence import evidence_of, watched_by
 from streams.policy import Policy
 from streams.signal_meaning import is_harm
 from tests.streams.policy_kit import decide, finding, policy, settled
@@ -76,6 +77,41 @@ def test_late_evidence_of_the_one_side_does_not_take_back_the_other() -> None:
     told(own, error(5_000, -0.3), error(5_600, 0.5, before=-0.3, n_after=400))
     late = error(5_650, -0.15, n_after=750, detector="adwin")
     assert told(own, late) == [("rose", 0.5, True)]
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        # Farther out than where it is now, and twice.
+        [error(5_650, -0.55, n_after=750, detector="adwin")],
+        [
+            error(5_650, -0.15, n_after=750, detector="adwin"),
+            error(5_660, -0.12, n_after=720, detector="kswin"),
+        ],
+        # A baseline from before the move.
+        [level(7_000, -0.25)._replace(change_offset=9_900, n_after=2_050)],
+    ],
+)
+def test_no_late_evidence_takes_harm_back(late: list[Finding]) -> None:
+    own = policy()
+    told(own, error(5_000, -0.6), error(5_600, 0.5, before=-0.6, n_after=400))
+    assert all(is_harm for *_, is_harm in told(own, *late))
+    assert told(own, error(5_700, 1.2, before=0.5, n_after=450)) == [("rose", 1.2, True)]
+
+
+def test_a_side_that_few_events_saw_first_is_told_by_the_next_mean() -> None:
+    own = policy()
+    told(own, error(5_000, -0.6))
+    assert told(own, error(5_205, 0.6, before=-0.6, n_after=15)) == []
+    assert told(own, error(5_300, 0.6, before=-0.6, n_after=110)) == [("rose", 0.6, True)]
+
+
+def test_near_the_reference_it_is_where_it_moved_that_is_left_behind() -> None:
+    near = evidence_of(error(9_000, 0.06, before=0.7))
+    rose = error(9_200, 0.6, before=0.06)
+    assert near.is_across(watched_by(rose), evidence_of(rose))
+    fell = error(9_200, -0.6, before=0.06)
+    assert not near.is_across(watched_by(fell), evidence_of(fell))
 
 
 def test_another_side_is_told_though_both_means_rest_on_as_many_events() -> None:

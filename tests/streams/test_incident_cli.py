@@ -16,7 +16,7 @@ from streams.incident_desk import as_bytes
 from streams.incident_reader import TopicRecord
 from tests.streams.incident_kit import alert, moved, silence
 from tests.streams.incident_scene import Scene, written
-from tests.streams.test_retraining_gate import ACT, attack, only, worse
+from tests.streams.test_retraining_gate import ACT, attack, broken, only, worse
 
 BECAUSE = ("--because", "a broken join")
 CALM = alert(1, 0)
@@ -324,6 +324,24 @@ def test_what_is_left_out_already_is_not_left_out_once_more(scene: Scene) -> Non
     result = scene.run("approve", request.request_id, *BECAUSE)
     assert result.exit_code == 0, result.output
     assert "nothing more: it is that of the sources which are named" in result.stderr
+    *_, word = scene.said()
+    assert isinstance(word, ApproveQuarantine)
+    assert set(word.evidence_ids) == {f"{1_001:032x}", f"{1_002:032x}"}, "both, if it is overruled"
+
+
+def test_what_the_config_leaves_out_is_approved_of_where_broken_data_hold_it(scene: Scene) -> None:
+    """So that who then says that the data are right lets no liars in."""
+    records = [worse(), broken(is_over=False, partition=2), POISONED]
+    (found,) = scene.happen(*records)
+    request = only(*records, config=ACT)
+    assert [each.reason for each in request.holds] == ["data_fault_open"]
+    scene.write("retraining", written(request))
+    assert scene.run("show", found.incident_id).exit_code == 0
+    result = scene.run("approve", request.request_id, *BECAUSE)
+    assert result.exit_code == 0, result.output
+    *_, word = scene.said()
+    assert isinstance(word, ApproveQuarantine)
+    assert word.evidence_ids == (f"{1_001:032x}",)
 
 
 def test_what_no_incident_names_is_not_waved_through_unseen(scene: Scene) -> None:

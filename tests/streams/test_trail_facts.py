@@ -130,6 +130,7 @@ SHORT = PSEUDONYM[:12]
         (f"source {PSEUDONYM} lies", "source *** lies"),
         (f"(Source: {SHORT.upper()}).", "(Source: ***)."),
         (f"sources {SHORT}, {PSEUDONYM} and 070000000000; go", "sources ***, *** and ***; go"),
+        (f"sources {SHORT},{PSEUDONYM}/070000000000", "sources ***,***/***"),
         (f"source {SHORT}; source {SHORT}", "source ***; source ***"),
         # What else looks like it stays: ids, offsets, names, the word alone.
         (f"look at `driftsentry incident show {SHORT}`", None),
