@@ -197,6 +197,8 @@ def test_exactly_the_committed_records_are_handled_and_open_ones_after_their_com
 
     responders.mark()
     topic.commit(open_one, open_values)
+    # The end of what can be read moves some time after the commit.
+    responders.wait_handled(len(topic.committed) + 1, process)
     responders.wait_done(process)
     process.stop()
     handled = responders.handled()

@@ -75,6 +75,9 @@ def test_kills_change_nothing_of_what_is_told_of_an_attacker(
         last = run.start(instance="a")
         # All may be committed before it has come up, and who has no handler yet ends at once.
         last.wait_said("partition assigned", 2)
+        # And who is stopped in the middle of a replay leaves the checkpoint that it began with.
+        replays = [line for line in last.said("partition assigned") if line["replay"] > 0]
+        last.wait_said("replay complete", len(replays))
         run.wait_done()
         last.stop()
         assert not any(worker.said("checkpoint refused") for worker in run.workers)
