@@ -244,7 +244,7 @@ def approve(
     if not unseen:
         # More of an attack that was shown is left out as well.
         openings = cluster.require_opened(name, [own, *others], dict.fromkeys(attacks, 1))
-        cluster.require_named(name, own, attacks, openings)
+        cluster.require_shown(name, own, attacks, openings)
     for first in range(0, len(attacks), MAX_EVIDENCE_IDS):
         word = cluster.say(
             "approve",

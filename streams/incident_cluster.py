@@ -75,7 +75,7 @@ class IncidentCluster(ResponseCluster):
             )
         return openings
 
-    def require_named(
+    def require_shown(
         self, by: str, incident: IncidentData, attacks: Collection[str], openings: Openings
     ) -> None:
         """Refuse, with exit code 3, what holds a request and this person was never shown.
